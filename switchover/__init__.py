@@ -1,0 +1,1 @@
+"""Moves a live Rails site from an old server to a new one; see docs/ and README.md."""

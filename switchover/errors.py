@@ -1,0 +1,20 @@
+"""Errors for people: one line that says what, where and what to do."""
+
+from __future__ import annotations
+
+from invoke.exceptions import Exit
+
+
+class Problem(Exit):
+    """Ends the command with exit status 1 and one line for a person.
+
+    *what* is wrong, on which server or in which file (*where*), and what to *do* about it.
+    """
+
+    def __init__(self, what: str, where: str = "", do: str = "") -> None:
+        self.what, self.where, self.do = what, where, do
+        line = f"{where}: {what}" if where else what
+        super().__init__(f"{line}. {do}" if do else line, code=1)
+
+    def __str__(self) -> str:
+        return str(self.message)

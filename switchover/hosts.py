@@ -1,0 +1,177 @@
+"""The two servers: looked at freely, changed through one door.
+
+The only module that knows Fabric. Scripts travel through standard input, so that nothing in them, secrets
+above all, shows in a process list. Host keys are strict: an unknown one is refused.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from . import settings as vocabulary
+from .errors import Problem
+
+RECORD_SEPARATOR = "\036"  # what a login shell says before our script begins is not its answer
+PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; cd /"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script printed, and its exit status."""
+
+    out: str
+    err: str
+    status: int
+
+    @property
+    def last_error(self) -> str:
+        """The last line it said on its error output, else on its output: usually the reason."""
+        lines = (self.err.strip() or self.out.strip()).splitlines()
+        return lines[-1].strip() if lines else f"exit status {self.status}"
+
+
+class Server:
+    """One server of the move. *role* is `old` or `new`, *dry* forbids every change."""
+
+    def __init__(
+        self, role: str, settings: vocabulary.Server, *, ssh_config: str | None = None, dry: bool = False
+    ) -> None:
+        self.role, self.settings, self.dry = role, settings, dry
+        self.app, self.worker, self.watch = settings.app, settings.worker, settings.watch
+        self.database, self.web, self.certificate = settings.database, settings.web, settings.certificate
+        self.in_app = settings.in_app
+        self._ssh_config = ssh_config
+
+    def __str__(self) -> str:
+        return f"{self.role} ({self.name})"
+
+    @property
+    def name(self) -> str:
+        """The server's name as for ssh, without user and port."""
+        return self.settings.ssh.split("@")[-1].split(":")[0]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its addresses, as text."""
+        return [str(a) for a in self.settings.address]
+
+    def look(self, script: str, *, check: bool = True, on_line: Callable[[str], None] | None = None) -> Answer:
+        """What *script* (sh, run as root) prints. It must change nothing: it runs under --dry too.
+
+        Raises Problem when it fails and *check* is on, or when the server cannot be reached.
+        """
+        answer = self._run(script, on_line)
+        if check and answer.status != 0:
+            raise Problem(f"could not be looked at: {answer.last_error}", str(self), "Run `inv check`")
+        return answer
+
+    def change(self, script: str, *, on_line: Callable[[str], None] | None = None) -> Answer:
+        """Runs *script* (sh, as root): the one door through which a server is changed. Refuses under --dry."""
+        if self.dry:
+            raise Problem("a change was tried under --dry", str(self), "Please report this: it is a fault of ours")
+        return self._run(script, on_line)
+
+    def close(self) -> None:
+        """Ends the connection, if there is one."""
+        if "_connection" in self.__dict__:
+            self._connection.close()
+            del self.__dict__["_connection"]
+
+    @cached_property
+    def _connection(self) -> Any:
+        import fabric
+        import paramiko
+
+        overrides: dict[str, Any] = {"load_ssh_configs": not self._ssh_config}
+        config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config)
+        connection = fabric.Connection(self.settings.ssh, config=config, connect_timeout=15)
+        options = config.base_ssh_config.lookup(connection.original_host)
+        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        for file in _known_hosts(options):
+            if file.exists():
+                connection.client.load_system_host_keys(str(file))
+        try:
+            connection.open()
+        except paramiko.BadHostKeyException:
+            raise Problem(
+                "its host key is not the one you know",
+                str(self),
+                f"Find out why before you go on (ssh {self.name})",
+            ) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            do = f"Try `ssh {self.settings.ssh} true`"
+            if "not found in known_hosts" in str(error):
+                do = f"Its host key is unknown here: connect once with `ssh {self.settings.ssh}` and compare the key"
+            raise Problem(f"no ssh connection ({error or type(error).__name__})", str(self), do) from None
+        connection.transport.set_keepalive(15)
+        return connection
+
+    def _run(self, script: str, on_line: Callable[[str], None] | None) -> Answer:
+        import paramiko
+
+        root = "sh -s" if self._connection.user == "root" else "sudo -n sh -s"
+        # A function is read whole before it runs, so no command in it can eat the rest of the script.
+        text = f"printf '\\036'; {PRELUDE}\nmain() {{\n{script}\n}}\nmain </dev/null\n"
+        try:
+            channel = self._connection.transport.open_session(timeout=20)
+            channel.exec_command(root)
+            return _talk(channel, text.encode(), on_line)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            self.close()
+            raise Problem(
+                f"the connection was lost ({error or type(error).__name__})",
+                str(self),
+                "Run the same command again: it goes on from here",
+            ) from None
+
+
+def _known_hosts(options: Any) -> list[Path]:
+    files = options.get("userknownhostsfile", "~/.ssh/known_hosts").split()
+    files += options.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
+    return [Path(f.strip('"')).expanduser() for f in files]
+
+
+def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> Answer:
+    """Sends *text* and reads both outputs together, so that neither side waits for the other."""
+    out, err, sent, line = bytearray(), bytearray(), 0, bytearray()
+    while True:
+        moved = False
+        if sent < len(text) and channel.send_ready():
+            sent += channel.send(text[sent : sent + 32768])
+            moved = True
+            if sent == len(text):
+                channel.shutdown_write()
+        while channel.recv_ready():
+            data = channel.recv(65536)
+            out += data
+            moved = True
+            if on_line:
+                line += data
+                *whole, rest = bytes(line).split(b"\n")
+                line = bytearray(rest)
+                for one in whole:
+                    on_line(one.decode(errors="replace"))
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(65536)
+            moved = True
+        if channel.exit_status_ready() and not moved and (channel.eof_received or channel.closed):
+            break
+        if channel.closed and not channel.exit_status_ready():
+            raise EOFError("closed without an exit status")
+        if not moved:
+            select.select([channel], [], [], 0.05)
+    status = channel.recv_exit_status()
+    channel.close()
+    if status == -1:
+        raise EOFError("ended without an exit status")
+    shown = out.decode(errors="replace")
+    return Answer(
+        shown.split(RECORD_SEPARATOR, 1)[-1] if RECORD_SEPARATOR in shown else "",
+        err.decode(errors="replace"),
+        status,
+    )

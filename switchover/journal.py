@@ -1,0 +1,248 @@
+"""The journal: what was done, by whom, when, and what undoing it needs; kept on the server that was changed.
+
+An entry is a directory below `/var/lib/switchover/DOMAIN/`, root's alone, written whole before the change:
+
+    0007-switch-app.proxy/
+      entry.json      step, what it does, who, when (no secret)
+      apply           sh: makes the change; safe to repeat
+      undo            sh: puts it back; safe to repeat; refuses where someone has changed the thing since
+      before/ after/  the original and the new bytes, with owner and mode
+      done, undone    written when it was, with who and when
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from .errors import Problem
+from .hosts import Answer, Server
+from .quote import sh
+
+ROOT = "/var/lib/switchover"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a step will do to one server, and how that is put back.
+
+    *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
+    with the functions of `FUNCTIONS` at hand. *keep*: files whose originals go to `before/`.
+    *files*: new contents for `after/`.
+    """
+
+    diff: str
+    apply: str
+    undo: str
+    keep: Sequence[str] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recorded change. *state*: `recorded` (interrupted), `done` or `undone`."""
+
+    server: Server
+    number: int
+    step: str
+    part: int
+    doc: str
+    who: str
+    when: str
+    state: str
+
+    @property
+    def section(self) -> str:
+        """The section that the step belongs to."""
+        return self.step.split(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The name of the entry's directory; names sort as the changes were made."""
+        return f"{self.number:04d}-{self.step}" + (f".{self.part}" if self.part else "")
+
+
+def operator() -> str:
+    """Who is at work: user and machine."""
+    return f"{getpass.getuser()}@{platform.node()}"
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+class Journal:
+    """The entries of one move on both servers, oldest first."""
+
+    def __init__(self, domain: str, servers: Sequence[Server]) -> None:
+        self.home = f"{ROOT}/{domain}"
+        self._servers = servers
+        self._entries: list[Entry] | None = None
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All entries, read once a command; what this command writes is added."""
+        if self._entries is None:
+            found = [e for server in self._servers for e in self._read(server)]
+            self._entries = sorted(found, key=lambda e: e.number)
+        return self._entries
+
+    def latest(self, step: str, part: int) -> Entry | None:
+        """The last entry of *step*'s *part* that is not undone."""
+        return next(
+            (e for e in reversed(self.entries) if (e.step, e.part) == (step, part) and e.state != "undone"),
+            None,
+        )
+
+    def active(self, prefix: str = "") -> list[Entry]:
+        """Entries that can be undone, newest first: all, a section's, or a step's."""
+        return [
+            e for e in reversed(self.entries) if e.state != "undone" and (not prefix or prefix in (e.step, e.section))
+        ]
+
+    def path(self, entry: Entry) -> str:
+        """The entry's directory on its server."""
+        return f"{self.home}/{entry.name}"
+
+    def record(self, server: Server, step: str, part: int, doc: str, change: Change) -> Entry:
+        """Writes the entry, whole and synced, before anything is changed."""
+        number = max((e.number for e in self.entries), default=0) + 1
+        entry = Entry(server, number, step, part, doc, operator(), now(), "recorded")
+        answer = server.change(self._recording(entry, change))
+        if answer.status != 0:
+            raise Problem(f"the journal could not be written: {answer.last_error}", str(server), "Nothing was changed")
+        self.entries.append(entry)
+        return entry
+
+    def apply(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
+        """Runs the entry's change. Waits where an interrupted command still runs there."""
+        return self._run(entry, "apply", on_line)
+
+    def undo(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
+        """Runs the entry's undo script, as a person on the server would with `sh`."""
+        answer = self._run(entry, "undo", on_line)
+        if answer.status == 0:
+            self._set(entry, "undone")
+        return answer
+
+    def done(self, entry: Entry) -> None:
+        """Marks the change as made and verified."""
+        text = json.dumps({"who": operator(), "when": now()})
+        path = sh(self.path(entry))
+        answer = entry.server.change(
+            f"cd {path} && printf '%s\\n' {sh(text)} >done.new && sync done.new && mv done.new done"
+        )
+        if answer.status != 0:
+            raise Problem(f"the journal could not be written: {answer.last_error}", str(entry.server))
+        self._set(entry, "done")
+
+    def _run(self, entry: Entry, script: str, on_line: Callable[[str], None] | None) -> Answer:
+        path = self.path(entry)
+        # The lock is held by the script itself: one that outlives a broken connection is waited for.
+        return entry.server.change(f"flock -w 900 {sh(self.home)}/.running sh {sh(path)}/{script}", on_line=on_line)
+
+    def _set(self, entry: Entry, state: str) -> None:
+        self.entries[self.entries.index(entry)] = replace(entry, state=state)
+
+    def _read(self, server: Server) -> list[Entry]:
+        script = f"""
+        cd {sh(self.home)} 2>/dev/null || exit 0
+        for e in [0-9]*-*; do
+          [ -f "$e/entry.json" ] || continue
+          state=recorded
+          [ ! -e "$e/done" ] || state=done
+          [ ! -e "$e/undone" ] || state=undone
+          printf '%s\\t' "$state"; cat "$e/entry.json"
+        done"""
+        entries = []
+        for line in server.look(script).out.splitlines():
+            state, _, text = line.partition("\t")
+            try:
+                data = json.loads(text)
+                entries.append(
+                    Entry(
+                        server,
+                        data["number"],
+                        data["step"],
+                        data["part"],
+                        data["doc"],
+                        data["who"],
+                        data["when"],
+                        state,
+                    )
+                )
+            except (ValueError, KeyError, TypeError):
+                raise Problem(
+                    f"an entry of the journal cannot be read: {line[:60]!r}",
+                    str(server),
+                    f"Look into {self.home}",
+                ) from None
+        return entries
+
+    def _recording(self, entry: Entry, change: Change) -> str:
+        path, target = f"{self.home}/.new-{entry.name}", self.path(entry)
+        facts = {
+            "number": entry.number,
+            "step": entry.step,
+            "part": entry.part,
+            "doc": entry.doc,
+            "who": entry.who,
+            "when": entry.when,
+            "diff": change.diff,
+        }
+        head = f"# {entry.step}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
+        opening = f'set -eu\numask 077\nentry={sh(target)}\ncd "$entry"\n{FUNCTIONS}\n'
+        undo = (
+            f"#!/bin/sh\n# Undo of {entry.step}. As root, on this server:  sh {sh(target)}/undo\n{head}{opening}"
+            f"[ ! -e undone ] || exit 0\n{change.undo.strip()}\nmark undone\n"
+        )
+        files = {
+            "entry.json": (json.dumps(facts, ensure_ascii=False) + "\n").encode(),
+            "apply": f"#!/bin/sh\n{head}{opening}{change.apply.strip()}\n".encode(),
+            "undo": undo.encode(),
+            **{f"after/{name}": data for name, data in change.files.items()},
+        }
+        lines = [
+            "set -eu; umask 077",
+            f"mkdir -p {sh(self.home)}; rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
+        ]
+        for kept in change.keep:
+            name = sh(f"before/{PurePosixPath(kept).name}")
+            lines.append(f"if [ -e {sh(kept)} ] || [ -L {sh(kept)} ]; then cp -a {sh(kept)} {name}; fi")
+        for name, data in files.items():
+            text = base64.encodebytes(data).decode()
+            lines.append(f"base64 -d >{sh(name)} <<'END'\n{text}END")
+        # The entry's bytes and names are on disk before the change begins.
+        lines.append("find . -type f -exec sync {} +; sync before after .")
+        lines.append(f"mv -T {sh(path)} {sh(target)}; sync {sh(self.home)}")
+        return "\n".join(lines)
+
+
+FUNCTIONS = r"""
+refuse() { printf '%s\n' "$*" >&2; exit 3; }
+mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
+same() { # two files: the same bytes, owner and mode
+  cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
+}
+install_file() { # from to: beside the target, then renamed over it; owner and mode come along
+  cp -a "$1" "$2.switchover" && sync "$2.switchover" && mv -T "$2.switchover" "$2"
+}
+wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
+  tries=$(( $1 * 10 )); shift
+  while ! "$@"; do
+    [ "$tries" -gt 0 ] || return 1
+    tries=$(( tries - 1 )); sleep 0.1
+  done
+}
+alive() { # pidfile: its process is there and is no zombie
+  [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
+}
+not() { ! "$@"; }
+"""

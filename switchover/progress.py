@@ -1,0 +1,85 @@
+"""Progress of long work: a bar with a rate and a remaining time on a terminal, plain lines where there is none.
+
+A script on a server reports with lines `progress DONE TOTAL UNIT` (UNIT: bytes, files, rows, seconds); anything
+else it prints is not progress.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PATIENCE = 5.0  # seconds between two plain lines
+
+
+class Progress:
+    """One bar. It appears with the first report, so what is quick stays silent."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.title, self._console = title, console
+        self._bar: Any = None
+        self._task: Any = None
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def line(self, text: str) -> None:
+        """One line that a script printed."""
+        words = text.split()
+        if len(words) == 4 and words[0] == "progress" and words[1].isdigit() and words[2].isdigit():
+            self.report(int(words[1]), int(words[2]), words[3])
+
+    def report(self, done: int, total: int, unit: str = "") -> None:
+        """*done* of *total* so far."""
+        if self._console.is_terminal:
+            self._draw(done, total, unit)
+        elif time.monotonic() - self._last >= PATIENCE or (done >= total and self._last > self._start):
+            self._last = time.monotonic()
+            self._console.print(f"      {self.title}: {plain(done, total, unit, self._last - self._start)}")
+
+    def _draw(self, done: int, total: int, unit: str) -> None:
+        if self._bar is None:
+            from rich import progress as rich
+
+            size: Any = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
+            rate: Any = (
+                rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.speed:.0f} " + unit + "/s")
+            )
+            self._bar = rich.Progress(
+                rich.TextColumn("      {task.description}"),
+                rich.BarColumn(bar_width=24),
+                size,
+                rate,
+                rich.TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.title, total=total or None)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=max(total, done) or None)
+
+
+def plain(done: int, total: int, unit: str, seconds: float) -> str:
+    """One line for people: how much of how much, how fast, how long still (seconds)."""
+    rate = done / seconds if seconds > 0 else 0.0
+    left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total > done else ""
+    share = f" ({100 * done // total} %)" if total else ""
+    return f"{size(done, unit)} of {size(total, unit)}{share}, {size(rate, unit)}/s{left}"
+
+
+def size(amount: float, unit: str) -> str:
+    """*amount* with its unit; bytes as MB."""
+    if unit == "bytes":
+        return f"{amount / 1e6:.1f} MB"
+    return f"{amount:.0f} {unit}".rstrip()

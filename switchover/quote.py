@@ -1,0 +1,73 @@
+"""Quoting, in one place: a value from the settings never becomes shell, SQL or nginx syntax."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePosixPath
+
+
+def sh(value: object) -> str:
+    """*value* as one word of a POSIX shell."""
+    return shlex.quote(str(value))
+
+
+def sql(value: object) -> str:
+    """*value* as a string literal of PostgreSQL, whatever standard_conforming_strings says."""
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("PostgreSQL has no NUL in texts")
+    literal = "'" + text.replace("'", "''").replace("\\", "\\\\") + "'"
+    return f" E{literal}" if "\\" in text else literal
+
+
+def ident(value: object) -> str:
+    """*value* as an identifier of PostgreSQL."""
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("PostgreSQL has no NUL in names")
+    return '"' + text.replace('"', '""') + '"'
+
+
+def nginx(value: object) -> str:
+    """*value* as one argument of an nginx directive.
+
+    nginx expands `$name` inside quotes too and has no escape for it, so a value with `$` is refused.
+    """
+    text = str(value)
+    if "$" in text or "\n" in text or "\0" in text:
+        raise ValueError(f"nginx cannot hold {text!r} as plain text")
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,~\[\]-]+", text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def yaml(value: object) -> str:
+    """*value* as a YAML scalar (JSON's double-quoted form, which YAML shares)."""
+    import json
+
+    return json.dumps(value if isinstance(value, (int, bool)) else str(value), ensure_ascii=False)
+
+
+def html(value: object) -> str:
+    """*value* as text of an HTML page."""
+    import html as library
+
+    return library.escape(str(value))
+
+
+def systemd(value: object) -> str:
+    """*value* as one word of a systemd unit's command line (`%` and `$` are specifiers there)."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"' if re.search(r"[\s\"';]", text) else text
+
+
+def pgpass(value: object) -> str:
+    """*value* as one field of a PostgreSQL password file."""
+    return str(value).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def under(base: object, path: object) -> str:
+    """*path* as it is when absolute, else below *base*; a final slash is kept (rsync reads it)."""
+    joined = str(PurePosixPath(str(base)) / str(path))
+    return joined + "/" if str(path).endswith("/") and not joined.endswith("/") else joined

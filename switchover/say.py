@@ -1,0 +1,89 @@
+"""What the operator sees: a line a step, diffs, progress, questions. Plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MARKS = {
+    "already": "=",
+    "done": "✓",
+    "seen": "✓",
+    "would": "~",
+    "finished": "✓",
+    "undone": "↶",
+    "failed": "✗",
+    "note": "·",
+}
+COLOURS = {"done": "green", "seen": "green", "finished": "green", "would": "yellow", "failed": "red", "undone": "cyan"}
+
+
+@cache
+def console() -> Console:
+    """The terminal, or the pipe in its place."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
+
+
+def heading(name: str, doc: str) -> None:
+    """The first line of a section."""
+    from rich.text import Text
+
+    console().print(Text.assemble((name, "bold"), f"  {doc}"))
+
+
+def outcome(kind: str, doc: str, detail: str = "", seconds: float | None = None) -> None:
+    """A line for a step: what became of it."""
+    from rich.text import Text
+
+    took = f"  {seconds:.1f} s" if seconds is not None and seconds >= 0.05 else ""
+    more = f"  ({detail})" if detail else ""
+    console().print(Text.assemble((f"  {MARKS[kind]} ", COLOURS.get(kind, "dim")), doc, (more + took, "dim")))
+
+
+def diff(text: str) -> None:
+    """A change as a unified diff or as the exact commands, indented."""
+    from rich.text import Text
+
+    for line in text.rstrip("\n").splitlines():
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console().print(Text("      " + line, style=style))
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """Shows how far long work is: fed with the lines that a script on a server prints."""
+    with Progress(title, console()) as shown:
+        yield shown
+
+
+def ask(question: str) -> bool:
+    """The operator's yes or no; no where nobody can answer."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return False
+    console().print(f"{question} [y/N] ", end="")
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        return False
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start

@@ -1,0 +1,305 @@
+"""The settings of a move: what runs on each server, said in `move.yaml` and not in the code.
+
+Everything is checked before a server is touched; each fault names its key and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
+
+from .errors import Problem
+from .quote import under
+
+DEFAULT_FILE = "move.yaml"
+
+
+def _plain(pattern: str, hint: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(hint)
+        return value
+
+    return AfterValidator(check)
+
+
+def _path(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", value) or not value.strip():
+        raise ValueError("a path is one line of text")
+    if ".." in value.split("/"):
+        raise ValueError("a path without '..'")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("a path from the root, like /home/app/current")
+    return value.rstrip("/") or "/"
+
+
+Name = Annotated[str, _plain(r"[A-Za-z_][A-Za-z0-9_.@-]*", "a name of letters, digits and _ . @ -")]
+Domain = Annotated[
+    str,
+    _plain(
+        r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}",
+        "a domain like shop.org",
+    ),
+]
+Destination = Annotated[
+    str,
+    _plain(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?", "as for ssh: name, user@name or user@name:port"),
+]
+AnyPath = Annotated[str, AfterValidator(_path)]
+Absolute = Annotated[str, AfterValidator(_path), AfterValidator(_absolute)]
+Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")]
+Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[int, Field(ge=1, le=86400)]
+
+
+class Part(BaseModel):
+    """A mapping of the settings in which every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class App(Part):
+    """The Rails application: a directory, its user, its service, where it listens."""
+
+    path: Absolute
+    user: Name
+    service: Name
+    environment: Name = "production"
+    socket: AnyPath = "tmp/sockets/unicorn.sock"
+    pidfile: AnyPath = "tmp/pids/unicorn.pid"
+    build: tuple[str, ...] = ()
+    """Commands after new code is in place, run by the application's user in its path (bundle install …)."""
+
+
+class Worker(Part):
+    """What works off the queue. *longest_job*: seconds to wait for the present job's end."""
+
+    kind: Literal["delayed_job"] = "delayed_job"
+    command: AnyPath = "script/delayed_job"
+    pidfile: AnyPath = "tmp/pids/delayed_job.pid"
+    log: AnyPath = "log/delayed_job.log"
+    longest_job: Seconds = 600
+
+
+class Watch(Part):
+    """Who restarts what died: the file of each check."""
+
+    kind: Literal["monit", "none"] = "monit"
+    app: Absolute | None = None
+    worker: Absolute | None = None
+
+
+class Schedule(Part):
+    """Where regular tasks are started."""
+
+    kind: Literal["crontab", "worker", "none"] = "crontab"
+    user: Name | None = None
+
+
+class Deploys(Part):
+    """How new code arrives."""
+
+    kind: Literal["git", "none"] = "git"
+
+
+class Database(Part):
+    """The application's PostgreSQL database, on the server itself."""
+
+    name: Name
+    owner: Name
+    config: AnyPath = "config/database.yml"
+    host: Name = "localhost"
+    port: Port = 5432
+
+
+class Web(Part):
+    """The nginx site of the application."""
+
+    kind: Literal["nginx"] = "nginx"
+    site: Absolute
+
+
+class Certificate(Part):
+    """The certificate that nginx shows, with its key."""
+
+    fullchain: Absolute
+    key: Absolute
+
+
+class Server(Part):
+    """One server: how it is reached and what runs there."""
+
+    ssh: Destination
+    address: Annotated[tuple[IPvAnyAddress, ...], Field(min_length=1)]
+    app: App
+    worker: Worker = Worker()
+    watch: Watch = Watch()
+    schedule: Schedule = Schedule()
+    deploys: Deploys = Deploys()
+    database: Database
+    web: Web
+    certificate: Certificate
+
+    def in_app(self, path: str) -> str:
+        """*path* below the application's directory, unless it is absolute."""
+        return under(self.app.path, path)
+
+    @property
+    def address4(self) -> str | None:
+        """The first IPv4 address, if any."""
+        return next((str(a) for a in self.address if isinstance(a, ipaddress.IPv4Address)), None)
+
+    @property
+    def main_address(self) -> str:
+        """The address that the other server connects to."""
+        return self.address4 or str(self.address[0])
+
+
+class Carried(Part):
+    """A file that goes from old to new. *adapt*: old's application path in it becomes new's."""
+
+    source: AnyPath = Field(alias="from")
+    target: AnyPath = Field(alias="to")
+    secret: bool = False
+    adapt: bool = False
+    replace: dict[str, str] = {}
+
+
+class Uploads(Part):
+    """A directory that visitors write to."""
+
+    source: AnyPath = Field(alias="from")
+    target: AnyPath = Field(alias="to")
+
+
+class Page503(Part):
+    """The maintenance page: its texts by language and when a visitor's browser may ask again (seconds)."""
+
+    retry_after: Seconds = 120
+    texts: dict[Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")], Text] = {
+        "en": "We are moving to a new server. Please come back in a few minutes; nothing is lost.",
+    }
+
+
+class Settings(Part):
+    """A whole move."""
+
+    domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
+    pages: Annotated[tuple[Page, ...], Field(min_length=1)] = ("/",)
+    ssh_config: AnyPath | None = None
+    revision: Annotated[str, _plain(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
+    door: Port = 5433
+    """The port of old, open to new alone, that leads to old's database during the move."""
+    job_within: Seconds = 120
+    """How long the new worker's log is watched for a first job."""
+    old: Server
+    new: Server
+    carry: tuple[Carried, ...] = ()
+    uploads: tuple[Uploads, ...] = ()
+    maintenance: Page503 = Page503()
+
+    @property
+    def domain(self) -> str:
+        """The site's main domain, which also names the move."""
+        return self.domains[0]
+
+
+def load(path: str | Path) -> Settings:
+    """The settings in the file *path*.
+
+    Raises Problem with every fault in it, each with the key's path and a hint.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Problem(
+            "there is no such file",
+            str(path),
+            "Copy move.example.yaml to move.yaml and say there what runs on your servers",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "no valid text"
+        raise Problem(f"is not YAML{line} ({what})", str(path), "Compare it with move.example.yaml") from None
+    if not isinstance(data, dict):
+        raise Problem("has no settings", str(path), "Compare it with move.example.yaml")
+    return check(data, str(path), file.parent)
+
+
+def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
+    """The settings in *data*; *name* is the file's name for messages, relative paths are below *beside*."""
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        faults = [_fault(dict(e), data) for e in error.errors()]
+        raise Problem("\n".join([f"{len(faults)} to mend:", *faults]), name) from None
+    old, new = settings.old, settings.new
+    if old.ssh == new.ssh or set(old.address) & set(new.address):
+        raise Problem(
+            "old and new are the same server (new.ssh, new.address)",
+            name,
+            "Give the new server's own name and addresses",
+        )
+    if settings.ssh_config:
+        path = beside / Path(settings.ssh_config).expanduser()
+        settings = settings.model_copy(update={"ssh_config": str(path)})
+    return settings
+
+
+def _fault(error: dict[str, Any], data: Any) -> str:
+    keys = [k for k in error["loc"] if not isinstance(k, str) or not k.startswith(("function-", "literal["))]
+    path = ".".join(str(k) for k in keys) or "(top)"
+    kind, last = error["type"], str(keys[-1]) if keys else ""
+    if kind == "extra_forbidden":
+        known = _keys_at(Settings, keys[:-1])
+        near = difflib.get_close_matches(last, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+        return f"  {path}: unknown key; {hint}"
+    if kind == "missing":
+        return f"  {path}: missing; move.example.yaml shows one"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) and not _hides(path) else ""
+    return f"  {path}: {message[0].lower()}{message[1:]}{shown[:80]}"
+
+
+def _hides(path: str) -> bool:
+    return any(word in path for word in ("password", "secret", "key"))
+
+
+def _keys_at(model: type[BaseModel], keys: list[Any]) -> list[str]:
+    for key in keys:
+        if isinstance(key, int):
+            continue
+        field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if found := _model_in(part):
+            return found
+    return None
