@@ -1,0 +1,5 @@
+class ProductsController < ApplicationController
+  def show
+    @product = Product.find(params[:id])
+  end
+end

@@ -1,0 +1,3 @@
+class Stock < ApplicationRecord
+  self.table_name = "stock"
+end
