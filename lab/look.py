@@ -1,0 +1,207 @@
+"""A look at a server: everything that a move could leave changed, and the comparison of two looks.
+
+A look is a dictionary: what was looked at (`file /etc/hosts`, `service nginx.service`, `role openfoodweb`) and how
+it was. Taken as root inside the server with the programs that every Debian has, before the first section and after
+the last undo. What the comparison leaves out is the one list `LEFT_OUT`, with the reasons; the report prints it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+Look = dict[str, str]
+
+
+class Machine(Protocol):
+    """What a look needs of a server of the lab."""
+
+    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
+
+
+@dataclass(slots=True, frozen=True)
+class LeftOut:
+    """Things that may differ: shell patterns of what was looked at, and why."""
+
+    what: tuple[str, ...]
+    why: str
+
+    def covers(self, key: str) -> bool:
+        return any(fnmatchcase(key, pattern) for pattern in self.what)
+
+
+LEFT_OUT = (
+    LeftOut(("file /home/*/log/*", "file /home/*/log"), "logs: both applications wrote them all the time"),
+    LeftOut(
+        ("file /home/*/tmp/cache*", "file /home/*/tmp/pids/*", "file /home/*/tmp/sockets/*"),
+        "cache, pid files and sockets of running programs",
+    ),
+    LeftOut(
+        ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
+        "uploads of the visitors: the audit compares each of them with what was acknowledged",
+    ),
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Difference:
+    """One thing that was different after, on a server: None where it was not there at all."""
+
+    server: str
+    what: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.server}: {self.what} is new: {_short(self.after)}"
+        if self.after is None:
+            return f"{self.server}: {self.what} is gone, was: {_short(self.before)}"
+        return f"{self.server}: {self.what} was {_changed(self.before, self.after)}"
+
+
+def compare(server: str, before: Look, after: Look, left_out: Iterable[LeftOut] = LEFT_OUT) -> list[Difference]:
+    """The differences between two looks at a server, without what is left out; sorted by what was looked at."""
+    rules = tuple(left_out)
+    return [
+        Difference(server, key, before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not any(rule.covers(key) for rule in rules)
+    ]
+
+
+def _short(text: str | None, length: int = 120) -> str:
+    flat = " ".join((text or "").split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"
+
+
+def _changed(before: str, after: str) -> str:
+    """Of long texts only the lines that differ: a whole schema says nothing."""
+    old, new = before.splitlines(), after.splitlines()
+    if len(old) > 1 or len(new) > 1:
+        gone = [line for line in old if line not in new]
+        came = [line for line in new if line not in old]
+        if gone or came:
+            return f"{_short(' / '.join(gone) or 'without')}, is {_short(' / '.join(came) or 'without')}"
+    return f"{_short(before)}, is {_short(after)}"
+
+
+# --- the parts of a look ------------------------------------------------------------------------------------
+
+_FOLDERS = "/etc /home /root /var/spool/cron"
+
+# Each part prints a text of its own, which the function beside it takes apart.
+_FILES = f"find {_FOLDERS} -printf '%p\\t%y %m %u:%g %l\\n'"
+_SUMS = f"find {_FOLDERS} -type f -print0 | xargs -0 -r sha256sum"
+_KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
+_UNITS = f"""
+systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'
+systemctl list-units --all {_KINDS} | awk '{{print $1 "\\tnow", $3}}'
+"""
+_FIREWALL = """
+ufw status verbose 2>&1 | sed 's/^/ufw\\t/'
+iptables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv4\\t/p'
+ip6tables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv6\\t/p'
+"""
+_PORTS = "ss -Hlntup | awk '{print $1, $5 \"\\t\" $7}'"
+_PROCESSES = "ps -eo user:32=,etimes=,args= --ppid 2 -p 2 --deselect"
+_POSTGRES = "cd / && runuser -u postgres -- "
+_DATABASES = """psql -XAt -F "$(printf '\\t')" -c "
+SELECT 'database ' || datname, concat_ws(' ', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate,
+       'connections', datallowconn, datconnlimit, datacl) FROM pg_database
+UNION ALL SELECT 'setting of ' || coalesce(datname, 'all') || ' for ' || coalesce(rolname, 'all'), setconfig::text
+  FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = setdatabase LEFT JOIN pg_roles r ON r.oid = setrole
+UNION ALL SELECT 'setting ' || name, setting FROM pg_settings
+  WHERE source NOT IN ('default', 'override', 'client', 'environment variable', 'session')
+UNION ALL SELECT 'slot ' || slot_name, slot_type || ' ' || active FROM pg_replication_slots
+UNION ALL SELECT 'subscription ' || subname, subenabled::text FROM pg_subscription
+UNION ALL SELECT 'origin ' || roname, '' FROM pg_replication_origin" """
+_NAMES = 'psql -XAt -c "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"'
+
+
+def look(machine: Machine) -> Look:
+    """Looks at a server. Changes nothing there. Raises CalledProcessError when the server does not answer."""
+
+    def ask(command: str) -> str:
+        out = machine.exec(command).stdout
+        return out.decode(errors="replace") if isinstance(out, bytes) else str(out)
+
+    seen: Look = {}
+    sums = {path: digest for digest, _, path in (line.partition("  ") for line in ask(_SUMS).splitlines())}
+    for path, facts in _pairs(ask(_FILES)):
+        seen[f"file {path}"] = f"{facts.strip()} {sums.get(path, '')}".strip()
+    seen |= _joined("service", ask(_UNITS))
+    seen |= _joined("firewall", ask(_FIREWALL), glue="\n")
+    seen |= ports(ask(_PORTS))
+    seen |= processes(ask(_PROCESSES))
+    seen |= roles(ask(_POSTGRES + "pg_dumpall --roles-only"))
+    seen |= dict(_pairs(ask(_POSTGRES + _DATABASES)))
+    for name in ask(_POSTGRES + _NAMES).split():
+        seen[f"schema of {name}"] = schema(ask(f"{_POSTGRES}pg_dump --schema-only '{name}'"))
+    return seen
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return [(key, value) for key, tab, value in (line.partition("\t") for line in text.splitlines()) if tab]
+
+
+def _joined(sort: str, text: str, glue: str = ", ") -> Look:
+    """One entry a name, of all lines with that name."""
+    seen: Look = {}
+    for name, value in _pairs(text):
+        key = f"{sort} {name}"
+        seen[key] = f"{seen[key]}{glue}{value}" if key in seen else value
+    return seen
+
+
+def ports(text: str) -> Look:
+    """From ss: who listens where, without process numbers."""
+    seen: dict[str, set[str]] = {}
+    for address, users in _pairs(text):
+        seen.setdefault(f"port {address}", set()).update(re.findall(r'\("([^"]+)"', users))
+    return {key: " ".join(sorted(names)) for key, names in seen.items()}
+
+
+def processes(text: str, at_least: int = 5) -> Look:
+    """From ps: which programs run for whom. Not how many, and none younger than some seconds: those come and go."""
+    seen: Look = {}
+    for line in text.splitlines():
+        user, seconds, command = line.split(None, 2)
+        if int(seconds) >= at_least:
+            seen[f"process {user} {_program(command)}"] = "runs"
+    return seen
+
+
+def _program(command: str) -> str:
+    """A command line without what changes from start to start: paths, numbers, what a program shows as its state."""
+    first = command.split()[0]
+    if first.endswith(":"):  # nginx: worker process, postgres: 15/main: autovacuum launcher
+        return first.rstrip(":")
+    return re.sub(r"[\d.]+$", "", first.rpartition("/")[2]) or first
+
+
+def roles(text: str) -> Look:
+    """From pg_dumpall --roles-only: each role with all that is said about it, password included."""
+    seen: Look = {}
+    for line in _sql(text):
+        found = re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line)
+        key = f"role {found[1]}" if found else "roles"  # the latter: GRANT one TO another
+        seen[key] = f"{seen[key]}\n{line}" if key in seen else line
+    return seen
+
+
+def schema(text: str) -> str:
+    """From pg_dump --schema-only: without comments, empty lines, and the key that newer ones make up each time."""
+    return "\n".join(_sql(text))
+
+
+def _sql(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
+
+
+def both(servers: Mapping[str, Machine], taker: Callable[[Machine], Look] = look) -> dict[str, Look]:
+    """A look at each server, by its name."""
+    return {name: taker(machine) for name, machine in servers.items()}
