@@ -225,6 +225,7 @@ class Journal:
         return "\n".join(lines)
 
 
+# For every recorded script, and for looks that need them.
 FUNCTIONS = r"""
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
@@ -242,7 +243,8 @@ wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
   done
 }
 alive() { # pidfile: its process is there and is no zombie
-  [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
+  [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
+  ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
 }
 not() { ! "$@"; }
 """

@@ -52,22 +52,23 @@ class Progress:
         if self._bar is None:
             from rich import progress as rich
 
-            size: Any = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
-            rate: Any = (
-                rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.speed:.0f} " + unit + "/s")
-            )
+            amount: Any = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
+            rate: Any = rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.fields[rate]}")
             self._bar = rich.Progress(
                 rich.TextColumn("      {task.description}"),
                 rich.BarColumn(bar_width=24),
-                size,
+                amount,
                 rate,
                 rich.TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._bar.add_task(self.title, total=total or None)
+            self._task = self._bar.add_task(self.title, total=total or None, rate="")
             self._bar.start()
-        self._bar.update(self._task, completed=done, total=max(total, done) or None)
+        speed = self._bar.tasks[0].speed
+        self._bar.update(
+            self._task, completed=done, total=max(total, done) or None, rate=f"{size(speed, unit)}/s" if speed else ""
+        )
 
 
 def plain(done: int, total: int, unit: str, seconds: float) -> str:

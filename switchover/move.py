@@ -1,0 +1,118 @@
+"""One move: its settings, its two servers, its journal; and the lock that lets one operator in at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .errors import Problem
+from .hosts import Server
+from .journal import Journal, now, operator
+from .quote import sh
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+
+class Move:
+    """What every step is given: `move.old`, `move.new`, `move.settings`, `move.journal`."""
+
+    def __init__(self, settings: Settings, *, dry: bool = False) -> None:
+        self.settings, self.dry = settings, dry
+        self.old = Server("old", settings.old, ssh_config=settings.ssh_config, dry=dry)
+        self.new = Server("new", settings.new, ssh_config=settings.ssh_config, dry=dry)
+        self.journal = Journal(settings.domain, self.servers)
+        self._locked = False
+
+    @property
+    def servers(self) -> tuple[Server, Server]:
+        """Old, then new."""
+        return self.old, self.new
+
+    def other(self, server: Server) -> Server:
+        """The server that *server* is not."""
+        return self.new if server is self.old else self.old
+
+    @contextmanager
+    def lock(self, why: str) -> Iterator[None]:
+        """Keeps other operators out of both servers while the block runs; not under --dry.
+
+        Raises Problem, saying who holds it since when and why. A lock whose command is gone from this
+        machine is taken over.
+        """
+        if self.dry or self._locked:
+            yield
+            return
+        held: list[Server] = []
+        try:
+            for server in self.servers:
+                self._take(server, why)
+                held.append(server)
+            self._locked = True
+            yield
+        finally:
+            self._locked = False
+            for server in held:
+                self.unlock(server)
+
+    def holder(self, server: Server) -> dict[str, Any] | None:
+        """Who holds the lock on *server*: `who`, `when`, `why`, `pid`; None where nobody does."""
+        answer = server.look(f"cat {sh(self.journal.home)}/lock/holder 2>/dev/null", check=False)
+        try:
+            held = json.loads(answer.out)
+        except ValueError:
+            return None
+        return held if isinstance(held, dict) else None
+
+    def unlock(self, server: Server) -> None:
+        """Takes the lock off *server*, whoever holds it."""
+        server.change(f"rm -rf {sh(self.journal.home)}/lock")
+
+    def _take(self, server: Server, why: str) -> None:
+        lock = sh(f"{self.journal.home}/lock")
+        mine = json.dumps({"who": operator(), "when": now(), "why": why, "pid": os.getpid()})
+        script = f"umask 077; mkdir -p {sh(self.journal.home)}\n"
+        script += f"mkdir {lock} 2>/dev/null && printf '%s\\n' {sh(mine)} >{lock}/holder"
+        if server.change(script).status == 0:
+            return
+        held = self.holder(server)
+        if held and held.get("who") == operator() and not _runs(held.get("pid")):
+            self.unlock(server)
+            if server.change(script).status == 0:
+                return
+        if held is None:
+            raise Problem("the lock could not be taken", str(server), "Try again; if it stays so: inv unlock")
+        raise Problem(
+            f"{held.get('who')} is at work here since {held.get('when')} ({held.get('why')})",
+            str(server),
+            "Wait for them; if that command is gone for good: inv unlock",
+        )
+
+
+def _runs(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+_open: dict[tuple[str, bool], Move] = {}
+
+
+def of(context: Any) -> Move:
+    """The move of this command: from `-f FILE`, else `move.yaml`; one a process, connections included."""
+    from .settings import DEFAULT_FILE, load
+
+    file = str(getattr(context.config, "_runtime_path", None) or DEFAULT_FILE)
+    key = (file, bool(context.config.run.dry))
+    if key not in _open:
+        _open[key] = Move(load(file), dry=key[1])
+    return _open[key]

@@ -1,0 +1,52 @@
+"""Templates of `templates/`, `nginx/` and `hooks/`, rendered with quoting filters.
+
+A value that a template lacks is an error, never an empty text; every value in a template goes through a
+filter that quotes it for where it stands (`|sh`, `|sql`, `|nginx`, `|yaml`, `|html`, `|systemd`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import quote
+from .errors import Problem
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HOME = Path(__file__).resolve().parent.parent
+FILTERS = ("sh", "sql", "ident", "nginx", "yaml", "html", "systemd", "pgpass")
+FOLDERS = ("templates", "nginx", "hooks", "scripts")
+
+
+@cache
+def environment() -> Environment:
+    """Jinja as every template gets it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    jinja = Environment(
+        loader=FileSystemLoader(HOME),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - not HTML alone; each value names its own filter, and a test sees to it
+    )
+    for name in FILTERS:
+        jinja.filters[name] = getattr(quote, name)
+    return jinja
+
+
+def render(template: str, **values: Any) -> bytes:
+    """*template* (its path in the repository) with *values*. Raises Problem where the template is at fault."""
+    from jinja2 import TemplateError
+
+    try:
+        return environment().get_template(template).render(**values).encode()
+    except (TemplateError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise Problem(
+            f"{error}", f"{template}{f' line {line}' if line else ''}", "Mend the template or the setting"
+        ) from None

@@ -1,0 +1,12 @@
+"""The few things that steps are made of: what shall be true of a server, how it is made so and how undone."""
+
+from .command import Command
+from .file import Absent, File
+from .firewall import Rule
+from .postgres import Role
+from .seen import Compared, Seen
+from .service import Service
+from .uploads import Synchronised
+from .worker import Worker
+
+__all__ = ["Absent", "Command", "Compared", "File", "Role", "Rule", "Seen", "Service", "Synchronised", "Worker"]

@@ -1,0 +1,43 @@
+"""A command, for what no other resource says: with its check and its undo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..hosts import Server
+from ..journal import FUNCTIONS, Change
+from ..quote import sh
+
+
+@dataclass(frozen=True)
+class Command:
+    """*run* (sh, as root on *server*) was done; *undo* takes it back (nothing where there is nothing to take back).
+
+    *check* (sh) succeeds where it is true already; without one the journal alone knows whether it was done.
+    *shown* is what a person sees instead of *run*. *keep*: files that *run* will change and *undo* needs.
+    """
+
+    server: Server
+    run: str
+    undo: str = ":"
+    check: str = ""
+    shown: str = ""
+    keep: tuple[str, ...] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def once(self) -> bool:
+        """Whether only the journal knows."""
+        return not self.check
+
+    def change(self) -> Change | None:
+        """The command, unless its check succeeds."""
+        if self.check and self.server.look(f"{FUNCTIONS}\n{self.check}", check=False).status == 0:
+            return None
+        return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files)
+
+
+def as_user(user: str, path: str, command: str, environment: str = "production") -> str:
+    """sh that runs *command* (sh) as *user* in *path*, with Rails' *environment*."""
+    script = f"cd {sh(path)} && export RAILS_ENV={sh(environment)} && {command}"
+    return f"runuser -u {sh(user)} -- sh -c {sh(script)}"

@@ -1,0 +1,160 @@
+"""A file with its contents, owner and mode; written beside its target and renamed over it."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ..errors import Problem
+from ..hosts import Server
+from ..journal import Change
+from ..quote import sh
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file as it is on a server. *owner*: `user:group`, *mode*: octal digits; *content* None: no such file."""
+
+    content: bytes | None
+    owner: str = ""
+    mode: str = ""
+
+
+def read(server: Server, path: str) -> Found:
+    """The file *path* on *server*, as root sees it; a link is followed."""
+    answer = server.look(
+        f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; return; }}; [ -f "$p" ] || {{ echo other; return; }}\n'
+        'stat -L -c \'%U:%G %a\' "$p"; base64 "$p"'
+    )
+    first, _, rest = answer.out.partition("\n")
+    if first == "absent":
+        return Found(None)
+    if first == "other":
+        raise Problem(f"{path} is not a file", str(server), "Look at what it is; the settings name a file here")
+    owner, _, mode = first.partition(" ")
+    return Found(base64.b64decode(rest), owner, mode)
+
+
+@dataclass(frozen=True)
+class File:
+    """*path* on *server* has *content*, *owner* (`user:group`, as it is when None) and *mode* (octal digits).
+
+    *test* checks the configuration before it is used, *then* makes the program read it (both sh).
+    Of a *secret* file only that it differs is shown.
+    """
+
+    server: Server
+    path: str
+    content: bytes
+    owner: str | None = None
+    mode: str | None = None
+    secret: bool = False
+    test: str = ""
+    then: str = ""
+    once: bool = False
+
+    def change(self) -> Change | None:
+        """The difference between the file there and the file wanted; None where there is none."""
+        return self.plan(read(self.server, self.path))
+
+    def plan(self, found: Found) -> Change | None:
+        """What must change, given what was *found*."""
+        owner = self.owner or found.owner or "root:root"
+        mode = self.mode or found.mode or "644"
+        if found == Found(self.content, owner, mode):
+            return None
+        name = PurePosixPath(self.path).name
+        path, before, after = sh(self.path), sh(f"before/{name}"), sh(f"after/{name}")
+        parent = sh(str(PurePosixPath(self.path).parent))
+        put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
+        apply = f"""
+{tested_before(self.test, self.server)}
+chown {sh(owner)} {after}; chmod {mode} {after}
+[ -d {parent} ] || {{ mkdir -m 755 -p {parent}; touch before/.parent-made; }}
+install_file {after} {path}
+{tested_after(self.test, put_back)}
+{self.then}
+"""
+        undo = f"""
+if same {before} {path} || {{ [ ! -e {before} ] && [ ! -e {path} ]; }}; then :
+elif cmp -s {after} {path}; then
+  {put_back}
+  {tested_after(self.test, f"install_file {after} {path}")}
+  {self.then or ":"}
+else
+  refuse {sh(self.path)}" was edited since. What it was: $entry/"{before}". Compare, mend by hand, or copy that back"
+fi
+[ ! -e before/.parent-made ] || rmdir {parent} 2>/dev/null || :
+"""
+        return Change(self._diff(found, owner, mode), apply, undo, (self.path,), {name: self.content})
+
+    def _diff(self, found: Found, owner: str, mode: str) -> str:
+        if self.secret:
+            was = "absent" if found.content is None else f"sha256 {_short(found.content)}, {found.owner} {found.mode}"
+            return f"{self.path}: {was} -> sha256 {_short(self.content)}, {owner} {mode} (a secret: not shown)"
+        lines = unified(found.content or b"", self.content, self.path, found.content is None)
+        if found.content is not None and (found.owner, found.mode) != (owner, mode):
+            lines += f"owner and mode: {found.owner} {found.mode} -> {owner} {mode}\n"
+        return lines
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There is no file *path* on *server*. *then* makes its program notice."""
+
+    server: Server
+    path: str
+    test: str = ""
+    then: str = ""
+    once: bool = False
+
+    def change(self) -> Change | None:
+        """Its removal; None where it is absent already."""
+        return self.plan(read(self.server, self.path))
+
+    def plan(self, found: Found) -> Change | None:
+        """What must change, given what was *found*."""
+        if found.content is None:
+            return None
+        name = PurePosixPath(self.path).name
+        path, before = sh(self.path), sh(f"before/{name}")
+        put_back = f"install_file {before} {path}"
+        apply = f"rm -f {path}\n{tested_after(self.test, put_back)}\n{self.then}"
+        undo = f"""
+if [ ! -e {path} ]; then
+  {put_back}
+  {self.then or ":"}
+elif ! same {before} {path}; then
+  refuse {sh(self.path)}" is there again, and not as it was. What it was: $entry/"{before}
+fi
+"""
+        return Change(f"rm {path}" + (f"; {self.then}" if self.then else ""), apply, undo, (self.path,))
+
+
+def tested_before(test: str, server: Server) -> str:
+    """sh that refuses where the program's configuration is broken before we touch it."""
+    if not test:
+        return ""
+    reason = sh(f"the configuration of {server.role} was broken before any change: ")
+    return f'tried=$({test} 2>&1) || refuse {reason}"$(printf %s "$tried" | head -n 1)"'
+
+
+def tested_after(test: str, put_back: str) -> str:
+    """sh that puts the file back and refuses where its program does not take it."""
+    if not test:
+        return ""
+    return f'tried=$({test} 2>&1) || {{ {put_back}; refuse "$(printf %s "$tried" | head -n 1)"; }}'
+
+
+def unified(old: bytes, new: bytes, path: str, absent: bool = False) -> str:
+    """A unified diff of two files' bytes."""
+    one, two = (b.decode(errors="replace").splitlines(keepends=True) for b in (old, new))
+    lines = list(difflib.unified_diff(one, two, "absent" if absent else path, path, n=2))
+    return "".join(line if line.endswith("\n") else line + "\n\\ no newline at the end\n" for line in lines)
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -1,0 +1,74 @@
+"""Things in PostgreSQL: a role of the move's own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+
+from ..hosts import Server
+from ..journal import Change
+from ..quote import ident, sh, sql
+
+PSQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
+
+
+def scram(password: str, salt: bytes | None = None, rounds: int = 4096) -> str:
+    """The SCRAM-SHA-256 verifier of *password* (RFC 5803), so that the password itself never meets a server's log."""
+    salt = salt or os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    parts = (base64.b64encode(b).decode() for b in (salt, stored, server))
+    return "SCRAM-SHA-256${}:{}${}:{}".format(rounds, *parts)
+
+
+def matches(verifier: str, password: str) -> bool:
+    """Whether *verifier*, as pg_authid holds it, is of *password*."""
+    try:
+        kind, salting, _ = verifier.split("$")
+        rounds, salt = salting.split(":")
+        return kind == "SCRAM-SHA-256" and scram(password, base64.b64decode(salt), int(rounds)) == verifier
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Role:
+    """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*."""
+
+    server: Server
+    name: str
+    member_of: str
+    password: str
+    once: bool = False
+
+    def change(self) -> Change | None:
+        """The role's creation; None where it is there and takes the password."""
+        query = f"SELECT rolpassword FROM pg_authid WHERE rolname = {sql(self.name)} AND rolcanlogin"
+        query += f" AND pg_has_role(oid, (SELECT oid FROM pg_roles WHERE rolname = {sql(self.member_of)}), 'MEMBER')"
+        found = self.server.look(f"{PSQL} -c {sh(query)}").out.strip()
+        if matches(found, self.password):
+            return None
+        name, group = ident(self.name), ident(self.member_of)
+        create = f"""
+SET log_min_error_statement = panic; SET log_statement = none;
+BEGIN;
+SELECT format('CREATE ROLE %I', {sql(self.name)})
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {sql(self.name)}) \\gexec
+GRANT {group} TO {name};
+ALTER ROLE {name} LOGIN PASSWORD :'verifier';
+COMMIT;
+"""
+        apply = f"""
+{{ printf '\\\\set verifier '; printf "'%s'\\n" "$(cat after/verifier)"; cat after/create.sql; }} | {PSQL} >/dev/null
+"""
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {sql(self.name)}"
+        undo = f"""
+printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/dev/null
+"""
+        shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}"
+        files = {"verifier": scram(self.password).encode(), "create.sql": create.encode()}
+        return Change(shown, apply, undo, (), files)

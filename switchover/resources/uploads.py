@@ -1,0 +1,106 @@
+"""A directory that visitors write to, brought from old to new, server to server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..hosts import Server
+from ..journal import Change
+from ..quote import sh
+
+KEY = "/root/.ssh/switchover"
+KNOWN_HOSTS = "/root/.ssh/switchover_known_hosts"
+
+
+@dataclass(frozen=True)
+class Synchronised:
+    """*source* of *old* is in *target* of *new* (both end with a slash). Runs on new, which pulls.
+
+    *deleting*: what old lacks goes from new, which is right only before visitors write on new. Undone, files
+    that visitors wrote on new since travel back to old; with *first* (nothing of the move was there before)
+    what the move brought is removed from new, and what it replaced is put back.
+    """
+
+    old: Server
+    new: Server
+    source: str
+    target: str
+    deleting: bool = False
+    first: bool = False
+    once: bool = True
+
+    @property
+    def server(self) -> Server:
+        """The server that is changed."""
+        return self.new
+
+    def change(self) -> Change | None:
+        """What rsync would bring; None where old has nothing that new lacks."""
+        count = f"{self._pull('-n')} --out-format='%i %n' | grep -v '/$' | {{ head -n 15; wc -l; }}"
+        answer = self.new.look(f"[ -d {sh(self.target)} ] || echo '(new directory)'\n{count}", check=False)
+        *names, more = answer.out.strip().splitlines() or ["0"]
+        if answer.status == 0 and not names and more.strip() == "0":
+            return None
+        shown = f"rsync {self.old.name}:{self.source} -> {self.target}\n" + "\n".join(names)
+        return Change(
+            shown + (f"\n… and {more.strip()} more" if more.strip() not in ("", "0") else ""),
+            self._apply(),
+            self._undo(),
+        )
+
+    def _ssh(self) -> str:
+        options = f"-i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+        user = self.old.settings.ssh.rpartition("@")[0]
+        return f"ssh {options}" + (f" -l {user}" if user else "")
+
+    def _pull(self, more: str) -> str:
+        user = self.new.app.user
+        delete = "--delete --delete-delay " if self.deleting else ""
+        return (
+            f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(self._ssh())} {more} "
+            f"{sh(f'{self.old.settings.main_address}:{self.source}')} {sh(self.target)}"
+        )
+
+    def _push(self) -> str:
+        user = self.old.app.user
+        return (
+            f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(self._ssh())} "
+            f"{sh(self.target)} {sh(f'{self.old.settings.main_address}:{self.source}')}"
+        )
+
+    def _apply(self) -> str:
+        target = sh(self.target)
+        before = ""
+        if self.first:
+            before = (
+                f"[ -e before/list ] || ( cd {target} 2>/dev/null && find . -mindepth 1 | sort ) >before/list || :\n"
+            )
+        return f"""
+{before}runuser -u {sh(self.new.app.user)} -- mkdir -p {target}
+{{ {self._pull("--info=progress2 --backup --backup-dir=" + '"$entry/before/files"')} 2>errors; echo $? >status; }} |
+stdbuf -oL tr '\\r' '\\n' | while read -r bytes share rest; do
+  bytes=$(printf %s "$bytes" | tr -d ,); share=${{share%\\%}}
+  case "$bytes$share" in *[!0-9]*|'') continue;; esac
+  [ "$share" -eq 0 ] || echo "progress $bytes $(( bytes * 100 / share )) bytes"
+done
+# 24: files vanished while rsync read the list, as happens on a live site.
+case "$(cat status)" in 0|24) ;; *) refuse "rsync: $(head -n 1 errors)";; esac
+"""
+
+    def _undo(self) -> str:
+        target = sh(self.target)
+        undo = f"""
+if [ -d {target} ]; then
+  {self._push()} 2>errors || refuse "uploads made since could not travel back: $(head -n 1 errors)"
+fi
+"""
+        if self.first:
+            undo += f"""
+if [ -d {target} ] && [ -e before/list ]; then
+  ( cd {target}; find . -mindepth 1 | sort | comm -23 - "$entry/before/list" | sort -r | while IFS= read -r f; do
+    if [ -d "$f" ] && [ ! -L "$f" ]; then rmdir "$f"; else rm -f "$f"; fi
+  done )
+fi
+[ ! -d before/files ] || cp -a before/files/. {target}
+"""
+        return undo

@@ -1,0 +1,229 @@
+"""The life of a step, written once: observe, diff, record, apply, verify; and the Collections that hold steps.
+
+A step is an Invoke task whose body returns what shall be true, made of resources (see `switchover/resources`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Protocol
+
+from invoke.collection import Collection
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+from . import move as moves
+from . import say
+from .errors import Problem
+from .hosts import Server
+from .journal import Change, Entry
+from .move import Move
+
+
+class Resource(Protocol):
+    """Something that shall be true of a server. *once*: work that no look can see; the journal says it was done."""
+
+    server: Server
+    once: bool
+
+    def change(self) -> Change | None:
+        """What must change to make it true; None where it is true already. Only looks."""
+
+
+class Sight(Protocol):
+    """Something that must be seen before the move goes on; it changes nothing."""
+
+    within: float
+
+    def missing(self) -> str | None:
+        """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
+
+
+Wanted = Resource | Sight | Sequence["Resource | Sight"] | None
+
+
+class Step(Task[Any]):
+    """A line of the checklist: an Invoke task that lives the life of a step."""
+
+    section = ""
+
+    @property
+    def line(self) -> str:
+        """The step's whole name, as in `inv switch-app.proxy`."""
+        return f"{self.section}.{self.name.replace('_', '-')}"
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring: the help, the line in status and in the report."""
+        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+
+    def wanted(self, move: Move) -> list[Resource | Sight]:
+        """What shall be true, in order."""
+        wanted = self.body(move)
+        if wanted is None:
+            return []
+        return list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+
+    def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
+        with for_people():
+            move = moves.of(context)
+            with move.lock(self.line):
+                live(move, self)
+        self.times_called += 1
+
+
+class Section(Task[Any]):
+    """A heading of the checklist: runs its steps in order."""
+
+    steps: Sequence[Step] = ()
+
+    def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
+        with for_people():
+            self.run(moves.of(context))
+        self.times_called += 1
+
+    def run(self, move: Move) -> None:
+        """All steps, each finished before the next begins."""
+        say.heading(self.name, self.summary + (" (--dry: nothing is changed)" if move.dry else ""))
+        with move.lock(self.name):
+            for one in self.steps:
+                live(move, one)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the section's docstring."""
+        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+
+
+def step(body: Callable[[Move], Wanted]) -> Step:
+    """Makes a function of a checklist module a step."""
+    return Step(body)
+
+
+class Ordered(str):
+    """A name that sorts by its place, since Invoke lists by name and a checklist has an order."""
+
+    place = 0
+
+    def __lt__(self, other: str) -> bool:
+        return self.place < getattr(other, "place", 0) if isinstance(other, Ordered) else str(self) < other
+
+
+class Checklist(Collection):
+    """A Collection that keeps the order in which its tasks were added."""
+
+    def transform(self, name: str) -> str:
+        plain = Collection.transform(self, name)
+        places: dict[str, int] = self.__dict__.setdefault("_places", {})
+        ordered = Ordered(plain)
+        ordered.place = places.setdefault(plain, len(places))
+        return ordered
+
+
+def section(module: ModuleType) -> Checklist:
+    """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
+    name = module.__name__.rpartition(".")[2].replace("_", "-")
+    steps = [value for value in vars(module).values() if isinstance(value, Step)]
+    collection = Checklist(name)
+
+    def whole(context: Any) -> None:
+        """The whole section."""
+
+    whole.__doc__ = module.__doc__
+    task = Section(whole, name=name, default=True)
+    task.steps = steps
+    collection.add_task(task, name="all")
+    for one in steps:
+        one.section = name
+        collection.add_task(one)
+    return collection
+
+
+def live(move: Move, one: Step) -> None:
+    """Makes true what *one* wants; says what became of it.
+
+    Raises Problem where it could not; what it had begun is put back then.
+    """
+    watch, done = say.Stopwatch(), []
+    for part, wanted in enumerate(one.wanted(move)):
+        if hasattr(wanted, "missing"):
+            done.append(_see(move, one, wanted))
+        else:
+            done.append(_bring_about(move, one, part, wanted))
+    kind = next((k for k in ("finished", "done", "would", "seen") if k in done), "already")
+    detail = {"already": "already so", "finished": "an interrupted run, finished"}.get(kind, "")
+    say.outcome(kind, one.summary, detail, watch.seconds)
+
+
+def _bring_about(move: Move, one: Step, part: int, resource: Any) -> str:
+    entry = move.journal.latest(one.line, part)
+    if entry and entry.state == "recorded":
+        if move.dry:
+            say.outcome("note", one.summary, "was interrupted; the next run finishes it")
+            return "would"
+        _apply(move, one, entry, resource)
+        return "finished"
+    if resource.once and entry:
+        return "already"
+    change = resource.change()
+    if change is None:
+        return "already"
+    if move.dry:
+        say.outcome("would", f"{resource.server}: {one.summary}")
+        say.diff(change.diff)
+        return "would"
+    _apply(move, one, move.journal.record(resource.server, one.line, part, one.summary, change), resource)
+    return "done"
+
+
+def _apply(move: Move, one: Step, entry: Entry, resource: Any) -> None:
+    with say.progress(one.summary) as shown:
+        answer = move.journal.apply(entry, shown.line)
+    if answer.status != 0:
+        _put_back(move, entry, answer.last_error)
+    if not resource.once and (rest := resource.change()) is not None:
+        _put_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
+    move.journal.done(entry)
+
+
+def _put_back(move: Move, entry: Entry, reason: str) -> None:
+    answer = move.journal.undo(entry)
+    state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
+    raise Problem(f"{entry.step} failed: {reason}", str(entry.server), f"{state}. Mend that and run it again") from None
+
+
+def _see(move: Move, one: Step, sight: Any) -> str:
+    if move.dry:
+        say.outcome("would", f"look: {one.summary}")
+        return "would"
+    end = time.monotonic() + sight.within
+    with say.progress(one.summary) as shown:
+        while (missing := sight.missing()) is not None:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Problem(
+                    f"{one.line}: {missing}", "", f"Waited {sight.within:.0f} s; look into it and run it again"
+                )
+            shown.report(int(sight.within - left), int(sight.within), "seconds")
+            time.sleep(0.2)
+    return "seen"
+
+
+@contextmanager
+def for_people() -> Iterator[None]:
+    """Any failure becomes one line for a person; the traceback only under --debug."""
+    try:
+        yield
+    except (Exit, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if logging.getLogger("invoke").isEnabledFor(logging.DEBUG):
+            raise
+        line = str(error).strip().splitlines() or [""]
+        raise Problem(
+            f"{type(error).__name__}: {line[0]}", "", "This should not happen: run it again with --debug and report it"
+        ) from None
