@@ -1,0 +1,86 @@
+"""Where this machine gets Debian packages from, so that the lab gets them from there too.
+
+Read from apt's own configuration. A machine that is not Debian, or names no Debian archive, leaves the choice
+to mmdebstrap, which knows Debian's public one.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+DEBIAN = {"buster", "bullseye", "bookworm", "trixie", "forky", "sid", "oldoldstable", "oldstable", "stable", "testing"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One line of `sources.list`: an archive's address and a suite."""
+
+    uri: str
+    suite: str
+
+    @property
+    def archive(self) -> str:
+        """`main`, `security`, or nothing when it is not Debian's."""
+        release, _, part = self.suite.partition("-")
+        release, _, old_part = release.partition("/")  # buster/updates, as security was called once
+        if release not in DEBIAN:
+            return ""
+        return "security" if part == "security" or old_part == "updates" else "main"
+
+
+def sources(folder: Path = Path("/etc/apt")) -> list[Source]:
+    """Every binary source that apt is configured with in *folder*."""
+    found: list[Source] = []
+    parts = sorted((folder / "sources.list.d").glob("*"))
+    for file in [folder / "sources.list", *parts]:
+        if file.suffix not in (".list", ".sources") or not file.is_file():
+            continue
+        text = file.read_text(errors="replace")
+        found += one_line(text) if file.suffix == ".list" else deb822(text)
+    return found
+
+
+def one_line(text: str) -> Iterable[Source]:
+    """The sources in a file of the old form: `deb [options] uri suite component …`."""
+    for line in text.splitlines():
+        if match := re.match(r"\s*deb\s+(?:\[[^]]*\]\s*)?(\S+)\s+(\S+)", line):
+            yield Source(match[1], match[2])
+
+
+def deb822(text: str) -> Iterable[Source]:
+    """The sources in a file of the new form: stanzas of `Types:`, `URIs:`, `Suites:` …"""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for stanza in re.split(r"\n\s*\n", lines):
+        fields: dict[str, list[str]] = {}
+        for line in re.sub(r"\n[ \t]+", " ", stanza).splitlines():
+            name, _, value = line.partition(":")
+            fields[name.strip().lower()] = value.split()
+        if "deb" not in fields.get("types", []) or fields.get("enabled") == ["no"]:
+            continue
+        for uri in fields.get("uris", []):
+            for suite in fields.get("suites", []):
+                yield Source(uri, suite)
+
+
+def lines(codename: str, *, security: bool, known: Iterable[Source] | None = None) -> list[str]:
+    """The `deb` lines for the Debian release *codename*; empty when this machine's apt knows no Debian archive."""
+    known = list(sources() if known is None else known)
+    main = next((s.uri for s in known if s.archive == "main"), None)
+    if main is None:
+        return []
+    found = [f"deb {main} {codename} main", f"deb {main} {codename}-updates main"]
+    safe = next((s.uri for s in known if s.archive == "security"), None)
+    if security and safe:
+        found.append(f"deb {safe} {codename}-security main")
+    return found
+
+
+def options() -> list[str]:
+    """The proxies, certificates and retries that this machine's apt uses, as options of apt."""
+    done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True)
+    wanted = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date)\b.*", re.IGNORECASE)
+    return [line.rstrip(";") for line in done.stdout.splitlines() if wanted.match(line) and not line.endswith(' "";')]

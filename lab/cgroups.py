@@ -1,0 +1,110 @@
+"""Control groups: each server has one of its own, by which all its processes are found and ended.
+
+Works with cgroup2 alone and with the hybrid of cgroup2 and systemd's own v1 hierarchy: a group is made in
+both, since systemd inside looks at either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from functools import cache
+from pathlib import Path
+
+from switchover.errors import Problem
+
+
+@cache
+def hierarchies() -> tuple[Path, ...]:
+    """The mounted hierarchies in which a group must be made; the cgroup2 one comes first.
+
+    Raises Problem when there is no cgroup2.
+    """
+    unified, named = [], []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        if kind == "cgroup2":
+            unified.append(Path(left.split()[4]))
+        elif kind == "cgroup" and "name=systemd" in options.split(","):
+            named.append(Path(left.split()[4]))
+    if not unified:
+        raise Problem("this kernel has no cgroup2 mounted", "/sys/fs/cgroup", "Boot it with cgroup2 (or the hybrid)")
+    return (unified[0], *named[:1])
+
+
+def make(name: str) -> list[Path]:
+    """Makes the group *name* and gives the files to which a process writes 0 to join it."""
+    groups = [hierarchy / name for hierarchy in hierarchies()]
+    for group in groups:
+        try:
+            group.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(f"no control group can be made ({error.strerror})", str(group), "Run it as root") from None
+    return [group / "cgroup.procs" for group in groups]
+
+
+def join(name: str) -> None:
+    """Moves this process into the group *name*, which is made."""
+    for file in make(name):
+        file.write_text("0")
+
+
+def pids(name: str) -> set[int]:
+    """All processes in the group *name* and below."""
+    found: set[int] = set()
+    for hierarchy in hierarchies():
+        for folder, _, _ in os.walk(hierarchy / name):
+            with contextlib.suppress(OSError):
+                found.update(map(int, Path(folder, "cgroup.procs").read_text().split()))
+    return found - {0}
+
+
+def init(name: str) -> int | None:
+    """The process, as this machine sees it, that is number 1 inside the server of group *name*."""
+    payload = hierarchies()[0] / name / "payload"
+    for file in (payload / "init.scope" / "cgroup.procs", payload / "cgroup.procs"):
+        with contextlib.suppress(OSError):
+            for pid in map(int, file.read_text().split()):
+                if _is_init(pid):
+                    return pid
+    return None
+
+
+def _is_init(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                numbers = line.split()[1:]
+                return len(numbers) > 1 and numbers[-1] == "1"
+    return False
+
+
+def end(name: str, within: float = 20) -> None:
+    """Kills all in the group *name* and removes the group.
+
+    Raises Problem when something is still there after *within* seconds.
+    """
+    deadline = time.monotonic() + within
+    while left := pids(name):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise Problem(f"processes {sorted(left)[:5]} do not end", name, "Look at them with `ps`")
+        time.sleep(0.01)
+    remove(name, deadline)
+
+
+def remove(name: str, deadline: float = 0) -> None:
+    """Removes the group *name*, which is empty, with those below it."""
+    for hierarchy in hierarchies():
+        while (hierarchy / name).exists():
+            for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+                with contextlib.suppress(OSError):  # a process just killed leaves its group a moment later
+                    Path(folder).rmdir()
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)

@@ -1,0 +1,61 @@
+"""`inv lab.…`: two throw-away servers to explore."""
+
+from __future__ import annotations
+
+import os
+
+from invoke import Collection, Context, task
+
+
+@task(
+    help={
+        "old": "Debian release of the old server: 11, 12 or 13",
+        "new": "Debian release of the new server",
+        "seed-mb": "about how large old's database is",
+        "state": "start from this saved state",
+        "plain": "bare servers, without the shop",
+    }
+)
+def up(
+    _c: Context, old: str = "11", new: str = "12", seed_mb: int = 300, state: str | None = None, plain: bool = False
+) -> None:
+    """Boots old and new, which then stay up until `inv lab.down`."""
+    from .servers import Lab
+
+    with Lab(old, new, state, seed_mb=seed_mb, plain=plain) as lab:
+        lab.keep()
+    print(f"Up. Settings: {lab.settings}\nLook around: inv lab.ssh old, inv lab.ssh new. End it: inv lab.down")
+
+
+@task(help={"server": "old or new", "command": "what to run there instead of a shell"})
+def ssh(_c: Context, server: str, command: str = "") -> None:
+    """A shell on old or new, as the user with sudo."""
+    from switchover.errors import Problem
+
+    from .paths import HOSTS
+    from .servers import Lab
+
+    if server not in HOSTS:
+        raise Problem(f"there is no server '{server}'", "lab.ssh", "Choose old or new")
+    config = str(Lab.running().ssh_config)
+    os.execvp("ssh", ["ssh", "-F", config, HOSTS[server], *([command] if command else [])])
+
+
+@task(help={"name": "what to call it"})
+def save(_c: Context, name: str) -> None:
+    """Keeps the state of both servers: `inv lab.up --state NAME` starts from it."""
+    from .servers import Lab
+
+    Lab.running().save(name)
+
+
+@task
+def down(_c: Context) -> None:
+    """Ends the lab, whoever uses it, and removes all that is left of it."""
+    from . import clean
+    from .paths import place
+
+    clean.clear(place())
+
+
+namespace = Collection("lab", up, ssh, save, down)
