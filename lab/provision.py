@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 HERE = Path(__file__).parent
+OPENED = 1518084000  # 8 February 2018, in seconds since 1970: the date of all files and of the first commit
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _archive(role: str, site: Site, options: ShopOptions) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for file in (*_shop(site), *_config(role, site), *_system(role, site), *_certificates(options, site)):
             info = tarfile.TarInfo(file.path.lstrip("/"))
-            info.mode, info.size = file.mode, len(file.content)
+            info.mode, info.size, info.mtime = file.mode, len(file.content), OPENED
             if file.link:
                 info.type, info.linkname = tarfile.SYMTYPE, file.link
             tar.addfile(info, io.BytesIO(file.content))
