@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
+from . import settings_file
 from .errors import Problem
 from .quote import under
 
@@ -220,27 +220,7 @@ def load(path: str | Path) -> Settings:
 
     Raises Problem with every fault in it, each with the key's path and a hint.
     """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise Problem(
-            "there is no such file",
-            str(path),
-            "Copy move.example.yaml to move.yaml and say there what runs on your servers",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or "no valid text"
-        raise Problem(f"is not YAML{line} ({what})", str(path), "Compare it with move.example.yaml") from None
-    if not isinstance(data, dict):
-        raise Problem("has no settings", str(path), "Compare it with move.example.yaml")
-    return check(data, str(path), file.parent)
+    return check(settings_file.read(path), str(path), Path(path).parent)
 
 
 def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:

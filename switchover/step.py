@@ -27,8 +27,13 @@ from .move import Move
 class Resource(Protocol):
     """Something that shall be true of a server. *once*: work that no look can see; the journal says it was done."""
 
-    server: Server
-    once: bool
+    @property
+    def server(self) -> Server:
+        """The server that is changed."""
+
+    @property
+    def once(self) -> bool:
+        """Whether only the journal knows that it was done."""
 
     def change(self) -> Change | None:
         """What must change to make it true; None where it is true already. Only looks."""
@@ -37,7 +42,9 @@ class Resource(Protocol):
 class Sight(Protocol):
     """Something that must be seen before the move goes on; it changes nothing."""
 
-    within: float
+    @property
+    def within(self) -> float:
+        """Seconds to wait for it."""
 
     def missing(self) -> str | None:
         """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
@@ -123,12 +130,20 @@ class Checklist(Collection):
         ordered.place = places.setdefault(plain, len(places))
         return ordered
 
+    def add_collection(self, coll: Collection, name: str | None = None, default: bool | None = None) -> None:
+        """Adds *coll* after those that are there."""
+        Collection.add_collection(self, coll, name, default)
+        self.collections = type(self.collections)(
+            {self.transform(str(key)): value for key, value in self.collections.items()}
+        )
+
 
 def section(module: ModuleType) -> Checklist:
     """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
     name = module.__name__.rpartition(".")[2].replace("_", "-")
     steps = [value for value in vars(module).values() if isinstance(value, Step)]
     collection = Checklist(name)
+    collection.__doc__ = (module.__doc__ or "").strip().splitlines()[0]
 
     def whole(context: Any) -> None:
         """The whole section."""

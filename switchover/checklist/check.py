@@ -1,0 +1,225 @@
+"""Check: what stands in the way, found before anything is touched; each finding with what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from invoke.tasks import task
+
+from .. import move as moves
+from .. import say
+from ..errors import Problem
+from ..hosts import Server
+from ..move import Move
+from ..quote import sh, sql
+from ..resources.postgres import PSQL
+from ..step import for_people
+
+TOOLS = {
+    "old": "git rsync nginx psql ufw curl base64 flock pgrep",
+    "new": "git rsync nginx psql pg_dump pg_restore ssh-keygen curl base64 flock pgrep",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """*good*: True, False, or None where the check could not run, which is not passed either."""
+
+    what: str
+    good: bool | None
+    do: str = ""
+
+
+@task
+def check(context: Any) -> None:
+    """Both servers: is everything there that a move needs? Changes nothing."""
+    with for_people():
+        move = moves.of(context)
+        say.heading("check", "looks at both servers and changes nothing")
+        bad = 0
+        for finding in findings(move):
+            kind = {True: "seen", False: "failed", None: "failed"}[finding.good]
+            unknown = "could not be checked: " if finding.good is None else ""
+            say.outcome(kind, f"{unknown}{finding.what}", "" if finding.good else finding.do)
+            bad += finding.good is not True
+        if bad:
+            raise Problem(f"{bad} to mend before the move", "", "Each line with ✗ says what to do")
+
+
+def findings(move: Move) -> Iterator[Finding]:
+    """All findings, both servers', good ones too."""
+    reached = []
+    for server in move.servers:
+        finding = _reached(server)
+        yield finding
+        if finding.good:
+            reached.append(server)
+    for server in reached:
+        for one in (_tools, _paths, _services, _database, _space, _firewall, _nginx):
+            yield from _attempt(one, server, move)
+    if len(reached) == 2:
+        for both in (_two_machines, _clocks, _versions, _copy_fits):
+            yield from _attempt(both, None, move)
+
+
+def _attempt(one: Callable[..., Iterator[Finding]], server: Server | None, move: Move) -> Iterator[Finding]:
+    try:
+        yield from one(move) if server is None else one(server, move)
+    except Problem as problem:
+        name = one.__name__.strip("_").replace("_", " ")
+        where = f"{server.role}: " if server else ""
+        yield Finding(f"{where}{name} ({problem.what.splitlines()[0]})", None, problem.do or "Look at that server")
+
+
+def _reached(server: Server) -> Finding:
+    try:
+        answer = server.look("id -u", check=False)
+    except Problem as problem:
+        return Finding(f"{server}: {problem.what}", False, problem.do)
+    if answer.out.strip() != "0":
+        reason = answer.last_error
+        return Finding(
+            f"{server}: sudo does not work without a password ({reason})",
+            False,
+            "Allow it for the time of the move: NOPASSWD in /etc/sudoers.d",
+        )
+    return Finding(f"{server}: reached, its host key is known, sudo works", True)
+
+
+def _tools(server: Server, move: Move) -> Iterator[Finding]:
+    missing = server.look(f"for t in {TOOLS[server.role]}; do command -v $t >/dev/null || echo $t; done").out.split()
+    yield Finding(
+        f"{server.role}: the programs needed are there"
+        if not missing
+        else f"{server.role}: lacks {', '.join(missing)}",
+        not missing,
+        f"Install the packages of {', '.join(missing)}",
+    )
+
+
+def _paths(server: Server, move: Move) -> Iterator[Finding]:
+    settings = server.settings
+    wanted = {f"{server.role}.app.path": settings.app.path, f"{server.role}.web.site": settings.web.site}
+    wanted[f"{server.role}.worker.command"] = settings.in_app(settings.worker.command)
+    wanted[f"{server.role}.database.config"] = settings.in_app(settings.database.config)
+    if server.role == "old":
+        wanted |= {"old.certificate.fullchain": settings.certificate.fullchain}
+        wanted |= {"old.certificate.key": settings.certificate.key}
+        wanted |= {f"carry.{n}.from": settings.in_app(c.source) for n, c in enumerate(move.settings.carry)}
+        wanted |= {f"uploads.{n}.from": settings.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
+    script = "\n".join(f"[ -e {sh(path)} ] || echo {sh(key)}" for key, path in wanted.items())
+    missing = server.look(script).out.split()
+    for key in missing:
+        yield Finding(f"{server.role}: {wanted[key]} does not exist", False, f"Mend {key} in the settings")
+    if not missing:
+        yield Finding(f"{server.role}: every path that the settings name exists", True)
+
+
+def _services(server: Server, move: Move) -> Iterator[Finding]:
+    name, user = server.app.service, server.app.user
+    answer = server.look(
+        f"systemctl cat {sh(name)} >/dev/null 2>&1 || echo service\nid {sh(user)} >/dev/null 2>&1 || echo user"
+    ).out.split()
+    if "service" in answer:
+        yield Finding(f"{server.role}: no service {name}", False, f"Mend {server.role}.app.service in the settings")
+    if "user" in answer:
+        yield Finding(f"{server.role}: no user {user}", False, f"Mend {server.role}.app.user in the settings")
+    if not answer:
+        yield Finding(f"{server.role}: service {name} and user {user} exist", True)
+
+
+def _database(server: Server, move: Move) -> Iterator[Finding]:
+    database = server.database
+    query = (
+        f"SELECT r.rolname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE datname = {sql(database.name)}"
+    )
+    owner = server.look(f"{PSQL} -c {sh(query)}").out.strip()
+    if not owner:
+        yield Finding(
+            f"{server.role}: no database {database.name}", False, f"Mend {server.role}.database.name in the settings"
+        )
+    else:
+        yield Finding(
+            f"{server.role}: database {database.name} belongs to {owner}",
+            owner == database.owner,
+            f"Mend {server.role}.database.owner in the settings",
+        )
+    if server.role == "old":
+        on = server.look(f"{PSQL} -c 'SHOW ssl'").out.strip() == "on"
+        yield Finding(
+            f"old: PostgreSQL {'speaks' if on else 'does not speak'} TLS",
+            on,
+            "Set ssl = on (with a certificate) in postgresql.conf and reload it",
+        )
+
+
+def _space(server: Server, move: Move) -> Iterator[Finding]:
+    free = int(server.look("df -Pk /var/lib | awk 'NR == 2 { print $4 }'").out) * 1024
+    yield Finding(
+        f"{server.role}: {free / 1e9:.1f} GB free for the journal", free > 100e6, "Free some space below /var/lib"
+    )
+
+
+def _firewall(server: Server, move: Move) -> Iterator[Finding]:
+    if server.role == "old":
+        active = "Status: active" in server.look("ufw status", check=False).out
+        yield Finding(
+            f"old: the firewall (ufw) is {'on' if active else 'off'}",
+            active,
+            "Switch it on, ssh first: ufw allow OpenSSH; ufw allow 80/tcp; ufw allow 443/tcp; ufw enable",
+        )
+
+
+def _nginx(server: Server, move: Move) -> Iterator[Finding]:
+    answer = server.look("nginx -t 2>&1", check=False)
+    reason = "" if answer.status == 0 else f" ({answer.out.strip().splitlines()[0]})"
+    yield Finding(f"{server.role}: nginx's configuration is sound{reason}", answer.status == 0, "Mend it: nginx -t")
+
+
+def _two_machines(move: Move) -> Iterator[Finding]:
+    ids = [server.look("cat /etc/machine-id; hostname").out for server in move.servers]
+    yield Finding(
+        "old and new are two machines" if ids[0] != ids[1] else "old and new are the same machine",
+        ids[0] != ids[1],
+        "Mend old.ssh or new.ssh in the settings",
+    )
+
+
+def _clocks(move: Move) -> Iterator[Finding]:
+    ahead = []
+    for server in move.servers:
+        start = time.time()
+        there = float(server.look("date +%s.%N").out)
+        ahead.append(there - (start + time.time()) / 2)
+    apart = abs(ahead[0] - ahead[1])
+    yield Finding(f"the clocks are {apart:.2f} s apart", apart < 2, "Set them: timedatectl set-ntp true, on both")
+
+
+def _versions(move: Move) -> Iterator[Finding]:
+    numbers = [int(server.look(f"{PSQL} -c 'SHOW server_version_num'").out) // 10000 for server in move.servers]
+    yield Finding(
+        f"PostgreSQL {numbers[0]} on old, {numbers[1]} on new",
+        numbers[1] >= numbers[0] >= 11,
+        "The new server needs PostgreSQL 11 or later, no older than the old server's",
+    )
+
+
+def _copy_fits(move: Move) -> Iterator[Finding]:
+    size = int(move.old.look(f"{PSQL} -c {sh(f'SELECT pg_database_size({sql(move.old.database.name)})')}").out)
+    folders = " ".join(sh(move.old.in_app(u.source)) for u in move.settings.uploads)
+    if folders:
+        size_files = sum(int(x) for x in move.old.look(f"du -sbc {folders} | awk 'END {{ print $1 }}'").out.split())
+    else:
+        size_files = 0
+    data = move.new.look(f"df -Pk \"$({PSQL} -c 'SHOW data_directory')\" | awk 'NR == 2 {{ print $4 }}'").out
+    free = int(data) * 1024
+    need = int(size * 1.5) + size_files
+    sizes = f"the database ({size / 1e6:.0f} MB) and uploads ({size_files / 1e6:.0f} MB)"
+    yield Finding(
+        f"{sizes} fit on new ({free / 1e9:.1f} GB free)",
+        free > need,
+        f"Free {need / 1e9:.1f} GB on new",
+    )

@@ -1,0 +1,210 @@
+"""Prepare new server: the application runs there as on old, with old's database, before any visitor comes."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from ..errors import Problem
+from ..move import Move
+from ..quote import sh
+from ..render import render
+from ..resources import Command, Compared, File
+from ..resources.command import as_user
+from ..resources.file import read
+from ..resources.uploads import KEY, KNOWN_HOSTS
+from ..step import Wanted, step
+from . import common
+
+
+@step
+def code(move: Move) -> Wanted:
+    """new: the application is at exactly the commit that old runs."""
+    old, new = move.old, move.new
+    wanted = move.settings.revision or _commit(move)
+    ssh = f"ssh -i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+    user = old.look('echo "${SUDO_USER:-root}"').out.strip()
+    objects = f"{user}@{old.settings.main_address}:{old.app.path}/.git/objects/"
+    git = f"git -C {sh(new.app.path)}"
+    owner = sh(f"{new.app.user}:{new.app.user}")
+    build = "\n".join(as_user(new.app.user, new.app.path, command, new.app.environment) for command in new.app.build)
+    run = f"""
+{as_user(new.app.user, new.app.path, "git rev-parse HEAD")} >before/commit.new
+[ -s before/commit ] || mv before/commit.new before/commit
+rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh)} {sh(objects)} {sh(new.app.path + "/.git/objects/")}
+{as_user(new.app.user, new.app.path, f"git reset -q --hard {sh(wanted)}")}
+{build}
+"""
+    undo = f"""
+if [ -s before/commit ]; then
+  {as_user(new.app.user, new.app.path, 'git reset -q --hard "$(cat)"')} <before/commit
+  {build}
+fi
+"""
+    check = f'[ "$(runuser -u {sh(new.app.user)} -- {git} rev-parse HEAD)" = {sh(wanted)} ]'
+    running = sh(new.in_app(new.app.pidfile))
+    restarted = f"! alive {running} || systemctl restart {sh(new.app.service)}"
+    return [
+        # Undone last of the section: by then code and configuration are as they were.
+        Command(new, run=":", undo=restarted, shown=f"(undone: systemctl restart {new.app.service})"),
+        Command(new, run, undo, check, shown=f"git reset --hard {wanted[:12]} in {new.app.path}"),
+    ]
+
+
+@step
+def carried_files(move: Move) -> Wanted:
+    """new: initializers, configuration and secrets are copied from old and adapted."""
+    wanted = []
+    for carried in move.settings.carry:
+        source, target = move.old.in_app(carried.source), move.new.in_app(carried.target)
+        found = read(move.old, source)
+        if found.content is None:
+            raise Problem(f"{source} does not exist", str(move.old), "Mend or remove it under 'carry' in the settings")
+        content = found.content
+        replace = dict(carried.replace)
+        if carried.adapt:
+            replace |= _paths(move)
+        for before, after in replace.items():
+            content = content.replace(before.encode(), after.encode())
+        user = move.new.app.user
+        owner = f"{user}:{user}" if found.owner.startswith(f"{move.old.app.user}:") else found.owner
+        wanted.append(File(move.new, target, content, owner, found.mode, secret=carried.secret))
+    return wanted
+
+
+@step
+def uploads(move: Move) -> Wanted:
+    """new: has what visitors uploaded so far."""
+    return common.uploads(move, deleting=True, first=True)
+
+
+@step
+def database_yml(move: Move) -> Wanted:
+    """new: the application will use old's database."""
+    content = render(
+        "templates/database.yml.j2",
+        environment=move.new.app.environment,
+        host=move.old.settings.main_address,
+        port=move.settings.door,
+        database=move.old.database.name,
+        username=common.ROLE,
+        password=common.password(move),
+        certificate=common.OLD_CERTIFICATE,
+    )
+    path = move.new.in_app(move.new.database.config)
+    user = move.new.app.user
+    return File(move.new, path, content, f"{user}:{user}", "600", secret=True)
+
+
+@step
+def no_pending_migrations(move: Move) -> Wanted:
+    """new: the code knows every migration that old's database has had, and no other."""
+    names = f"cd {sh(move.new.app.path)} && ls db/migrate 2>/dev/null | sed -n 's/^\\([0-9]*\\)_.*[.]rb$/\\1/p' | sort"
+    done = (
+        f"PGSERVICEFILE={common.HOME}/pg_service.conf psql -XAtq service=old "
+        "-c 'SELECT version FROM schema_migrations ORDER BY 1 COLLATE \"C\"' | sort"
+    )
+
+    def difference() -> str | None:
+        answer = move.new.look(f"{done}\necho --\n{names}")
+        had, _, has = answer.out.partition("--\n")
+        pending = sorted(set(has.split()) - set(had.split()))
+        if pending:
+            raise Problem(
+                f"pending migrations would run on the live database: {', '.join(pending[:5])}",
+                str(move.new),
+                "Deploy old's exact commit (settings: revision), or migrate old first",
+            )
+        return None
+
+    return Compared(difference)
+
+
+@step
+def certificate(move: Move) -> Wanted:
+    """new: has the production domain's certificate, as old shows it."""
+    wanted = []
+    pairs = ((move.old.certificate.fullchain, common.fullchain(move)), (move.old.certificate.key, common.key(move)))
+    for source, target in pairs:
+        found = read(move.old, source)
+        if found.content is None:
+            raise Problem(f"{source} does not exist", str(move.old), "Mend old.certificate in the settings")
+        wanted.append(File(move.new, target, found.content, found.owner, found.mode, secret=target == common.key(move)))
+    return wanted
+
+
+@step
+def site(move: Move) -> Wanted:
+    """new: nginx answers for the production domain."""
+    return File(
+        move.new,
+        "/etc/nginx/sites-enabled/switchover",
+        common.nginx_site(move),
+        "root:root",
+        "644",
+        test=common.NGINX_TEST,
+        then=common.NGINX_RELOAD,
+    )
+
+
+@step
+def restart(move: Move) -> Wanted:
+    """new: the application was restarted with its new code and configuration."""
+    new = move.new
+    carried = [new.in_app(c.target) for c in move.settings.carry]
+    files = " ".join(sh(path) for path in (new.in_app(new.database.config), *carried, new.app.path))
+    pid = sh(new.in_app(new.app.pidfile))
+    head = sh(f"{new.app.path}/.git/HEAD")
+    check = (
+        f"alive {pid} || exit 1\n"
+        f'started=$(( $(date +%s) - $(ps -o etimes= -p "$(cat {pid})") ))\n'
+        f'for f in {files} {head}; do [ "$(stat -L -c %Z "$f" 2>/dev/null || echo 0)" -lt "$started" ] || exit 1; done'
+    )
+    again = f"""
+sleep 1
+systemctl restart {sh(new.app.service)}
+wait_until 90 alive {pid} || refuse {sh(new.app.service)}" did not start: see its log"
+"""
+    # Its undo is the first one of this section's code step.
+    return Command(new, again, ":", check, shown=f"systemctl restart {new.app.service}")
+
+
+@step
+def answers(move: Move) -> Wanted:
+    """new: pages asked by the production name have the same status and title as on old."""
+
+    def difference() -> str | None:
+        pages = move.settings.pages
+        there = _titles(move, str(move.old.settings.main_address))
+        here = _titles(move, str(move.new.settings.main_address))
+        for page, one, two in zip(pages, there, here, strict=True):
+            if one != two:
+                return f"{page}: old says {one}, new says {two}"
+        return None
+
+    return Compared(difference, within=30)
+
+
+def _titles(move: Move, address: str) -> list[str]:
+    asks = []
+    for page in move.settings.pages:
+        ask = common.ask(move.old, move.settings.domain, address, page, "-w '\\n%{http_code}'")
+        asks.append(
+            f"a=$({ask} 2>&1) || :; "
+            'printf \'%s %s\\n\' "$(printf %s "$a" | tail -n 1)" '
+            "\"$(printf %s \"$a\" | tr -d '\\n' | sed -n 's/.*<title>\\([^<]*\\)<.*/\\1/p')\""
+        )
+    return move.old.look("\n".join(asks)).out.splitlines()
+
+
+def _commit(move: Move) -> str:
+    old = move.old
+    answer = old.look(f"runuser -u {sh(old.app.user)} -- git -C {sh(old.app.path)} rev-parse HEAD", check=False)
+    commit = answer.out.strip()
+    if answer.status != 0 or len(commit) != 40:
+        raise Problem(f"{old.app.path} is no git checkout", str(old), "Say its commit in the settings: revision")
+    return commit
+
+
+def _paths(move: Move) -> dict[str, str]:
+    old, new = PurePosixPath(move.old.app.path), PurePosixPath(move.new.app.path)
+    return {str(old): str(new), str(old.parent): str(new.parent)}

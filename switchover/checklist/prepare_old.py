@@ -1,0 +1,148 @@
+"""Configure old server: the new server, and nobody else, may fetch files and reach the database."""
+
+from __future__ import annotations
+
+from ..errors import Problem
+from ..move import Move
+from ..quote import sh
+from ..render import HOME as REPOSITORY
+from ..render import render
+from ..resources import Command, File, Role, Rule, Seen, Service
+from ..resources.file import read
+from ..resources.postgres import PSQL
+from ..resources.uploads import KEY, KNOWN_HOSTS
+from ..step import Wanted, step
+from . import common
+
+
+@step
+def key(move: Move) -> Wanted:
+    """new: has a key of its own for the move, and knows old's host key."""
+    generate = f"ssh-keygen -q -t ed25519 -N '' -C switchover -f {KEY}"
+    hosts = move.old.look("cat /etc/ssh/ssh_host_*_key.pub").out.splitlines()
+    known = "".join(f"{a} {' '.join(line.split()[:2])}\n" for a in move.old.addresses for line in hosts)
+    return [
+        Command(
+            move.new,
+            check=f"[ -s {KEY} ] && [ -s {KEY}.pub ]",
+            run=f"mkdir -p -m 700 /root/.ssh; rm -f {KEY} {KEY}.pub; {generate}",
+            undo=f"rm -f {KEY} {KEY}.pub",
+        ),
+        File(move.new, KNOWN_HOSTS, known.encode(), "root:root", "600"),
+    ]
+
+
+@step
+def access(move: Move) -> Wanted:
+    """old: lets the new server fetch files with that key, by rsync alone and from its address alone."""
+    program = "/usr/local/sbin/switchover-rsync"
+    user = move.old.look('echo "${SUDO_USER:-root}"').out.strip()
+    home = move.old.look(f"getent passwd {sh(user)} | cut -d: -f6").out.strip()
+    public = move.new.look(f"cat {KEY}.pub 2>/dev/null", check=False).out.strip()
+    if not public and not move.dry:
+        raise Problem("the new server has no key yet", str(move.new), "Run: inv prepare-old.key")
+    authorized = f"{home}/.ssh/authorized_keys"
+    found = read(move.old, authorized)
+    others = [line for line in (found.content or b"").decode().splitlines() if program not in line]
+    line = f'restrict,from="{",".join(move.new.addresses)}",command="{program}" {public}'
+    content = "\n".join([*others, line, ""])
+    return [
+        File(move.old, program, (REPOSITORY / "scripts/only-rsync").read_bytes(), "root:root", "755"),
+        File(move.old, authorized, content.encode(), found.owner or f"{user}:{user}", found.mode or "600"),
+    ]
+
+
+@step
+def files_pass(move: Move) -> Wanted:
+    """new: reaches old's files."""
+    user = move.old.look('echo "${SUDO_USER:-root}"').out.strip()
+    remote = f"{user}@{move.old.settings.main_address}:{move.old.app.path}/"
+    ssh = f"ssh -i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+    script = f"rsync -s -e {sh(ssh)} {sh(remote)} >/dev/null"
+    return Seen(move.new, script, "new cannot fetch files from old", within=5)
+
+
+@step
+def database_password(move: Move) -> Wanted:
+    """new: has a password for the way to old's database, made here and kept root's alone."""
+    where = f"{move.old.settings.main_address}:{move.settings.door}:*:{common.ROLE}:"
+    make = f"""
+umask 077; mkdir -p -m 755 {common.HOME}
+printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{common.PGPASS}.new
+mv {common.PGPASS}.new {common.PGPASS}
+"""
+    undo = f"rm -f {common.PGPASS}; rmdir {common.HOME} 2>/dev/null || :"
+    return Command(
+        move.new,
+        check=f"grep -q {sh('^' + where)} {common.PGPASS}",
+        run=make,
+        undo=undo,
+        shown=f"a random password into {common.PGPASS} (not shown)",
+    )
+
+
+@step
+def database_role(move: Move) -> Wanted:
+    """old: PostgreSQL has a role for the move, with the application's rights."""
+    return Role(move.old, common.ROLE, move.old.database.owner, _password_or_dry(move))
+
+
+@step
+def database_door(move: Move) -> Wanted:
+    """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
+    units, name = "/etc/systemd/system", "switchover-database"
+    reload = "systemctl daemon-reload"
+    socket = render("templates/database-door.socket.j2", door=move.settings.door)
+    service = render("templates/database-door.service.j2", host=move.old.database.host, port=move.old.database.port)
+    return [
+        File(move.old, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(move.old, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
+        Service(move.old, f"{name}.socket", running=True, at_boot=True),
+    ]
+
+
+@step
+def firewall(move: Move) -> Wanted:
+    """old: the firewall lets the new server reach that port, and nobody else."""
+    return Rule(move.old, tuple(move.new.addresses), move.settings.door)
+
+
+@step
+def database_certificate(move: Move) -> Wanted:
+    """new: knows the certificate of old's database and has the way there written down (psql service=old)."""
+    found = move.old.look(
+        f"c=$({PSQL} -c 'SHOW ssl_cert_file'); d=$({PSQL} -c 'SHOW data_directory'); "
+        'case $c in /*) ;; *) c=$d/$c ;; esac; cat "$c"'
+    ).out
+    service = render(
+        "templates/pg_service.conf.j2",
+        host=move.old.settings.main_address,
+        port=move.settings.door,
+        database=move.old.database.name,
+        username=common.ROLE,
+        passfile=common.PGPASS,
+        certificate=common.OLD_CERTIFICATE,
+    )
+    return [
+        File(move.new, common.OLD_CERTIFICATE, found.encode(), "root:root", "644"),
+        File(move.new, f"{common.HOME}/pg_service.conf", service, "root:root", "644"),
+    ]
+
+
+@step
+def database_answers(move: Move) -> Wanted:
+    """new: logs in to old's database over TLS, the certificate checked."""
+    script = (
+        f'[ "$(PGSERVICEFILE={common.HOME}/pg_service.conf psql -XAtq service=old '
+        "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
+    )
+    return Seen(move.new, script, "new cannot log in to old's database", within=15)
+
+
+def _password_or_dry(move: Move) -> str:
+    try:
+        return common.password(move)
+    except Problem:
+        if move.dry:
+            return ""
+        raise

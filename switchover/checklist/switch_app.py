@@ -1,0 +1,78 @@
+"""Switch application: old's nginx passes every visitor to new; the old application stops."""
+
+from __future__ import annotations
+
+from ..move import Move
+from ..render import render
+from ..resources import Absent, Command, File, Seen, Service
+from ..resources.command import as_user
+from ..step import Wanted, step
+from . import common
+
+DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long
+
+
+@step
+def uploads(move: Move) -> Wanted:
+    """new: has what visitors uploaded since."""
+    return common.uploads(move, deleting=True)
+
+
+@step
+def proxy(move: Move) -> Wanted:
+    """old: nginx passes every visitor to the new server."""
+    old = move.old
+    content = render(
+        "nginx/old-proxy.conf.j2",
+        domains=move.settings.domains,
+        fullchain=old.certificate.fullchain,
+        key=old.certificate.key,
+        uploads=common.upload_urls(move, old),
+        new_addresses=move.new.addresses,
+        new_host=common.host(move.new),
+    )
+    return File(old, old.web.site, content, test=common.NGINX_TEST, then=common.NGINX_RELOAD)
+
+
+@step
+def visitors_pass(move: Move) -> Wanted:
+    """old: a visitor who asks old is answered by new."""
+    answer = common.ask(move.new, move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
+    return Seen(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
+
+
+@step
+def requests_drained(move: Move) -> Wanted:
+    """old: the requests that were under way before have ended."""
+    script = "! pgrep -f '^nginx: worker process is shutting down' >/dev/null"
+    return Seen(move.old, script, "requests from before are still under way on old", within=DRAIN)
+
+
+@step
+def cache_cleared(move: Move) -> Wanted:
+    """new: the application's cache is cleared."""
+    app = move.new.app
+    clear = "r=bin/rails; [ -x $r ] || r='bundle exec rails'; $r runner Rails.cache.clear"
+    return Command(
+        move.new, f"{as_user(app.user, app.path, clear, app.environment)} >/dev/null", shown="Rails.cache.clear"
+    )
+
+
+@step
+def monit_off(move: Move) -> Wanted:
+    """old: monit no longer watches the application."""
+    watch = move.old.watch
+    return Absent(move.old, watch.app, then="monit reload >/dev/null 2>&1") if watch.app else None
+
+
+@step
+def stop_old(move: Move) -> Wanted:
+    """old: the application has stopped and does not start at boot."""
+    old = move.old
+    return Service(old, old.app.service, running=False, at_boot=False, pidfile=old.in_app(old.app.pidfile))
+
+
+@step
+def uploads_again(move: Move) -> Wanted:
+    """new: has the uploads that ended on old at the last moment; nothing is deleted now."""
+    return common.uploads(move)

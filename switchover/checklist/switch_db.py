@@ -1,0 +1,110 @@
+"""Switch databases: under the maintenance page, by copying; new's application uses its own database then."""
+
+from __future__ import annotations
+
+from ..errors import Problem
+from ..move import Move
+from ..quote import ident, sh, sql
+from ..render import HOME as REPOSITORY
+from ..render import render
+from ..resources import Absent, Command, File, Seen, Service, Worker
+from ..resources.file import read
+from ..resources.postgres import PSQL
+from ..step import Wanted, step
+from . import common
+
+
+@step
+def stop_worker(move: Move) -> Wanted:
+    """new: the worker has finished its present job and stopped."""
+    return Worker(move.new, running=False)
+
+
+@step
+def page_on(move: Move) -> Wanted:
+    """new: visitors see the maintenance page (503, with the time to come again)."""
+    page = move.settings.maintenance
+    content = render(
+        "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
+    )
+    return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644")
+
+
+@step
+def stop_app(move: Move) -> Wanted:
+    """new: the application has finished its requests and stopped."""
+    new = move.new
+    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile))
+
+
+@step
+def fence(move: Move) -> Wanted:
+    """old: the application's role cannot log in any more, and its sessions have ended."""
+    owner = ident(move.old.database.owner)
+    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {sql(move.old.database.owner)}"
+    login = f"SELECT rolcanlogin FROM pg_roles WHERE rolname = {sql(move.old.database.owner)}"
+    check = f'[ "$({PSQL} -c {sh(login)})" = f ]'
+    run = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} NOLOGIN;')} {sh(end + ';')} | {PSQL} >/dev/null"
+    undo = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} LOGIN;')} | {PSQL} >/dev/null"
+    return Command(move.old, run, undo, check, shown=f"ALTER ROLE {owner} NOLOGIN; its sessions are ended")
+
+
+@step
+def database_yml(move: Move) -> Wanted:
+    """new: database.yml is as it was before the move: new's own database."""
+    new = move.new
+    path = new.in_app(new.database.config)
+    entry = move.journal.latest("prepare-new.database-yml", 0)
+    if entry is None:
+        if move.dry:
+            return None
+        raise Problem("the journal has no database.yml of before", str(new), "Run: inv prepare-new.database-yml")
+    found = read(new, f"{move.journal.path(entry)}/before/{path.rpartition('/')[2]}")
+    return File(new, path, found.content or b"", found.owner, found.mode, secret=True)
+
+
+@step
+def copy(move: Move) -> Wanted:
+    """new: its own database has everything that old's has."""
+    new, old = move.new, move.old
+    name, owner = sh(new.database.name), sh(new.database.owner)
+    program = (REPOSITORY / "scripts/copy-database").read_bytes()
+    run = f"sh after/copy-database here {name} {owner}\nsh after/copy-database compare {name}"
+    undo = f"""
+if [ -e done ] && [ ! -e copied-back ]; then
+  # Visitors have written here since: what they wrote goes to old before this database is put away.
+  sh after/copy-database back {name} {sh(old.database.owner)} "$entry/before/foreign-keys"
+  sh after/copy-database compare {name}
+  mark copied-back
+fi
+sh after/copy-database restore {name}
+"""
+    shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
+    return Command(new, run, undo, shown=shown, files={"copy-database": program})
+
+
+@step
+def start_app(move: Move) -> Wanted:
+    """new: the application runs, with its own database."""
+    new = move.new
+    return Service(new, new.app.service, running=True, pidfile=new.in_app(new.app.pidfile))
+
+
+@step
+def page_off(move: Move) -> Wanted:
+    """new: the application answers and the maintenance page is gone."""
+    return Absent(move.new, f"{common.HOME}/{common.PAGE}")
+
+
+@step
+def old_is_quiet(move: Move) -> Wanted:
+    """old: nobody is connected to the old database any more."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
+    script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
+    return Seen(move.old, script, "somebody is still connected to the old database", within=30)
+
+
+@step
+def start_worker(move: Move) -> Wanted:
+    """new: the worker runs."""
+    return Worker(move.new, running=True)

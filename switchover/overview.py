@@ -1,0 +1,191 @@
+"""The move as a whole: status, undo, move; all read the Collections of the checklist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from invoke.tasks import task
+
+from . import move as moves
+from . import say
+from .checklist import SECTIONS
+from .errors import Problem
+from .journal import Entry
+from .move import Move
+from .step import Section, Step, for_people, section
+
+COLLECTIONS = tuple(section(module) for module in SECTIONS)
+WHOLE: tuple[Section, ...] = tuple(collection.tasks["all"] for collection in COLLECTIONS)
+
+
+def steps() -> list[Step]:
+    """Every step, in the checklist's order."""
+    return [one for whole in WHOLE for one in whole.steps]
+
+
+@task(help={"json": "print it for programs", "markdown": "print the checklist with ticks, to paste into an issue"})
+def status(context: Any, json: bool = False, markdown: bool = False) -> None:
+    """Both servers: every section and step, done when and by whom, or true by itself, and what is in the way."""
+    with for_people():
+        rows = _rows(moves.of(context))
+        if json:
+            _print_json(rows)
+        elif markdown:
+            _print_markdown(rows)
+        else:
+            _print_table(moves.of(context), rows)
+
+
+@task(
+    positional=["what"], help={"what": "a section or a step; the last section done unless named", "yes": "do not ask"}
+)
+def undo(context: Any, what: str = "", yes: bool = False) -> None:
+    """Both servers: takes back the last section, or the section or step named, last step first."""
+    with for_people():
+        move = moves.of(context)
+        with move.lock(f"undo {what}".strip()):
+            entries = _to_undo(move, what)
+            name = what or entries[0].section
+            say.heading(f"undo {name}", f"{len(entries)} recorded changes, last first")
+            if move.dry:
+                for entry in entries:
+                    say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
+                return
+            if not yes and not say.ask("Put these back as they were before?"):
+                raise Problem("nothing was undone", "", "Answer y, or give --yes")
+            for entry in entries:
+                _take_back(move, entry)
+
+
+@task(help={"yes": "do not ask before each section"})
+def move(context: Any, yes: bool = False) -> None:
+    """Both servers: all sections in the checklist's order, each after a question."""
+    with for_people():
+        the_move = moves.of(context)
+        with the_move.lock("move"):
+            for whole in WHOLE:
+                say.outcome("note", f"{whole.name}: {whole.summary}", _undo_note(whole))
+                if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
+                    raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
+                whole.run(the_move)
+
+
+@task(help={"yes": "do not ask"})
+def unlock(context: Any, yes: bool = False) -> None:
+    """Both servers: takes away the lock of a command that is gone for good."""
+    with for_people():
+        the_move = moves.of(context)
+        for server in the_move.servers:
+            held = the_move.holder(server)
+            if held is None:
+                say.outcome("note", f"{server}: not locked")
+                continue
+            say.outcome("note", f"{server}: locked by {held.get('who')} since {held.get('when')} ({held.get('why')})")
+            if the_move.dry:
+                continue
+            if not yes and not say.ask("Is that command gone for good?"):
+                raise Problem("still locked", str(server), "Answer y, or give --yes")
+            the_move.unlock(server)
+
+
+def _to_undo(move: Move, what: str) -> list[Entry]:
+    active = move.journal.active()
+    if not active:
+        raise Problem("there is nothing to undo: the journals of both servers have no change that stands")
+    known = {whole.name for whole in WHOLE} | {one.line for one in steps()}
+    if what and what not in known:
+        raise Problem(f"there is no section or step '{what}'", "", "`inv --list` shows them")
+    entries = move.journal.active(what) if what else move.journal.active(active[0].section)
+    if not entries:
+        raise Problem(f"{what} has nothing to undo", "", "`inv status` shows what was done")
+    order = [whole.name for whole in WHOLE]
+    place = order.index(entries[0].section)
+    later = sorted({e.section for e in active if e.section in order[place + 1 :]}, key=order.index)
+    if later:
+        raise Problem(f"{', '.join(later)} came after {entries[0].section}", "", f"First: inv undo {later[-1]}")
+    return entries
+
+
+def _take_back(move: Move, entry: Entry) -> None:
+    watch = say.Stopwatch()
+    with say.progress(entry.doc) as shown:
+        answer = move.journal.undo(entry, shown.line)
+    if answer.status != 0:
+        raise Problem(
+            f"{entry.step} could not be undone: {answer.last_error}",
+            str(entry.server),
+            f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
+        )
+    say.outcome("undone", entry.doc, entry.step, watch.seconds)
+
+
+def _undo_note(whole: Section) -> str:
+    return f"undo: inv undo {whole.name}"
+
+
+def _rows(move: Move) -> list[dict[str, Any]]:
+    return [
+        {
+            "section": whole.name,
+            "doc": whole.summary,
+            "steps": [{"step": one.line, "doc": one.summary, **_state(move, one)} for one in whole.steps],
+        }
+        for whole in WHOLE
+    ]
+
+
+def _state(move: Move, one: Step) -> dict[str, Any]:
+    entries = [e for e in move.journal.entries if e.step == one.line and e.state != "undone"]
+    if any(e.state == "recorded" for e in entries):
+        return {"state": "interrupted", "when": entries[-1].when, "who": entries[-1].who, "undoable": True}
+    if entries:
+        return {"state": "done", "when": entries[-1].when, "who": entries[-1].who, "undoable": True}
+    try:
+        wanted = one.wanted(move)
+        open_ = [w for w in wanted if not hasattr(w, "missing") and w.change() is not None]
+        missing = [m for m in (w.missing() for w in wanted if hasattr(w, "missing") and not open_) if m]
+    except Problem as problem:
+        return {"state": "open", "undoable": False, "in_the_way": problem.what.splitlines()[0]}
+    if open_ or missing:
+        return {"state": "open", "undoable": False, **({"in_the_way": missing[0]} if missing else {})}
+    return {"state": "true", "undoable": False}
+
+
+def _print_json(rows: Sequence[dict[str, Any]]) -> None:
+    print(json.dumps({"sections": list(rows)}, ensure_ascii=False, indent=1))
+
+
+def _print_markdown(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        print(f"\n### {row['doc']} (`inv {row['section']}`)\n")
+        for one in row["steps"]:
+            tick = "x" if one["state"] in ("done", "true") else " "
+            who = f" ({one['when']}, {one['who']})" if "who" in one else ""
+            print(f"- [{tick}] {one['doc']}{who}")
+
+
+def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    texts = {
+        "done": "[green]done[/]",
+        "true": "[green]true by itself[/]",
+        "open": "open",
+        "interrupted": "[red]interrupted[/]",
+    }
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("step", "state", "when, who", "undo"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(f"[bold]{row['section']}[/]", "", "", "")
+        for one in row["steps"]:
+            who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way", "")
+            undoable = "yes" if one["undoable"] else ""
+            table.add_row(f"  {one['doc']}", texts[one["state"]], who, undoable)
+    say.console().print(table)
+    for server in move.servers:
+        if held := move.holder(server):
+            say.outcome("note", f"{server}: {held.get('who')} is at work since {held.get('when')} ({held.get('why')})")

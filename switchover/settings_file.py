@@ -1,0 +1,44 @@
+"""Reads the settings' file, before Invoke does: a fault in it is one line, not a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import Problem
+
+
+def read(path: str | Path) -> dict[Any, Any]:
+    """The mapping in the YAML file *path*. Raises Problem where there is none."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Problem(
+            "there is no such file",
+            str(path),
+            "Copy move.example.yaml to move.yaml and say there what runs on your servers",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "no valid text"
+        raise Problem(f"is not YAML{line} ({what})", str(path), "Compare it with move.example.yaml") from None
+    if not isinstance(data, dict):
+        raise Problem("has no settings", str(path), "Compare it with move.example.yaml")
+    return data
+
+
+def refuse_broken(arguments: Sequence[str]) -> None:
+    """Raises Problem where the file given by `-f` is none that Invoke could read."""
+    for place, word in enumerate(arguments):
+        if word in ("-f", "--config") and place + 1 < len(arguments):
+            read(arguments[place + 1])
+        elif word.startswith("--config="):
+            read(word.partition("=")[2])

@@ -1,0 +1,26 @@
+"""Switchover: moves a live Rails site to a new server. `inv --list` is the checklist."""
+
+import sys
+
+from invoke.collection import Collection
+
+from switchover import overview
+from switchover.checklist.check import check
+from switchover.settings_file import refuse_broken
+from switchover.step import Checklist
+
+refuse_broken(sys.argv)
+
+namespace = Checklist("switchover")
+namespace.add_task(check)
+for part in overview.COLLECTIONS:
+    namespace.add_collection(part)
+for one in (overview.status, overview.undo, overview.move, overview.unlock):
+    namespace.add_task(one)
+
+try:
+    from lab import tasks as lab
+except ImportError:  # the lab is not needed to move a site
+    pass
+else:
+    namespace.add_collection(Collection.from_module(lab, name="lab"))
