@@ -304,8 +304,8 @@ _UNCHANGED = {
 }
 
 
-def gather(place: Place, *, known: dict[str, str] | None = None) -> Facts:
-    """Looks at one database and one folder of uploads.
+def gather(place: Place, *, files: Place | None = None, known: dict[str, str] | None = None) -> Facts:
+    """Looks at one database and one folder of uploads, which is that of `files` where they live apart.
 
     `known` are the fingerprints of an earlier look: the same rows are taken again, and not those that came since.
     Raises CalledProcessError when the server or its database does not answer.
@@ -320,7 +320,7 @@ def gather(place: Place, *, known: dict[str, str] | None = None) -> Facts:
         orders=tuple(Order(*row) for row in found["orders"] or ()),
         runs=tuple(Run(*row) for row in found["runs"] or ()),
         waiting=tuple(_waiting(*row) for row in found["waiting"] or ()),
-        uploads=_files(place),
+        uploads=_files(files or place),
         upload_rows=found["upload_rows"] or {},
         stock=found["stock"] or {},
         cron=tuple((minute, host) for minute, host in found["cron"] or ()),

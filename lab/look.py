@@ -107,7 +107,7 @@ iptables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv4\\
 ip6tables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv6\\t/p'
 """
 _PORTS = "ss -Hlntup | awk '{print $1, $5 \"\\t\" $7}'"
-_PROCESSES = "ps -eo user:32=,etimes=,args= --ppid 2 -p 2 --deselect"
+_PROCESSES = "ps -e -o user:32= -o etimes= -o args="
 _POSTGRES = "cd / && runuser -u postgres -- "
 _DATABASES = """psql -XAt -F "$(printf '\\t')" -c "
 SELECT 'database ' || datname, concat_ws(' ', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate,

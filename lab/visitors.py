@@ -53,6 +53,12 @@ MIX = {
     "upload": 3,
     "read_upload": 5,
 }
+STATICS = (
+    "/404.html",
+    "/system/products/1.jpg",
+    "/system/products/7.jpg",
+    "/system/products/Gr%C3%B6%C3%9Fe%201/all.jpg",
+)
 FRESH = 0.2  # of the visits come on a new connection
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 KILOBYTES = (20, 200)  # the size of an ordinary upload
@@ -79,7 +85,9 @@ class Session:
 class Crowd:
     """All visitors together: what each of them does, and what they remember of the answers."""
 
-    def __init__(self, browser: Browser, ledger: Ledger, *, rate: float, seed: int = 1) -> None:
+    def __init__(
+        self, browser: Browser, ledger: Ledger, *, rate: float, statics: Sequence[str] = STATICS, seed: int = 1
+    ) -> None:
         self.browser = browser
         self.ledger = ledger
         self.rate = rate
@@ -91,7 +99,7 @@ class Crowd:
         self._sessions: list[Session] = []
         self._uploads: dict[str, str] = {}
         self._products: dict[int, str] = {1: ""}
-        self._statics: list[str] = ["/404.html"]  # static wherever Rails is
+        self._statics: dict[str, str] = dict.fromkeys(statics, "")
         self._bytes = os.urandom(KILOBYTES[1] * 1000)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -188,13 +196,11 @@ class Crowd:
     # --- what they do ---------------------------------------------------------------------------------------
 
     async def look_around(self) -> None:
-        """Learns the products, with their names, and the static files that the first page links to."""
+        """Learns the products, with their names, from the first page."""
         reply = await self.ask("home", "GET", "/", right=_is_home)
         page = reply.body.decode(errors="replace") if reply.outcome is Outcome.OK else ""
         products = re.findall(r'href="/products/(\d+)"[^>]*>([^<]*)<', page)
         self._products = {int(number): html.unescape(name).strip() for number, name in products} or {1: ""}
-        statics = re.findall(r'(?:href|src)="(/[^"]+\.(?:css|js|png|jpg|svg|ico))"', page)
-        self._statics = statics or self._statics
 
     async def home(self, due: float) -> None:
         await self.ask("home", "GET", "/", due=due, right=_is_home)
@@ -216,7 +222,15 @@ class Crowd:
         await self.ask("recent", "GET", "/orders/recent", due=due, right=lambda reply: bool(reply.body))
 
     async def static(self, due: float) -> None:
-        await self.ask("static", "GET", self._dice.choice(self._statics), due=due)
+        """A file of the shop's, which must have the same bytes for ever."""
+        path = self._dice.choice(list(self._statics))
+
+        def right(reply: Reply) -> bool:
+            digest = hashlib.sha256(reply.body).hexdigest()
+            self._statics[path] = self._statics[path] or digest
+            return self._statics[path] == digest
+
+        await self.ask("static", "GET", path, due=due, right=right)
 
     async def plain(self, due: float) -> None:
         """Someone types the name without https: the answer is a redirect to it."""
@@ -460,8 +474,24 @@ async def obey(crowd: Crowd) -> None:
     crowd.stopping.set()
 
 
-async def run(site: Site, ledger: Ledger, *, rate: float, seconds: float | None, control: bool) -> None:
-    """The whole visit, from the first request to the last line of the ledger."""
+async def opening(browser: Browser, stopping: asyncio.Event, seconds: float) -> bool:
+    """Waits until the shop's first page is there, `seconds` at most. None of that is in the ledger."""
+    until = time.monotonic() + seconds
+    while not stopping.is_set():
+        reply = await browser.ask("GET", "/", fresh=True)
+        if reply.outcome is Outcome.OK and _is_home(reply):
+            return True
+        if time.monotonic() > until:
+            print(f"The shop did not open: {reply.status or ''} {reply.note or reply.body[:200]!r}", file=sys.stderr)
+            break
+        await asyncio.sleep(0.2)
+    return False
+
+
+async def run(
+    site: Site, ledger: Ledger, *, rate: float, seconds: float | None, control: bool, patience: float = 0
+) -> int:
+    """The whole visit, from the first request to the last line of the ledger; 1 when the shop never opened."""
     async with Browser(site) as browser:
         crowd = Crowd(browser, ledger, rate=rate)
         whole = asyncio.current_task()
@@ -474,9 +504,10 @@ async def run(site: Site, ledger: Ledger, *, rate: float, seconds: float | None,
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, end)
-        beside = [asyncio.create_task(watch_own_lateness(ledger))]
-        if control:
-            beside.append(asyncio.create_task(obey(crowd)))
+        beside = [asyncio.create_task(obey(crowd))] if control else []
+        if patience and not await opening(browser, crowd.stopping, patience):
+            return 1
+        beside.append(asyncio.create_task(watch_own_lateness(ledger)))
         ledger.event("start", at=time.time(), rate=rate, pid=os.getpid(), domain=site.domain)
         gc.freeze()  # what is loaded by now stays: no pauses for looking at it again
         started, used = time.time(), _cpu_seconds()
@@ -494,10 +525,11 @@ async def run(site: Site, ledger: Ledger, *, rate: float, seconds: float | None,
         finally:
             for task in beside:
                 task.cancel()
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The program; exit status 0 when it came to its end, 130 when it was made to stop at once."""
+    """The program; exit status 0 when it came to its end, 1 without a shop, 130 when it was made to stop at once."""
     parser = argparse.ArgumentParser(prog="lab.visitors", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--ledger", type=Path, required=True, help="the file to write answers to")
     parser.add_argument("--address", action="append", required=True, help="an address of the site; repeatable")
@@ -506,6 +538,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
     parser.add_argument("--seconds", type=float, help="how long (until SIGTERM)")
     parser.add_argument("--timeout", type=float, default=30, help="seconds until a visitor gives up (30)")
+    parser.add_argument("--patience", type=float, default=0, help="first wait so many seconds for the shop to open")
     parser.add_argument("--https-port", type=int, default=443)
     parser.add_argument("--http-port", type=int, default=80)
     parser.add_argument("--control", action="store_true", help="obey lines on standard input, end with it")
@@ -513,10 +546,18 @@ def main(argv: list[str] | None = None) -> int:
     site = Site(given.domain, tuple(given.address), given.ca, given.timeout, given.https_port, given.http_port)
     with Ledger(given.ledger) as ledger:
         try:
-            asyncio.run(run(site, ledger, rate=given.rate, seconds=given.seconds, control=given.control))
+            return asyncio.run(
+                run(
+                    site,
+                    ledger,
+                    rate=given.rate,
+                    seconds=given.seconds,
+                    control=given.control,
+                    patience=given.patience,
+                )
+            )
         except asyncio.CancelledError:
             return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ class LittleShop:
                 web.get("/cached", self.page),
                 web.get("/orders/recent", self.page),
                 web.get("/404.html", self.page),
+                web.get("/system/products/{name:.*}", self.page),
                 web.post("/orders", self.order),
                 web.get("/login", self.form),
                 web.post("/login", self.login),

@@ -1,0 +1,345 @@
+"""The rehearsal: a whole move in the lab, under visitors, and a report of what they felt.
+
+    python -m lab.rehearsal [--report DIR] [--with-undo] [--keep] [--seed-mb N] [--rate N]
+
+It uses the `inv` commands as a user would, knows no step of them, and judges by what visitors were told and by looking
+at the servers afterwards. Exit status 0: no request failed, nothing was lost, nothing ran twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from switchover.errors import Problem
+
+from . import commands, ledger, look, network, report
+from .audit import Facts, Place, drained, gather, judge
+from .report import Rehearsal, Span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .servers import Lab
+
+BIG_UPLOAD = (100, 25)  # MB, and the seconds over which it is sent
+SLOW_JOB = 40  # seconds
+DRAIN = 90.0  # seconds that the last jobs may take
+SETTLED = 25  # seconds after which a booted server has started everything
+NOT_UNDONE = ("check",)  # changes nothing
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a rehearsal does. `sections`: only these, in this order; else all that `inv --list` has."""
+
+    report: Path
+    rate: float = 50
+    with_undo: bool = False
+    sections: Sequence[commands.Section] | None = None
+    quiet: float = 6.0  # seconds of traffic before the first section, and after the last
+    at_least: int = 0  # requests; the traffic afterwards goes on until then
+    big_upload: tuple[int, float] = BIG_UPLOAD
+    slow_job: int = SLOW_JOB
+    strategy: str = "copy"
+
+
+class Visitors:
+    """The visitors' process, in their network. A context manager: leaving it ends them, finished or not."""
+
+    def __init__(self, lab: Lab, path: Path, rate: float) -> None:
+        self.path, self._rate, self._lab = path, rate, lab
+
+    def __enter__(self) -> Visitors:
+        lab = self._lab
+        self._log = self.path.with_name("visitors.log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                *network.entry(lab.netns_visitors),
+                *(sys.executable, "-m", "lab.visitors", "--control", "--patience", "60"),
+                *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
+                *("--address", lab.old.address4, "--address", lab.old.address6),
+            ],
+            cwd=commands.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for the rehearsal, which ends them
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(OSError):  # what they had not read yet
+            self.stdin.close()
+        self._log.close()
+
+    @property
+    def stdin(self) -> Any:
+        return self._process.stdin
+
+    def ask_for(self, line: str) -> None:
+        """Sends them a control line. Raises Problem when they are gone."""
+        try:
+            self.stdin.write(f"{line}\n".encode())
+            self.stdin.flush()
+        except OSError:
+            raise self._gone() from None
+
+    def book(self) -> ledger.Book:
+        """The ledger as it is now."""
+        return ledger.read(self.path) if self.path.exists() else ledger.Book()
+
+    def wait_for(self, event: str, seconds: float) -> None:
+        """Waits until the ledger has an event. Raises Problem when it does not come or the visitors are gone."""
+        until = time.monotonic() + seconds
+        while not self.book().named(event):
+            if self._process.poll() is not None:
+                raise self._gone()
+            if time.monotonic() > until:
+                raise Problem(f"no `{event}` within {seconds:.0f} s", "visitors", f"See {self._log.name}")
+            time.sleep(0.1)
+
+    def finish(self, seconds: float = 90) -> None:
+        """Nobody new comes; everybody has an answer when this returns. Raises Problem when that takes too long."""
+        self.ask_for("finish")
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Problem(f"they did not end within {seconds:.0f} s", "visitors", f"See {self._log.name}") from None
+
+    def _gone(self) -> Problem:
+        said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
+        return Problem(f"they ended with status {self._process.poll()}", "visitors", said[-1] if said else "")
+
+
+@dataclass(slots=True)
+class Course:
+    """What happened so far: the spans of time, told on the terminal as each one ends."""
+
+    visitors: Visitors
+    out: Console
+    spans: list[Span] = field(default_factory=list)
+
+    def add(self, span: Span) -> Span:
+        """Notes a span, and prints what the visitors felt during it."""
+        from rich.text import Text
+
+        self.spans.append(span)
+        so_far = Rehearsal(self.visitors.book(), self.spans, judge(ledger.Book(), Facts(), Facts(), Facts()))
+        felt = so_far.felt(so_far.during(span))
+        page = f", {felt['page']} saw the maintenance page" if felt["page"] else ""
+        good = not felt["failed"] and not span.exit
+        line = f"visitors: {felt['requests']:,} requests, {felt['failed']} failed{page}"
+        self.out.print(Text(f"    {line}, longest {felt['longest_ms']:.0f} ms", style="green" if good else "bold red"))
+        return span
+
+    @contextlib.contextmanager
+    def quiet(self, name: str) -> Iterator[None]:
+        """A stretch in which nobody moves anything."""
+        started = time.time()
+        yield
+        self.add(Span(name, started, time.time(), quiet=True))
+
+    @property
+    def done(self) -> set[str]:
+        """The sections that were done and not undone since."""
+        found: set[str] = set()
+        for span in self.spans:
+            if span.exit == 0 and not span.quiet:
+                name = span.name.removeprefix("undo ")
+                found = found - {name} if span.name.startswith("undo ") else found | {name}
+        return found
+
+
+def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
+    """A whole move in a lab that is up, with the undo of every section if the plan says so. Gives what it found.
+
+    Leaves ledger.jsonl in the report's directory. A section that fails ends the move there, not the audit. Raises
+    Problem when the lab, the visitors or `inv --list` do not work at all.
+    """
+    out = out or report.console()
+    plan.report.mkdir(parents=True, exist_ok=True)
+    path = plan.report / "ledger.jsonl"
+    path.unlink(missing_ok=True)
+    sections = list(commands.sections(lab.settings) if plan.sections is None else plan.sections)
+    places = _places(lab)
+    before = gather(places["old"])
+    with Visitors(lab, path, plan.rate) as visitors:
+        visitors.wait_for("start", 90)
+        course = Course(visitors, out)
+        out.print(f"Visitors come, {plan.rate:g} a second.")
+        with course.quiet("before"):
+            time.sleep(plan.quiet)
+            seen = _looks(lab, settled=True) if plan.with_undo else {}
+        whole = _move(lab, plan, course, sections)
+        with course.quiet("after"):
+            time.sleep(plan.quiet)
+            if not plan.with_undo:
+                _until_enough(visitors, plan)
+        if plan.with_undo and whole:
+            _undo(lab, plan, course, sections)
+            with course.quiet("after the undo"):
+                time.sleep(plan.quiet)
+                _until_enough(visitors, plan)
+        out.print("Nobody new comes; the last visitors get their answers, and the last jobs run.")
+        visitors.finish()
+    return _audited(lab, plan, course, places, before, seen)
+
+
+def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section]) -> bool:
+    """The sections in order; False when one failed, and then no further one is begun."""
+    for section in sections:
+        _meanwhile(lab, plan, course.visitors, section.name)
+        span = commands.run(lab.settings, section.name, name=section.name, steps=section.steps)
+        if course.add(span).exit:
+            return False
+    return True
+
+
+def _undo(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section]) -> None:
+    for section in reversed(sections):
+        if section.name in NOT_UNDONE:
+            continue
+        words = ("undo", "--yes", section.name)
+        if course.add(commands.run(lab.settings, *words, name=f"undo {section.name}", steps=section.steps)).exit:
+            return
+
+
+def _meanwhile(lab: Lab, plan: Plan, visitors: Visitors, section: str) -> None:
+    """What shall be under way while a section works: a slow job when workers switch, a big upload at the app."""
+    if section == "switch-jobs" and plan.slow_job:
+        visitors.ask_for(f"slow-job {plan.slow_job}")
+        locked = "SELECT count(*) FROM delayed_jobs WHERE locked_at IS NOT NULL AND handler LIKE '%slow-%'"
+        until = time.monotonic() + 15
+        while lab.old.psql(locked, db=_places(lab)["old"].database) == "0" and time.monotonic() < until:
+            time.sleep(0.2)
+    if section == "switch-app" and plan.big_upload[0]:
+        visitors.ask_for("big-upload {} {}".format(*plan.big_upload))
+        visitors.wait_for("big_upload_started", 15)
+
+
+def _until_enough(visitors: Visitors, plan: Plan) -> None:
+    while len(visitors.book().answers) < plan.at_least:
+        time.sleep(1)
+
+
+def _audited(
+    lab: Lab, plan: Plan, course: Course, places: dict[str, Place], before: Facts, seen: dict[str, look.Look]
+) -> Rehearsal:
+    """Everything that is asked of the servers once the visitors have gone."""
+    data = "new" if "switch-db" in course.done else "old"
+    files = "new" if "switch-app" in course.done else "old"
+    left = drained(places[data], DRAIN)
+    other = gather(places["old" if data == "new" else "new"])
+    now = gather(places[data], files=places[files], known=before.fingerprints)
+    clients = (network.address4("visitors"), network.address6("visitors"))
+    book = course.visitors.book()
+    found = Rehearsal(book, course.spans, judge(book, now, other, before, clients), _servers(lab))
+    found.strategy = plan.strategy
+    if left:
+        found.other_problems.append(f"{left} job(s) still in the queue after {DRAIN:.0f} s")
+    if plan.with_undo and not any(span.name.startswith("undo ") for span in course.spans):
+        found.other_problems.append("nothing was undone, since the move did not come to its end")
+    elif seen:
+        after = _looks(lab)
+        found.looked_at = sum(len(one.keys() | after[name].keys()) for name, one in seen.items())
+        found.differences = [
+            difference for name, one in seen.items() for difference in look.compare(name, one, after[name])
+        ]
+    return found
+
+
+def _looks(lab: Lab, *, settled: bool = False) -> dict[str, look.Look]:
+    servers = {"old": lab.old, "new": lab.new}
+    for server in servers.values() if settled else ():
+        # The worker is started by monit, some seconds after the boot.
+        while float(server.exec("ps -o etimes= -p 1").stdout) < SETTLED:
+            time.sleep(1)
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(servers, pool.map(look.look, servers.values()), strict=True))
+
+
+def _places(lab: Lab) -> dict[str, Place]:
+    settings = yaml.safe_load(lab.settings.read_text())
+    return {
+        name: Place(machine, settings[name]["database"]["name"], settings[name]["app"]["path"])
+        for name, machine in (("old", lab.old), ("new", lab.new))
+    }
+
+
+def _servers(lab: Lab) -> dict[str, dict[str, str]]:
+    return {
+        name: {
+            "os": machine.exec('. /etc/os-release && echo "$PRETTY_NAME"').stdout.strip(),
+            "postgresql": machine.psql("SHOW server_version").split()[0],
+        }
+        for name, machine in (("old", lab.old), ("new", lab.new))
+    }
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/rehearse", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--report", type=Path, default=Path("reports"), help="directory of the report (reports/)")
+    parser.add_argument("--with-undo", action="store_true", help="afterwards undo every section, and compare")
+    parser.add_argument("--keep", action="store_true", help="leave the servers up to look around")
+    parser.add_argument("--seed-mb", type=int, default=300, help="size of the shop's database (300)")
+    parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
+    parser.add_argument("--old", default="11", help="Debian of the old server: 11, 12 or 13 (11)")
+    parser.add_argument("--new", default="12", help="Debian of the new server: 11, 12 or 13 (12)")
+    parser.add_argument("--strategy", default="copy", choices=["copy"], help="how the database is switched (copy)")
+    return parser.parse_args(argv)
+
+
+def rehearse(given: argparse.Namespace) -> int:
+    """From no lab to the printed report; gives the exit status."""
+    from .servers import Lab
+
+    out = report.console()
+    plan = Plan(
+        given.report, given.rate, given.with_undo, at_least=3000 if given.rate >= 50 else 0, strategy=given.strategy
+    )
+    started = time.monotonic()
+    out.print(f"Rehearsal: Debian {given.old} to Debian {given.new}, database switch by {given.strategy}.")
+    with Lab(given.old, given.new, seed_mb=given.seed_mb) as lab:
+        out.print(f"Both servers are up ({time.monotonic() - started:.0f} s).")
+        found = run_move(lab, plan, out)
+        data = found.as_json()
+        file = plan.report / "report.json"
+        file.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        report.show(found, out, saved=f"Report: {file}; every answer: {plan.report / 'ledger.jsonl'}")
+        if given.keep:
+            lab.keep()
+            out.print("The servers stay up: inv lab.ssh old, inv lab.ssh new; end them with inv lab.down.")
+    return 0 if data["ok"] else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program: 0 all well, 1 something was lost, failed or could not be tried, 130 and 143 when it was ended."""
+    given = _arguments(argv)
+    try:
+        return rehearse(given)
+    except KeyboardInterrupt:
+        print("\nEnded by Ctrl-C; the servers are gone again.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Problem as problem:
+        print(problem, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

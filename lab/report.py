@@ -1,0 +1,339 @@
+"""The report of a rehearsal: what the visitors felt, section by section, and what became of what they were promised.
+
+A request belongs to every section during which it was under way, even for a moment: a request that a section broke may
+have begun before it, and one that it held may end after it. So the sections' numbers can add up to a little more than
+the total, in which each request counts once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lab.audit import Audit, few
+from lab.ledger import Answer, Book, Outcome, percentile
+from lab.look import LEFT_OUT, Difference
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PAGE_SHOWN_BY = ("switch-db", "undo switch-db")  # sections that may show the maintenance page
+PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
+SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
+
+
+@dataclass(slots=True, frozen=True)
+class Span:
+    """A stretch of time with a name: a section, or a step of one. Unix seconds; `exit` is the command's status."""
+
+    name: str
+    started: float
+    ended: float
+    exit: int = 0
+    steps: tuple[Span, ...] = ()
+    quiet: bool = False  # no section: the traffic before and after
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.started
+
+    def overlaps(self, answer: Answer) -> bool:
+        return answer.at < self.ended and self.started < answer.ended
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """Everything that a rehearsal found out."""
+
+    book: Book
+    spans: list[Span]
+    audit: Audit
+    servers: dict[str, dict[str, str]] = field(default_factory=dict)
+    looked_at: int = 0  # things compared after the undo; 0: there was none
+    differences: list[Difference] = field(default_factory=list)
+    other_problems: list[str] = field(default_factory=list)
+    strategy: str = "copy"
+
+    # --- what the visitors felt -----------------------------------------------------------------------------
+
+    def failed(self, answers: Sequence[Answer]) -> list[Answer]:
+        """Those that a visitor would call an error: all but good answers, and the page where it may be shown."""
+        may_show = [span for span in self.spans if span.name in PAGE_SHOWN_BY]
+
+        def is_failure(answer: Answer) -> bool:
+            if answer.outcome is Outcome.PAGE:
+                return not any(span.overlaps(answer) for span in may_show)
+            return answer.outcome is not Outcome.OK
+
+        return [answer for answer in answers if is_failure(answer)]
+
+    def felt(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The numbers of some requests, times in ms."""
+        times = [answer.ms for answer in answers if answer.kind not in SLOW_ON_PURPOSE]
+        return {
+            "requests": len(answers),
+            "failed": len(self.failed(answers)),
+            "page": sum(answer.outcome is Outcome.PAGE for answer in answers),
+            "p50_ms": round(percentile(times, 50), 1),
+            "p99_ms": round(percentile(times, 99), 1),
+            "longest_ms": round(max(times, default=0.0), 1),
+        }
+
+    def during(self, span: Span) -> list[Answer]:
+        """The requests that were under way at any moment of a section."""
+        return [answer for answer in self.book.answers if span.overlaps(answer)]
+
+    def page(self, span: Span) -> tuple[float, float]:
+        """For how long (s) the page was seen during a section, and by how much that is longer than its copy took.
+
+        A step is the copy when its name begins with `copy`; without one the whole time of the page counts.
+        """
+        seen = [answer for answer in self.during(span) if answer.outcome is Outcome.PAGE]
+        if not seen:
+            return 0.0, 0.0
+        shown = max(answer.ended for answer in seen) - min(answer.at for answer in seen)
+        copying = sum(step.seconds for step in span.steps if step.name.split(".")[-1].startswith("copy"))
+        return shown, shown - copying
+
+    # --- the judgement --------------------------------------------------------------------------------------
+
+    @property
+    def problems(self) -> list[str]:
+        """Why this rehearsal failed, in words; empty when all is well."""
+        found = [
+            f"`{span.name}` ended with status {span.exit} after {span.seconds:.0f} s"
+            for span in self.spans
+            if span.exit
+        ]
+        failed = self.failed(self.book.answers)
+        if failed:
+            found.append(f"{len(failed)} request(s) failed: " + few([self._described(answer) for answer in failed]))
+        for span in self.spans:
+            shown, more = self.page(span)
+            if span.name in PAGE_SHOWN_BY and more > PAGE_GRACE:
+                page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
+                found.append(f"{page}, {more:.1f} s longer than the copy")
+        found += self.audit.problems
+        if self.differences:
+            found.append(
+                f"{len(self.differences)} thing(s) are not as they were: " + few([str(one) for one in self.differences])
+            )
+        for event in self.book.named("broken"):
+            found.append(f"the visitors themselves broke: {event['why']}")
+        if not self.book.named("end"):
+            found.append("the visitors did not come to their end")
+        return found + self.other_problems
+
+    def _described(self, answer: Answer) -> str:
+        where = next((span for span in self.spans if span.overlaps(answer)), None)
+        when = f" {answer.at - where.started:.1f} s into {where.name}" if where else ""
+        what = f"{answer.status}" if answer.status else str(answer.outcome)
+        if answer.outcome in (Outcome.WRONG, Outcome.RESET):
+            what = f"{answer.outcome}: {(answer.note or '')[:90]}"
+        return f"{answer.kind}{when} ({what})"
+
+    # --- as data --------------------------------------------------------------------------------------------
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole report, as report.json has it."""
+        book, problems = self.book, self.problems
+        answers = book.answers
+        seconds = max((a.at for a in answers), default=0.0) - min((a.at for a in answers), default=0.0)
+        return {
+            "ok": not problems,
+            "problems": problems,
+            "strategy": self.strategy,
+            "servers": self.servers,
+            "traffic": self.felt(answers)
+            | {
+                "seconds": round(seconds, 1),
+                "rate": round(len(answers) / seconds, 1) if seconds else 0.0,
+                "on_new_connections": sum(answer.fresh for answer in answers),
+                "reopened": sum(answer.reopened for answer in answers),
+                "visitors_own_lag_ms": book.own_lag(),
+                "kinds": dict(sorted(Counter(answer.kind for answer in answers).items())),
+            },
+            "sections": [self._section(span) for span in self.spans if not span.quiet],
+            "quiet": [self._section(span) for span in self.spans if span.quiet],
+            **self.audit.as_report(),
+            "on_purpose": [
+                self._on_purpose(answer) for answer in answers if answer.slow_job or answer.kind == "big_upload"
+            ],
+            "undo": {
+                "compared": self.looked_at,
+                "different": len(self.differences),
+                "differences": [str(difference) for difference in self.differences],
+                "left_out": [{"what": list(rule.what), "why": rule.why} for rule in LEFT_OUT],
+            },
+        }
+
+    def _section(self, span: Span) -> dict[str, Any]:
+        shown, more = self.page(span)
+        return {
+            "name": span.name,
+            "seconds": round(span.seconds, 1),
+            "exit": span.exit,
+            **self.felt(self.during(span)),
+            "page_seconds": round(shown, 2),
+            "page_longer_than_copy_seconds": round(more, 2),
+            "visitors_own_lag_ms": self.book.own_lag(span.started, span.ended),
+            "steps": [{"name": step.name, "seconds": round(step.seconds, 2)} for step in span.steps],
+        }
+
+    def _on_purpose(self, answer: Answer) -> dict[str, Any]:
+        under_way = [span.name for span in self.spans if not span.quiet and span.overlaps(answer)]
+        return {
+            "kind": answer.kind,
+            "name": answer.slow_job or answer.upload,
+            "seconds": round(answer.ms / 1000, 1),
+            "outcome": str(answer.outcome),
+            "by": answer.by,
+            "sections": under_way,
+        }
+
+
+# --- on the terminal ----------------------------------------------------------------------------------------
+
+
+def console() -> Console:
+    """The terminal; 100 columns of plain text where there is none."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=100)
+
+
+def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
+    """Prints the report: what visitors felt, what they were promised, and the judgement last, where the eye is."""
+    from rich.text import Text
+
+    data = rehearsal.as_json()
+    to.print()
+    to.print(_felt(data, to.width))
+    to.print(_promised(data))
+    if rehearsal.looked_at:
+        to.print(Text.assemble(("After the undo", "bold"), f"  {rehearsal.looked_at} things of both servers compared"))
+        different = len(rehearsal.differences)
+        to.print(_judged(f"  {different} different", different == 0))
+        for difference in rehearsal.differences[:20]:
+            to.print(Text(f"    {difference}", style="red"))
+        to.print(Text("  Left out of the comparison:", style="dim"))
+        for rule in LEFT_OUT:
+            to.print(Text(f"    {rule.why}", style="dim"))
+        to.print()
+    for note in _notes(data):
+        to.print(Text(note, style="dim"))
+    to.print()
+    if data["problems"]:
+        to.print(Text("✗ This rehearsal failed.", style="bold red"))
+        for problem in data["problems"]:
+            to.print(Text(f"  · {problem}"))
+    else:
+        to.print(Text(f"✓ {_good_news(data)}", style="bold green"))
+    if saved:
+        to.print(Text(f"  {saved}", style="dim"), soft_wrap=True)
+
+
+def _felt(data: dict[str, Any], width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    wide = width >= 84
+    table = Table(
+        title="What visitors felt", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("section", no_wrap=True)
+    for name in ("took", "requests", "failed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("page seen", justify="right", no_wrap=True)
+        table.add_column("usual", justify="right", no_wrap=True)
+        table.add_column("99 of 100", justify="right", no_wrap=True)
+    table.add_column("longest", justify="right", no_wrap=True)
+
+    def row(name: str, numbers: dict[str, Any], style: str = "") -> None:
+        failed = numbers["failed"]
+        cells = [name, f"{numbers['seconds']:.0f} s", f"{numbers['requests']:,}", _judged(f"{failed}", failed == 0)]
+        if wide:
+            page = f"{numbers['page']} in {numbers['page_seconds']:.1f} s" if numbers.get("page_seconds") else ""
+            cells += [page, _time(numbers["p50_ms"]), _time(numbers["p99_ms"])]
+        table.add_row(*cells, _time(numbers["longest_ms"]), style=style)
+
+    quiet = {span["name"]: span for span in data["quiet"]}
+    if before := quiet.pop("before", None):
+        row("(before)", before, "dim")
+    for section in data["sections"]:
+        row(section["name"], section)
+    for name, span in quiet.items():
+        row(f"({name})", span, "dim")
+    table.add_section()
+    row("all", data["traffic"], "bold")
+    return table
+
+
+def _promised(data: dict[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title="What they were promised", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("", no_wrap=True)
+    for name in ("promised", "lost", "twice"):
+        table.add_column(name, justify="right")
+    rows = [
+        ("orders", data["orders"]["acknowledged"], data["orders"]["lost"], data["orders"]["duplicated"]),
+        ("uploads", data["uploads"]["acknowledged"], data["uploads"]["lost"], None),
+        ("jobs", data["jobs"]["expected"], data["jobs"]["never_ran"], data["jobs"]["ran_twice"]),
+        ("sessions", data["sessions"]["checked"], data["sessions"]["lost"], None),
+    ]
+    for name, promised, lost, twice in rows:
+        table.add_row(
+            name,
+            f"{promised:,}",
+            _judged(f"{lost}", lost == 0),
+            "" if twice is None else _judged(f"{twice}", twice == 0),
+        )
+    return table
+
+
+def _notes(data: dict[str, Any]) -> list[str]:
+    """What explains the numbers, in small print."""
+    traffic, cron = data["traffic"], data["cron"]
+    notes = []
+    for one in data["on_purpose"]:
+        where = f" during {', '.join(one['sections'])}" if one["sections"] else ""
+        if one["kind"] == "slow_job":
+            notes.append(f"A slow job was given{where}.")
+        else:
+            notes.append(f"A big upload took {one['seconds']:.0f} s{where}; {one['by'] or 'nobody'} answered.")
+    lag = traffic["visitors_own_lag_ms"]
+    notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
+    if traffic["reopened"]:
+        notes.append(f"{traffic['reopened']} GET(s) were repeated on a new connection, as every browser does.")
+    if cron["missed"] or cron["twice"]:
+        notes.append(f"Cron: of {cron['minutes']} whole minutes {cron['missed']} missed, {cron['twice']} twice.")
+    return notes
+
+
+def _good_news(data: dict[str, Any]) -> str:
+    traffic, orders = data["traffic"], data["orders"]
+    page = sum(section["page_seconds"] for section in data["sections"])
+    seen = f" The maintenance page was up for {page:.1f} s." if page else ""
+    undone = " Everything is as it was before." if data["undo"]["compared"] else ""
+    promised = f"{orders['acknowledged']:,} orders, none lost, none twice."
+    return f"{traffic['requests']:,} requests, none failed. {promised}{seen}{undone}"
+
+
+def _judged(text: str, good: bool) -> Any:
+    from rich.text import Text
+
+    return Text(text, style="green" if good else "bold red")
+
+
+def _time(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
