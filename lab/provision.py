@@ -162,6 +162,7 @@ def _system(role: str, site: Site) -> Iterator[_File]:
         f"/etc/init.d/unicorn_{site.name}": "unicorn-init.sh.j2",
         f"/etc/monit/conf.d/unicorn_{site.name}": "monit-app.j2",
         f"/etc/monit/conf.d/delayed_job_{site.name}": "monit-worker.j2",
+        "/etc/systemd/system/monit.service.d/shop.conf": "monit-drop-in.conf.j2",
         f"/etc/tmpfiles.d/{site.name}.conf": "tmpfiles.conf.j2",
         f"{site.app}/.git/hooks/post-receive": "post-receive.sh.j2",
     }
