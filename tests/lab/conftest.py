@@ -1,0 +1,28 @@
+"""The lab tests boot servers: they need root. Their lab has a name of its own, beside one that a person has up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from lab import clean, paths
+
+NAME = "test"
+
+
+@pytest.fixture(scope="session")
+def lab_name() -> Iterator[str]:
+    """The name of the tests' lab, in the environment; nothing of it is there before and after."""
+    before = os.environ.get("SWITCHOVER_LAB_NAME")
+    os.environ["SWITCHOVER_LAB_NAME"] = NAME
+    clean.sweep()
+    yield NAME
+    clean.clear(paths.place())
+    shutil.rmtree(paths.place().states, ignore_errors=True)
+    if before is None:
+        del os.environ["SWITCHOVER_LAB_NAME"]
+    else:
+        os.environ["SWITCHOVER_LAB_NAME"] = before
