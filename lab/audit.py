@@ -136,7 +136,7 @@ class Audit:
         }
 
 
-def few(names: Iterable[str], at_most: int = 5) -> str:
+def few(names: Iterable[str], at_most: int = 3) -> str:
     """The first few of many, and how many more there are."""
     every = list(names)
     rest = f" and {len(every) - at_most} more" if len(every) > at_most else ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PAGE_SHOWN_BY = ("switch-db", "undo switch-db")  # sections that may show the maintenance page
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
+AT_MOST = 20  # differences named on the terminal
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
 
@@ -118,9 +119,8 @@ class Rehearsal:
                 found.append(f"{page}, {more:.1f} s longer than the copy")
         found += self.audit.problems
         if self.differences:
-            found.append(
-                f"{len(self.differences)} thing(s) are not as they were: " + few([str(one) for one in self.differences])
-            )
+            named = few([f"{one.server}: {one.what}" for one in self.differences])
+            found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
         for event in self.book.named("broken"):
             found.append(f"the visitors themselves broke: {event['why']}")
         if not self.book.named("end"):
@@ -219,8 +219,10 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
         to.print(Text.assemble(("After the undo", "bold"), f"  {rehearsal.looked_at} things of both servers compared"))
         different = len(rehearsal.differences)
         to.print(_judged(f"  {different} different", different == 0))
-        for difference in rehearsal.differences[:20]:
-            to.print(Text(f"    {difference}", style="red"))
+        for difference in rehearsal.differences[:AT_MOST]:
+            to.print(Text(f"    {difference}", style="red"), soft_wrap=not to.is_terminal)
+        if different > AT_MOST:
+            to.print(Text(f"    … and {different - AT_MOST} more, in report.json", style="red"))
         to.print(Text("  Left out of the comparison:", style="dim"))
         for rule in LEFT_OUT:
             to.print(Text(f"    {rule.why}", style="dim"))
@@ -231,9 +233,10 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
     if data["problems"]:
         to.print(Text("✗ This rehearsal failed.", style="bold red"))
         for problem in data["problems"]:
-            to.print(Text(f"  · {problem}"))
+            to.print(Text(f"  · {problem}"), soft_wrap=not to.is_terminal)
     else:
-        to.print(Text(f"✓ {_good_news(data)}", style="bold green"))
+        for line in _good_news(data):
+            to.print(Text(f"✓ {line}", style="bold green"))
     if saved:
         to.print(Text(f"  {saved}", style="dim"), soft_wrap=True)
 
@@ -320,13 +323,20 @@ def _notes(data: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _good_news(data: dict[str, Any]) -> str:
-    traffic, orders = data["traffic"], data["orders"]
-    page = sum(section["page_seconds"] for section in data["sections"])
-    seen = f" The maintenance page was up for {page:.1f} s." if page else ""
-    undone = " Everything is as it was before." if data["undo"]["compared"] else ""
-    promised = f"{orders['acknowledged']:,} orders, none lost, none twice."
-    return f"{traffic['requests']:,} requests, none failed. {promised}{seen}{undone}"
+def _good_news(data: dict[str, Any]) -> list[str]:
+    counts = [
+        f"{data['orders']['acknowledged']:,} orders",
+        f"{data['uploads']['acknowledged']:,} uploads",
+        f"{data['jobs']['expected']:,} jobs",
+        f"{data['sessions']['checked']:,} sessions",
+    ]
+    news = [f"{data['traffic']['requests']:,} requests, none failed.", f"{', '.join(counts)}: none lost, none twice."]
+    for section in data["sections"]:
+        if section["page_seconds"]:
+            news.append(f"The maintenance page was up for {section['page_seconds']:.1f} s ({section['name']}).")
+    if compared := data["undo"]["compared"]:
+        news.append(f"After the undo both servers are as they were: {compared:,} things compared.")
+    return news
 
 
 def _judged(text: str, good: bool) -> Any:

@@ -189,4 +189,4 @@ def test_minutes_of_cron() -> None:
 
 def test_only_the_first_few_are_named() -> None:
     assert few(["a", "b"]) == "a, b"
-    assert few("abcdefg") == "a, b, c, d, e and 2 more"
+    assert few("abcdefg") == "a, b, c and 4 more"

@@ -1,0 +1,170 @@
+"""The report: to which section a request belongs, what counts as a failure, and what the terminal shows."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from lab.audit import Audit
+from lab.ledger import Answer, Book, Outcome
+from lab.look import Difference
+from lab.report import Rehearsal, Span, show
+
+SPANS = [
+    Span("before", 0, 10, quiet=True),
+    Span("switch-app", 10, 20, steps=(Span("switch-app.proxy", 10, 12),)),
+    Span("switch-db", 20, 40, steps=(Span("switch-db.page-on", 20, 21), Span("switch-db.copy", 21, 31))),
+    Span("after", 40, 50, quiet=True),
+]
+END = [{"event": "end"}]
+
+
+def answer(at: float, seconds: float = 0.1, outcome: Outcome = Outcome.OK, kind: str = "home", **facts) -> Answer:
+    return Answer(kind=kind, at=at, ms=seconds * 1000, outcome=outcome, **facts)
+
+
+def page(at: float, seconds: float = 0.1) -> Answer:
+    return answer(at, seconds, Outcome.PAGE, status=503)
+
+
+def rehearsal(*answers: Answer, **facts) -> Rehearsal:
+    return Rehearsal(Book(list(answers), facts.pop("events", END)), facts.pop("spans", SPANS), Audit(), **facts)
+
+
+def test_a_good_rehearsal() -> None:
+    found = rehearsal(answer(1), answer(11, 0.5), answer(45))
+    data = found.as_json()
+    assert (data["ok"], data["problems"]) == (True, [])
+    assert [section["name"] for section in data["sections"]] == ["switch-app", "switch-db"]
+    assert data["sections"][0] | {"steps": None} == {
+        "name": "switch-app",
+        "seconds": 10,
+        "exit": 0,
+        "requests": 1,
+        "failed": 0,
+        "page": 0,
+        "p50_ms": 500.0,
+        "p99_ms": 500.0,
+        "longest_ms": 500.0,
+        "page_seconds": 0,
+        "page_longer_than_copy_seconds": 0,
+        "visitors_own_lag_ms": 0,
+        "steps": None,
+    }
+    assert data["traffic"]["requests"] == 3
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_report_has_what_was_promised() -> None:
+    data = rehearsal(answer(1)).as_json()
+    assert {"os", "postgresql"} >= set(data["servers"].get("old", {}))
+    for key, fields in {
+        "traffic": {"requests", "failed", "rate", "p50_ms", "p99_ms", "longest_ms"},
+        "orders": {"acknowledged", "lost", "duplicated"},
+        "uploads": {"acknowledged", "lost"},
+        "jobs": {"expected", "never_ran", "ran_twice"},
+        "sessions": {"checked", "lost"},
+        "undo": {"compared", "different"},
+    }.items():
+        assert fields <= set(data[key]), key
+    assert {"name", "seconds", "requests", "failed", "longest_ms"} <= set(data["sections"][0])
+
+
+def test_a_request_belongs_to_every_section_it_touches_and_counts_once_in_all() -> None:
+    found = rehearsal(answer(9.5, 11), answer(30))
+    assert [section["requests"] for section in found.as_json()["sections"]] == [1, 2]
+    assert found.as_json()["traffic"]["requests"] == 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        answer(11, outcome=Outcome.FAILED, status=502),
+        answer(11, 30, Outcome.TIMEOUT),
+        answer(11, outcome=Outcome.RESET, note="ServerDisconnectedError"),
+        answer(11, outcome=Outcome.WRONG, status=200, note="not what / should be"),
+        page(11),  # the page outside of its section
+        answer(25, outcome=Outcome.FAILED, status=503),  # inside, but without Retry-After
+        answer(25, outcome=Outcome.FAILED, status=500),
+    ],
+)
+def test_what_counts_as_failed(bad: Answer) -> None:
+    found = rehearsal(answer(1), bad)
+    assert found.as_json()["traffic"]["failed"] == 1
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("1 request(s) failed: home ")
+
+
+def test_the_page_is_no_failure_where_it_may_be() -> None:
+    found = rehearsal(page(21), page(30.5))
+    section = found.as_json()["sections"][1]
+    assert (section["failed"], section["page"], section["page_seconds"]) == (0, 2, 9.6)
+    assert found.problems == []
+
+
+def test_the_page_of_a_request_that_began_before_its_section() -> None:
+    assert rehearsal(page(19.9, 0.3)).as_json()["traffic"]["failed"] == 0
+
+
+def test_the_page_may_not_outlast_the_copy() -> None:
+    assert rehearsal(page(20.5), page(32.3)).problems == []  # 11.9 s, and a copy of 10 s
+    [problem] = rehearsal(page(20.5), page(32.9)).problems
+    assert problem == "the maintenance page was shown for 12.5 s in switch-db, 2.5 s longer than the copy"
+
+
+def test_a_section_that_failed_and_visitors_who_did_not_end() -> None:
+    spans = [SPANS[0], replace(SPANS[1], exit=1)]
+    assert rehearsal(answer(1), spans=spans, events=[]).problems == [
+        "`switch-app` ended with status 1 after 10 s",
+        "the visitors did not come to their end",
+    ]
+
+
+def test_a_mistake_in_the_visitors_is_no_quiet_day() -> None:
+    found = rehearsal(answer(1), events=[*END, {"event": "broken", "why": "KeyError('x')"}])
+    assert found.problems == ["the visitors themselves broke: KeyError('x')"]
+
+
+def test_the_big_upload_takes_its_time_but_may_not_fail() -> None:
+    big = answer(11, 25, kind="big_upload", upload="big.bin", by="prod1.shop.test")
+    data = rehearsal(answer(12), big).as_json()
+    assert data["traffic"]["longest_ms"] == 100
+    assert data["on_purpose"] == [
+        {
+            "kind": "big_upload",
+            "name": "big.bin",
+            "seconds": 25.0,
+            "outcome": "ok",
+            "by": "prod1.shop.test",
+            "sections": ["switch-app", "switch-db"],
+        }
+    ]
+    assert rehearsal(replace(big, outcome=Outcome.RESET)).as_json()["traffic"]["failed"] == 1
+
+
+def test_differences_after_the_undo_fail_it() -> None:
+    found = rehearsal(answer(1), looked_at=100, differences=[Difference("old", "file /etc/x", None, "f")])
+    assert found.as_json()["undo"]["different"] == 1
+    assert found.problems == ["1 thing(s) are not as they were before the move: old: file /etc/x"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_terminal_shows_every_section_and_the_judgement_last(width: int) -> None:
+    def printed(found: Rehearsal) -> str:
+        out = io.StringIO()
+        show(found, Console(file=out, width=width, highlight=False), saved="Report: reports/report.json")
+        return out.getvalue()
+
+    good = printed(rehearsal(answer(1), page(21), looked_at=100))
+    for part in ("switch-app", "switch-db", "(before)", "orders", "sessions", "logs: both applications"):
+        assert part in good
+    assert good.index("✓ 2 requests, none failed.") > good.index("Left out of the comparison")
+    assert "✓ The maintenance page was up for 0.1 s (switch-db)." in " ".join(good.split())
+    bad = printed(rehearsal(answer(11, outcome=Outcome.FAILED, status=502)))
+    assert "✗ This rehearsal failed." in bad
+    assert "switch-app (502)" in " ".join(bad.split())
+    assert all(len(line) <= width for line in good.splitlines() if "report.json" not in line)
