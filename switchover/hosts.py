@@ -56,6 +56,11 @@ class Server:
         return self.settings.ssh.split("@")[-1].split(":")[0]
 
     @property
+    def user(self) -> str:
+        """The user that ssh logs in as there."""
+        return str(self._connection.user)
+
+    @property
     def addresses(self) -> list[str]:
         """All its addresses, as text."""
         return [str(a) for a in self.settings.address]

@@ -25,6 +25,7 @@ class Move:
         self.old = Server("old", settings.old, ssh_config=settings.ssh_config, dry=dry)
         self.new = Server("new", settings.new, ssh_config=settings.ssh_config, dry=dry)
         self.journal = Journal(settings.domain, self.servers)
+        self.would_change: set[str] = set()  # steps, under --dry: what later steps cannot see yet
         self._locked = False
 
     @property

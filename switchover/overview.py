@@ -97,10 +97,10 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
     known = {whole.name for whole in WHOLE} | {one.line for one in steps()}
     if what and what not in known:
         raise Problem(f"there is no section or step '{what}'", "", "`inv --list` shows them")
-    entries = move.journal.active(what) if what else move.journal.active(active[0].section)
+    order = [whole.name for whole in WHOLE]
+    entries = move.journal.active(what or max((e.section for e in active), key=order.index))
     if not entries:
         raise Problem(f"{what} has nothing to undo", "", "`inv status` shows what was done")
-    order = [whole.name for whole in WHOLE]
     place = order.index(entries[0].section)
     later = sorted({e.section for e in active if e.section in order[place + 1 :]}, key=order.index)
     if later:

@@ -73,6 +73,8 @@ class Progress:
 
 def plain(done: int, total: int, unit: str, seconds: float) -> str:
     """One line for people: how much of how much, how fast, how long still (seconds)."""
+    if unit == "seconds":
+        return f"waiting for {done} s, {total} s at most"
     rate = done / seconds if seconds > 0 else 0.0
     left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total > done else ""
     share = f" ({100 * done // total} %)" if total else ""

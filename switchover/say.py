@@ -51,10 +51,12 @@ def outcome(kind: str, doc: str, detail: str = "", seconds: float | None = None)
     console().print(Text.assemble((f"  {MARKS[kind]} ", COLOURS.get(kind, "dim")), doc, (more + took, "dim")))
 
 
-def diff(text: str) -> None:
-    """A change as a unified diff or as the exact commands, indented."""
+def diff(text: str, where: str = "") -> None:
+    """A change as a unified diff or as the exact commands, indented; *where* it would be made."""
     from rich.text import Text
 
+    if where:
+        console().print(Text("      " + where, style="dim"))
     for line in text.rstrip("\n").splitlines():
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
         console().print(Text("      " + line, style=style))

@@ -25,7 +25,7 @@ from .move import Move
 
 
 class Resource(Protocol):
-    """Something that shall be true of a server. *once*: work that no look can see; the journal says it was done."""
+    """Something that shall be true of a server."""
 
     @property
     def server(self) -> Server:
@@ -33,7 +33,11 @@ class Resource(Protocol):
 
     @property
     def once(self) -> bool:
-        """Whether only the journal knows that it was done."""
+        """Whether the journal alone says that it was done: later steps of the section may end what it made true."""
+
+    @property
+    def visible(self) -> bool:
+        """Whether a look can tell that it is true."""
 
     def change(self) -> Change | None:
         """What must change to make it true; None where it is true already. Only looks."""
@@ -138,10 +142,14 @@ class Checklist(Collection):
         )
 
 
+ORDER: list[str] = []  # the sections' names, as the checklist has them
+
+
 def section(module: ModuleType) -> Checklist:
     """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
     name = module.__name__.rpartition(".")[2].replace("_", "-")
     steps = [value for value in vars(module).values() if isinstance(value, Step)]
+    ORDER.append(name)
     collection = Checklist(name)
     collection.__doc__ = (module.__doc__ or "").strip().splitlines()[0]
 
@@ -164,35 +172,52 @@ def live(move: Move, one: Step) -> None:
     Raises Problem where it could not; what it had begun is put back then.
     """
     watch, done = say.Stopwatch(), []
+    diffs: list[tuple[Server, str]] = []
     for part, wanted in enumerate(one.wanted(move)):
         if hasattr(wanted, "missing"):
             done.append(_see(move, one, wanted))
         else:
-            done.append(_bring_about(move, one, part, wanted))
+            done.append(_bring_about(move, one, part, wanted, diffs))
     kind = next((k for k in ("finished", "done", "would", "seen") if k in done), "already")
-    detail = {"already": "already so", "finished": "an interrupted run, finished"}.get(kind, "")
-    say.outcome(kind, one.summary, detail, watch.seconds)
+    details = {"already": "already so", "finished": "an interrupted run, finished"}
+    if move.dry and kind == "would":
+        details["would"] = "would change" if diffs else "would look"
+    say.outcome(kind, one.summary, details.get(kind, ""), None if move.dry else watch.seconds)
+    if diffs:
+        move.would_change.add(one.line)
+    for server, diff in diffs:
+        say.diff(diff, "" if one.summary.startswith(f"{server.role}:") else f"on {server}:")
 
 
-def _bring_about(move: Move, one: Step, part: int, resource: Any) -> str:
+def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Server, str]]) -> str:
     entry = move.journal.latest(one.line, part)
     if entry and entry.state == "recorded":
         if move.dry:
-            say.outcome("note", one.summary, "was interrupted; the next run finishes it")
+            diffs.append((entry.server, "an interrupted change: the next run finishes it"))
             return "would"
         _apply(move, one, entry, resource)
         return "finished"
-    if resource.once and entry:
+    built_on = _built_on(move, one)
+    if entry and (resource.once or built_on):
         return "already"
     change = resource.change()
     if change is None:
         return "already"
+    if built_on and not move.dry:
+        raise Problem(
+            f"{one.line} is not true any more, and {built_on} was done since", str(resource.server), "Look: inv status"
+        )
     if move.dry:
-        say.outcome("would", f"{resource.server}: {one.summary}")
-        say.diff(change.diff)
+        diffs.append((resource.server, change.diff))
         return "would"
     _apply(move, one, move.journal.record(resource.server, one.line, part, one.summary, change), resource)
     return "done"
+
+
+def _built_on(move: Move, one: Step) -> str | None:
+    """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
+    later = ORDER[ORDER.index(one.section) + 1 :]
+    return next((e.section for e in move.journal.active() if e.section in later), None)
 
 
 def _apply(move: Move, one: Step, entry: Entry, resource: Any) -> None:
@@ -200,7 +225,7 @@ def _apply(move: Move, one: Step, entry: Entry, resource: Any) -> None:
         answer = move.journal.apply(entry, shown.line)
     if answer.status != 0:
         _put_back(move, entry, answer.last_error)
-    if not resource.once and (rest := resource.change()) is not None:
+    if resource.visible and (rest := resource.change()) is not None:
         _put_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
     move.journal.done(entry)
 
@@ -213,7 +238,6 @@ def _put_back(move: Move, entry: Entry, reason: str) -> None:
 
 def _see(move: Move, one: Step, sight: Any) -> str:
     if move.dry:
-        say.outcome("would", f"look: {one.summary}")
         return "would"
     end = time.monotonic() + sight.within
     with say.progress(one.summary) as shown:

@@ -83,11 +83,11 @@ def password(move: Move) -> str:
     return content.decode().strip().rpartition(":")[2]
 
 
-def ask(server: Server, domain: str, address: str, path: str, more: str = "") -> str:
-    """sh for *server*: asks *address* for *path* of the site *domain*, the certificate checked."""
+def ask(domain: str, address: str, path: str, more: str = "") -> str:
+    """sh: asks *address* for *path* of the site *domain*, the certificate checked."""
     url = sh(f"https://{domain}{path}")
     at = f"[{address}]" if ":" in address else address
-    return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {more} {url}"
+    return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"
 
 
 def _slash(path: str) -> str:

@@ -11,7 +11,7 @@ from ..render import render
 from ..resources import Command, Compared, File
 from ..resources.command import as_user
 from ..resources.file import read
-from ..resources.uploads import KEY, KNOWN_HOSTS
+from ..resources.uploads import SSH, on
 from ..step import Wanted, step
 from . import common
 
@@ -21,16 +21,14 @@ def code(move: Move) -> Wanted:
     """new: the application is at exactly the commit that old runs."""
     old, new = move.old, move.new
     wanted = move.settings.revision or _commit(move)
-    ssh = f"ssh -i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
-    user = old.look('echo "${SUDO_USER:-root}"').out.strip()
-    objects = f"{user}@{old.settings.main_address}:{old.app.path}/.git/objects/"
+    objects = on(old, f"{old.app.path}/.git/objects/")
     git = f"git -C {sh(new.app.path)}"
     owner = sh(f"{new.app.user}:{new.app.user}")
     build = "\n".join(as_user(new.app.user, new.app.path, command, new.app.environment) for command in new.app.build)
     run = f"""
 {as_user(new.app.user, new.app.path, "git rev-parse HEAD")} >before/commit.new
 [ -s before/commit ] || mv before/commit.new before/commit
-rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh)} {sh(objects)} {sh(new.app.path + "/.git/objects/")}
+rsync -a -s --chown={owner} --ignore-existing -e {sh(SSH)} {sh(objects)} {sh(new.app.path + "/.git/objects/")}
 {as_user(new.app.user, new.app.path, f"git reset -q --hard {sh(wanted)}")}
 {build}
 """
@@ -99,10 +97,8 @@ def database_yml(move: Move) -> Wanted:
 def no_pending_migrations(move: Move) -> Wanted:
     """new: the code knows every migration that old's database has had, and no other."""
     names = f"cd {sh(move.new.app.path)} && ls db/migrate 2>/dev/null | sed -n 's/^\\([0-9]*\\)_.*[.]rb$/\\1/p' | sort"
-    done = (
-        f"PGSERVICEFILE={common.HOME}/pg_service.conf psql -XAtq service=old "
-        "-c 'SELECT version FROM schema_migrations ORDER BY 1 COLLATE \"C\"' | sort"
-    )
+    query = "psql -XAtq service=old -c 'SELECT version FROM schema_migrations'"
+    done = f"PGSERVICEFILE={common.HOME}/pg_service.conf {query} || exit 1"
 
     def difference() -> str | None:
         answer = move.new.look(f"{done}\necho --\n{names}")
@@ -165,6 +161,7 @@ systemctl restart {sh(new.app.service)}
 wait_until 90 alive {pid} || refuse {sh(new.app.service)}" did not start: see its log"
 """
     # Its undo is the first one of this section's code step.
+    check = "false" if move.would_change else check
     return Command(new, again, ":", check, shown=f"systemctl restart {new.app.service}")
 
 
@@ -185,15 +182,15 @@ def answers(move: Move) -> Wanted:
 
 
 def _titles(move: Move, address: str) -> list[str]:
-    asks = []
-    for page in move.settings.pages:
-        ask = common.ask(move.old, move.settings.domain, address, page, "-w '\\n%{http_code}'")
-        asks.append(
-            f"a=$({ask} 2>&1) || :; "
-            'printf \'%s %s\\n\' "$(printf %s "$a" | tail -n 1)" '
-            "\"$(printf %s \"$a\" | tr -d '\\n' | sed -n 's/.*<title>\\([^<]*\\)<.*/\\1/p')\""
-        )
-    return move.old.look("\n".join(asks)).out.splitlines()
+    """Status and title of every page, asked at *address* from old; all pages at once."""
+    lines = ["d=$(mktemp -d)"]
+    for n, page in enumerate(move.settings.pages):
+        lines.append(common.ask(move.settings.domain, address, page, f"-w '\\n%{{http_code}}' >$d/{n} 2>&1 &"))
+    lines.append("wait")
+    for n in range(len(move.settings.pages)):
+        title = f"tr -d '\\n' <$d/{n} | sed -n 's/.*<title>\\([^<]*\\)<.*/\\1/p'"
+        lines.append(f'echo "$(tail -n 1 $d/{n}) $({title})"')
+    return move.old.look("\n".join([*lines, "rm -rf $d"])).out.splitlines()
 
 
 def _commit(move: Move) -> str:

@@ -10,7 +10,7 @@ from ..render import render
 from ..resources import Command, File, Role, Rule, Seen, Service
 from ..resources.file import read
 from ..resources.postgres import PSQL
-from ..resources.uploads import KEY, KNOWN_HOSTS
+from ..resources.uploads import KEY, KNOWN_HOSTS, SSH, on
 from ..step import Wanted, step
 from . import common
 
@@ -36,7 +36,7 @@ def key(move: Move) -> Wanted:
 def access(move: Move) -> Wanted:
     """old: lets the new server fetch files with that key, by rsync alone and from its address alone."""
     program = "/usr/local/sbin/switchover-rsync"
-    user = move.old.look('echo "${SUDO_USER:-root}"').out.strip()
+    user = move.old.user
     home = move.old.look(f"getent passwd {sh(user)} | cut -d: -f6").out.strip()
     public = move.new.look(f"cat {KEY}.pub 2>/dev/null", check=False).out.strip()
     if not public and not move.dry:
@@ -44,6 +44,7 @@ def access(move: Move) -> Wanted:
     authorized = f"{home}/.ssh/authorized_keys"
     found = read(move.old, authorized)
     others = [line for line in (found.content or b"").decode().splitlines() if program not in line]
+    public = public or "(the key of new, which does not exist yet)"
     line = f'restrict,from="{",".join(move.new.addresses)}",command="{program}" {public}'
     content = "\n".join([*others, line, ""])
     return [
@@ -55,10 +56,7 @@ def access(move: Move) -> Wanted:
 @step
 def files_pass(move: Move) -> Wanted:
     """new: reaches old's files."""
-    user = move.old.look('echo "${SUDO_USER:-root}"').out.strip()
-    remote = f"{user}@{move.old.settings.main_address}:{move.old.app.path}/"
-    ssh = f"ssh -i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
-    script = f"rsync -s -e {sh(ssh)} {sh(remote)} >/dev/null"
+    script = f"rsync -s -e {sh(SSH)} {sh(on(move.old, move.old.app.path))} >/dev/null"
     return Seen(move.new, script, "new cannot fetch files from old", within=5)
 
 
@@ -74,7 +72,7 @@ mv {common.PGPASS}.new {common.PGPASS}
     undo = f"rm -f {common.PGPASS}; rmdir {common.HOME} 2>/dev/null || :"
     return Command(
         move.new,
-        check=f"grep -q {sh('^' + where)} {common.PGPASS}",
+        check=f"grep -qF {sh(where)} {common.PGPASS}",
         run=make,
         undo=undo,
         shown=f"a random password into {common.PGPASS} (not shown)",

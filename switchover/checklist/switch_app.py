@@ -37,7 +37,7 @@ def proxy(move: Move) -> Wanted:
 @step
 def visitors_pass(move: Move) -> Wanted:
     """old: a visitor who asks old is answered by new."""
-    answer = common.ask(move.new, move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
+    answer = common.ask(move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
     return Seen(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
 
 

@@ -17,7 +17,7 @@ from . import common
 @step
 def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
-    return Worker(move.new, running=False)
+    return Worker(move.new, running=False, once=True)
 
 
 @step
@@ -27,14 +27,14 @@ def page_on(move: Move) -> Wanted:
     content = render(
         "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
     )
-    return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644")
+    return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644", once=True)
 
 
 @step
 def stop_app(move: Move) -> Wanted:
     """new: the application has finished its requests and stopped."""
     new = move.new
-    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile))
+    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), once=True)
 
 
 @step

@@ -27,8 +27,13 @@ class Command:
 
     @property
     def once(self) -> bool:
-        """Whether only the journal knows."""
+        """Whether the journal alone knows."""
         return not self.check
+
+    @property
+    def visible(self) -> bool:
+        """Whether its check can tell."""
+        return bool(self.check)
 
     def change(self) -> Change | None:
         """The command, unless its check succeeds."""

@@ -55,6 +55,7 @@ class File:
     test: str = ""
     then: str = ""
     once: bool = False
+    visible: bool = True
 
     def change(self) -> Change | None:
         """The difference between the file there and the file wanted; None where there is none."""
@@ -110,6 +111,7 @@ class Absent:
     test: str = ""
     then: str = ""
     once: bool = False
+    visible: bool = True
 
     def change(self) -> Change | None:
         """Its removal; None where it is absent already."""

@@ -17,6 +17,7 @@ class Rule:
     sources: tuple[str, ...]
     port: int
     once: bool = False
+    visible: bool = True
 
     def change(self) -> Change | None:
         """The missing rules."""

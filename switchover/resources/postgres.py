@@ -44,6 +44,7 @@ class Role:
     member_of: str
     password: str
     once: bool = False
+    visible: bool = True
 
     def change(self) -> Change | None:
         """The role's creation; None where it is there and takes the password."""

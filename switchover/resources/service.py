@@ -24,6 +24,7 @@ class Service:
     pidfile: str = ""
     within: int = 90
     once: bool = False
+    visible: bool = True
 
     def change(self) -> Change | None:
         """What must be started, stopped, enabled or disabled."""

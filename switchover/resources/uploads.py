@@ -10,6 +10,13 @@ from ..quote import sh
 
 KEY = "/root/.ssh/switchover"
 KNOWN_HOSTS = "/root/.ssh/switchover_known_hosts"
+SSH = f"ssh -i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+
+
+def on(old: Server, path: str) -> str:
+    """*path* of *old* as rsync on new names it."""
+    address = old.settings.main_address
+    return f"{old.user}@{f'[{address}]' if ':' in address else address}:{path}"
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Synchronised:
     deleting: bool = False
     first: bool = False
     once: bool = True
+    visible: bool = False
 
     @property
     def server(self) -> Server:
@@ -36,36 +44,27 @@ class Synchronised:
 
     def change(self) -> Change | None:
         """What rsync would bring; None where old has nothing that new lacks."""
-        count = f"{self._pull('-n')} --out-format='%i %n' | grep -v '/$' | {{ head -n 15; wc -l; }}"
-        answer = self.new.look(f"[ -d {sh(self.target)} ] || echo '(new directory)'\n{count}", check=False)
-        *names, more = answer.out.strip().splitlines() or ["0"]
-        if answer.status == 0 and not names and more.strip() == "0":
+        answer = self.new.look(f"{self._pull('-n')} --out-format='%i %n'")
+        names = [line for line in answer.out.splitlines() if line and not line.endswith("/")]
+        if not names:
             return None
-        shown = f"rsync {self.old.name}:{self.source} -> {self.target}\n" + "\n".join(names)
-        return Change(
-            shown + (f"\n… and {more.strip()} more" if more.strip() not in ("", "0") else ""),
-            self._apply(),
-            self._undo(),
-        )
-
-    def _ssh(self) -> str:
-        options = f"-i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
-        user = self.old.settings.ssh.rpartition("@")[0]
-        return f"ssh {options}" + (f" -l {user}" if user else "")
+        more = [f"… and {len(names) - 15} more"] if len(names) > 15 else []
+        shown = "\n".join([f"rsync {self.old.name}:{self.source} -> {self.target}", *names[:15], *more])
+        return Change(shown, self._apply(), self._undo())
 
     def _pull(self, more: str) -> str:
         user = self.new.app.user
         delete = "--delete --delete-delay " if self.deleting else ""
         return (
-            f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(self._ssh())} {more} "
-            f"{sh(f'{self.old.settings.main_address}:{self.source}')} {sh(self.target)}"
+            f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(SSH)} {more} "
+            f"{sh(on(self.old, self.source))} {sh(self.target)}"
         )
 
     def _push(self) -> str:
         user = self.old.app.user
         return (
-            f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(self._ssh())} "
-            f"{sh(self.target)} {sh(f'{self.old.settings.main_address}:{self.source}')}"
+            f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(SSH)} "
+            f"{sh(self.target)} {sh(on(self.old, self.source))}"
         )
 
     def _apply(self) -> str:

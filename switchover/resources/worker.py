@@ -21,6 +21,7 @@ class Worker:
     server: Server
     running: bool
     once: bool = False
+    visible: bool = True
 
     def change(self) -> Change | None:
         """Its start or its end; None where it is so already."""
