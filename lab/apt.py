@@ -11,8 +11,9 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-DEBIAN = {"buster", "bullseye", "bookworm", "trixie", "forky", "sid", "oldoldstable", "oldstable", "stable", "testing"}
+RELEASE = "buster|bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stable|testing"
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,19 @@ class Source:
     suite: str
 
     @property
-    def archive(self) -> str:
-        """`main`, `security`, or nothing when it is not Debian's."""
-        release, _, part = self.suite.partition("-")
-        release, _, old_part = release.partition("/")  # buster/updates, as security was called once
-        if release not in DEBIAN:
-            return ""
-        return "security" if part == "security" or old_part == "updates" else "main"
+    def is_release(self) -> bool:
+        """Whether the suite is named like a release of Debian. Other archives do that too."""
+        return re.fullmatch(RELEASE, self.suite) is not None
+
+    @property
+    def is_updates(self) -> bool:
+        """Whether the suite holds a release's updates: other archives have none."""
+        return re.fullmatch(f"({RELEASE})-updates", self.suite) is not None
+
+    @property
+    def is_security(self) -> bool:
+        """Whether it is Debian's security archive."""
+        return re.fullmatch(f"({RELEASE})(-security|/updates)", self.suite) is not None
 
 
 def sources(folder: Path = Path("/etc/apt")) -> list[Source]:
@@ -69,11 +76,13 @@ def deb822(text: str) -> Iterable[Source]:
 def lines(codename: str, *, security: bool, known: Iterable[Source] | None = None) -> list[str]:
     """The `deb` lines for the Debian release *codename*; empty when this machine's apt knows no Debian archive."""
     known = list(sources() if known is None else known)
-    main = next((s.uri for s in known if s.archive == "main"), None)
+    with_updates = [s.uri for s in known if s.is_updates]
+    named_so = [s.uri for s in known if s.is_release and urlsplit(s.uri).path.rstrip("/") == "/debian"]
+    main = next(iter(with_updates + named_so), None)
     if main is None:
         return []
     found = [f"deb {main} {codename} main", f"deb {main} {codename}-updates main"]
-    safe = next((s.uri for s in known if s.archive == "security"), None)
+    safe = next((s.uri for s in known if s.is_security), None)
     if security and safe:
         found.append(f"deb {safe} {codename}-security main")
     return found

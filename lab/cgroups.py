@@ -15,6 +15,8 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
+ROOT = Path("/sys/fs/cgroup")
+
 
 @cache
 def hierarchies() -> tuple[Path, ...]:
@@ -26,12 +28,15 @@ def hierarchies() -> tuple[Path, ...]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ", 2)
+        point = Path(left.split()[4])
+        if point != ROOT and ROOT not in point.parents:  # somebody's chroot may have them too
+            continue
         if kind == "cgroup2":
-            unified.append(Path(left.split()[4]))
+            unified.append(point)
         elif kind == "cgroup" and "name=systemd" in options.split(","):
-            named.append(Path(left.split()[4]))
+            named.append(point)
     if not unified:
-        raise Problem("this kernel has no cgroup2 mounted", "/sys/fs/cgroup", "Boot it with cgroup2 (or the hybrid)")
+        raise Problem("no cgroup2 is mounted", str(ROOT), "Boot it with cgroup2 (or the hybrid)")
     return (unified[0], *named[:1])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from . import cgroups, network
+from . import cgroups, images, network
 from .locks import try_lock
 from .paths import Place
 from .paths import place as named_place
@@ -52,6 +52,7 @@ def clear(place: Place) -> None:
         subprocess.run(["umount", "--lazy", mount], check=True)
     if place.run.exists():
         shutil.rmtree(place.run)
+    images.sweep(place)
 
 
 def left(place: Place | None = None) -> list[str]:

@@ -22,7 +22,7 @@ from switchover.errors import Problem
 from switchover.progress import Progress
 
 from . import apt, cache
-from .locks import locked
+from .locks import locked, try_lock
 from .paths import Place
 
 PACKAGES = """
@@ -85,6 +85,14 @@ def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
     return {r.number: cache.used(place.images / r.key) for r in wanted}
 
 
+def sweep(place: Place) -> None:
+    """Removes what builds that died have left."""
+    for path in place.images.glob(".*"):
+        if path.is_dir() and (lock := try_lock(path.with_name(f"{path.name}.lock"), "")) is not None:
+            shutil.rmtree(path)
+            os.close(lock)
+
+
 def _build_all(place: Place, missing: list[Release]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise Problem("mmdebstrap is not installed", "lab", "Install it: apt install mmdebstrap debian-archive-keyring")
@@ -124,7 +132,7 @@ class _Build:
     def run(self) -> None:
         key = self.release.key
         target, beside, log = self.folder / key, self.folder / f".{key}", self.folder / f"{key}.log"
-        with locked(self.folder / f".{key}.lock"):
+        with locked(self.folder / f".{key}.lock", lambda: self._stopped):
             if target.exists() or self._stopped:
                 return
             shutil.rmtree(beside, ignore_errors=True)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from switchover.errors import Problem
 
 
 @contextlib.contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Waits for the lock *file* and holds it: one maker at a time, the others find what it made."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def locked(file: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Waits for the lock *file* and holds it: one maker at a time, the others find what it made.
+
+    Raises Problem when *give_up* says so while it waits.
+    """
+    while (handle := try_lock(file, "")) is None:
+        if give_up():
+            raise Problem("stopped while it waited for another lab", file.name)
+        time.sleep(0.1)
+    try:
         yield
+    finally:
+        os.close(handle)
 
 
 def try_lock(file: Path, text: str) -> int | None:

@@ -56,6 +56,7 @@ class Lab:
         self._layers: dict[Role, list[str]] = {}
         self._files: dict[Role, list[ssh.File]] = {"old": [], "new": []}
         self._lock: int | None = None
+        self._cut_short = False
         self._handlers: dict[int, Any] = {}
         self.old, self.new = (LabServer(self.place, role, self._releases[role]) for role in ROLES)
 
@@ -181,7 +182,7 @@ class Lab:
     def _prepare(self, server: LabServer, image: Path, authority: Authority) -> None:
         """Finds the server's prepared layer, or boots the image, provisions it and keeps what that wrote."""
         target = self._prepared(server)
-        with locked(target.with_name(f".{target.name}.lock")):
+        with locked(target.with_name(f".{target.name}.lock"), lambda: self._cut_short):
             if not target.exists():
                 say.console().print(f"{server}: prepared now, on Debian {server.release}; kept for the next time")
                 self._layers[server.role] = [str(image)]
@@ -221,11 +222,13 @@ class Lab:
 
     def _both(self, work: Callable[[LabServer], None]) -> None:
         """*work* on both servers at the same time. When one fails, or on Ctrl-C, the other's is cut short."""
+        self._cut_short = False
         with ThreadPoolExecutor(len(self.servers)) as pool:
             try:
                 for ended in as_completed([pool.submit(work, server) for server in self.servers]):
                     ended.result()
             except BaseException:
+                self._cut_short = True
                 cgroups.end(self.place.prefix)
                 raise
 

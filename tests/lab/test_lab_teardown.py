@@ -91,7 +91,7 @@ def test_nothing_is_left_when_the_block_raises_or_a_server_does_not_boot(lab_nam
     with pytest.raises(ZeroDivisionError), Lab(plain=True):
         _ = 1 / 0
     assert traces() == set()
-    with pytest.raises(Problem, match="failed at boot: broken.service"), Lab(plain=True) as lab:
+    with pytest.raises(Problem, match=r"failed at boot: broken\.service"), Lab(plain=True) as lab:
         lab.old.exec("printf '[Service]\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n'"
                      " >/etc/systemd/system/broken.service; systemctl enable broken")  # fmt: skip
         lab.old.reboot()

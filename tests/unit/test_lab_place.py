@@ -1,0 +1,87 @@
+"""Names and files of the lab that need no server."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab import cache, layers, settings
+from lab.authority import Authority
+from lab.locks import locked, try_lock
+from lab.paths import Place, place
+from switchover.errors import Problem
+from switchover.settings import load
+
+
+def test_labs_of_different_names_share_only_what_is_cached() -> None:
+    one, other = Place(Path("/lab")), Place(Path("/lab"), "b")
+    assert (one.netns("hub"), other.netns("hub")) == ("switchover-hub", "switchover-b-hub")
+    assert one.images == other.images and one.prepared == other.prepared
+    assert one.run != other.run and one.lock != other.lock and one.states != other.states
+
+
+@pytest.mark.parametrize(("root", "name"), [("/a:b", ""), ("/a,b", ""), ("/a b", ""), ("/a", "B!"), ("/a", "x" * 13)])
+def test_names_that_cannot_be_mounted_are_refused(monkeypatch: pytest.MonkeyPatch, root: str, name: str) -> None:
+    monkeypatch.setenv("SWITCHOVER_LAB", root)
+    monkeypatch.setenv("SWITCHOVER_LAB_NAME", name)
+    with pytest.raises(Problem, match="SWITCHOVER_LAB"):
+        place()
+
+
+def test_the_generated_settings_are_valid(tmp_path: Path) -> None:
+    (tmp_path / "move.yaml").write_text(settings.text())
+    assert load(tmp_path / "move.yaml").old.app.service == "unicorn_openfoodweb"
+
+
+def test_the_authoritys_certificates_are_good_and_it_stays_the_same(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path / "ca")
+    first = authority.certificate.read_text()
+    assert Authority.at(tmp_path / "ca").certificate.read_text() == first
+    chain, key = authority.issue(["shop.test", "10.77.0.11"])
+    (tmp_path / "chain.pem").write_text(chain)
+    verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", authority.certificate]
+    for names in (["-verify_hostname", "shop.test"], ["-verify_ip", "10.77.0.11"]):
+        subprocess.run([*verify, *names, tmp_path / "chain.pem"], check=True, capture_output=True)
+    assert subprocess.run(
+        [*verify, "-verify_hostname", "other.test", tmp_path / "chain.pem"], capture_output=True
+    ).returncode
+    assert key.startswith("-----BEGIN PRIVATE KEY-----")
+    assert (tmp_path / "ca" / "ca.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_digest_changes_with_each_name_content_and_mode(tmp_path: Path) -> None:
+    seen = {cache.digest("a", files=[tmp_path])}
+    (tmp_path / "one").write_text("1")
+    seen.add(cache.digest("a", files=[tmp_path]))
+    (tmp_path / "one").write_text("2")
+    seen.add(cache.digest("a", files=[tmp_path]))
+    (tmp_path / "one").chmod(0o700)
+    seen.add(cache.digest("a", files=[tmp_path]))
+    (tmp_path / "one").rename(tmp_path / "two")
+    seen.add(cache.digest("a", files=[tmp_path]))
+    seen.add(cache.digest("b", files=[tmp_path]))
+    assert len(seen) == 6
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "x.pyc").write_text("x")
+    assert cache.digest("b", files=[tmp_path]) in seen
+
+
+def test_a_lock_is_one_processes_and_waiting_for_it_can_be_given_up(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"):
+        assert try_lock(tmp_path / "lock", "") is None
+        with pytest.raises(Problem, match="stopped while it waited"), locked(tmp_path / "lock", lambda: True):
+            pass
+    with locked(tmp_path / "lock"):
+        pass
+
+
+def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Path) -> None:
+    where = Place(tmp_path)
+    where.states.mkdir()
+    (where.states / "after-app.json").write_text("{}")
+    with pytest.raises(Problem, match=r"no saved state 'x'\. Saved: after-app"):
+        layers.load(where, "x")
+    with pytest.raises(Problem, match="no name for a state"):
+        layers.load(where, "../x")
