@@ -7,13 +7,13 @@ from invoke.collection import Collection
 from switchover import overview
 from switchover.checklist.check import check
 from switchover.settings_file import refuse_broken
-from switchover.step import Checklist
 
 refuse_broken(sys.argv)
 
-namespace = Checklist("switchover")
+namespace = Collection("switchover")
 namespace.add_task(check)
 for part in overview.COLLECTIONS:
+    part.name = namespace.transform(part.name)  # Invoke's JSON list sorts by it
     namespace.add_collection(part)
 for one in (overview.status, overview.undo, overview.move, overview.unlock):
     namespace.add_task(one)

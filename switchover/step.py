@@ -116,52 +116,48 @@ def step(body: Callable[[Move], Wanted]) -> Step:
 
 
 class Ordered(str):
-    """A name that sorts by its place, since Invoke lists by name and a checklist has an order."""
+    """A name that sorts by its place."""
 
     place = 0
 
     def __lt__(self, other: str) -> bool:
-        return self.place < getattr(other, "place", 0) if isinstance(other, Ordered) else str(self) < other
+        return self.place < other.place if isinstance(other, Ordered) else str(self) < other
 
 
-class Checklist(Collection):
-    """A Collection that keeps the order in which its tasks were added."""
+def _in_order(collection: Collection, name: str) -> str:
+    plain = _transform(collection, name)
+    places: dict[str, int] = collection.__dict__.setdefault("_places", {})
+    ordered = Ordered(plain)
+    ordered.place = places.setdefault(plain, len(places))
+    return ordered
 
-    def transform(self, name: str) -> str:
-        plain = Collection.transform(self, name)
-        places: dict[str, int] = self.__dict__.setdefault("_places", {})
-        ordered = Ordered(plain)
-        ordered.place = places.setdefault(plain, len(places))
-        return ordered
 
-    def add_collection(self, coll: Collection, name: str | None = None, default: bool | None = None) -> None:
-        """Adds *coll* after those that are there."""
-        Collection.add_collection(self, coll, name, default)
-        self.collections = type(self.collections)(
-            {self.transform(str(key)): value for key, value in self.collections.items()}
-        )
+# Invoke lists tasks by name, and copies our Collections into plain ones of its own; a checklist has an order.
+_transform = Collection.transform
+Collection.transform = _in_order  # type: ignore[method-assign, assignment]
 
 
 ORDER: list[str] = []  # the sections' names, as the checklist has them
 
 
-def section(module: ModuleType) -> Checklist:
+def section(module: ModuleType) -> Collection:
     """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
     name = module.__name__.rpartition(".")[2].replace("_", "-")
     steps = [value for value in vars(module).values() if isinstance(value, Step)]
     ORDER.append(name)
-    collection = Checklist(name)
+    collection = Collection(name)
     collection.__doc__ = (module.__doc__ or "").strip().splitlines()[0]
 
     def whole(context: Any) -> None:
         """The whole section."""
 
     whole.__doc__ = module.__doc__
-    task = Section(whole, name=name, default=True)
+    task = Section(whole, name=Ordered(name), default=True)
     task.steps = steps
     collection.add_task(task, name="all")
     for one in steps:
         one.section = name
+        one._name = collection.transform(one.name)
         collection.add_task(one)
     return collection
 
