@@ -166,14 +166,21 @@ def test_an_upload_is_kept_and_served_by_nginx(lab: Lab, visitor: Visitor, numbe
     assert "x-runtime" not in headers  # Rails sends one
 
 
-def test_the_application_reloads_without_refusing_a_request(lab: Lab) -> None:
+def test_the_application_reloads_and_every_request_is_answered(lab: Lab, visitor: Visitor, number: str) -> None:
+    """Also one that the old workers have in hand: an order, which waits for a lock while the new ones start."""
     many = f"for i in $(seq 150); do curl -sS -o /dev/null -w '%{{http_code}}\\n' {SHOP}/up; done"
-    before = lab.old.exec(f"cat {OLD.app}/tmp/pids/unicorn.pid").stdout
+    locks = "SELECT count(*) FROM pg_locks WHERE relation = 'stock'::regclass AND "
+    pid = lab.old.exec(f"cat {OLD.app}/tmp/pids/unicorn.pid").stdout
     with ThreadPoolExecutor() as pool:
+        pool.submit(sql, lab, "BEGIN; LOCK TABLE stock; SELECT pg_sleep(5); COMMIT")
+        until(lambda: sql(lab, locks + "mode = 'AccessExclusiveLock' AND granted") == "1", 4, "no lock")
         answers = pool.submit(lab.new.exec, many)
+        order = pool.submit(visitor.ask, f"{SHOP}/orders", f"-d number={number} -d product_id=8")
+        until(lambda: sql(lab, locks + "NOT granted") != "0", 4, "no order waits")
         lab.old.exec(f"systemctl reload unicorn_{OLD.name}")
+        assert order.result()[0] == 201
         assert set(answers.result().stdout.split()) == {"200"}
-    assert lab.old.exec(f"cat {OLD.app}/tmp/pids/unicorn.pid").stdout != before
+    assert lab.old.exec(f"cat {OLD.app}/tmp/pids/unicorn.pid").stdout != pid
     assert lab.old.exec(f"systemctl is-active unicorn_{OLD.name}").stdout.strip() == "active"
 
 
