@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -182,6 +183,23 @@ def test_the_application_reloads_and_every_request_is_answered(lab: Lab, visitor
         assert set(answers.result().stdout.split()) == {"200"}
     assert lab.old.exec(f"cat {OLD.app}/tmp/pids/unicorn.pid").stdout != pid
     assert lab.old.exec(f"systemctl is-active unicorn_{OLD.name}").stdout.strip() == "active"
+
+
+def test_a_push_deploys(lab: Lab, visitor: Visitor) -> None:
+    change = f"""set -e
+        rm -rf work && git clone -q {OLD.app} work && cd work
+        git config user.name Maikel && git config user.email maikel@shop.test
+        sed -i 's/About the shop/About us/' app/views/pages/about.html.erb
+        git commit -qam 'Shorten a title' && git push -q && cd && rm -rf work"""
+    as_user = f"runuser -l {OLD.user} -c "
+    commit = lab.old.exec(as_user + f"'git -C {OLD.app} rev-parse HEAD'").stdout.strip()
+    try:
+        lab.old.exec(as_user + shlex.quote(change))
+        until(lambda: "<title>About us</title>" in visitor.ask(f"{SHOP}/about")[1], 20, "not deployed", pause=0.2)
+        assert lab.old.exec(f"stat -c %U {OLD.app}/log/logrotate-status").stdout.strip() == OLD.user
+    finally:
+        lab.old.exec(as_user + f"'git -C {OLD.app} reset -q --hard {commit}'")
+        lab.old.exec(f"systemctl reload unicorn_{OLD.name}")
 
 
 def test_new_is_installed_and_does_nothing_yet(lab: Lab, visitor: Visitor) -> None:
