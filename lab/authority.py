@@ -130,9 +130,10 @@ def _general_name(name: str) -> Any:
 def _private(key: Any) -> str:
     from cryptography.hazmat.primitives import serialization
 
-    return key.private_bytes(
+    text: str = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+    return text
 
 
 def _write(file: Path, text: str, mode: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from . import cgroups, images, network
+from . import cgroups, images, machine, network
 from .locks import try_lock
 from .paths import Place
 from .paths import place as named_place
@@ -46,6 +46,7 @@ def sweep(place: Place | None = None) -> None:
 
 def clear(place: Place) -> None:
     """The same without asking: also ends a lab that somebody uses."""
+    machine.check_root()
     cgroups.end(place.prefix)
     network.down(place)
     for mount in _mounts(place):

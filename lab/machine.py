@@ -23,10 +23,15 @@ PROGRAMS = {
 FREE_GB = 5  # two images, two prepared layers with a shop's data, and a running lab
 
 
+def check_root() -> None:
+    """Raises Problem for anybody but root."""
+    if os.geteuid() != 0:
+        raise Problem("its servers and networks take root", "lab", "Run it as root (sudo)")
+
+
 def check(place: Place) -> None:
     """Raises Problem with the first thing that is missing, and what to do about it."""
-    if os.geteuid() != 0:
-        raise Problem("it boots servers, which takes root", "lab", "Run it as root (sudo)")
+    check_root()
     missing = {program: package for program, package in PROGRAMS.items() if not shutil.which(program)}
     if missing:
         packages = " ".join(sorted(set(missing.values())))
@@ -34,7 +39,10 @@ def check(place: Place) -> None:
     if not Path("/proc/sys/net/ipv6").exists():
         raise Problem("this kernel has no IPv6", "lab", "Boot it without ipv6.disable=1")
     cgroups.hierarchies()
-    place.root.mkdir(parents=True, exist_ok=True)
+    try:
+        place.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"cannot be made ({error.strerror})", str(place.root), "Set SWITCHOVER_LAB elsewhere") from None
     free = shutil.disk_usage(place.root).free / 1e9
     if free < FREE_GB:
         raise Problem(

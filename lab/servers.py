@@ -63,6 +63,7 @@ class Lab:
     @classmethod
     def running(cls) -> Lab:
         """The lab that is up now, started by whom ever. Raises Problem when none is."""
+        machine.check_root()
         described = layers.running(place())
         lab = cls(described.releases["old"], described.releases["new"])
         lab._layers = described.layers

@@ -90,10 +90,12 @@ def _ecdsa() -> Any:
 def _private(key: Any) -> str:
     from cryptography.hazmat.primitives import serialization as s
 
-    return key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()).decode()
+    text: str = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()).decode()
+    return text
 
 
 def _public(key: Any) -> str:
     from cryptography.hazmat.primitives import serialization as s
 
-    return key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode()
+    text: str = key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode()
+    return text
