@@ -12,7 +12,8 @@ module Shop
     config.secret_key_base = YAML.load_file("#{root}/config/secrets.yml").fetch(Rails.env).fetch("secret_key_base")
 
     config.action_dispatch.cookies_serializer = :json
-    config.action_dispatch.trusted_proxies = %w[127.0.0.1 ::1].map(&IPAddr.method(:new)) # private addresses are visitors in the lab
+    # Only the nginx before it is a proxy: in the lab visitors have private addresses.
+    config.action_dispatch.trusted_proxies = %w[127.0.0.1 ::1].map(&IPAddr.method(:new))
     config.session_store :cookie_store, key: "_shop_session"
 
     config.cache_classes = true
