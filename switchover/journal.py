@@ -146,7 +146,7 @@ class Journal:
     def _run(self, entry: Entry, script: str, on_line: Callable[[str], None] | None) -> Answer:
         path = self.path(entry)
         # The lock is held by the script itself: one that outlives a broken connection is waited for.
-        return entry.server.change(f"flock -w 900 {sh(self.home)}/.running sh {sh(path)}/{script}", on_line=on_line)
+        return entry.server.change(f"flock -o -w 900 {sh(self.home)}/.running sh {sh(path)}/{script}", on_line=on_line)
 
     def _set(self, entry: Entry, state: str) -> None:
         self.entries[self.entries.index(entry)] = replace(entry, state=state)

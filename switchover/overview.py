@@ -66,7 +66,9 @@ def move(context: Any, yes: bool = False) -> None:
         the_move = moves.of(context)
         with the_move.lock("move"):
             for whole in WHOLE:
-                say.outcome("note", f"{whole.name}: {whole.summary}", _undo_note(whole))
+                if not (yes or the_move.dry):
+                    say.heading(whole.name, whole.summary)
+                    say.note(f"{whole.changes}. {whole.undoing}")
                 if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
                 whole.run(the_move)
@@ -119,10 +121,6 @@ def _take_back(move: Move, entry: Entry) -> None:
             f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
         )
     say.outcome("undone", entry.doc, entry.step, watch.seconds)
-
-
-def _undo_note(whole: Section) -> str:
-    return f"undo: inv undo {whole.name}"
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:

@@ -42,6 +42,13 @@ def heading(name: str, doc: str) -> None:
     console().print(Text.assemble((name, "bold"), f"  {doc}"))
 
 
+def note(text: str) -> None:
+    """A line of explanation."""
+    from rich.text import Text
+
+    console().print(Text(f"  {text}", style="dim"))
+
+
 def outcome(kind: str, doc: str, detail: str = "", seconds: float | None = None) -> None:
     """A line for a step: what became of it."""
     from rich.text import Text

@@ -99,7 +99,8 @@ class Section(Task[Any]):
 
     def run(self, move: Move) -> None:
         """All steps, each finished before the next begins."""
-        say.heading(self.name, self.summary + (" (--dry: nothing is changed)" if move.dry else ""))
+        say.heading(self.name, self.summary)
+        say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         with move.lock(self.name):
             for one in self.steps:
                 live(move, one)
@@ -108,6 +109,18 @@ class Section(Task[Any]):
     def summary(self) -> str:
         """The first line of the section's docstring."""
         return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+
+    @property
+    def changes(self) -> str:
+        """Which servers it changes."""
+        roles = [role for role in ("old", "new") if any(s.summary.startswith(f"{role}:") for s in self.steps)]
+        return f"Changes {' and '.join(roles)}"
+
+    @property
+    def undoing(self) -> str:
+        """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
+        lines = [line.strip() for line in (self.__doc__ or "").splitlines() if line.startswith("Undo: ")]
+        return f"Undo (inv undo {self.name}): {lines[0].removeprefix('Undo: ')}" if lines else ""
 
 
 def step(body: Callable[[Move], Wanted]) -> Step:
@@ -253,8 +266,10 @@ def for_people() -> Iterator[None]:
     """Any failure becomes one line for a person; the traceback only under --debug."""
     try:
         yield
-    except (Exit, KeyboardInterrupt):
+    except Exit:
         raise
+    except KeyboardInterrupt:
+        raise Problem("interrupted", "", "Run the same command again, and it goes on; or: inv undo") from None
     except Exception as error:
         if logging.getLogger("invoke").isEnabledFor(logging.DEBUG):
             raise

@@ -17,6 +17,7 @@ PGPASS = f"{HOME}/pgpass"
 OLD_CERTIFICATE = f"{HOME}/old-database.crt"
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
+MONIT_RELOAD = "monit reload >/dev/null 2>&1"
 ANSWERS = "/.well-known/switchover/server"
 
 
@@ -40,14 +41,11 @@ def upload_urls(move: Move, server: Server) -> list[dict[str, str]]:
     return urls
 
 
-def uploads(move: Move, *, deleting: bool = False, first: bool = False) -> list[Synchronised]:
+def uploads(move: Move, *, deleting: bool = False, first: bool = False, always: bool = False) -> list[Synchronised]:
     """new: every directory of uploads as on old."""
-    return [
-        Synchronised(
-            move.old, move.new, move.old.in_app(_slash(u.source)), move.new.in_app(_slash(u.target)), deleting, first
-        )
-        for u in move.settings.uploads
-    ]
+    old, new = move.old, move.new
+    pairs = [(old.in_app(_slash(u.source)), new.in_app(_slash(u.target))) for u in move.settings.uploads]
+    return [Synchronised(old, new, source, target, deleting, first, always) for source, target in pairs]
 
 
 def nginx_site(move: Move) -> bytes:

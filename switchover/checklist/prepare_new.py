@@ -1,4 +1,7 @@
-"""Prepare new server: the application runs there as on old, with old's database, before any visitor comes."""
+"""Prepare new server: the application runs there as on old, with old's database, before any visitor comes.
+
+Undo: new is as it was installed; uploads made there travel back to old first. Takes seconds, loses nothing.
+"""
 
 from __future__ import annotations
 

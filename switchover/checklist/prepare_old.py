@@ -1,4 +1,7 @@
-"""Configure old server: the new server, and nobody else, may fetch files and reach the database."""
+"""Configure old server: the new server, and nobody else, may fetch files and reach the database.
+
+Undo: closes all of it again. Takes seconds, loses nothing.
+"""
 
 from __future__ import annotations
 

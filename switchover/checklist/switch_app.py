@@ -1,4 +1,7 @@
-"""Switch application: old's nginx passes every visitor to new; the old application stops."""
+"""Switch application: old's nginx passes every visitor to new; the old application stops.
+
+Undo: the old application starts, old's nginx serves it again, uploads made since travel back. Loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,20 @@ from ..resources.command import as_user
 from ..step import Wanted, step
 from . import common
 
+UNDER_WAY = "not pgrep -f '^nginx: worker process is shutting down' >/dev/null"
 DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long
 
 
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded since."""
-    return common.uploads(move, deleting=True)
+    drained = f"wait_until 300 {UNDER_WAY} || echo 'requests are still under way'"
+    return [
+        # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
+        *common.uploads(move, deleting=True, always=True),
+        Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
+        *common.uploads(move, always=True),
+    ]
 
 
 @step
@@ -42,10 +52,15 @@ def visitors_pass(move: Move) -> Wanted:
 
 
 @step
+def uploads_meanwhile(move: Move) -> Wanted:
+    """new: has what visitors uploaded to old a moment ago; nothing is deleted from now on."""
+    return common.uploads(move, always=True)
+
+
+@step
 def requests_drained(move: Move) -> Wanted:
     """old: the requests that were under way before have ended."""
-    script = "! pgrep -f '^nginx: worker process is shutting down' >/dev/null"
-    return Seen(move.old, script, "requests from before are still under way on old", within=DRAIN)
+    return Seen(move.old, UNDER_WAY, "requests from before are still under way on old", within=DRAIN)
 
 
 @step
@@ -62,7 +77,7 @@ def cache_cleared(move: Move) -> Wanted:
 def monit_off(move: Move) -> Wanted:
     """old: monit no longer watches the application."""
     watch = move.old.watch
-    return Absent(move.old, watch.app, then="monit reload >/dev/null 2>&1") if watch.app else None
+    return Absent(move.old, watch.app, then=common.MONIT_RELOAD) if watch.app else None
 
 
 @step
@@ -74,5 +89,5 @@ def stop_old(move: Move) -> Wanted:
 
 @step
 def uploads_again(move: Move) -> Wanted:
-    """new: has the uploads that ended on old at the last moment; nothing is deleted now."""
-    return common.uploads(move)
+    """new: has the uploads that ended on old at the last moment."""
+    return common.uploads(move, always=True)

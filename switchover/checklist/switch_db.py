@@ -1,4 +1,7 @@
-"""Switch databases: under the maintenance page, by copying; new's application uses its own database then."""
+"""Switch databases: under the maintenance page, by copying; new's application uses its own database then.
+
+Undo: the same way back under the same page: everything written since is copied to old. Loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from ..quote import ident, sh, sql
 from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service, Worker
-from ..resources.file import read
+from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..step import Wanted, step
 from . import common
@@ -18,6 +21,12 @@ from . import common
 def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
     return Worker(move.new, running=False, once=True)
+
+
+@step
+def monit_off(move: Move) -> Wanted:
+    """new: monit no longer watches the application, which it would start again meanwhile."""
+    return Absent(move.new, move.new.watch.app, then=common.MONIT_RELOAD, once=True) if move.new.watch.app else None
 
 
 @step
@@ -54,12 +63,11 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
     path = new.in_app(new.database.config)
-    entry = move.journal.latest("prepare-new.database-yml", 0)
-    if entry is None:
+    found = _before(move, "prepare-new.database-yml", path)
+    if found is None:
         if move.dry:
             return None
         raise Problem("the journal has no database.yml of before", str(new), "Run: inv prepare-new.database-yml")
-    found = read(new, f"{move.journal.path(entry)}/before/{path.rpartition('/')[2]}")
     return File(new, path, found.content or b"", found.owner, found.mode, secret=True)
 
 
@@ -97,6 +105,15 @@ def page_off(move: Move) -> Wanted:
 
 
 @step
+def monit_on(move: Move) -> Wanted:
+    """new: monit watches the application again."""
+    found = _before(move, "switch-db.monit-off", move.new.watch.app or "")
+    if found is None or found.content is None or not move.new.watch.app:
+        return None
+    return File(move.new, move.new.watch.app, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
+
+
+@step
 def old_is_quiet(move: Move) -> Wanted:
     """old: nobody is connected to the old database any more."""
     query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
@@ -108,3 +125,9 @@ def old_is_quiet(move: Move) -> Wanted:
 def start_worker(move: Move) -> Wanted:
     """new: the worker runs."""
     return Worker(move.new, running=True)
+
+
+def _before(move: Move, line: str, path: str) -> Found | None:
+    """The file *path* of new as it was before the step *line*; None where that step changed nothing."""
+    entry = move.journal.latest(line, 0)
+    return read(move.new, f"{move.journal.path(entry)}/before/{path.rpartition('/')[2]}") if entry else None

@@ -1,4 +1,7 @@
-"""Switch delayed jobs: the old worker ends its job and stops, the new one starts."""
+"""Switch delayed jobs: the old worker ends its job and stops, the new one starts.
+
+Undo: the new worker ends its job and stops, the old one starts. Takes as long as that job, loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def uploads(move: Move) -> Wanted:
 def monit_off(move: Move) -> Wanted:
     """old: monit no longer watches the worker."""
     watch = move.old.watch
-    return Absent(move.old, watch.worker, then="monit reload >/dev/null 2>&1") if watch.worker else None
+    return Absent(move.old, watch.worker, then=common.MONIT_RELOAD) if watch.worker else None
 
 
 @step

@@ -25,7 +25,8 @@ class Synchronised:
 
     *deleting*: what old lacks goes from new, which is right only before visitors write on new. Undone, files
     that visitors wrote on new since travel back to old; with *first* (nothing of the move was there before)
-    what the move brought is removed from new, and what it replaced is put back.
+    what the move brought is removed from new, and what it replaced is put back. *always*: even where nothing is
+    to be brought it is recorded, for the way back.
     """
 
     old: Server
@@ -34,6 +35,7 @@ class Synchronised:
     target: str
     deleting: bool = False
     first: bool = False
+    always: bool = False
     once: bool = True
     visible: bool = False
 
@@ -46,7 +48,7 @@ class Synchronised:
         """What rsync would bring; None where old has nothing that new lacks."""
         answer = self.new.look(f"{self._pull('-n')} --out-format='%i %n'")
         names = [line for line in answer.out.splitlines() if line and not line.endswith("/")]
-        if not names:
+        if not names and not self.always:
             return None
         more = [f"… and {len(names) - 15} more"] if len(names) > 15 else []
         shown = "\n".join([f"rsync {self.old.name}:{self.source} -> {self.target}", *names[:15], *more])

@@ -44,7 +44,7 @@ class Worker:
         app = self.server.app
         start = as_user(app.user, app.path, f"{sh(self._command)} start", app.environment)
         return (
-            f"alive {self._pidfile} || {start} >/dev/null </dev/null 2>&1 3>&- 9>&-\n"
+            f"alive {self._pidfile} || {start} >/dev/null 2>&1 </dev/null\n"
             f'wait_until 60 alive {self._pidfile} || refuse "the worker did not start: see its log"'
         )
 
