@@ -46,7 +46,9 @@ def yaml(value: object) -> str:
     """*value* as a YAML scalar (JSON's double-quoted form, which YAML shares)."""
     import json
 
-    return json.dumps(value if isinstance(value, (int, bool)) else str(value), ensure_ascii=False)
+    text = json.dumps(value if isinstance(value, (int, bool)) else str(value), ensure_ascii=False)
+    # What JSON lets stand and YAML does not, or reads as the end of a line.
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def html(value: object) -> str:

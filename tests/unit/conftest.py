@@ -1,0 +1,89 @@
+"""What the unit tests share: settings that are right, and this machine in the servers' place.
+
+Scripts for a server really run, with `sh`, as the present user: only the way there (ssh, sudo) is left out, and each
+server's journal lies below a directory of the test.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchover import hosts, journal
+from switchover.move import Move
+from switchover.settings import Settings, check
+
+SERVER = {
+    "ssh": "ofn@prod1.example.org",
+    "address": ["192.0.2.11", "2001:db8::11"],
+    "app": {"path": "/home/ofn/current", "user": "ofn", "service": "unicorn_ofn"},
+    "database": {"name": "ofn_production", "owner": "ofn"},
+    "web": {"site": "/etc/nginx/sites-available/ofn"},
+    "certificate": {"fullchain": "/etc/ssl/ofn.pem", "key": "/etc/ssl/ofn.key"},
+}
+
+
+def right() -> dict[str, Any]:
+    """Settings without a fault, as YAML gives them; the caller's own."""
+    data = {"domains": ["shop.example.org"], "old": SERVER, "new": {**SERVER, "ssh": "prod2.example.org"}}
+    data = copy.deepcopy(data)
+    data["new"]["address"] = ["192.0.2.12"]
+    return data
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    """Settings without a fault."""
+    return right()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Settings without a fault, read."""
+    return check(right(), "move.yaml")
+
+
+class Here(hosts.Server):
+    """This machine in the place of a server. *scripts*: all that ran, in order."""
+
+    root: Path
+
+    def _run(self, script: str, on_line: Callable[[str], None] | None) -> hosts.Answer:
+        text = f"{hosts.PRELUDE}\nmain() {{\n{script}\n}}\nmain </dev/null\n"
+        # Both servers' journals lie on this machine, apart.
+        text = text.replace(journal.ROOT, f"{self.root / self.role}{journal.ROOT}")
+        done = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True)
+        for line in done.stdout.decode().splitlines() if on_line else ():
+            on_line(line)
+        return hosts.Answer(done.stdout.decode(), done.stderr.decode(), done.returncode)
+
+    @property
+    def user(self) -> str:
+        return os.environ.get("USER", "root")
+
+    @property
+    def journal_root(self) -> Path:
+        """Where its journal lies on this machine."""
+        return Path(f"{self.root / self.role}{journal.ROOT}")
+
+
+@pytest.fixture
+def here(tmp_path: Path, settings: Settings) -> Callable[..., Move]:
+    """Makes a move (each call another command's) whose servers are this machine; `dry=True` under --dry."""
+
+    def make(**options: Any) -> Move:
+        move = Move(settings, **options)
+        for name in ("old", "new"):
+            server = Here(name, getattr(settings, name), dry=move.dry)
+            server.root = tmp_path
+            setattr(move, name, server)
+        move.journal = journal.Journal(settings.domain, move.servers)
+        return move
+
+    return make
