@@ -60,13 +60,21 @@ def html(value: object) -> str:
 
 def systemd(value: object) -> str:
     """*value* as one word of a systemd unit's command line (`%` and `$` are specifiers there)."""
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{text}"' if re.search(r"[\s\"';]", text) else text
+    text = line(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"' if re.search(r"[\s\"';]", text) or not text else text
 
 
 def pgpass(value: object) -> str:
     """*value* as one field of a PostgreSQL password file."""
     return str(value).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def line(value: object) -> str:
+    """*value* as the rest of a line, for files that know no quoting: one that would not stay as it is is refused."""
+    text = str(value)
+    if re.search(r"[\x00-\x1f\x7f]", text) or text != text.strip():
+        raise ValueError(f"{text!r} does not fit on a line of its own")
+    return text
 
 
 def under(base: object, path: object) -> str:
