@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 INV = Path(sys.executable).with_name("inv")
 CHECK = "check"  # the first section, a task without steps
 NOT_SECTIONS = ("lab",)  # collections that are no part of the checklist
-PATIENCE = 30.0  # seconds that an interrupted command has to put things in order
+PATIENCE = 3.0  # seconds that an interrupted command has to end by itself; its servers are thrown away
 
 
 @dataclass(slots=True, frozen=True)

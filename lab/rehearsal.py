@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,7 @@ class Plan:
     big_upload: tuple[int, float] = BIG_UPLOAD
     slow_job: int = SLOW_JOB
     strategy: str = "copy"
+    spoil: Callable[[Lab], object] | None = None  # done before the audit: for tests of the rehearsal itself
 
 
 class Visitors:
@@ -245,6 +246,8 @@ def _audited(
     data = "new" if "switch-db" in course.done else "old"
     files = "new" if "switch-app" in course.done else "old"
     left = drained(places[data], DRAIN)
+    if plan.spoil:
+        plan.spoil(lab)
     other = gather(places["old" if data == "new" else "new"])
     now = gather(places[data], files=places[files], known=before.fingerprints)
     clients = (network.address4("visitors"), network.address6("visitors"))
