@@ -18,6 +18,7 @@ def main(address: str, port: int) -> None:
     except OSError as error:
         sys.exit(f"{address}:{port}: {error}")
     server.settimeout(None)
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as ssh itself does for a session of commands
     watched: list[int | socket.socket] = [0, server]
     while True:
         ready, _, _ = select.select(watched, [], [])

@@ -111,15 +111,24 @@ class Journal:
         """The entry's directory on its server."""
         return f"{self.home}/{entry.name}"
 
-    def record(self, server: Server, step: str, part: int, doc: str, change: Change) -> Entry:
-        """Writes the entry, whole and synced, before anything is changed."""
+    def record_and_apply(
+        self,
+        server: Server,
+        step: str,
+        part: int,
+        doc: str,
+        change: Change,
+        on_line: Callable[[str], None] | None = None,
+    ) -> tuple[Entry, Answer]:
+        """Writes the entry, whole and synced, and then, in the same trip, makes the change."""
         number = max((e.number for e in self.entries), default=0) + 1
         entry = Entry(server, number, step, part, doc, operator(), now(), "recorded")
-        answer = server.change(self._recording(entry, change))
-        if answer.status != 0:
+        script = f"( {self._recording(entry, change)}\n) || exit 9\n{self._running(entry, 'apply')}"
+        answer = server.change(script, on_line=on_line)
+        if answer.status == 9:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(server), "Nothing was changed")
         self.entries.append(entry)
-        return entry
+        return entry, answer
 
     def apply(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
         """Runs the entry's change. Waits where an interrupted command still runs there."""
@@ -144,9 +153,11 @@ class Journal:
         self._set(entry, "done")
 
     def _run(self, entry: Entry, script: str, on_line: Callable[[str], None] | None) -> Answer:
-        path = self.path(entry)
+        return entry.server.change(self._running(entry, script), on_line=on_line)
+
+    def _running(self, entry: Entry, script: str) -> str:
         # The lock is held by the script itself: one that outlives a broken connection is waited for.
-        return entry.server.change(f"flock -o -w 900 {sh(self.home)}/.running sh {sh(path)}/{script}", on_line=on_line)
+        return f"flock -o -w 900 {sh(self.home)}/.running sh {sh(self.path(entry))}/{script}"
 
     def _set(self, entry: Entry, state: str) -> None:
         self.entries[self.entries.index(entry)] = replace(entry, state=state)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from . import move as moves
@@ -38,25 +40,16 @@ def status(context: Any, json: bool = False, markdown: bool = False) -> None:
             _print_table(moves.of(context), rows)
 
 
-@task(
-    positional=["what"], help={"what": "a section or a step; the last section done unless named", "yes": "do not ask"}
-)
-def undo(context: Any, what: str = "", yes: bool = False) -> None:
-    """Both servers: takes back the last section, or the section or step named, last step first."""
+@task(help={"yes": "do not ask"})
+def undo(context: Any, yes: bool = False) -> None:
+    """Both servers: takes back the last section, or `inv undo SECTION` or STEP: that one; last step first."""
     with for_people():
+        what = _named(sys.argv)
         move = moves.of(context)
         with move.lock(f"undo {what}".strip()):
-            entries = _to_undo(move, what)
-            name = what or entries[0].section
-            say.heading(f"undo {name}", f"{len(entries)} recorded changes, last first")
-            if move.dry:
-                for entry in entries:
-                    say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
-                return
-            if not yes and not say.ask("Put these back as they were before?"):
-                raise Problem("nothing was undone", "", "Answer y, or give --yes")
-            for entry in entries:
-                _take_back(move, entry)
+            _undo(move, what, yes)
+    if what:
+        raise Exit(code=0)  # for Invoke the name is the next task, which must not run
 
 
 @task(help={"yes": "do not ask before each section"})
@@ -92,13 +85,32 @@ def unlock(context: Any, yes: bool = False) -> None:
             the_move.unlock(server)
 
 
+def _named(words: Sequence[str]) -> str:
+    """The section or step that stands behind `undo` on the command line: Invoke knows no optional positional."""
+    known = {whole.name for whole in WHOLE} | {one.line for one in steps()}
+    names = [word for word in words[words.index("undo") + 1 :] if word in known] if "undo" in words else []
+    if len(names) > 1:
+        raise Problem(f"undo takes one name, not {len(names)}", "", f"First: inv undo {names[-1]}")
+    return names[0] if names else ""
+
+
+def _undo(move: Move, what: str, yes: bool) -> None:
+    entries = _to_undo(move, what)
+    say.heading(f"undo {what or entries[0].section}", f"{len(entries)} recorded changes, last first")
+    if move.dry:
+        for entry in entries:
+            say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
+        return
+    if not yes and not say.ask("Put these back as they were before?"):
+        raise Problem("nothing was undone", "", "Answer y, or give --yes")
+    for entry in entries:
+        _take_back(move, entry)
+
+
 def _to_undo(move: Move, what: str) -> list[Entry]:
     active = move.journal.active()
     if not active:
         raise Problem("there is nothing to undo: the journals of both servers have no change that stands")
-    known = {whole.name for whole in WHOLE} | {one.line for one in steps()}
-    if what and what not in known:
-        raise Problem(f"there is no section or step '{what}'", "", "`inv --list` shows them")
     order = [whole.name for whole in WHOLE]
     entries = move.journal.active(what or max((e.section for e in active), key=order.index))
     if not entries:

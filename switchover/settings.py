@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyAddress, ValidationError
 
 from . import settings_file
 from .errors import Problem
@@ -43,6 +43,12 @@ def _absolute(value: str) -> str:
     return value.rstrip("/") or "/"
 
 
+def _text(value: object) -> object:
+    if not isinstance(value, str):  # 1 is an address too, and none that anybody means
+        raise ValueError("an IPv4 or IPv6 address, in quotes")
+    return value
+
+
 Name = Annotated[str, _plain(r"[A-Za-z_][A-Za-z0-9_.@-]*", "a name of letters, digits and _ . @ -")]
 Domain = Annotated[
     str,
@@ -58,9 +64,11 @@ Destination = Annotated[
 AnyPath = Annotated[str, AfterValidator(_path)]
 Absolute = Annotated[str, AfterValidator(_path), AfterValidator(_absolute)]
 Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")]
+Language = Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
 Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[int, Field(ge=1, le=86400)]
+Address = Annotated[IPvAnyAddress, BeforeValidator(_text)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=86400)]
 
 
 class Part(BaseModel):
@@ -141,7 +149,7 @@ class Server(Part):
     """One server: how it is reached and what runs there."""
 
     ssh: Destination
-    address: Annotated[tuple[IPvAnyAddress, ...], Field(min_length=1)]
+    address: Annotated[tuple[Address, ...], Field(min_length=1)]
     app: App
     worker: Worker = Worker()
     watch: Watch = Watch()
@@ -173,7 +181,7 @@ class Carried(Part):
     target: AnyPath = Field(alias="to")
     secret: bool = False
     adapt: bool = False
-    replace: dict[str, str] = {}
+    replace: dict[Annotated[Text, Field(min_length=1)], Text] = {}
 
 
 class Uploads(Part):
@@ -187,7 +195,7 @@ class Page503(Part):
     """The maintenance page: its texts by language and when a visitor's browser may ask again (seconds)."""
 
     retry_after: Seconds = 120
-    texts: dict[Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")], Text] = {
+    texts: Annotated[dict[Language, Text], Field(min_length=1)] = {
         "en": "We are moving to a new server. Please come back in a few minutes; nothing is lost.",
     }
 
@@ -228,36 +236,69 @@ def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        faults = [_fault(dict(e), data) for e in error.errors()]
+        found = [dict(e) for e in error.errors()]
+        inner = {tuple(e["loc"][:n]) for e in found for n in range(len(e["loc"]))}
+        # A list is said to be too short as well where one of its items is at fault.
+        faults = [_fault(e) for e in found if e["type"] != "too_short" or tuple(e["loc"]) not in inner]
         raise Problem("\n".join([f"{len(faults)} to mend:", *faults]), name) from None
     old, new = settings.old, settings.new
-    if old.ssh == new.ssh or set(old.address) & set(new.address):
+    if _host(old.ssh) == _host(new.ssh) or set(old.address) & set(new.address):
         raise Problem(
             "old and new are the same server (new.ssh, new.address)",
             name,
             "Give the new server's own name and addresses",
         )
     if settings.ssh_config:
-        path = beside / Path(settings.ssh_config).expanduser()
+        try:
+            path = beside / Path(settings.ssh_config).expanduser()
+        except RuntimeError:
+            raise Problem("ssh_config: there is no such user here", name, "Write the path from the root") from None
         settings = settings.model_copy(update={"ssh_config": str(path)})
     return settings
 
 
-def _fault(error: dict[str, Any], data: Any) -> str:
-    keys = [k for k in error["loc"] if not isinstance(k, str) or not k.startswith(("function-", "literal["))]
-    path = ".".join(str(k) for k in keys) or "(top)"
-    kind, last = error["type"], str(keys[-1]) if keys else ""
+# What pydantic says in Python's words.
+SAID = {
+    "tuple_type": "a list, like [one, two]",
+    "model_type": "keys with their values, like name: value",
+    "dict_type": "keys with their values, like name: value",
+    "string_type": "a text; in quotes where it looks like something else",
+    "too_short": "at least one is needed",
+    "string_too_short": "an empty text will not do",
+    "int_type": "a whole number",
+    "ip_any_address": "an IPv4 or IPv6 address",
+}
+
+
+def _fault(error: dict[str, Any]) -> str:
+    keys = [k for k in error["loc"] if k != "[key]"]
+    path = ".".join(_shown(k) for k in keys) or "(top)"
+    kind = error["type"]
     if kind == "extra_forbidden":
         known = _keys_at(Settings, keys[:-1])
-        near = difflib.get_close_matches(last, known, 1)
+        near = difflib.get_close_matches(str(_shown(keys[-1])), known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"  {path}: unknown key; {hint}"
     if kind == "missing":
         return f"  {path}: missing; move.example.yaml shows one"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = SAID.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     given = error.get("input")
-    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) and not _hides(path) else ""
-    return f"  {path}: {message[0].lower()}{message[1:]}{shown[:80]}"
+    plain = isinstance(given, (str, int, float)) and not _hides(path)
+    return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {_shown(given, quoted=True)}" if plain else "")
+
+
+def _shown(value: object, *, quoted: bool = False) -> str:
+    """*value* on one line of at most 70 characters."""
+    try:
+        text = str(value) if str(value).isprintable() and not (quoted and isinstance(value, str)) else repr(value)
+    except ValueError:  # more digits than Python writes
+        return "that number"
+    return text if len(text) <= 70 else text[:69] + "…"
+
+
+def _host(destination: str) -> str:
+    """The machine (and port) in an ssh destination."""
+    return destination.rpartition("@")[2].lower()
 
 
 def _hides(path: str) -> bool:

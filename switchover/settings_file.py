@@ -1,12 +1,12 @@
-"""Reads the settings' file, before Invoke does: a fault in it is one line, not a traceback."""
+"""Reads the settings' file, in Invoke's stead: a fault in it is one line, not a traceback."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from invoke.config import Config
 
 from .errors import Problem
 
@@ -35,10 +35,6 @@ def read(path: str | Path) -> dict[Any, Any]:
     return data
 
 
-def refuse_broken(arguments: Sequence[str]) -> None:
-    """Raises Problem where the file given by `-f` is none that Invoke could read."""
-    for place, word in enumerate(arguments):
-        if word in ("-f", "--config") and place + 1 < len(arguments):
-            read(arguments[place + 1])
-        elif word.startswith("--config="):
-            read(word.partition("=")[2])
+def take_over() -> None:
+    """From now on Invoke leaves the file of its `-f` to us, whatever is in it, and only remembers its name."""
+    Config.load_runtime = lambda _config, merge=True: None  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ from invoke.tasks import Task
 from . import move as moves
 from . import say
 from .errors import Problem
-from .hosts import Server
+from .hosts import Answer, Server
 from .journal import Change, Entry
 from .move import Move
 
@@ -204,7 +204,9 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
         if move.dry:
             diffs.append((entry.server, "an interrupted change: the next run finishes it"))
             return "would"
-        _apply(move, one, entry, resource)
+        with say.progress(one.summary) as shown:
+            answer = move.journal.apply(entry, shown.line)
+        _verify(move, entry, resource, answer)
         return "finished"
     built_on = _built_on(move, one)
     if entry and (resource.once or built_on):
@@ -219,7 +221,10 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     if move.dry:
         diffs.append((resource.server, change.diff))
         return "would"
-    _apply(move, one, move.journal.record(resource.server, one.line, part, one.summary, change), resource)
+    with say.progress(one.summary) as shown:
+        server, doc = resource.server, one.summary
+        entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line)
+    _verify(move, entry, resource, answer)
     return "done"
 
 
@@ -229,9 +234,7 @@ def _built_on(move: Move, one: Step) -> str | None:
     return next((e.section for e in move.journal.active() if e.section in later), None)
 
 
-def _apply(move: Move, one: Step, entry: Entry, resource: Any) -> None:
-    with say.progress(one.summary) as shown:
-        answer = move.journal.apply(entry, shown.line)
+def _verify(move: Move, entry: Entry, resource: Any, answer: Answer) -> None:
     if answer.status != 0:
         _put_back(move, entry, answer.last_error)
     if resource.visible and (rest := resource.change()) is not None:

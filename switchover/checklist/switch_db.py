@@ -30,6 +30,18 @@ def monit_off(move: Move) -> Wanted:
 
 
 @step
+def fence(move: Move) -> Wanted:
+    """old: the application's role cannot log in any more, and its sessions have ended."""
+    owner = ident(move.old.database.owner)
+    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {sql(move.old.database.owner)}"
+    login = f"SELECT rolcanlogin FROM pg_roles WHERE rolname = {sql(move.old.database.owner)}"
+    check = f'[ "$({PSQL} -c {sh(login)})" = f ]'
+    run = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} NOLOGIN;')} {sh(end + ';')} | {PSQL} >/dev/null"
+    undo = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} LOGIN;')} | {PSQL} >/dev/null"
+    return Command(move.old, run, undo, check, shown=f"ALTER ROLE {owner} NOLOGIN; its sessions are ended")
+
+
+@step
 def page_on(move: Move) -> Wanted:
     """new: visitors see the maintenance page (503, with the time to come again)."""
     page = move.settings.maintenance
@@ -44,18 +56,6 @@ def stop_app(move: Move) -> Wanted:
     """new: the application has finished its requests and stopped."""
     new = move.new
     return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), once=True)
-
-
-@step
-def fence(move: Move) -> Wanted:
-    """old: the application's role cannot log in any more, and its sessions have ended."""
-    owner = ident(move.old.database.owner)
-    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {sql(move.old.database.owner)}"
-    login = f"SELECT rolcanlogin FROM pg_roles WHERE rolname = {sql(move.old.database.owner)}"
-    check = f'[ "$({PSQL} -c {sh(login)})" = f ]'
-    run = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} NOLOGIN;')} {sh(end + ';')} | {PSQL} >/dev/null"
-    undo = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} LOGIN;')} | {PSQL} >/dev/null"
-    return Command(move.old, run, undo, check, shown=f"ALTER ROLE {owner} NOLOGIN; its sessions are ended")
 
 
 @step
