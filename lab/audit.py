@@ -86,6 +86,7 @@ class Audit:
     jobs_expected: int = 0
     jobs_never_ran: dict[str, str] = field(default_factory=dict)
     jobs_ran_twice: dict[str, str] = field(default_factory=dict)
+    jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
     sessions_checked: int = 0
     sessions_lost: dict[str, str] = field(default_factory=dict)
     rows_changed: dict[str, str] = field(default_factory=dict)
@@ -219,6 +220,7 @@ def _judge_jobs(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
     for run in {*now.runs, *other.runs}:
         runs.setdefault(run.number, []).append(run.host)
     audit.jobs_expected = len(expected)
+    audit.jobs_on = {number: hosts for number, hosts in runs.items() if number.startswith("slow-")}
     for number in sorted(expected - runs.keys()):
         error = waiting.get(number)
         audit.jobs_never_ran[number] = "not in the queue" if error is None else f"still in the queue {error}"

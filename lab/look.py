@@ -43,6 +43,14 @@ LEFT_OUT = (
         ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
         "uploads of the visitors: the audit compares each of them with what was acknowledged",
     ),
+    LeftOut(
+        (
+            *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),
+            *("file */.git/ORIG_HEAD", "file */.git/FETCH_HEAD"),
+        ),
+        "git's own notes: objects that no branch has, what moved when, when it last looked at files",
+    ),
+    LeftOut(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
 )
 
 

@@ -145,7 +145,8 @@ class Course:
         felt = so_far.felt(so_far.during(span))
         page = f", {felt['page']} saw the maintenance page" if felt["page"] else ""
         good = not felt["failed"] and not span.exit
-        line = f"visitors: {felt['requests']:,} requests, {felt['failed']} failed{page}"
+        who = f"visitors {span.name}" if span.quiet else "visitors"
+        line = f"{who}: {felt['requests']:,} requests, {felt['failed']} failed{page}"
         self.out.print(Text(f"    {line}, longest {felt['longest_ms']:.0f} ms", style="green" if good else "bold red"))
         return span
 

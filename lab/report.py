@@ -156,6 +156,7 @@ class Rehearsal:
                 "visitors_own_lag_ms": book.own_lag(),
                 "kinds": dict(sorted(Counter(answer.kind for answer in answers).items())),
             },
+            "started": round(min((span.started for span in self.spans), default=0.0), 1),
             "sections": [self._section(span) for span in self.spans if not span.quiet],
             "quiet": [self._section(span) for span in self.spans if span.quiet],
             **self.audit.as_report(),
@@ -174,6 +175,7 @@ class Rehearsal:
         shown, more = self.page(span)
         return {
             "name": span.name,
+            "started": round(span.started, 1),
             "seconds": round(span.seconds, 1),
             "exit": span.exit,
             **self.felt(self.during(span)),
@@ -191,6 +193,7 @@ class Rehearsal:
             "seconds": round(answer.ms / 1000, 1),
             "outcome": str(answer.outcome),
             "by": answer.by,
+            "ran_on": self.audit.jobs_on.get(answer.slow_job or "", []),
             "sections": under_way,
         }
 
@@ -219,21 +222,18 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
         to.print(Text.assemble(("After the undo", "bold"), f"  {rehearsal.looked_at} things of both servers compared"))
         different = len(rehearsal.differences)
         to.print(_judged(f"  {different} different", different == 0))
-        for difference in rehearsal.differences[:AT_MOST]:
-            to.print(Text(f"    {difference}", style="red"), soft_wrap=not to.is_terminal)
-        if different > AT_MOST:
-            to.print(Text(f"    … and {different - AT_MOST} more, in report.json", style="red"))
+        named = [str(difference) for difference in rehearsal.differences[:AT_MOST]]
+        more = [f"and {different - AT_MOST} more, in report.json"] if different > AT_MOST else []
+        _points(to, named + more, "red")
         to.print(Text("  Left out of the comparison:", style="dim"))
-        for rule in LEFT_OUT:
-            to.print(Text(f"    {rule.why}", style="dim"))
+        _points(to, [f"{rule.why} ({', '.join(rule.what)})" for rule in LEFT_OUT], "dim")
         to.print()
     for note in _notes(data):
         to.print(Text(note, style="dim"))
     to.print()
     if data["problems"]:
         to.print(Text("✗ This rehearsal failed.", style="bold red"))
-        for problem in data["problems"]:
-            to.print(Text(f"  · {problem}"), soft_wrap=not to.is_terminal)
+        _points(to, data["problems"])
     else:
         for line in _good_news(data):
             to.print(Text(f"✓ {line}", style="bold green"))
@@ -266,13 +266,10 @@ def _felt(data: dict[str, Any], width: int) -> Table:
             cells += [page, _time(numbers["p50_ms"]), _time(numbers["p99_ms"])]
         table.add_row(*cells, _time(numbers["longest_ms"]), style=style)
 
-    quiet = {span["name"]: span for span in data["quiet"]}
-    if before := quiet.pop("before", None):
-        row("(before)", before, "dim")
-    for section in data["sections"]:
-        row(section["name"], section)
-    for name, span in quiet.items():
-        row(f"({name})", span, "dim")
+    quiet = {span["name"] for span in data["quiet"]}
+    for span in sorted(data["sections"] + data["quiet"], key=lambda span: span["started"]):
+        name = span["name"]
+        row(f"({name})" if name in quiet else name, span, "dim" if name in quiet else "")
     table.add_section()
     row("all", data["traffic"], "bold")
     return table
@@ -311,7 +308,7 @@ def _notes(data: dict[str, Any]) -> list[str]:
     for one in data["on_purpose"]:
         where = f" during {', '.join(one['sections'])}" if one["sections"] else ""
         if one["kind"] == "slow_job":
-            notes.append(f"A slow job was given{where}.")
+            notes.append(f"The slow job ran on {' and on '.join(one['ran_on']) or 'no server'}.")
         else:
             notes.append(f"A big upload took {one['seconds']:.0f} s{where}; {one['by'] or 'nobody'} answered.")
     lag = traffic["visitors_own_lag_ms"]
@@ -337,6 +334,22 @@ def _good_news(data: dict[str, Any]) -> list[str]:
     if compared := data["undo"]["compared"]:
         news.append(f"After the undo both servers are as they were: {compared:,} things compared.")
     return news
+
+
+def _points(to: Console, lines: list[str], style: str = "") -> None:
+    """Indented lines; on a terminal what is too long goes on below its own beginning."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    if not to.is_terminal:
+        for line in lines:
+            to.print(Text(f"  · {line}"), soft_wrap=True)
+        return
+    grid = Table.grid(padding=(0, 1))
+    for line in lines:
+        grid.add_row(Text("·", style), Text(line, style, overflow="fold"))
+    to.print(Padding(grid, (0, 0, 0, 2)))
 
 
 def _judged(text: str, good: bool) -> Any:

@@ -42,6 +42,7 @@ def test_a_good_rehearsal() -> None:
     assert [section["name"] for section in data["sections"]] == ["switch-app", "switch-db"]
     assert data["sections"][0] | {"steps": None} == {
         "name": "switch-app",
+        "started": 10,
         "seconds": 10,
         "exit": 0,
         "requests": 1,
@@ -140,6 +141,7 @@ def test_the_big_upload_takes_its_time_but_may_not_fail() -> None:
             "seconds": 25.0,
             "outcome": "ok",
             "by": "prod1.shop.test",
+            "ran_on": [],
             "sections": ["switch-app", "switch-db"],
         }
     ]
@@ -156,7 +158,11 @@ def test_differences_after_the_undo_fail_it() -> None:
 def test_the_terminal_shows_every_section_and_the_judgement_last(width: int) -> None:
     def printed(found: Rehearsal) -> str:
         out = io.StringIO()
-        show(found, Console(file=out, width=width, highlight=False), saved="Report: reports/report.json")
+        show(
+            found,
+            Console(file=out, width=width, highlight=False, force_terminal=True, color_system=None),
+            saved="Report: reports/report.json",
+        )
         return out.getvalue()
 
     good = printed(rehearsal(answer(1), page(21), looked_at=100))
