@@ -1,14 +1,12 @@
 """Switchover: moves a live Rails site to a new server. `inv --list` is the checklist."""
 
-import sys
-
 from invoke.collection import Collection
 
 from switchover import overview
 from switchover.checklist.check import check
-from switchover.settings_file import refuse_broken
+from switchover.settings_file import take_over
 
-refuse_broken(sys.argv)
+take_over()
 
 namespace = Collection("switchover")
 namespace.add_task(check)

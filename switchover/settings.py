@@ -181,7 +181,7 @@ class Carried(Part):
     target: AnyPath = Field(alias="to")
     secret: bool = False
     adapt: bool = False
-    replace: dict[Annotated[Text, Field(min_length=1)], Text] = {}
+    replace: dict[Annotated[str, _plain(r"[^\x00]+", "the text to be replaced")], Text] = {}
 
 
 class Uploads(Part):
@@ -236,7 +236,7 @@ def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        found = [dict(e) for e in error.errors()]
+        found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
         inner = {tuple(e["loc"][:n]) for e in found for n in range(len(e["loc"]))}
         # A list is said to be too short as well where one of its items is at fault.
         faults = [_fault(e) for e in found if e["type"] != "too_short" or tuple(e["loc"]) not in inner]
@@ -264,7 +264,6 @@ SAID = {
     "dict_type": "keys with their values, like name: value",
     "string_type": "a text; in quotes where it looks like something else",
     "too_short": "at least one is needed",
-    "string_too_short": "an empty text will not do",
     "int_type": "a whole number",
     "ip_any_address": "an IPv4 or IPv6 address",
 }
@@ -290,7 +289,11 @@ def _fault(error: dict[str, Any]) -> str:
 def _shown(value: object, *, quoted: bool = False) -> str:
     """*value* on one line of at most 70 characters."""
     try:
-        text = str(value) if str(value).isprintable() and not (quoted and isinstance(value, str)) else repr(value)
+        text = (
+            str(value)
+            if value != "" and str(value).isprintable() and not (quoted and isinstance(value, str))
+            else repr(value)
+        )
     except ValueError:  # more digits than Python writes
         return "that number"
     return text if len(text) <= 70 else text[:69] + "…"

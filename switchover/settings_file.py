@@ -37,4 +37,8 @@ def read(path: str | Path) -> dict[Any, Any]:
 
 def take_over() -> None:
     """From now on Invoke leaves the file of its `-f` to us, whatever is in it, and only remembers its name."""
-    Config.load_runtime = lambda _config, merge=True: None  # type: ignore[method-assign]
+
+    def load_runtime(self: Config, merge: bool = True) -> None:
+        """Nothing: see `settings.load`."""
+
+    Config.load_runtime = load_runtime  # type: ignore[method-assign]

@@ -31,10 +31,9 @@ SERVER = {
 
 def right() -> dict[str, Any]:
     """Settings without a fault, as YAML gives them; the caller's own."""
-    data = {"domains": ["shop.example.org"], "old": SERVER, "new": {**SERVER, "ssh": "prod2.example.org"}}
-    data = copy.deepcopy(data)
-    data["new"]["address"] = ["192.0.2.12"]
-    return data
+    old, new = copy.deepcopy(SERVER), copy.deepcopy(SERVER)
+    new |= {"ssh": "prod2.example.org", "address": ["192.0.2.12"]}
+    return {"domains": ["shop.example.org"], "old": old, "new": new}
 
 
 @pytest.fixture

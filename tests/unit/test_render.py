@@ -73,8 +73,10 @@ def test_a_line_that_would_not_stay_one_is_refused(bad: str) -> None:
 
 def test_database_yml_holds_any_password() -> None:
     password = "a: 'b' \"c\" #{d} %> é \\ \t %{e}"
-    given = dict(environment="production", host="fd77::11", port=5433, database="d", username="u", certificate="/c")
-    found = yaml.safe_load(render("templates/database.yml.j2", password=password, **given))["production"]
+    given = {"environment": "production", "host": "fd77::11", "port": 5433, "database": "d", "username": "u"}
+    found = yaml.safe_load(render("templates/database.yml.j2", password=password, certificate="/c", **given))[
+        "production"
+    ]
     assert found["password"] == password
     assert (found["host"], found["port"], found["sslmode"]) == ("fd77::11", 5433, "verify-ca")
 
