@@ -124,7 +124,7 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
 
 def _take_back(move: Move, entry: Entry) -> None:
     watch = say.Stopwatch()
-    with say.progress(entry.doc) as shown:
+    with say.progress(f"undo {entry.step}") as shown:
         answer = move.journal.undo(entry, shown.line)
     if answer.status != 0:
         raise Problem(

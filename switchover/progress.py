@@ -23,6 +23,7 @@ class Progress:
         self.title, self._console = title, console
         self._bar: Any = None
         self._task: Any = None
+        self._unit = ""
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -49,6 +50,9 @@ class Progress:
             self._console.print(f"      {self.title}: {plain(done, total, unit, self._last - self._start)}")
 
     def _draw(self, done: int, total: int, unit: str) -> None:
+        if self._bar is not None and unit != self._unit:  # the next part of the work
+            self._bar.stop()
+            self._bar = None
         if self._bar is None:
             from rich import progress as rich
 
@@ -65,6 +69,7 @@ class Progress:
             )
             self._task = self._bar.add_task(self.title, total=total or None, rate="")
             self._bar.start()
+            self._unit = unit
         speed = self._bar.tasks[0].speed
         self._bar.update(
             self._task, completed=done, total=max(total, done) or None, rate=f"{size(speed, unit)}/s" if speed else ""

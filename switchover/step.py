@@ -204,7 +204,7 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
         if move.dry:
             diffs.append((entry.server, "an interrupted change: the next run finishes it"))
             return "would"
-        with say.progress(one.summary) as shown:
+        with say.progress(one.line) as shown:
             answer = move.journal.apply(entry, shown.line)
         _verify(move, entry, resource, answer)
         return "finished"
@@ -221,7 +221,7 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     if move.dry:
         diffs.append((resource.server, change.diff))
         return "would"
-    with say.progress(one.summary) as shown:
+    with say.progress(one.line) as shown:
         server, doc = resource.server, one.summary
         entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line)
     _verify(move, entry, resource, answer)
@@ -252,7 +252,7 @@ def _see(move: Move, one: Step, sight: Any) -> str:
     if move.dry:
         return "would"
     end = time.monotonic() + sight.within
-    with say.progress(one.summary) as shown:
+    with say.progress(one.line) as shown:
         while (missing := sight.missing()) is not None:
             left = end - time.monotonic()
             if left <= 0:

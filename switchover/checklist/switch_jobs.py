@@ -47,9 +47,9 @@ def log_shows_a_job(move: Move) -> Wanted:
     harmless = as_user(app.user, app.path, f"{runner} {sh('%q(switchover).delay.length')}", app.environment)
     # Where visitors bring no job for a while, one that does nothing is put into the queue.
     run = f"""
-wait_until 10 {seen} || {harmless} >/dev/null
 waited=0
 until {seen}; do
+  [ "$waited" -ne 10 ] || {harmless} >/dev/null
   [ "$waited" -lt {within} ] || refuse "no job in the worker's log after {within} s: is it running? See its log"
   echo "progress $waited {within} seconds"; sleep 1; waited=$(( waited + 1 ))
 done
