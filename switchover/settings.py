@@ -67,6 +67,7 @@ Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")
 Language = Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
 Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
 Address = Annotated[IPvAnyAddress, BeforeValidator(_text)]
+Line = Annotated[str, _plain(r"[^\x00-\x1f\x7f]+", "one line of text")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86400)]
 
@@ -86,7 +87,7 @@ class App(Part):
     environment: Name = "production"
     socket: AnyPath = "tmp/sockets/unicorn.sock"
     pidfile: AnyPath = "tmp/pids/unicorn.pid"
-    build: tuple[str, ...] = ()
+    build: tuple[Line, ...] = ()
     """Commands after new code is in place, run by the application's user in its path (bundle install …)."""
 
 
@@ -109,16 +110,30 @@ class Watch(Part):
 
 
 class Schedule(Part):
-    """Where regular tasks are started."""
+    """Where regular tasks are started. *install*: the command that installs the crontab (sh, in the application's
+    path, by its user), as the deploy hook does; without one, old's crontab is copied and adapted."""
 
     kind: Literal["crontab", "worker", "none"] = "crontab"
     user: Name | None = None
+    install: Line | None = None
 
 
 class Deploys(Part):
-    """How new code arrives."""
+    """How new code arrives. *name*: what people call the server's git remote."""
 
     kind: Literal["git", "none"] = "git"
+    repository: AnyPath = ".git"
+    branch: Annotated[str, _plain(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
+    name: Name = "production"
+
+
+class Ci(Part):
+    """The host that deploys after the tests: its user's checkout and the remote there that leads to production."""
+
+    ssh: Destination
+    user: Name = "buildkite-agent"
+    checkout: Absolute
+    remote: Name = "production"
 
 
 class Database(Part):
@@ -213,6 +228,7 @@ class Settings(Part):
     """How long the new worker's log is watched for a first job."""
     old: Server
     new: Server
+    ci: Ci | None = None
     carry: tuple[Carried, ...] = ()
     uploads: tuple[Uploads, ...] = ()
     maintenance: Page503 = Page503()
