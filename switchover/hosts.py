@@ -36,16 +36,11 @@ class Answer:
         return lines[-1].strip() if lines else f"exit status {self.status}"
 
 
-class Server:
-    """One server of the move. *role* is `old` or `new`, *dry* forbids every change."""
+class Host:
+    """A machine reached by ssh. *role* is what we call it (`old`, `new`, `ci`), *dry* forbids every change."""
 
-    def __init__(
-        self, role: str, settings: vocabulary.Server, *, ssh_config: str | None = None, dry: bool = False
-    ) -> None:
-        self.role, self.settings, self.dry = role, settings, dry
-        self.app, self.worker, self.watch = settings.app, settings.worker, settings.watch
-        self.database, self.web, self.certificate = settings.database, settings.web, settings.certificate
-        self.in_app = settings.in_app
+    def __init__(self, role: str, destination: str, *, ssh_config: str | None = None, dry: bool = False) -> None:
+        self.role, self.destination, self.dry = role, destination, dry
         self._ssh_config = ssh_config
 
     def __str__(self) -> str:
@@ -53,18 +48,13 @@ class Server:
 
     @property
     def name(self) -> str:
-        """The server's name as for ssh, without user and port."""
-        return self.settings.ssh.split("@")[-1].split(":")[0]
+        """The machine's name as for ssh, without user and port."""
+        return self.destination.split("@")[-1].split(":")[0]
 
     @property
     def user(self) -> str:
         """The user that ssh logs in as there."""
         return str(self._connection.user)
-
-    @property
-    def addresses(self) -> list[str]:
-        """All its addresses, as text."""
-        return [str(a) for a in self.settings.address]
 
     def look(self, script: str, *, check: bool = True, on_line: Callable[[str], None] | None = None) -> Answer:
         """What *script* (sh, run as root) prints. It must change nothing: it runs under --dry too.
@@ -82,6 +72,10 @@ class Server:
             raise Problem("a change was tried under --dry", str(self), "Please report this: it is a fault of ours")
         return self._run(script, on_line)
 
+    def again(self) -> Host:
+        """The same machine, to be reached by a second, new connection."""
+        return Host(self.role, self.destination, ssh_config=self._ssh_config, dry=self.dry)
+
     def close(self) -> None:
         """Ends the connection, if there is one."""
         if "_connection" in self.__dict__:
@@ -95,7 +89,7 @@ class Server:
 
         overrides: dict[str, Any] = {"load_ssh_configs": not self._ssh_config}
         config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config)
-        connection = fabric.Connection(self.settings.ssh, config=config, connect_timeout=15)
+        connection = fabric.Connection(self.destination, config=config, connect_timeout=15)
         options = config.base_ssh_config.lookup(connection.original_host)
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
         for file in _known_hosts(options):
@@ -110,9 +104,9 @@ class Server:
                 f"Find out why before you go on (ssh {self.name})",
             ) from None
         except (paramiko.SSHException, OSError, EOFError) as error:
-            do = f"Try `ssh {self.settings.ssh} true`"
+            do = f"Try `ssh {self.destination} true`"
             if "not found in known_hosts" in str(error):
-                do = f"Its host key is unknown here: connect once with `ssh {self.settings.ssh}` and compare the key"
+                do = f"Its host key is unknown here: connect once with `ssh {self.destination}` and compare the key"
             raise Problem(f"no ssh connection ({error or type(error).__name__})", str(self), do) from None
         connection.transport.set_keepalive(15)
         if isinstance(connection.transport.sock, socket.socket):
@@ -137,6 +131,30 @@ class Server:
                 str(self),
                 "Run the same command again: it goes on from here",
             ) from None
+
+
+class Server(Host):
+    """A server of the move, old or new, with what the settings say of it."""
+
+    def __init__(
+        self, role: str, settings: vocabulary.Server, *, ssh_config: str | None = None, dry: bool = False
+    ) -> None:
+        super().__init__(role, settings.ssh, ssh_config=ssh_config, dry=dry)
+        self.settings = settings
+        self.app, self.worker, self.watch = settings.app, settings.worker, settings.watch
+        self.database, self.web, self.certificate = settings.database, settings.web, settings.certificate
+        self.schedule, self.deploys, self.firewall = settings.schedule, settings.deploys, settings.firewall
+        self.in_app = settings.in_app
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its addresses, as text."""
+        return [str(a) for a in self.settings.address]
+
+    @property
+    def repository(self) -> str:
+        """The directory of the git repository that deploys are pushed to."""
+        return self.in_app(self.deploys.repository)
 
 
 def _known_hosts(options: Any) -> list[Path]:

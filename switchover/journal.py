@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from .errors import Problem
-from .hosts import Answer, Server
+from .hosts import Answer, Host
 from .quote import sh
 
 ROOT = "/var/lib/switchover"
@@ -48,7 +48,7 @@ class Change:
 class Entry:
     """One recorded change. *state*: `recorded` (interrupted), `done` or `undone`."""
 
-    server: Server
+    server: Host
     number: int
     step: str
     part: int
@@ -81,10 +81,11 @@ def now() -> str:
 class Journal:
     """The entries of one move on both servers, oldest first."""
 
-    def __init__(self, domain: str, servers: Sequence[Server]) -> None:
+    def __init__(self, domain: str, servers: Sequence[Host]) -> None:
         self.home = f"{ROOT}/{domain}"
         self._servers = servers
         self._entries: list[Entry] | None = None
+        self.retired = False  # whether retire-old has ended undo
 
     @property
     def entries(self) -> list[Entry]:
@@ -113,7 +114,7 @@ class Journal:
 
     def record_and_apply(
         self,
-        server: Server,
+        server: Host,
         step: str,
         part: int,
         doc: str,
@@ -162,9 +163,10 @@ class Journal:
     def _set(self, entry: Entry, state: str) -> None:
         self.entries[self.entries.index(entry)] = replace(entry, state=state)
 
-    def _read(self, server: Server) -> list[Entry]:
+    def _read(self, server: Host) -> list[Entry]:
         script = f"""
         cd {sh(self.home)} 2>/dev/null || exit 0
+        [ ! -e retired ] || echo retired
         for e in [0-9]*-*; do
           [ -f "$e/entry.json" ] || continue
           state=recorded
@@ -174,6 +176,9 @@ class Journal:
         done"""
         entries = []
         for line in server.look(script).out.splitlines():
+            if line == "retired":
+                self.retired = True
+                continue
             state, _, text = line.partition("\t")
             try:
                 data = json.loads(text)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import Problem
-from .hosts import Server
+from .hosts import Host, Server
 from .journal import Journal, now, operator
 from .quote import sh
 
@@ -24,7 +24,8 @@ class Move:
         self.settings, self.dry = settings, dry
         self.old = Server("old", settings.old, ssh_config=settings.ssh_config, dry=dry)
         self.new = Server("new", settings.new, ssh_config=settings.ssh_config, dry=dry)
-        self.journal = Journal(settings.domain, self.servers)
+        self.ci = Host("ci", settings.ci.ssh, ssh_config=settings.ssh_config, dry=dry) if settings.ci else None
+        self.journal = Journal(settings.domain, [*self.servers, *([self.ci] if self.ci else [])])
         self.would_change: set[str] = set()  # steps, under --dry: what later steps cannot see yet
         self._locked = False
 

@@ -12,14 +12,15 @@ from invoke.tasks import task
 
 from . import move as moves
 from . import say
-from .checklist import SECTIONS
+from .checklist import LAST, SECTIONS
 from .errors import Problem
 from .journal import Entry
 from .move import Move
 from .step import Section, Step, for_people, section
 
-COLLECTIONS = tuple(section(module) for module in SECTIONS)
+COLLECTIONS = tuple(section(module) for module in (*SECTIONS, LAST))
 WHOLE: tuple[Section, ...] = tuple(collection.tasks["all"] for collection in COLLECTIONS)
+MOVE = WHOLE[:-1]  # what `inv move` does; retire-old is days later
 
 
 def steps() -> list[Step]:
@@ -58,7 +59,7 @@ def move(context: Any, yes: bool = False) -> None:
     with for_people():
         the_move = moves.of(context)
         with the_move.lock("move"):
-            for whole in WHOLE:
+            for whole in MOVE:
                 if not (yes or the_move.dry):
                     say.heading(whole.name, whole.summary)
                     say.note(f"{whole.changes}. {whole.undoing}")
@@ -109,6 +110,8 @@ def _undo(move: Move, what: str, yes: bool) -> None:
 
 def _to_undo(move: Move, what: str) -> list[Entry]:
     active = move.journal.active()
+    if move.journal.retired:
+        raise Problem("retire-old has ended undo: nothing can go back any more")
     if not active:
         raise Problem("there is nothing to undo: the journals of both servers have no change that stands")
     order = [whole.name for whole in WHOLE]

@@ -64,6 +64,17 @@ def systemd(value: object) -> str:
     return f'"{text}"' if re.search(r"[\s\"';]", text) or not text else text
 
 
+def monit(value: object) -> str:
+    """*value* as a string of monit's, which has no escape for its quotes."""
+    text = str(value)
+    if "\n" in text or "\0" in text:
+        raise ValueError(f"monit cannot hold {text!r}")
+    mark = next((m for m in "\"'" if m not in text), None)
+    if mark is None:
+        raise ValueError(f"monit cannot hold both kinds of quotes: {text}")
+    return mark + text + mark
+
+
 def pgpass(value: object) -> str:
     """*value* as one field of a PostgreSQL password file."""
     return str(value).replace("\\", "\\\\").replace(":", "\\:")

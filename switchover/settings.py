@@ -136,6 +136,13 @@ class Ci(Part):
     remote: Name = "production"
 
 
+class Firewall(Part):
+    """The server's firewall; *allow*: what visitors need, as ufw writes it, besides ssh's own port."""
+
+    kind: Literal["ufw", "none"] = "ufw"
+    allow: tuple[Annotated[str, _plain(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
+
+
 class Database(Part):
     """The application's PostgreSQL database, on the server itself."""
 
@@ -170,6 +177,7 @@ class Server(Part):
     watch: Watch = Watch()
     schedule: Schedule = Schedule()
     deploys: Deploys = Deploys()
+    firewall: Firewall = Firewall()
     database: Database
     web: Web
     certificate: Certificate
@@ -215,6 +223,12 @@ class Page503(Part):
     }
 
 
+class Retire(Part):
+    """When the old server may go. *quiet*: seconds in which no visitor has come by it."""
+
+    quiet: Annotated[int, Field(ge=0)] = 86400
+
+
 class Settings(Part):
     """A whole move."""
 
@@ -232,6 +246,7 @@ class Settings(Part):
     carry: tuple[Carried, ...] = ()
     uploads: tuple[Uploads, ...] = ()
     maintenance: Page503 = Page503()
+    retire: Retire = Retire()
 
     @property
     def domain(self) -> str:

@@ -19,7 +19,7 @@ from invoke.tasks import Task
 from . import move as moves
 from . import say
 from .errors import Problem
-from .hosts import Answer, Server
+from .hosts import Answer, Host
 from .journal import Change, Entry
 from .move import Move
 
@@ -28,7 +28,7 @@ class Resource(Protocol):
     """Something that shall be true of a server."""
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Host:
         """The server that is changed."""
 
     @property
@@ -94,7 +94,12 @@ class Section(Task[Any]):
 
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with for_people():
-            self.run(moves.of(context))
+            move = moves.of(context)
+            if self.asking and not move.dry and not kwargs.get("yes"):
+                say.heading(self.name, self.summary)
+                if not say.ask(f"{self.asking} Go on?"):
+                    raise Problem("nothing was done", self.name, "Answer y, or give --yes")
+            self.run(move)
         self.times_called += 1
 
     def run(self, move: Move) -> None:
@@ -113,14 +118,23 @@ class Section(Task[Any]):
     @property
     def changes(self) -> str:
         """Which servers it changes."""
-        roles = [role for role in ("old", "new") if any(s.summary.startswith(f"{role}:") for s in self.steps)]
-        return f"Changes {' and '.join(roles)}"
+        roles = [role for role in ("old", "new", "ci") if any(s.summary.startswith(f"{role}:") for s in self.steps)]
+        return f"Changes {', '.join(roles)}"
 
     @property
     def undoing(self) -> str:
         """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
-        lines = [line.strip() for line in (self.__doc__ or "").splitlines() if line.startswith("Undo: ")]
-        return f"Undo (inv undo {self.name}): {lines[0].removeprefix('Undo: ')}" if lines else ""
+        said = self._said("Undo")
+        return f"Undo (inv undo {self.name}): {said}" if said else self.asking
+
+    @property
+    def asking(self) -> str:
+        """What is asked before, where it cannot be taken back: the docstring's line `Asks: …`."""
+        return self._said("Asks")
+
+    def _said(self, word: str) -> str:
+        lines = (self.__doc__ or "").splitlines()
+        return next((line.removeprefix(f"{word}: ") for line in lines if line.startswith(f"{word}: ")), "")
 
 
 def step(body: Callable[[Move], Wanted]) -> Step:
@@ -164,7 +178,12 @@ def section(module: ModuleType) -> Collection:
     def whole(context: Any) -> None:
         """The whole section."""
 
-    whole.__doc__ = module.__doc__
+    def whole_asking(context: Any, yes: bool = False) -> None:
+        """The whole section, which asks first."""
+
+    doc = module.__doc__ or ""
+    whole = whole_asking if "\nAsks: " in doc else whole
+    whole.__doc__ = doc
     task = Section(whole, name=Ordered(name), default=True)
     task.steps = steps
     collection.add_task(task, name="all")
@@ -181,7 +200,7 @@ def live(move: Move, one: Step) -> None:
     Raises Problem where it could not; what it had begun is put back then.
     """
     watch, done = say.Stopwatch(), []
-    diffs: list[tuple[Server, str]] = []
+    diffs: list[tuple[Host, str]] = []
     for part, wanted in enumerate(one.wanted(move)):
         if hasattr(wanted, "missing"):
             done.append(_see(move, one, wanted))
@@ -198,7 +217,7 @@ def live(move: Move, one: Step) -> None:
         say.diff(diff, "" if one.summary.startswith(f"{server.role}:") else f"on {server}:")
 
 
-def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Server, str]]) -> str:
+def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Host, str]]) -> str:
     entry = move.journal.latest(one.line, part)
     if entry and entry.state == "recorded":
         if move.dry:

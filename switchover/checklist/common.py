@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import PurePosixPath
+
 from ..errors import Problem
 from ..hosts import Server
+from ..journal import now, operator
 from ..move import Move
 from ..quote import sh, under
 from ..render import render
-from ..resources.file import read
+from ..resources.file import File, Found, read
 from ..resources.uploads import Synchronised
 
 HOME = "/etc/switchover"  # on both servers: what the move adds
+PROXY_LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
 PAGE = "switchover-maintenance.html"
 ROLE = "switchover"  # the role of the move in old's PostgreSQL
 PGPASS = f"{HOME}/pgpass"
@@ -29,6 +34,69 @@ def fullchain(move: Move) -> str:
 def key(move: Move) -> str:
     """new: where the certificate's key lies."""
     return f"{HOME}/{move.settings.domain}.key.pem"
+
+
+def date(move: Move, line: str = "") -> tuple[str, str]:
+    """When the step *line* was done, or the move begun, and by whom; now and we where it was not yet."""
+    entries = [e for e in move.journal.entries if e.state != "undone" and (not line or e.step == line)]
+    when, who = (entries[0].when, entries[0].who) if entries else (now(), operator())
+    return datetime.strptime(when, "%Y-%m-%d %H:%M:%SZ").strftime("%a %-d %b %Y"), who
+
+
+def before(move: Move, line: str, path: str, part: int = 0) -> Found | None:
+    """The file *path* as it was before the step *line*; None where that step changed nothing."""
+    entry = move.journal.latest(line, part)
+    if entry is None:
+        return None
+    return read(entry.server, f"{move.journal.path(entry)}/before/{path.rpartition('/')[2]}")
+
+
+def remote(move: Move) -> str:
+    """The address that people push to from now on."""
+    return f"{move.new.app.user}@{move.new.name}:{move.new.app.path}"
+
+
+def last_visitor(move: Move) -> str:
+    """sh for old: succeeds where the last visitor came by the proxy longer ago than settings say."""
+    quiet = move.settings.retire.quiet
+    return f"""
+last=$(stat -c %Y {sh(PROXY_LOG)} 2>/dev/null || echo 0); ago=$(( $(date +%s) - last ))
+[ ! -s {sh(PROXY_LOG)} ] || [ "$ago" -ge {quiet} ] || {{ echo "the last one $ago s ago; wanted: {quiet} s"; exit 1; }}
+"""
+
+
+def deploy_hook(move: Move, *, cron: bool, migrate: bool) -> list[File]:
+    """new: the hooks of a deploy; *cron*: it installs the crontab; *migrate*: it may change the database's schema."""
+    new = move.new
+    if new.deploys.kind != "git":
+        return []
+    when, who = date(move)
+    owner = f"{new.app.user}:{new.app.user}"
+    after = render(
+        "hooks/new-post-receive.j2",
+        branch=new.deploys.branch,
+        path=new.app.path,
+        pidfile=new.in_app(new.app.pidfile),
+        environment=new.app.environment,
+        build=new.app.build,
+        migrate=migrate,
+        rails="bin/rails",
+        worker_pidfile=new.in_app(new.worker.pidfile),
+        worker_command=new.worker.command,
+        cron=new.schedule.install if cron else None,
+    )
+    values = {"branch": new.deploys.branch, "date": when, "who": who, "domain": move.settings.domain}
+    before = render("hooks/new-pre-receive.j2", **values)
+    hooks = [File(new, f"{new.repository}/hooks/post-receive", after, owner, "755", test_file="sh -n")]
+    if not migrate:
+        hooks.append(File(new, f"{new.repository}/hooks/pre-receive", before, owner, "755", test_file="sh -n"))
+    return hooks
+
+
+def paths(move: Move) -> dict[str, str]:
+    """What stands for a path of old's application -> what stands for it on new."""
+    old, new = PurePosixPath(move.old.app.path), PurePosixPath(move.new.app.path)
+    return {str(old): str(new), str(old.parent): str(new.parent)}
 
 
 def upload_urls(move: Move, server: Server) -> list[dict[str, str]]:

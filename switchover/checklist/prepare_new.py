@@ -5,8 +5,6 @@ Undo: new is as it was installed; uploads made there travel back to old first. T
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from ..errors import Problem
 from ..move import Move
 from ..quote import sh
@@ -63,13 +61,42 @@ def carried_files(move: Move) -> Wanted:
         content = found.content
         replace = dict(carried.replace)
         if carried.adapt:
-            replace |= _paths(move)
+            replace |= common.paths(move)
         for before, after in replace.items():
             content = content.replace(before.encode(), after.encode())
         user = move.new.app.user
         owner = f"{user}:{user}" if found.owner.startswith(f"{move.old.app.user}:") else found.owner
         wanted.append(File(move.new, target, content, owner, found.mode, secret=carried.secret))
     return wanted
+
+
+@step
+def deploy_hook(move: Move) -> Wanted:
+    """new: a push deploys; without cron jobs for now, with logrotate, and without migrations."""
+    return common.deploy_hook(move, cron=False, migrate=False)
+
+
+@step
+def logs_rotate(move: Move) -> Wanted:
+    """new: logrotate takes the application's configuration and rotates a file."""
+    new = move.new
+    proof = "log/switchover-proof.log"
+    rotate = "logrotate -s log/logrotate-status log/logrotate.conf"
+    run = as_user(
+        new.app.user,
+        new.app.path,
+        f"rm -f {proof}*; head -c 2100000 /dev/zero >{proof} && PATH=$PATH:/usr/sbin {rotate}; s=$?; "
+        f"[ -e {proof}.1 ] || [ -e {proof}.1.gz ] || s=9; rm -f {proof}*; exit $s",
+        new.app.environment,
+    )
+    config = sh(new.in_app("log/logrotate.conf"))
+    status = sh(new.in_app("log/logrotate-status"))
+    return Command(
+        new,
+        f"{run} || refuse 'log/logrotate.conf does not rotate a file of 2 MB: adapt it (carry in the settings)'",
+        check=f"[ ! -e {config} ] || {{ [ -e {status} ] && [ ! {config} -nt {status} ]; }}",
+        shown=f"{rotate}, tried with a file of 2 MB",
+    )
 
 
 @step
@@ -203,8 +230,3 @@ def _commit(move: Move) -> str:
     if answer.status != 0 or len(commit) != 40:
         raise Problem(f"{old.app.path} is no git checkout", str(old), "Say its commit in the settings: revision")
     return commit
-
-
-def _paths(move: Move) -> dict[str, str]:
-    old, new = PurePosixPath(move.old.app.path), PurePosixPath(move.new.app.path)
-    return {str(old): str(new), str(old.parent): str(new.parent)}

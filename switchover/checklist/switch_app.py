@@ -40,6 +40,7 @@ def proxy(move: Move) -> Wanted:
         uploads=common.upload_urls(move, old),
         new_addresses=move.new.addresses,
         new_host=common.host(move.new),
+        log=common.PROXY_LOG,
     )
     return File(old, old.web.site, content, test=common.NGINX_TEST, then=common.NGINX_RELOAD)
 

@@ -11,7 +11,6 @@ from ..quote import ident, sh, sql
 from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service, Worker
-from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..step import Wanted, step
 from . import common
@@ -63,7 +62,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = _before(move, "prepare-new.database-yml", path)
+    found = common.before(move, "prepare-new.database-yml", path)
     if found is None:
         if move.dry:
             return None
@@ -107,7 +106,7 @@ def page_off(move: Move) -> Wanted:
 @step
 def monit_on(move: Move) -> Wanted:
     """new: monit watches the application again."""
-    found = _before(move, "switch-db.monit-off", move.new.watch.app or "")
+    found = common.before(move, "switch-db.monit-off", move.new.watch.app or "")
     if found is None or found.content is None or not move.new.watch.app:
         return None
     return File(move.new, move.new.watch.app, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
@@ -125,9 +124,3 @@ def old_is_quiet(move: Move) -> Wanted:
 def start_worker(move: Move) -> Wanted:
     """new: the worker runs."""
     return Worker(move.new, running=True)
-
-
-def _before(move: Move, line: str, path: str) -> Found | None:
-    """The file *path* of new as it was before the step *line*; None where that step changed nothing."""
-    entry = move.journal.latest(line, 0)
-    return read(move.new, f"{move.journal.path(entry)}/before/{path.rpartition('/')[2]}") if entry else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
 
@@ -17,7 +17,7 @@ class Command:
     *shown* is what a person sees instead of *run*. *keep*: files that *run* will change and *undo* needs.
     """
 
-    server: Server
+    server: Host
     run: str
     undo: str = ":"
     check: str = ""
@@ -44,5 +44,6 @@ class Command:
 
 def as_user(user: str, path: str, command: str, environment: str = "production") -> str:
     """sh that runs *command* (sh) as *user* in *path*, with Rails' *environment*."""
-    script = f"cd {sh(path)} && export RAILS_ENV={sh(environment)} && {command}"
+    home = 'HOME=$(getent passwd "$(id -un)" | cut -d: -f6)'
+    script = f"cd {sh(path)} && export {home} RAILS_ENV={sh(environment)} && {command}"
     return f"runuser -u {sh(user)} -- sh -c {sh(script)}"

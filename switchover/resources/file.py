@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import Problem
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import Change
 from ..quote import sh
 
@@ -23,7 +23,7 @@ class Found:
     mode: str = ""
 
 
-def read(server: Server, path: str) -> Found:
+def read(server: Host, path: str) -> Found:
     """The file *path* on *server*, as root sees it; a link is followed."""
     answer = server.look(
         f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; return; }}; [ -f "$p" ] || {{ echo other; return; }}\n'
@@ -42,16 +42,18 @@ def read(server: Server, path: str) -> Found:
 class File:
     """*path* on *server* has *content*, *owner* (`user:group`, as it is when None) and *mode* (octal digits).
 
-    *test* checks the configuration before it is used, *then* makes the program read it (both sh).
+    *test_file* checks the new file by itself before it is put there (the file's name is added), *test* the
+    configuration with it before it is used; *then* makes the program read it (all sh).
     Of a *secret* file only that it differs is shown.
     """
 
-    server: Server
+    server: Host
     path: str
     content: bytes
     owner: str | None = None
     mode: str | None = None
     secret: bool = False
+    test_file: str = ""
     test: str = ""
     then: str = ""
     once: bool = False
@@ -73,6 +75,7 @@ class File:
         put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
         apply = f"""
 {tested_before(self.test, self.server)}
+{tested_after(f"{self.test_file} {after}", ":") if self.test_file else ""}
 chown {sh(owner)} {after}; chmod {mode} {after}
 [ -d {parent} ] || {{ mkdir -m 755 -p {parent}; touch before/.parent-made; }}
 install_file {after} {path}
@@ -106,7 +109,7 @@ fi
 class Absent:
     """There is no file *path* on *server*. *then* makes its program notice."""
 
-    server: Server
+    server: Host
     path: str
     test: str = ""
     then: str = ""
@@ -136,7 +139,7 @@ fi
         return Change(f"rm {path}" + (f"; {self.then}" if self.then else ""), apply, undo, (self.path,))
 
 
-def tested_before(test: str, server: Server) -> str:
+def tested_before(test: str, server: Host) -> str:
     """sh that refuses where the program's configuration is broken before we touch it."""
     if not test:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import FUNCTIONS
 
 
@@ -13,7 +13,7 @@ from ..journal import FUNCTIONS
 class Seen:
     """*script* (sh, as root on *server*) succeeds within *within* seconds; *otherwise* says what is missing."""
 
-    server: Server
+    server: Host
     script: str
     otherwise: str
     within: float = 0

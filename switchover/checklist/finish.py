@@ -1,0 +1,164 @@
+"""Finish the switch: deploys and monitoring are new's; what going back needs stays.
+
+Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
+"""
+
+from __future__ import annotations
+
+from ..errors import Problem
+from ..move import Move
+from ..quote import sh, sql
+from ..render import render
+from ..resources import Absent, Command, File, Seen
+from ..resources.file import read
+from ..resources.postgres import PSQL
+from ..step import Wanted, step
+from . import common
+
+
+@step
+def deploy_hook(move: Move) -> Wanted:
+    """new: the deploy hook is complete: cron jobs, logrotate and migrations."""
+    if move.new.deploys.kind != "git":
+        return None
+    path = f"{move.new.repository}/hooks/pre-receive"
+    was = common.before(move, "prepare-new.deploy-hook", path, part=1)
+    if was is None or was.content is None:
+        free: Absent | File = Absent(move.new, path)
+    else:
+        free = File(move.new, path, was.content, was.owner, was.mode)
+    return [*common.deploy_hook(move, cron=True, migrate=True), free]
+
+
+@step
+def pushes_answered(move: Move) -> Wanted:
+    """old: a push is refused, with the reason, the date and the new address."""
+    old = move.old
+    if old.deploys.kind != "git":
+        return None
+    when, who = common.date(move, "finish.pushes-answered")
+    content = render(
+        "hooks/old-pre-receive.j2",
+        moved=True,
+        date=when,
+        who=who,
+        domain=move.settings.domain,
+        remote=move.new.deploys.name,
+        url=common.remote(move),
+    )
+    owner = f"{old.app.user}:{old.app.user}"
+    return File(old, f"{old.repository}/hooks/pre-receive", content, owner, "755", test_file="sh -n")
+
+
+@step
+def ci_authorized(move: Move) -> Wanted:
+    """new: the CI host's key may deploy."""
+    if move.ci is None or move.settings.ci is None:
+        return None
+    user, new = move.settings.ci.user, move.new
+    public = move.ci.look(f"cat {_home(user)}/.ssh/id_*.pub 2>/dev/null | head -n 1", check=False).out.strip()
+    if not public:
+        raise Problem(f"{user} has no ssh key", str(move.ci), f"Make one: sudo -u {user} ssh-keygen -t ed25519")
+    home = new.look(f"getent passwd {sh(new.app.user)} | cut -d: -f6").out.strip()
+    path = f"{home}/.ssh/authorized_keys"
+    found = read(new, path)
+    lines = (found.content or b"").decode().splitlines()
+    if public not in lines:
+        lines.append(public)
+    owner = found.owner or f"{new.app.user}:{new.app.user}"
+    return File(new, path, ("\n".join(lines) + "\n").encode(), owner, found.mode or "600")
+
+
+@step
+def ci_knows_new(move: Move) -> Wanted:
+    """ci: knows new's host key, so that nobody is asked."""
+    if move.ci is None or move.settings.ci is None:
+        return None
+    user, name = move.settings.ci.user, move.new.name
+    keys = move.new.look("cat /etc/ssh/ssh_host_*_key.pub").out.splitlines()
+    home = move.ci.look(f"getent passwd {sh(user)} | cut -d: -f6").out.strip()
+    path = f"{home}/.ssh/known_hosts"
+    found = read(move.ci, path)
+    lines = (found.content or b"").decode().splitlines()
+    lines += [line for k in keys if (line := f"{name} {' '.join(k.split()[:2])}") not in lines]
+    content = ("\n".join(lines) + "\n").encode()
+    return File(move.ci, path, content, found.owner or f"{user}:{user}", found.mode or "600")
+
+
+@step
+def ci_remote(move: Move) -> Wanted:
+    """ci: its remote leads to new."""
+    if move.ci is None or move.settings.ci is None:
+        return None
+    ci = move.settings.ci
+    git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
+    url, remote = sh(common.remote(move)), sh(ci.remote)
+    return Command(
+        move.ci,
+        f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
+        f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
+        check=f'[ "$({git} get-url {remote})" = {url} ]',
+        shown=f"git remote set-url {ci.remote} {common.remote(move)}",
+    )
+
+
+@step
+def ci_deploys(move: Move) -> Wanted:
+    """ci: a deploy to new succeeds."""
+    if move.ci is None or move.settings.ci is None:
+        return None
+    ci = move.settings.ci
+    branch = move.new.deploys.branch
+    push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {sh(ci.remote)} HEAD:{sh(branch)}"
+    run = f'said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || refuse "$(printf %s "$said" | tail -n 1)"'
+    return Command(move.ci, run, shown=f"git push {ci.remote} HEAD:{branch}")
+
+
+@step
+def monit(move: Move) -> Wanted:
+    """new: monit watches the application and the worker."""
+    new = move.new
+    if new.watch.kind != "monit":
+        return None
+    command = f"cd {sh(new.app.path)} && RAILS_ENV={new.app.environment} {sh(new.worker.command)}"
+    values = {
+        "service": new.app.service,
+        "pidfile": new.in_app(new.app.pidfile),
+        "start": f"/bin/su - {new.app.user} -c {sh(command + ' start')}",
+        "stop": f"/bin/su - {new.app.user} -c {sh(command + ' stop')}",
+        "worker_pidfile": new.in_app(new.worker.pidfile),
+    }
+    wanted: list[File] = []
+    for path, template in ((new.watch.app, "monit-app"), (new.watch.worker, "monit-worker")):
+        # A check that somebody wrote stays as it is.
+        if path and (read(new, path).content is None or move.journal.latest("finish.monit", len(wanted))):
+            content = render(f"templates/{template}.j2", **values)
+            wanted.append(File(new, path, content, "root:root", "600", test="monit -t", then=common.MONIT_RELOAD))
+    return wanted
+
+
+@step
+def one_renewal(move: Move) -> Wanted:
+    """new: exactly one renewal of certificates is scheduled."""
+    # Debian's /etc/cron.d/certbot does nothing where systemd runs, since its timer does.
+    script = r"""
+count=$(systemctl list-timers --all --no-legend 2>/dev/null | grep -c certbot)
+for f in /var/spool/cron/crontabs/* /etc/crontab /etc/cron.d/* /etc/cron.daily/*; do
+  [ -f "$f" ] || continue
+  n=$(grep -v '^[[:space:]]*#' "$f" | grep -v '/run/systemd/system' | grep -cE '(certbot|letsencrypt|acme).*renew') || :
+  count=$((count + n))
+done
+[ "$count" = 1 ] || { echo "$count found"; exit 1; }
+"""
+    return Seen(move.new, script, "not exactly one renewal of certificates is scheduled on new")
+
+
+@step
+def old_database_is_left(move: Move) -> Wanted:
+    """old: nobody is connected to the old database."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
+    return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
+
+
+def _home(user: str) -> str:
+    return f'"$(getent passwd {sh(user)} | cut -d: -f6)"'
