@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HOME = Path(__file__).resolve().parent.parent
-FILTERS = ("sh", "sql", "ident", "nginx", "yaml", "html", "systemd", "pgpass", "line")
+FILTERS = ("sh", "sql", "ident", "nginx", "yaml", "html", "systemd", "pgpass", "line", "monit")
 FOLDERS = ("templates", "nginx", "hooks", "scripts")
 
 
