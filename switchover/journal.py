@@ -123,7 +123,8 @@ class Journal:
         """Writes the entry, whole and synced, and then, in the same trip, makes the change."""
         number = max((e.number for e in self.entries), default=0) + 1
         entry = Entry(server, number, step, part, doc, operator(), now(), "recorded")
-        script = f"( {self._recording(entry, change)}\n) || exit 9\n{self._running(entry, 'apply')}"
+        # Left of `||` the shell would ignore `set -e` and go on to the change after a failed recording.
+        script = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n{self._running(entry, 'apply')}"
         answer = server.change(script, on_line=on_line)
         if answer.status == 9:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(server), "Nothing was changed")
@@ -160,7 +161,7 @@ class Journal:
         return f"flock -o -w 900 {sh(self.home)}/.running sh {sh(self.path(entry))}/{script}"
 
     def _set(self, entry: Entry, state: str) -> None:
-        self.entries[self.entries.index(entry)] = replace(entry, state=state)
+        self._entries = [replace(e, state=state) if e.number == entry.number else e for e in self.entries]
 
     def _read(self, server: Server) -> list[Entry]:
         script = f"""
