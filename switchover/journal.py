@@ -241,11 +241,13 @@ class Journal:
 FUNCTIONS = r"""
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
-same() { # two files: the same bytes, owner and mode
+there() { [ -e "$1" ] || [ -L "$1" ]; } # also a link that leads nowhere from here
+same() { # two files: the same bytes, owner and mode; or two links to the same place
+  if [ -L "$1" ] || [ -L "$2" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]; return; fi
   cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
 }
 install_file() { # from to: beside the target, then renamed over it; owner and mode come along
-  cp -a "$1" "$2.switchover" && sync "$2.switchover" && mv -T "$2.switchover" "$2"
+  cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } && mv -T "$2.switchover" "$2"
 }
 wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
   tries=$(( $1 * 10 )); shift

@@ -118,7 +118,8 @@ def test_states_are_read_back_by_another_command(here: Made) -> None:
     move.journal.undo(entries[3])
     found = here().journal.entries
     assert [(e.number, e.server.role, e.step, e.state) for e in found] == [
-        (1, "old", "a.0", "recorded"), (2, "new", "a.1", "done"), (3, "old", "a.2", "done"), (4, "new", "a.3", "undone"),
+        (1, "old", "a.0", "recorded"), (2, "new", "a.1", "done"), (3, "old", "a.2", "done"),
+        (4, "new", "a.3", "undone"),
     ]  # fmt: skip
     assert [(e.who, e.when, e.doc) for e in found] == [(e.who, e.when, e.doc) for e in entries]
     assert [(e.number, e.state) for e in move.journal.entries] == [(e.number, e.state) for e in found]
@@ -212,7 +213,7 @@ def test_an_entry_that_cannot_be_read_is_told_and_not_passed_over(here: Made, te
     move = here()
     entry = record(move, CHANGE)
     (folder(move, entry) / "entry.json").write_text(text + "\n")
-    with pytest.raises(Problem, match="an entry of the journal cannot be read.*Look into ") as caught:
+    with pytest.raises(Problem, match=r"an entry of the journal cannot be read.*Look into ") as caught:
         _ = here().journal.entries
     assert "\n" not in str(caught.value)
 
