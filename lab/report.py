@@ -226,7 +226,11 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
         more = [f"and {different - AT_MOST} more, in report.json"] if different > AT_MOST else []
         _points(to, named + more, "red")
         to.print(Text("  Left out of the comparison:", style="dim"))
-        _points(to, [f"{rule.why} ({', '.join(rule.what)})" for rule in LEFT_OUT], "dim")
+        _points(
+            to,
+            [f"{rule.why} ({', '.join(what.removeprefix('file ') for what in rule.what)})" for rule in LEFT_OUT],
+            "dim",
+        )
         to.print()
     for note in _notes(data):
         to.print(Text(note, style="dim"))

@@ -124,7 +124,8 @@ class Journal:
         """Writes the entry, whole and synced, and then, in the same trip, makes the change."""
         number = max((e.number for e in self.entries), default=0) + 1
         entry = Entry(server, number, step, part, doc, operator(), now(), "recorded")
-        script = f"( {self._recording(entry, change)}\n) || exit 9\n{self._running(entry, 'apply')}"
+        # Left of `||` the shell would ignore `set -e` and go on to the change after a failed recording.
+        script = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n{self._running(entry, 'apply')}"
         answer = server.change(script, on_line=on_line)
         if answer.status == 9:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(server), "Nothing was changed")
@@ -161,7 +162,7 @@ class Journal:
         return f"flock -o -w 900 {sh(self.home)}/.running sh {sh(self.path(entry))}/{script}"
 
     def _set(self, entry: Entry, state: str) -> None:
-        self.entries[self.entries.index(entry)] = replace(entry, state=state)
+        self._entries = [replace(e, state=state) if e.number == entry.number else e for e in self.entries]
 
     def _read(self, server: Host) -> list[Entry]:
         script = f"""
@@ -245,11 +246,13 @@ class Journal:
 FUNCTIONS = r"""
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
-same() { # two files: the same bytes, owner and mode
+there() { [ -e "$1" ] || [ -L "$1" ]; } # also a link that leads nowhere from here
+same() { # two files: the same bytes, owner and mode; or two links to the same place
+  if [ -L "$1" ] || [ -L "$2" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]; return; fi
   cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
 }
 install_file() { # from to: beside the target, then renamed over it; owner and mode come along
-  cp -a "$1" "$2.switchover" && sync "$2.switchover" && mv -T "$2.switchover" "$2"
+  cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } && mv -T "$2.switchover" "$2"
 }
 wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
   tries=$(( $1 * 10 )); shift

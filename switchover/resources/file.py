@@ -72,7 +72,7 @@ class File:
         name = PurePosixPath(self.path).name
         path, before, after = sh(self.path), sh(f"before/{name}"), sh(f"after/{name}")
         parent = sh(str(PurePosixPath(self.path).parent))
-        put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
+        put_back = f"if there {before}; then install_file {before} {path}; else rm -f {path}; fi"
         apply = f"""
 {tested_before(self.test, self.server)}
 {tested_after(f"{self.test_file} {after}", ":") if self.test_file else ""}
@@ -83,8 +83,8 @@ install_file {after} {path}
 {self.then}
 """
         undo = f"""
-if same {before} {path} || {{ [ ! -e {before} ] && [ ! -e {path} ]; }}; then :
-elif cmp -s {after} {path}; then
+if same {before} {path} || {{ not there {before} && not there {path}; }}; then :
+elif [ ! -L {path} ] && cmp -s {after} {path}; then
   {put_back}
   {tested_after(self.test, f"install_file {after} {path}")}
   {self.then or ":"}
@@ -100,6 +100,8 @@ fi
             was = "absent" if found.content is None else f"sha256 {_short(found.content)}, {found.owner} {found.mode}"
             return f"{self.path}: {was} -> sha256 {_short(self.content)}, {owner} {mode} (a secret: not shown)"
         lines = unified(found.content or b"", self.content, self.path, found.content is None)
+        if found.content is None and not self.content:
+            lines = f"{self.path}: absent -> an empty file\n"
         if found.content is not None and (found.owner, found.mode) != (owner, mode):
             lines += f"owner and mode: {found.owner} {found.mode} -> {owner} {mode}\n"
         return lines
@@ -129,7 +131,7 @@ class Absent:
         put_back = f"install_file {before} {path}"
         apply = f"rm -f {path}\n{tested_after(self.test, put_back)}\n{self.then}"
         undo = f"""
-if [ ! -e {path} ]; then
+if not there {path}; then
   {put_back}
   {self.then or ":"}
 elif ! same {before} {path}; then

@@ -1,13 +1,12 @@
 """What the unit tests share: settings that are right, and this machine in the servers' place.
 
 Scripts for a server really run, with `sh`, as the present user: only the way there (ssh, sudo) is left out, and each
-server's journal lies below a directory of the test.
+server's journal lies in a directory of the test.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -48,28 +47,25 @@ def settings() -> Settings:
     return check(right(), "move.yaml")
 
 
+DOOR = "/proc/self/fd/9"  # each server's own directory, under one name for both
+ENTER = ["sh", "-c", 'exec 9<"$1"; shift; exec "$@"', "enter"]
+
+
 class Here(hosts.Server):
-    """This machine in the place of a server. *scripts*: all that ran, in order."""
+    """This machine in the place of a server. *root*: its directory, where its journal lies too."""
 
     root: Path
 
     def _run(self, script: str, on_line: Callable[[str], None] | None) -> hosts.Answer:
         text = f"{hosts.PRELUDE}\nmain() {{\n{script}\n}}\nmain </dev/null\n"
-        # Both servers' journals lie on this machine, apart.
-        text = text.replace(journal.ROOT, f"{self.root / self.role}{journal.ROOT}")
-        done = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True)
+        done = self.run("sh", "-s", input=text.encode())
         for line in done.stdout.decode().splitlines() if on_line else ():
             on_line(line)
         return hosts.Answer(done.stdout.decode(), done.stderr.decode(), done.returncode)
 
-    @property
-    def user(self) -> str:
-        return os.environ.get("USER", "root")
-
-    @property
-    def journal_root(self) -> Path:
-        """Where its journal lies on this machine."""
-        return Path(f"{self.root / self.role}{journal.ROOT}")
+    def run(self, *words: str | Path, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """A command on this server."""
+        return subprocess.run([*ENTER, self.root, *words], input=input, capture_output=True, cwd="/")
 
 
 @pytest.fixture
@@ -80,9 +76,11 @@ def here(tmp_path: Path, settings: Settings) -> Callable[..., Move]:
         move = Move(settings, **options)
         for name in ("old", "new"):
             server = Here(name, getattr(settings, name), dry=move.dry)
-            server.root = tmp_path
+            server.root = tmp_path / name
+            server.root.mkdir(exist_ok=True)
             setattr(move, name, server)
         move.journal = journal.Journal(settings.domain, move.servers)
+        move.journal.home = f"{DOOR}/{settings.domain}"
         return move
 
     return make

@@ -1,0 +1,29 @@
+"""One whole move and its undo, under visitors: few of them, since a busy machine must not decide about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.rehearsal import Plan, run_move
+from lab.servers import Lab
+
+pytestmark = pytest.mark.usefixtures("lab_name")
+
+
+@pytest.fixture(scope="module")
+def lab(lab_name: str) -> Iterator[Lab]:
+    with Lab(seed_mb=20) as running:
+        yield running
+
+
+def test_a_whole_move_and_its_undo(lab: Lab, tmp_path: Path) -> None:
+    """Every section, then the undo of every section in reverse: nobody sees an error, and all is as it was."""
+    found = run_move(lab, Plan(tmp_path, rate=20, with_undo=True, slow_job=8, big_upload=(20, 8)))
+    assert found.problems == []
+    assert found.looked_at > 1000
+    names = [span.name for span in found.spans if not span.quiet]
+    assert names[0] == "check"
+    assert names[-1] == "undo prepare-old"

@@ -1,0 +1,260 @@
+"""The journal: an entry is whole before anything changes, and its scripts work by themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from switchover import journal
+from switchover.errors import Problem
+from switchover.journal import Change, Entry
+from switchover.move import Move
+
+Made = Callable[..., Move]
+CHANGE = Change("+ a line", "echo changed >>$entry/../log", "echo back >>$entry/../log")
+
+
+def folder(move: Move, entry: Entry) -> Path:
+    """The entry's directory on this machine."""
+    return entry.server.root / move.settings.domain / entry.name
+
+
+def record(move: Move, change: Change, step: str = "a.b", part: int = 0, doc: str = "", on: str = "old") -> Entry:
+    """Records *change* and makes it."""
+    entry, answer = move.journal.record_and_apply(getattr(move, on), step, part, doc, change)
+    assert answer.status == 0, answer.err
+    return entry
+
+
+def log(move: Move, entry: Entry) -> list[str]:
+    file = folder(move, entry).parent / "log"
+    return file.read_text().split() if file.exists() else []
+
+
+def by_hand(move: Move, entry: Entry, script: str = "undo") -> subprocess.CompletedProcess[bytes]:
+    """A script as a person runs it on the server."""
+    return entry.server.run("sh", folder(move, entry) / script)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A file that a change keeps the original of: bytes that are no text, and a mode of its own."""
+    file = tmp_path / "kept.conf"
+    file.write_bytes(bytes(range(256)))
+    file.chmod(0o640)
+    os.utime(file, (1e9, 1e9))
+    return file
+
+
+def test_an_entry_is_whole_before_anything_changes(here: Made, kept: Path) -> None:
+    move = here()
+    apply = f'cp -a "$entry" {kept.parent}/seen\necho changed >{kept}\nexit 1'
+    change = Change("- a\n+ b", apply, "exit 2", (str(kept), "/no/such/file"), {"new.bin": b"\0\xff\n"})
+    entry, answer = move.journal.record_and_apply(move.new, "switch-app.proxy", 1, "new: it's “done”", change)
+    assert (answer.status, entry.state, kept.read_text()) == (1, "recorded", "changed\n")
+    assert entry.name == folder(move, entry).name == "0001-switch-app.proxy.1"
+    made = kept.parent / "seen"
+    assert {str(p.relative_to(made)) for p in made.rglob("*")} == {
+        "entry.json", "apply", "undo", "before", "after", "before/kept.conf", "after/new.bin",
+    }  # fmt: skip
+    assert (made / "after/new.bin").read_bytes() == b"\0\xff\n"
+    assert (made / "before/kept.conf").read_bytes() == bytes(range(256))
+    facts = json.loads((made / "entry.json").read_text())
+    assert facts == {
+        "number": 1, "step": "switch-app.proxy", "part": 1, "doc": "new: it's “done”", "diff": "- a\n+ b",
+        "who": journal.operator(), "when": entry.when,
+    }  # fmt: skip
+
+
+def test_originals_keep_bytes_owner_mode_and_time_and_the_rest_is_roots_alone(here: Made, kept: Path) -> None:
+    move = here()
+    entry = record(move, Change("", "", "", (str(kept),), {"x": b""}))
+    made = folder(move, entry)
+    one, two = kept.stat(), (made / "before/kept.conf").stat()
+    assert (made / "before/kept.conf").read_bytes() == kept.read_bytes()
+    assert (one.st_mode, one.st_uid, one.st_gid, one.st_mtime) == (two.st_mode, two.st_uid, two.st_gid, two.st_mtime)
+    for path in (made.parent, made, made / "before", made / "after"):
+        assert mode(path) == 0o700
+    for name in ("entry.json", "apply", "undo", "after/x"):
+        assert mode(made / name) == 0o600
+
+
+@pytest.mark.parametrize("link", ["real.conf", "/dev/null", "nowhere"])
+def test_an_original_that_is_a_link_is_kept_as_one(here: Made, tmp_path: Path, link: str) -> None:
+    (tmp_path / "real.conf").write_text("real")
+    (tmp_path / "a.conf").symlink_to(link)
+    move = here()
+    entry = record(move, Change("", "", "", (str(tmp_path / "a.conf"),)))
+    assert (folder(move, entry) / "before/a.conf").readlink() == Path(link)
+
+
+def test_scripts_are_plain_sh_and_say_what_they_are(here: Made) -> None:
+    move = here()
+    entry = record(move, CHANGE, doc="old: something")
+    for name in ("apply", "undo"):
+        text = (folder(move, entry) / name).read_text()
+        assert text.startswith("#!/bin/sh\n") and "old: something" in text and journal.operator() in text
+        subprocess.run(["sh", "-n", folder(move, entry) / name], check=True)
+    assert f"sh {move.journal.path(entry)}/undo" in (folder(move, entry) / "undo").read_text()
+
+
+def test_states_are_read_back_by_another_command(here: Made) -> None:
+    move = here()
+    entries = [record(move, CHANGE, f"a.{n}", 0, f"doc {n}", on) for n, on in enumerate(["old", "new"] * 2)]
+    for entry in entries[1:]:
+        move.journal.done(entry)
+    move.journal.undo(entries[3])
+    found = here().journal.entries
+    assert [(e.number, e.server.role, e.step, e.state) for e in found] == [
+        (1, "old", "a.0", "recorded"), (2, "new", "a.1", "done"), (3, "old", "a.2", "done"),
+        (4, "new", "a.3", "undone"),
+    ]  # fmt: skip
+    assert [(e.who, e.when, e.doc) for e in found] == [(e.who, e.when, e.doc) for e in entries]
+    assert [(e.number, e.state) for e in move.journal.entries] == [(e.number, e.state) for e in found]
+
+
+def test_looking_for_entries(here: Made) -> None:
+    move = here()
+    journal_ = move.journal
+    for step, part in (("a.x", 0), ("a.x", 1), ("a.y", 0), ("ab.x", 0)):
+        journal_.done(record(move, CHANGE, step, part))
+    assert [e.name for e in journal_.active()] == ["0004-ab.x", "0003-a.y", "0002-a.x.1", "0001-a.x"]
+    assert [e.name for e in journal_.active("a")] == ["0003-a.y", "0002-a.x.1", "0001-a.x"]
+    assert [e.name for e in journal_.active("a.x")] == ["0002-a.x.1", "0001-a.x"]
+    found = journal_.latest("a.x", 1)
+    assert found and found.number == 2
+    journal_.undo(found)
+    assert journal_.latest("a.x", 1) is None
+    assert record(move, CHANGE, "a.x", 1).number == 5
+
+
+def test_undo_is_done_once_and_repeating_it_does_nothing(here: Made) -> None:
+    move = here()
+    entry = record(move, CHANGE)
+    move.journal.done(entry)
+    assert by_hand(move, entry).returncode == 0
+    assert log(move, entry) == ["changed", "back"]
+    assert by_hand(move, entry).returncode == 0
+    assert move.journal.undo(entry).status == 0
+    assert log(move, entry) == ["changed", "back"]
+    assert [e.state for e in here().journal.entries] == ["undone"]
+
+
+def test_an_undo_that_refuses_says_why_and_stays_open(here: Made) -> None:
+    move = here()
+    entry = record(move, Change("", "", 'refuse "edited since"\necho not here'))
+    done = by_hand(move, entry)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"", b"edited since\n")
+    answer = move.journal.undo(entry)
+    assert (answer.status, answer.last_error) == (3, "edited since")
+    assert [e.state for e in here().journal.entries] == ["recorded"]
+
+
+@pytest.mark.parametrize("script", ["false\necho on", "echo $no_such_variable\necho on", "cd /nowhere\necho on"])
+def test_a_script_ends_at_its_first_failure(here: Made, script: str) -> None:
+    move = here()
+    entry, answer = move.journal.record_and_apply(move.old, "a.b", 0, "", Change("", script, script))
+    assert answer.status != 0 and answer.out == ""
+    for name in ("apply", "undo"):
+        done = by_hand(move, entry, name)
+        assert done.returncode != 0 and done.stdout == b""
+    assert not (folder(move, entry) / "undone").exists()
+
+
+def test_a_recording_that_was_cut_short_counts_for_nothing(here: Made) -> None:
+    move = here()
+    entry = record(move, CHANGE)
+    made = folder(move, entry)
+    made.rename(made.with_name(f".new-{made.name}"))
+    (made.with_name(f".new-{made.name}") / "rest").touch()
+    again = here()
+    assert again.journal.entries == []
+    entry = record(again, CHANGE)
+    assert entry.number == 1 and not (folder(again, entry) / "rest").exists()
+    assert [p.name for p in made.parent.iterdir() if "a.b" in p.name] == [made.name]
+
+
+def test_nothing_is_recorded_under_dry(here: Made) -> None:
+    move = here(dry=True)
+    with pytest.raises(Problem, match="a change was tried under --dry"):
+        record(move, CHANGE)
+    assert list(move.old.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("why", ["no journal's directory", "a file that cannot be written"])
+def test_where_the_journal_cannot_be_written_nothing_is_changed(here: Made, tmp_path: Path, why: str) -> None:
+    move, files = here(), {}
+    if why.startswith("no"):
+        (move.old.root / move.settings.domain).touch()  # in the directory's place
+    else:
+        files = {"no-such-directory/file": b""}
+    with pytest.raises(Problem, match=r"^old \(prod1.example.org\): the journal could not be written: .*Nothing was"):
+        record(move, Change("", f"touch {tmp_path}/changed", "", (), files))
+    assert not (tmp_path / "changed").exists()
+    assert move.journal.entries == []
+    if files:
+        assert here().journal.entries == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"number": 1}', "null", "\0"])
+def test_an_entry_that_cannot_be_read_is_told_and_not_passed_over(here: Made, text: str) -> None:
+    move = here()
+    entry = record(move, CHANGE)
+    (folder(move, entry) / "entry.json").write_text(text + "\n")
+    with pytest.raises(Problem, match=r"an entry of the journal cannot be read.*Look into ") as caught:
+        _ = here().journal.entries
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_script_waits_for_one_that_still_runs(here: Made) -> None:
+    """As after a lost connection: the script on the server goes on."""
+    move = here()
+    entry = record(move, Change("", "[ -e done ] && sleep 1; echo one >>../log", "echo two >>../log"))
+    move.journal.done(entry)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(move.journal.apply, entry)
+        time.sleep(0.3)
+        assert move.journal.undo(entry).status == 0
+        assert running.result().status == 0
+    assert log(move, entry) == ["one", "one", "two"]
+
+
+def test_what_a_script_leaves_running_does_not_hold_the_next_one_up(here: Made) -> None:
+    move = here()
+    apply = "sleep 5 >/dev/null 2>&1 </dev/null & echo $! >daemon"
+    start = time.monotonic()
+    entry = record(move, Change("", apply, "kill $(cat daemon)"))
+    assert move.journal.undo(entry).status == 0
+    assert time.monotonic() - start < 4
+
+
+def test_the_functions_of_recorded_scripts(tmp_path: Path) -> None:
+    def sh(script: str) -> int:
+        return subprocess.run(["sh", "-euc", f"{journal.FUNCTIONS}\n{script}"], cwd=tmp_path).returncode
+
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "a").chmod(0o640)
+    assert sh("install_file a b; same a b") == 0
+    assert mode(tmp_path / "b") == 0o640 and not (tmp_path / "b.switchover").exists()
+    assert sh("chmod 600 b; same a b") == 1
+    assert sh("chmod 640 b; echo y >>b; same a b") == 1
+    assert sh("same a missing") != 0
+    assert sh("echo $$ >pid; alive pid") == 0
+    assert sh("sh -c 'exit 0' & echo $! >pid; wait; alive pid") == 1
+    assert sh("sleep 0.1 & echo $! >pid; exec sh -c 'sleep 0.3; . ./f; alive pid'") != 0
+    assert sh(": >pid; alive pid") == 1
+    assert sh("alive missing") == 1
+    assert sh("not false; not alive missing; wait_until 1 true; (sleep 0.3; touch c) & wait_until 5 [ -e c ]") == 0
+    assert sh("wait_until 1 false") == 1
