@@ -87,17 +87,19 @@ class Rehearsal:
         """The requests that were under way at any moment of a section."""
         return [answer for answer in self.book.answers if span.overlaps(answer)]
 
-    def page(self, span: Span) -> tuple[float, float]:
-        """For how long (s) the page was seen during a section, and by how much that is longer than its copy took.
+    def page(self, span: Span) -> tuple[float, float, float]:
+        """For how long (s) the page was seen during a section, by how much that is longer than its copy took, and
+        how much of that was after the copy.
 
         A step is the copy when its name begins with `copy`; without one the whole time of the page counts.
         """
         seen = [answer for answer in self.during(span) if answer.outcome is Outcome.PAGE]
         if not seen:
-            return 0.0, 0.0
-        shown = max(answer.ended for answer in seen) - min(answer.at for answer in seen)
-        copying = sum(step.seconds for step in span.steps if step.name.split(".")[-1].startswith("copy"))
-        return shown, shown - copying
+            return 0.0, 0.0, 0.0
+        first, last = min(answer.at for answer in seen), max(answer.ended for answer in seen)
+        copies = [step for step in span.steps if step.name.split(".")[-1].startswith("copy")]
+        longer = last - first - sum(step.seconds for step in copies)
+        return last - first, longer, last - max((step.ended for step in copies), default=first)
 
     # --- the judgement --------------------------------------------------------------------------------------
 
@@ -113,10 +115,10 @@ class Rehearsal:
         if failed:
             found.append(f"{len(failed)} request(s) failed: " + few([self._described(answer) for answer in failed]))
         for span in self.spans:
-            shown, more = self.page(span)
+            shown, more, after = self.page(span)
             if span.name in PAGE_SHOWN_BY and more > PAGE_GRACE:
                 page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
-                found.append(f"{page}, {more:.1f} s longer than the copy")
+                found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems
         if self.differences:
             named = few([f"{one.server}: {one.what}" for one in self.differences])
@@ -172,7 +174,7 @@ class Rehearsal:
         }
 
     def _section(self, span: Span) -> dict[str, Any]:
-        shown, more = self.page(span)
+        shown, more, after = self.page(span)
         return {
             "name": span.name,
             "started": round(span.started, 1),
@@ -181,6 +183,7 @@ class Rehearsal:
             **self.felt(self.during(span)),
             "page_seconds": round(shown, 2),
             "page_longer_than_copy_seconds": round(more, 2),
+            "page_after_copy_seconds": round(after, 2),
             "visitors_own_lag_ms": self.book.own_lag(span.started, span.ended),
             "steps": [{"name": step.name, "seconds": round(step.seconds, 2)} for step in span.steps],
         }

@@ -6,6 +6,7 @@ above all, shows in a process list. Host keys are strict: an unknown one is refu
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 from collections.abc import Callable
@@ -87,8 +88,14 @@ class Host:
         import fabric
         import paramiko
 
+        # Paramiko's threads would print tracebacks of their own; --debug shows them.
+        logging.getLogger("paramiko").addHandler(logging.NullHandler())
         overrides: dict[str, Any] = {"load_ssh_configs": not self._ssh_config}
-        config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config)
+        try:
+            config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config)
+        except (OSError, paramiko.SSHException) as error:
+            where = self._ssh_config or "~/.ssh/config"
+            raise Problem(f"ssh's configuration cannot be read ({error})", where, "Mend it, or ssh_config") from None
         connection = fabric.Connection(self.destination, config=config, connect_timeout=15)
         options = config.base_ssh_config.lookup(connection.original_host)
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())

@@ -215,7 +215,7 @@ class Journal:
             "diff": change.diff,
         }
         head = f"# {entry.step}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
-        opening = f'set -eu\numask 077\nentry={sh(target)}\ncd "$entry"\n{FUNCTIONS}\n'
+        opening = f'set -eu\numask 022\nentry={sh(target)}\ncd "$entry"\n{FUNCTIONS}\n'
         undo = (
             f"#!/bin/sh\n# Undo of {entry.step}. As root, on this server:  sh {sh(target)}/undo\n{head}{opening}"
             f"[ ! -e undone ] || exit 0\n{change.undo.strip()}\nmark undone\n"
@@ -252,7 +252,8 @@ same() { # two files: the same bytes, owner and mode; or two links to the same p
   cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
 }
 install_file() { # from to: beside the target, then renamed over it; owner and mode come along
-  cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } && mv -T "$2.switchover" "$2"
+  cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } &&
+    mv -T "$2.switchover" "$2"
 }
 wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
   tries=$(( $1 * 10 )); shift

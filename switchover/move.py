@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .errors import Problem
@@ -58,7 +58,8 @@ class Move:
         finally:
             self._locked = False
             for server in held:
-                self.unlock(server)
+                with suppress(Problem):  # what went wrong before is what must be told; the lock is taken over later
+                    self.unlock(server)
 
     def holder(self, server: Server) -> dict[str, Any] | None:
         """Who holds the lock on *server*: `who`, `when`, `why`, `pid`; None where nobody does."""
@@ -69,6 +70,10 @@ class Move:
             return None
         return held if isinstance(held, dict) else None
 
+    def locked(self, server: Server) -> bool:
+        """Whether *server* is locked."""
+        return server.look(f"[ -d {sh(self.journal.home)}/lock ]", check=False).status == 0
+
     def unlock(self, server: Server) -> None:
         """Takes the lock off *server*, whoever holds it."""
         server.change(f"rm -rf {sh(self.journal.home)}/lock")
@@ -77,8 +82,10 @@ class Move:
         lock = sh(f"{self.journal.home}/lock")
         mine = json.dumps({"who": operator(), "when": now(), "why": why, "pid": os.getpid()})
         script = f"umask 077; mkdir -p {sh(self.journal.home)}\n"
-        script += f"mkdir {lock} 2>/dev/null && printf '%s\\n' {sh(mine)} >{lock}/holder"
-        if server.change(script).status == 0:
+        script += f"mkdir {lock} || exit 1\n"
+        script += f"printf '%s\\n' {sh(mine)} >{lock}/holder || {{ rm -rf {lock}; exit 1; }}"
+        answer = server.change(script)
+        if answer.status == 0:
             return
         held = self.holder(server)
         if held and held.get("who") == operator() and not _runs(held.get("pid")):
@@ -86,7 +93,11 @@ class Move:
             if server.change(script).status == 0:
                 return
         if held is None:
-            raise Problem("the lock could not be taken", str(server), "Try again; if it stays so: inv unlock")
+            raise Problem(
+                f"the lock could not be taken ({answer.last_error})",
+                str(server),
+                "Mend that; if it stays so: inv unlock",
+            )
         raise Problem(
             f"{held.get('who')} is at work here since {held.get('when')} ({held.get('why')})",
             str(server),

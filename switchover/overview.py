@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -74,10 +75,10 @@ def unlock(context: Any, yes: bool = False) -> None:
     with for_people():
         the_move = moves.of(context)
         for server in the_move.servers:
-            held = the_move.holder(server)
-            if held is None:
+            if not the_move.locked(server):
                 say.outcome("note", f"{server}: not locked")
                 continue
+            held = the_move.holder(server) or {"who": "somebody"}  # whoever died before leaving a name
             say.outcome("note", f"{server}: locked by {held.get('who')} since {held.get('when')} ({held.get('why')})")
             if the_move.dry:
                 continue
@@ -89,10 +90,14 @@ def unlock(context: Any, yes: bool = False) -> None:
 def _named(words: Sequence[str]) -> str:
     """The section or step that stands behind `undo` on the command line: Invoke knows no optional positional."""
     known = {whole.name for whole in WHOLE} | {one.line for one in steps()}
-    names = [word for word in words[words.index("undo") + 1 :] if word in known] if "undo" in words else []
+    behind = list(words[words.index("undo") + 1 :]) if "undo" in words else []
+    pairs = zip(behind, ["", *behind], strict=False)
+    names = [word for word, before in pairs if not word.startswith("-") and before not in ("-f", "--config")]
     if len(names) > 1:
         raise Problem(f"undo takes one name, not {len(names)}", "", f"First: inv undo {names[-1]}")
-    return names[0] if names else ""
+    if names and names[0].removesuffix(".all") not in known:
+        raise Problem(f"there is no section or step '{names[0]}'", "", "`inv --list` shows them")
+    return names[0].removesuffix(".all") if names else ""
 
 
 def _undo(move: Move, what: str, yes: bool) -> None:
@@ -104,8 +109,8 @@ def _undo(move: Move, what: str, yes: bool) -> None:
         return
     if not yes and not say.ask("Put these back as they were before?"):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
-    for entry in entries:
-        _take_back(move, entry)
+    for _, parts in groupby(entries, key=lambda e: e.step):
+        _take_back(move, list(parts))
 
 
 def _to_undo(move: Move, what: str) -> list[Entry]:
@@ -125,17 +130,19 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
     return entries
 
 
-def _take_back(move: Move, entry: Entry) -> None:
+def _take_back(move: Move, parts: Sequence[Entry]) -> None:
+    """Takes back one step, its last part first."""
     watch = say.Stopwatch()
-    with say.progress(f"undo {entry.step}") as shown:
-        answer = move.journal.undo(entry, shown.line)
-    if answer.status != 0:
-        raise Problem(
-            f"{entry.step} could not be undone: {answer.last_error}",
-            str(entry.server),
-            f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
-        )
-    say.outcome("undone", entry.doc, entry.step, watch.seconds)
+    for entry in parts:
+        with say.progress(f"undo {entry.step}") as shown:
+            answer = move.journal.undo(entry, shown.line)
+        if answer.status != 0:
+            raise Problem(
+                f"{entry.step} could not be undone: {answer.last_error}",
+                str(entry.server),
+                f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
+            )
+    say.outcome("undone", parts[0].doc, parts[0].step, watch.seconds)
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:

@@ -56,24 +56,20 @@ class Progress:
         if self._bar is None:
             from rich import progress as rich
 
-            amount: Any = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
-            rate: Any = rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.fields[rate]}")
-            self._bar = rich.Progress(
-                rich.TextColumn("      {task.description}"),
-                rich.BarColumn(bar_width=24),
-                amount,
-                rate,
-                rich.TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(self.title, total=total or None, rate="")
+            columns: list[Any] = [rich.TextColumn("      {task.description}")]
+            if unit == "seconds":  # a wait, whose end nobody knows
+                columns += [rich.SpinnerColumn(), rich.TextColumn("{task.fields[text]}")]
+            else:
+                amount = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
+                rate = rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.fields[text]}")
+                columns += [rich.BarColumn(bar_width=24), amount, rate, rich.TimeRemainingColumn()]
+            self._bar = rich.Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(self.title, total=total or None, text="")
             self._bar.start()
             self._unit = unit
         speed = self._bar.tasks[0].speed
-        self._bar.update(
-            self._task, completed=done, total=max(total, done) or None, rate=f"{size(speed, unit)}/s" if speed else ""
-        )
+        text = plain(done, total, unit, 0) if unit == "seconds" else f"{size(speed, unit)}/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=max(total, done) or None, text=text)
 
 
 def plain(done: int, total: int, unit: str, seconds: float) -> str:

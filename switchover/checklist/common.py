@@ -145,7 +145,9 @@ def password(move: Move) -> str:
     """The password of the move's role, which lies on new. Raises Problem where there is none yet."""
     content = read(move.new, PGPASS).content
     if not content:
-        raise Problem("there is no password for the old database yet", str(move.new), "Run: inv prepare-old.password")
+        raise Problem(
+            "there is no password for the old database yet", str(move.new), "Run: inv prepare-old.database-password"
+        )
     return content.decode().strip().rpartition(":")[2]
 
 
