@@ -76,7 +76,11 @@ def copy(move: Move) -> Wanted:
     new, old = move.new, move.old
     name, owner = sh(new.database.name), sh(new.database.owner)
     program = (REPOSITORY / "scripts/copy-database").read_bytes()
-    run = f"sh after/copy-database here {name} {owner}\nsh after/copy-database compare {name}"
+    run = f"""
+sh after/copy-database here {name} {owner}
+sh after/copy-database compare {name}
+sh after/copy-database open {name}
+"""
     undo = f"""
 if [ -e done ] && [ ! -e copied-back ]; then
   # Visitors have written here since: what they wrote goes to old before this database is put away.
