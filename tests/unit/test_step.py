@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Here
+from here import Here
 
 from switchover import overview, say
 from switchover.errors import Problem
