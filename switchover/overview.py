@@ -189,6 +189,7 @@ def _print_markdown(rows: Sequence[dict[str, Any]]) -> None:
 def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     texts = {
         "done": "[green]done[/]",
@@ -204,7 +205,7 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
         for one in row["steps"]:
             who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way", "")
             undoable = "yes" if one["undoable"] else ""
-            table.add_row(f"  {one['doc']}", texts[one["state"]], who, undoable)
+            table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
     say.console().print(table)
     for server in move.servers:
         if held := move.holder(server):

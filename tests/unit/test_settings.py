@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import right
+from here import right
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
