@@ -34,7 +34,7 @@ class Change:
 
     *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
     with the functions of `FUNCTIONS` at hand. *keep*: files whose originals go to `before/`.
-    *files*: new contents for `after/`.
+    *files*: new contents for `after/`. *commands*: what exactly is run, where *diff* only sums it up.
     """
 
     diff: str
@@ -42,6 +42,7 @@ class Change:
     undo: str
     keep: Sequence[str] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    commands: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,15 @@ class Journal:
         doc: str,
         change: Change,
         on_line: Callable[[str], None] | None = None,
+        *,
+        apply: bool = True,
     ) -> tuple[Entry, Answer]:
-        """Writes the entry, whole and synced, and then, in the same trip, makes the change."""
+        """Writes the entry, whole and synced, and then, in the same trip, makes the change (unless not *apply*)."""
         number = max((e.number for e in self.entries), default=0) + 1
         entry = Entry(server, number, step, part, doc, operator(), now(), "recorded")
         # Left of `||` the shell would ignore `set -e` and go on to the change after a failed recording.
-        script = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n{self._running(entry, 'apply')}"
-        answer = server.change(script, on_line=on_line)
+        recording = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n"
+        answer = server.change(recording + (self._running(entry, "apply") if apply else ""), on_line=on_line)
         if answer.status == 9:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(server), "Nothing was changed")
         self.entries.append(entry)

@@ -16,8 +16,8 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
+from . import interruption, say
 from . import move as moves
-from . import say
 from .errors import Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
@@ -240,9 +240,12 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     if move.dry:
         diffs.append((resource.server, change.diff))
         return "would"
+    interruption.here(one.line, part, "before-record")
+    apply = not interruption.wanted(one.line, part, "after-record")
     with say.progress(one.line) as shown:
         server, doc = resource.server, one.summary
-        entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line)
+        entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line, apply=apply)
+    interruption.here(one.line, part, "after-record")
     _verify(move, entry, resource, answer)
     return "done"
 
@@ -256,8 +259,10 @@ def _built_on(move: Move, one: Step) -> str | None:
 def _verify(move: Move, entry: Entry, resource: Any, answer: Answer) -> None:
     if answer.status != 0:
         _put_back(move, entry, answer.last_error)
+    interruption.here(entry.step, entry.part, "after-change")
     if resource.visible and (rest := resource.change()) is not None:
         _put_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
+    interruption.here(entry.step, entry.part, "before-done")
     move.journal.done(entry)
 
 

@@ -23,6 +23,13 @@ OLD_CERTIFICATE = f"{HOME}/old-database.crt"
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
 MONIT_RELOAD = "monit reload >/dev/null 2>&1"
+# How many renewals of certificates are scheduled. Debian's /etc/cron.d/certbot does nothing where systemd runs.
+RENEWALS = r"""
+for f in /var/spool/cron/crontabs/* /etc/crontab /etc/cron.d/* /etc/cron.daily/*; do
+  [ -f "$f" ] && grep -v '^[[:space:]]*#' "$f"
+done | grep -v '/run/systemd/system' | grep -cE '(certbot|letsencrypt|acme).*renew' |
+  { read -r crons; timers=$(systemctl list-timers --no-legend | grep -c certbot); echo $((crons + timers)); }
+"""
 ANSWERS = "/.well-known/switchover/server"
 
 

@@ -140,16 +140,7 @@ def monit(move: Move) -> Wanted:
 @step
 def one_renewal(move: Move) -> Wanted:
     """new: exactly one renewal of certificates is scheduled."""
-    # Debian's /etc/cron.d/certbot does nothing where systemd runs, since its timer does.
-    script = r"""
-count=$(systemctl list-timers --all --no-legend 2>/dev/null | grep -c certbot)
-for f in /var/spool/cron/crontabs/* /etc/crontab /etc/cron.d/* /etc/cron.daily/*; do
-  [ -f "$f" ] || continue
-  n=$(grep -v '^[[:space:]]*#' "$f" | grep -v '/run/systemd/system' | grep -cE '(certbot|letsencrypt|acme).*renew') || :
-  count=$((count + n))
-done
-[ "$count" = 1 ] || { echo "$count found"; exit 1; }
-"""
+    script = f'count=$({common.RENEWALS}); [ "$count" = 1 ] || {{ echo "$count found"; exit 1; }}'
     return Seen(move.new, script, "not exactly one renewal of certificates is scheduled on new")
 
 

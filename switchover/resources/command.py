@@ -39,7 +39,7 @@ class Command:
         """The command, unless its check succeeds."""
         if self.check and self.server.look(f"{FUNCTIONS}\n{self.check}", check=False).status == 0:
             return None
-        return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files)
+        return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
 
 
 def as_user(user: str, path: str, command: str, environment: str = "production") -> str:
