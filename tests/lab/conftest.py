@@ -10,7 +10,7 @@ import pytest
 
 from lab import clean, paths
 
-NAME = "test"
+NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,8 @@ from switchover.resources.file import Found, read, unified
 from switchover.resources.postgres import matches, scram
 
 Made = Callable[..., Move]
+ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"
+mine = partial(File, owner=ME)  # else a new file is root's
 
 
 class Server:
@@ -84,7 +89,7 @@ def log(path: Path) -> list[str]:
 
 
 def test_a_new_file(server: Server, path: Path) -> None:
-    wanted = File(server.server, str(path), b"new\n\0\xff", mode="640")
+    wanted = mine(server.server, str(path), b"new\n\0\xff", mode="640")
     entry = server.make(wanted)
     assert path.read_bytes() == b"new\n\0\xff" and stat.S_IMODE(path.stat().st_mode) == 0o640
     assert rest(path) == set()
@@ -97,7 +102,7 @@ def test_a_changed_file_comes_back_with_mode_and_time(server: Server, path: Path
     path.chmod(0o604)
     os.utime(path, (1e9, 1e9))
     before = facts(path)
-    entry = server.make(File(server.server, str(path), b"new\n"))
+    entry = server.make(mine(server.server, str(path), b"new\n"))
     assert facts(path) != before and stat.S_IMODE(path.stat().st_mode) == 0o604  # as it is when none is wanted
     assert server.undo(entry) is None
     assert facts(path) == before and rest(path) == set()
@@ -106,7 +111,7 @@ def test_a_changed_file_comes_back_with_mode_and_time(server: Server, path: Path
 def test_only_the_mode_differs(server: Server, path: Path) -> None:
     path.write_text("same\n")
     path.chmod(0o644)
-    wanted = File(server.server, str(path), b"same\n", mode="600")
+    wanted = mine(server.server, str(path), b"same\n", mode="600")
     change = wanted.change()
     assert change and re.fullmatch(r"owner and mode: (\S+) 644 -> \1 600\n", change.diff)
     entry = server.make(wanted)
@@ -118,8 +123,8 @@ def test_only_the_mode_differs(server: Server, path: Path) -> None:
 def test_a_file_that_is_right_already_needs_nothing(server: Server, path: Path) -> None:
     path.write_text("x")
     path.chmod(0o600)
-    assert File(server.server, str(path), b"x").change() is None
-    assert File(server.server, str(path), b"x", mode="600").change() is None
+    assert mine(server.server, str(path), b"x").change() is None
+    assert mine(server.server, str(path), b"x", mode="600").change() is None
     assert Absent(server.server, f"{path}.none").change() is None
 
 
@@ -132,7 +137,7 @@ def test_a_link_comes_back_as_a_link(server: Server, tmp_path: Path, target: str
     link.symlink_to(real if target == "absolute" else target)
     before = facts(link)
     entry = server.make(
-        File(server.server, str(link), b"new\n") if resource is File else Absent(server.server, str(link))
+        mine(server.server, str(link), b"new\n") if resource is File else Absent(server.server, str(link))
     )
     assert facts(link) != before and real.read_text() == "old\n"
     assert server.undo(entry) is None
@@ -141,10 +146,10 @@ def test_a_link_comes_back_as_a_link(server: Server, tmp_path: Path, target: str
 
 def test_a_missing_directory_is_made_and_goes_again(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "fresh" / "a.conf"
-    entry = server.make(File(server.server, str(path), b"x"))
+    entry = server.make(mine(server.server, str(path), b"x"))
     assert server.undo(entry) is None
     assert not path.parent.exists()
-    entry = server.make(File(server.server, str(path), b"x"))
+    entry = server.make(mine(server.server, str(path), b"x"))
     (path.parent / "of somebody else").touch()
     assert server.undo(entry) is None
     assert not path.exists() and path.parent.exists()
@@ -158,7 +163,7 @@ def test_what_is_no_file_is_refused(server: Server, tmp_path: Path) -> None:
 def test_the_program_is_told_both_times(server: Server, path: Path) -> None:
     path.write_text("old\n")
     then = f"echo told >>{path.parent}/log"
-    entry = server.make(File(server.server, str(path), b"new\n", then=then))
+    entry = server.make(mine(server.server, str(path), b"new\n", then=then))
     assert log(path) == ["told"]
     assert server.undo(entry) is None
     assert log(path) == ["told"] * 2
@@ -172,7 +177,7 @@ def test_a_configuration_that_its_program_refuses_is_put_back(server: Server, pa
         path.write_bytes(before)
     was = facts(path)
     test = f"! grep -s bad {path.parent}/* || {{ echo line 7: bad; exit 1; }}"
-    wanted = File(server.server, str(path), b"bad\n", test=test, then=f"echo told >>{path.parent}/log")
+    wanted = mine(server.server, str(path), b"bad\n", test=test, then=f"echo told >>{path.parent}/log")
     entry, status, said = server.attempt(wanted)
     assert status == 3 and "bad" in said
     assert facts(path) == was and log(path) == []
@@ -183,7 +188,7 @@ def test_a_configuration_that_its_program_refuses_is_put_back(server: Server, pa
 def test_a_configuration_that_was_broken_before_is_left_alone(server: Server, path: Path) -> None:
     path.write_text("old\n")
     was = facts(path)
-    entry, status, said = server.attempt(File(server.server, str(path), b"new\n", test="echo broken; false"))
+    entry, status, said = server.attempt(mine(server.server, str(path), b"new\n", test="echo broken; false"))
     assert (status, said) == (3, "the configuration of old was broken before any change: broken")
     assert facts(path) == was
     assert server.undo(entry) is None
@@ -197,7 +202,7 @@ def test_undo_refuses_where_somebody_edited_it_since(
     if before is not None:
         path.write_bytes(before)
     then = f"echo told >>{path.parent}/log"
-    entry = server.make(File(server.server, str(path), b"new\n", then=then))
+    entry = server.make(mine(server.server, str(path), b"new\n", then=then))
     path.unlink()
     if edit == "text":
         path.write_text("edited by Anna\n")
@@ -215,7 +220,7 @@ def test_undo_refuses_where_somebody_edited_it_since(
 def test_a_mode_that_somebody_gave_our_file_goes_with_it(server: Server, path: Path) -> None:
     path.write_text("old\n")
     before = facts(path)
-    entry = server.make(File(server.server, str(path), b"new\n"))
+    entry = server.make(mine(server.server, str(path), b"new\n"))
     path.chmod(0o600)
     assert server.undo(entry) is None
     assert facts(path) == before
@@ -226,7 +231,7 @@ def test_a_change_that_was_interrupted_is_finished_or_undone(server: Server, pat
     path.write_text("old\n")
     before = facts(path)
     then = f"[ -e {path.parent}/go ] && echo told >>{path.parent}/log"
-    entry, status, _ = server.attempt(File(server.server, str(path), b"new\n", then=then))
+    entry, status, _ = server.attempt(mine(server.server, str(path), b"new\n", then=then))
     assert status != 0 and path.read_text() == "new\n"
     (path.parent / "go").touch()
     assert server.move.journal.apply(entry).status == 0
@@ -237,7 +242,7 @@ def test_a_change_that_was_interrupted_is_finished_or_undone(server: Server, pat
 
 def test_a_secret_is_never_shown(server: Server, path: Path) -> None:
     path.write_text("hunter2\n")
-    change = File(server.server, str(path), b"hunter3\n", secret=True).change()
+    change = mine(server.server, str(path), b"hunter3\n", secret=True).change()
     assert change and "hunter" not in change.diff
     assert re.fullmatch(re.escape(str(path)) + r": sha256 \w{12}, \S+ 644 -> sha256 \w{12}, \S+ 644 \(a secret: .*\)",
                         change.diff)  # fmt: skip
