@@ -4,8 +4,8 @@ from invoke.collection import Collection
 
 from switchover import overview, pages
 from switchover.checklist.check import check
-from switchover.watch import watch
 from switchover.settings_file import take_over
+from switchover.watch import watch
 
 take_over()
 

@@ -21,7 +21,7 @@ from .step import Step, for_people
 
 @dataclass(frozen=True)
 class Line:
-    """A step as it stands: *changes* are (server, change), *files* what it would put there, *way* what is in the way."""
+    """A step as it stands: *changes* by server, *files* that it would put there, *way*: what is in the way."""
 
     step: Step
     changes: tuple[tuple[str, Change], ...] = ()
