@@ -89,20 +89,6 @@ def database_role(move: Move) -> Wanted:
 
 
 @step
-def database_door(move: Move) -> Wanted:
-    """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
-    units, name = "/etc/systemd/system", "switchover-database"
-    reload = "systemctl daemon-reload"
-    socket = render("templates/database-door.socket.j2", door=move.settings.door)
-    service = render("templates/database-door.service.j2", host=move.old.database.host, port=move.old.database.port)
-    return [
-        File(move.old, f"{units}/{name}.service", service, "root:root", "644", then=reload),
-        File(move.old, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
-        Service(move.old, f"{name}.socket", running=True, at_boot=True),
-    ]
-
-
-@step
 def firewall_on(move: Move) -> Wanted:
     """old: the firewall is on, ssh first; it takes itself back unless a second login succeeds."""
     if move.old.firewall.kind == "none":
@@ -132,7 +118,14 @@ ufw --force enable >/dev/null
 
     on = "ufw status | grep -q '^Status: active'"
     return [
-        Command(move.old, run, undo, check=on, keep=files, shown=f"ufw allow ssh, {allow}; ufw enable"),
+        Command(
+            move.old,
+            run,
+            undo,
+            check=on,
+            keep=files,
+            shown=f"ufw allow {' '.join(['(ssh)', *move.old.firewall.allow])}; ufw enable",
+        ),
         Compared(login, within=20),
         Command(
             move.old,
@@ -147,6 +140,20 @@ ufw --force enable >/dev/null
 def firewall(move: Move) -> Wanted:
     """old: the firewall lets the new server reach that port, and nobody else."""
     return Rule(move.old, tuple(move.new.addresses), move.settings.door)
+
+
+@step
+def database_door(move: Move) -> Wanted:
+    """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
+    units, name = "/etc/systemd/system", "switchover-database"
+    reload = "systemctl daemon-reload"
+    socket = render("templates/database-door.socket.j2", door=move.settings.door, addresses=move.new.addresses)
+    service = render("templates/database-door.service.j2", host=move.old.database.host, port=move.old.database.port)
+    return [
+        File(move.old, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(move.old, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
+        Service(move.old, f"{name}.socket", running=True, at_boot=True),
+    ]
 
 
 @step
