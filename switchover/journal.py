@@ -82,8 +82,9 @@ def now() -> str:
 class Journal:
     """The entries of one move on both servers, oldest first."""
 
-    def __init__(self, domain: str, servers: Sequence[Host]) -> None:
+    def __init__(self, domain: str, servers: Sequence[Host], name: str = "") -> None:
         self.home = f"{ROOT}/{domain}"
+        self.name = name  # which move it is, written beside the entries: names in ssh differ from person to person
         self._servers = servers
         self._entries: list[Entry] | None = None
         self.retired = False  # whether retire-old has ended undo
@@ -171,6 +172,7 @@ class Journal:
         script = f"""
         cd {sh(self.home)} 2>/dev/null || exit 0
         [ ! -e retired ] || echo retired
+        [ ! -e move ] || echo "move $(cat move)"
         for e in [0-9]*-*; do
           [ -f "$e/entry.json" ] || continue
           state=recorded
@@ -182,6 +184,9 @@ class Journal:
         for line in server.look(script).out.splitlines():
             if line == "retired":
                 self.retired = True
+                continue
+            if line.startswith("move "):
+                self._refuse_another(server, line.removeprefix("move "))
                 continue
             state, _, text = line.partition("\t")
             try:
@@ -205,6 +210,14 @@ class Journal:
                     f"Look into {self.home}",
                 ) from None
         return entries
+
+    def _refuse_another(self, server: Host, name: str) -> None:
+        if name != self.name:
+            raise Problem(
+                f"its journal {self.home} is of another move ({name})",
+                str(server),
+                f"This one is {self.name}. If that one is over, put it aside: mv {self.home} {self.home}.before",
+            )
 
     def _recording(self, entry: Entry, change: Change) -> str:
         path, target = f"{self.home}/.new-{entry.name}", self.path(entry)
@@ -231,7 +244,8 @@ class Journal:
         }
         lines = [
             "set -eu; umask 077",
-            f"mkdir -p {sh(self.home)}; rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
+            f"mkdir -p {sh(self.home)}; [ -e {sh(self.home)}/move ] || echo {sh(self.name)} >{sh(self.home)}/move",
+            f"rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
         ]
         for kept in change.keep:
             name = sh(f"before/{PurePosixPath(kept).name}")

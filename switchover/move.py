@@ -25,7 +25,9 @@ class Move:
         self.old = Server("old", settings.old, ssh_config=settings.ssh_config, dry=dry)
         self.new = Server("new", settings.new, ssh_config=settings.ssh_config, dry=dry)
         self.ci = Host("ci", settings.ci.ssh, ssh_config=settings.ssh_config, dry=dry) if settings.ci else None
-        self.journal = Journal(settings.domain, [*self.servers, *([self.ci] if self.ci else [])])
+        hosts = [*self.servers, *([self.ci] if self.ci else [])]
+        name = f"{settings.old.main_address} -> {settings.new.main_address}"
+        self.journal = Journal(settings.domain, hosts, name)
         self.would_change: set[str] = set()  # steps, under --dry: what later steps cannot see yet
         self._locked = False
 

@@ -22,6 +22,7 @@ from .errors import Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
 from .move import Move
+from .resources.file import File
 
 
 class Resource(Protocol):
@@ -207,7 +208,7 @@ def live(move: Move, one: Step) -> None:
         else:
             done.append(_bring_about(move, one, part, wanted, diffs))
     kind = next((k for k in ("finished", "done", "would", "seen") if k in done), "already")
-    details = {"already": "already so", "finished": "an interrupted run, finished"}
+    details = {"already": "already so" if done else "nothing to do here", "finished": "an interrupted run, finished"}
     if move.dry and kind == "would":
         details["would"] = "would change" if diffs else "would look"
     say.outcome(kind, one.summary, details.get(kind, ""), None if move.dry else watch.seconds)
@@ -240,6 +241,8 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     if move.dry:
         diffs.append((resource.server, change.diff))
         return "would"
+    if entry and isinstance(resource, File) and resource.edited(f"{move.journal.path(entry)}/after"):
+        _may_overwrite(one, resource, change)
     interruption.here(one.line, part, "before-record")
     apply = not interruption.wanted(one.line, part, "after-record")
     with say.progress(one.line) as shown:
@@ -248,6 +251,18 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     interruption.here(one.line, part, "after-record")
     _verify(move, entry, resource, answer)
     return "done"
+
+
+def _may_overwrite(one: Step, file: File, change: Change) -> None:
+    """Asks before an edit that somebody made to a file of ours is overwritten; raises Problem where nobody says yes."""
+    say.outcome("note", f"{file.path} was edited since {one.line} wrote it; this would be changed:")
+    say.diff(change.diff)
+    if not say.ask("Overwrite that edit? Its present contents are kept in the journal."):
+        raise Problem(
+            f"{file.path} was edited since {one.line} wrote it",
+            str(file.server),
+            "Put the edit into the template here, or answer y at a terminal",
+        )
 
 
 def _built_on(move: Move, one: Step) -> str | None:

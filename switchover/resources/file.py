@@ -63,6 +63,11 @@ class File:
         """The difference between the file there and the file wanted; None where there is none."""
         return self.plan(read(self.server, self.path))
 
+    def edited(self, after: str) -> bool:
+        """Whether the file there is no longer the one that an earlier entry put there (in its directory *after*)."""
+        name = sh(f"{after}/{PurePosixPath(self.path).name}")
+        return self.server.look(f"[ -e {name} ] && ! cmp -s {name} {sh(self.path)}", check=False).status == 0
+
     def plan(self, found: Found) -> Change | None:
         """What must change, given what was *found*."""
         owner = self.owner or found.owner or "root:root"

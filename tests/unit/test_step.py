@@ -159,9 +159,23 @@ def test_what_the_journal_alone_knows_is_done_once(here: Made, file: Path) -> No
     assert file.read_text() == "old\nmore\n"
 
 
-def test_an_edit_since_is_made_right_again_and_can_be_undone(here: Made, wanted: Step, file: Path) -> None:
+def test_an_edit_since_is_shown_and_not_overwritten(here: Made, wanted: Step, file: Path, capsys) -> None:
     live(here(), wanted)
     file.write_text("edited\n")
+    with pytest.raises(Problem, match=r"was edited since switch-app\.a-step wrote it"):
+        live(here(), wanted)
+    assert file.read_text() == "edited\n" and "-edited" in capsys.readouterr().out
+    move = here()
+    assert [move.journal.undo(e).status for e in move.journal.active()] == [3]  # undo keeps the edit too
+    assert file.read_text() == "edited\n"
+
+
+def test_an_edit_since_is_overwritten_when_the_operator_says_so(
+    here: Made, wanted: Step, file: Path, monkeypatch
+) -> None:
+    live(here(), wanted)
+    file.write_text("edited\n")
+    monkeypatch.setattr("switchover.say.ask", lambda question: True)
     live(here(), wanted)
     assert file.read_text() == "new\n"
     move = here()
@@ -197,7 +211,7 @@ def test_what_must_be_seen_is_waited_for(here: Made, file: Path, capsys) -> None
 
 def test_a_step_may_want_nothing(here: Made, capsys) -> None:
     live(here(), of(lambda move: None))
-    assert "(already so)" in capsys.readouterr().out
+    assert "(nothing to do here)" in capsys.readouterr().out
 
 
 # --- one operator at a time ----------------------------------------------------------------------------------------
