@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import settings as vocabulary
 from .errors import Problem
+
+if TYPE_CHECKING:
+    from . import settings as vocabulary
 
 RECORD_SEPARATOR = "\036"  # what a login shell says before our script begins is not its answer
 PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; cd /"
