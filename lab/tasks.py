@@ -60,4 +60,29 @@ def down(_c: Context) -> None:
     clean.clear(place())
 
 
-namespace = Collection("lab", up, ssh, save, down)
+@task(
+    help={
+        "sample": "so many points, drawn by chance; all unless given",
+        "seed": "for the drawing",
+        "json": "a file for the result",
+        "seed-mb": "about how large old's database is",
+        "section": "only this section (those before it are done without kills)",
+    }
+)
+def kills(_c: Context, sample: int = 0, seed: int = 0, json: str = "", seed_mb: int = 5, section: str = "") -> None:
+    """Kills commands at every point of every step, in a lab of its own: does the move go on, and back?"""
+    import sys
+    from pathlib import Path
+
+    from . import report
+    from .kills import report as told
+    from .kills import walk
+    from .servers import Lab
+
+    out = report.console()
+    with Lab("11", "12", seed_mb=seed_mb) as lab:
+        result = walk(lab, out, sample=sample, seed=seed, only=section)
+    sys.exit(told(result, out, Path(json) if json else None))
+
+
+namespace = Collection("lab", up, ssh, save, down, kills)

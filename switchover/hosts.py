@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,6 +176,7 @@ def _known_hosts(options: Any) -> list[Path]:
 def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> Answer:
     """Sends *text* and reads both outputs together, so that neither side waits for the other."""
     out, err, sent, line = bytearray(), bytearray(), 0, bytearray()
+    quiet = time.monotonic()
     while True:
         moved = False
         if sent < len(text) and channel.send_ready():
@@ -195,8 +197,12 @@ def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> A
         while channel.recv_stderr_ready():
             err += channel.recv_stderr(65536)
             moved = True
-        # A daemon that the script started may keep the outputs open: its exit status ends it too.
-        if not moved and (channel.eof_received or channel.exit_status_ready()):
+        if moved:
+            quiet = time.monotonic()
+        elif channel.eof_received:
+            break
+        # A daemon that the script started may keep the outputs open: then a while without a word ends it too.
+        elif channel.exit_status_ready() and time.monotonic() - quiet > 1:
             break
         if not moved:
             select.select([channel], [], [], 0.02)

@@ -1,0 +1,261 @@
+"""Kills the operator's command at every point of every step, and sees whether the move goes on, and back.
+
+    inv lab.kills [--sample N] [--seed S] [--json FILE]
+
+For each change that a step makes and each of the four points (see `switchover/interruption.py`):
+
+- killed there, then the same command: the servers end as without the kill, and the step's undo brings the beginning
+  back;
+- killed there, then `inv undo`: the servers are as before the step.
+
+It walks through the whole checklist, so that every step begins from where it begins in life. A new step is covered
+without a line here: what it changes is read from the journals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from switchover.errors import Problem
+from switchover.interruption import POINTS
+
+from . import commands, look
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .servers import Lab
+
+NOTHING_TO_UNDO = "nothing to undo"
+LATE = ("retire-old",)  # it ends undo: killed and gone on only
+# What comes out differently each time by its nature, so that only its being there is compared.
+RANDOM = (
+    r"file /root/\.ssh/switchover(\.pub)?",  # the key of the move
+    r"file /etc/switchover/pgpass",  # its password
+    r"role switchover",  # whose verifier has a salt
+    r"file /home/[^/]+/\.ssh/authorized_keys",  # holds that key
+    r"file /var/spool/cron/crontabs/.*",  # whenever writes the time into it
+    r"file .*/\.git(/.*)?",  # git's own notes of what was reset when
+    r"file .*/log(/.*)?",
+    r"file .*/tmp(/.*)?",
+    r"process .*",  # young ones are not listed; services and the worker's pid file tell
+    r"rows of .*",  # cron tasks and workers write meanwhile
+    r"port .*",  # nginx and unicorn, young ones
+)
+
+
+@dataclass
+class Result:
+    """What came of it: `points` tried, how many `went_on` and were `undone`, and what was `wrong`."""
+
+    points: int = 0
+    went_on: int = 0
+    undone: int = 0
+    wrong: list[str] = field(default_factory=list)
+    by_section: dict[str, list[int]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"points": self.points, "went_on": self.went_on, "undone": self.undone, "wrong": self.wrong}
+
+
+def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = "") -> Result:
+    """Drives every point (or *sample* of them, drawn by *seed*) in a lab that is up and untouched."""
+    chance = random.Random(seed)
+    result = Result()
+    wanted = [s for s in commands.sections(lab.settings) if s.steps]
+    expected = 4 * sum(len(s.steps) for s in wanted)  # about; which changes a step makes is known when it ran
+    for section in wanted:
+        for line in _lines(section):
+            if section.name in LATE:
+                _once(lab, line, chance.choice(POINTS), result, out)
+                continue
+            before = _look(lab)
+            first = _run(lab, line)
+            if first.returncode != 0:
+                raise Problem(f"{line} fails without any kill: {_last(first)}", "lab.kills")
+            parts = _parts(lab, line)
+            late = bool(only) and section.name != only
+            if parts and not late:
+                _must(_run(lab, "undo", "--yes", line), result, f"{line}: undo without any kill")
+                _same(before, _look(lab), result, f"{line}: undone without any kill")
+            points = [(part, point) for part in parts for point in POINTS]
+            if sample:
+                points = [p for p in points if chance.random() < 1.6 * sample / expected]
+            if not late:
+                after = None
+                for part, point in points:
+                    after = after or _reference(lab, line)
+                    _try(lab, line, part, point, before, after, result, out)
+                if parts:
+                    _must(_run(lab, line), result, f"{line}: done again")
+    return result
+
+
+def table(result: Result) -> Any:
+    """The result as a table for the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in ("section", "points", "went on", "undone"):
+        shown.add_column(name, justify="left" if name == "section" else "right")
+    for section, numbers in result.by_section.items():
+        shown.add_row(section, *map(str, numbers))
+    shown.add_row("all", str(result.points), str(result.went_on), str(result.undone), style="bold")
+    return shown
+
+
+def _try(
+    lab: Lab,
+    line: str,
+    part: int,
+    point: str,
+    before: dict[str, look.Look],
+    after: dict[str, look.Look],
+    result: Result,
+    out: Console,
+) -> None:
+    """One point: killed, gone on, undone; killed, undone."""
+    name, wrong = f"{line}/{part}@{point}", len(result.wrong)
+    counted = result.by_section.setdefault(line.split(".")[0], [0, 0, 0])
+    started = time.monotonic()
+    if not _kill(lab, line, part, point, result, name):
+        return
+    _must(_run(lab, line), result, f"{name}: the same command again")
+    _same(after, _look(lab), result, f"{name}: gone on")
+    went_on = len(result.wrong) == wrong
+    _must(_run(lab, "undo", "--yes", line), result, f"{name}: undo after going on")
+    _same(before, _look(lab), result, f"{name}: gone on, then undone")
+    middle = len(result.wrong)
+    _kill(lab, line, part, point, result, name)
+    again = _run(lab, "undo", "--yes", line)
+    if again.returncode != 0 and NOTHING_TO_UNDO not in again.stdout + again.stderr:
+        result.wrong.append(f"{name}: undo: {_last(again)}")
+    _same(before, _look(lab), result, f"{name}: undone")
+    undone = len(result.wrong) == middle
+    for place, more in enumerate((True, went_on, undone)):
+        counted[place] += more
+    result.points += 1
+    result.went_on += went_on
+    result.undone += undone
+    mark = "[green]✓[/]" if went_on and undone else "[red]✗[/]"
+    out.print(f"  {mark} {name}  [dim]{time.monotonic() - started:.1f} s[/]")
+    for problem in result.wrong[wrong:]:
+        out.print(f"      {problem}", style="red", markup=False)
+
+
+def _once(lab: Lab, line: str, point: str, result: Result, out: Console) -> None:
+    """A step that nothing undoes: killed at one point of its first change, if it makes one, and gone on."""
+    killed = _run(lab, line, kill=f"{line}/0@{point}")
+    wrong = len(result.wrong)
+    _must(_run(lab, line), result, f"{line}/0@{point}: the same command again")
+    if killed.returncode == -9:
+        counted = result.by_section.setdefault(line.split(".")[0], [0, 0, 0])
+        went_on = len(result.wrong) == wrong
+        counted[0], counted[1] = counted[0] + 1, counted[1] + went_on
+        result.points, result.went_on = result.points + 1, result.went_on + went_on
+        out.print(f"  {'[green]✓[/]' if went_on else '[red]✗[/]'} {line}/0@{point} (it ends undo)")
+
+
+def _kill(lab: Lab, line: str, part: int, point: str, result: Result, name: str) -> bool:
+    killed = _run(lab, line, kill=f"{line}/{part}@{point}")
+    if killed.returncode != -9:
+        result.wrong.append(f"{name}: was not killed, ended with {killed.returncode}: {_last(killed)}")
+        return False
+    return True
+
+
+def _reference(lab: Lab, line: str) -> dict[str, look.Look]:
+    """How the servers are after the step without any kill; it is undone again."""
+    _run(lab, line)
+    after = _look(lab)
+    _run(lab, "undo", "--yes", line)
+    return after
+
+
+def _lines(section: commands.Section) -> Iterator[str]:
+    yield from (line for line in section.steps.values() if line != f"{section.name}.{section.name}")
+
+
+def _run(lab: Lab, *words: str, kill: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SWITCHOVER_KILL_AT": kill}
+    return subprocess.run(
+        [commands.INV, "-f", lab.settings, *words, *(["--yes"] if words[0].startswith("retire-old") else [])],
+        cwd=commands.ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def _parts(lab: Lab, line: str) -> list[int]:
+    """Which parts of the step stand in the journals of the servers."""
+    found: set[int] = set()
+    for server in _servers(lab).values():
+        names = server.exec("ls -d /var/lib/switchover/*/[0-9]*-* 2>/dev/null || :").stdout.split()
+        for name in names:
+            match = re.fullmatch(rf"\d+-{re.escape(line)}(?:\.(\d+))?", Path(name).name)
+            if match and server.exec(f"[ -e {name}/undone ] || echo stands").stdout.strip():
+                found.add(int(match[1] or 0))
+    return sorted(found)
+
+
+def _servers(lab: Lab) -> dict[str, Any]:
+    servers = {"old": lab.old, "new": lab.new}
+    if getattr(lab, "ci", None) is not None:
+        servers["ci"] = lab.ci
+    return servers
+
+
+def _look(lab: Lab) -> dict[str, look.Look]:
+    return {name: look.look(server) for name, server in _servers(lab).items()}
+
+
+def _same(one: dict[str, look.Look], two: dict[str, look.Look], result: Result, what: str) -> None:
+    rules = [*look.LEFT_OUT]
+    for name, seen in one.items():
+        found = look.compare(name, _plain(seen), _plain(two[name]), rules)
+        result.wrong += [f"{what}: {difference}" for difference in found[:3]]
+
+
+def _plain(seen: look.Look) -> look.Look:
+    """Without what differs each time by its nature; of a random file its being there stays."""
+    kept = {}
+    for key, value in seen.items():
+        pattern = next((p for p in RANDOM if re.fullmatch(p, key)), None)
+        if pattern is None:
+            kept[key] = value
+        elif key.startswith(("file /root", "file /etc", "role")):
+            kept[key] = "there"
+    return kept
+
+
+def _must(done: subprocess.CompletedProcess[str], result: Result, what: str) -> None:
+    if done.returncode != 0:
+        result.wrong.append(f"{what}: {_last(done)}")
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return lines[-1][:300] if lines else f"exit status {done.returncode}"
+
+
+def report(result: Result, out: Console, file: Path | None) -> int:
+    """Prints the table, writes the JSON; gives the exit status."""
+    out.print(table(result))
+    for problem in result.wrong:
+        out.print(f"wrong: {problem}", style="red", markup=False)
+    if file:
+        file.write_text(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
+    return 1 if result.wrong else 0
