@@ -178,7 +178,7 @@ def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> A
     out, err, sent, line = bytearray(), bytearray(), 0, bytearray()
     quiet = time.monotonic()
     while True:
-        moved = False
+        moved, ended = False, channel.eof_received  # asked first: what came before the end is read below
         if sent < len(text) and channel.send_ready():
             sent += channel.send(text[sent : sent + 32768])
             moved = True
@@ -199,10 +199,8 @@ def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> A
             moved = True
         if moved:
             quiet = time.monotonic()
-        elif channel.eof_received:
-            break
         # A daemon that the script started may keep the outputs open: then a while without a word ends it too.
-        elif channel.exit_status_ready() and time.monotonic() - quiet > 1:
+        elif ended or (channel.exit_status_ready() and time.monotonic() - quiet > 1):
             break
         if not moved:
             select.select([channel], [], [], 0.02)
