@@ -12,7 +12,8 @@ from rich.console import Console
 from lab.audit import Audit
 from lab.ledger import Answer, Book, Outcome
 from lab.look import Difference
-from lab.report import Rehearsal, Span, show
+from lab.report import Rehearsal, Span
+from lab.terminal import show
 
 SPANS = [
     Span("before", 0, 10, quiet=True),
