@@ -18,6 +18,8 @@ from lab.look import LEFT_OUT, Difference
 
 PAGE_SHOWN_BY = ("switch-db", "undo switch-db")  # sections that may show the maintenance page
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
+SWITCH = "switch-db"  # the section after which orders go to new's database; its undo leads back
+CRON = "switch-cron"  # the section that promises that no cron run is missed or done twice
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
 
@@ -35,6 +37,11 @@ class Span:
     @property
     def seconds(self) -> float:
         return self.ended - self.started
+
+    @property
+    def copies(self) -> list[Span]:
+        """The steps that copy the database: their names begin with `copy`."""
+        return [step for step in self.steps if step.name.split(".")[-1].startswith("copy")]
 
     def overlaps(self, answer: Answer) -> bool:
         return answer.at < self.ended and self.started < answer.ended
@@ -92,9 +99,20 @@ class Rehearsal:
         if not seen:
             return 0.0, 0.0, 0.0
         first, last = min(answer.at for answer in seen), max(answer.ended for answer in seen)
-        copies = [step for step in span.steps if step.name.split(".")[-1].startswith("copy")]
+        copies = span.copies
         longer = last - first - sum(step.seconds for step in copies)
         return last - first, longer, last - max((step.ended for step in copies), default=first)
+
+    @property
+    def switches(self) -> list[tuple[float, str]]:
+        """When which server's database became the one that orders go to. None goes to any while it is copied."""
+        names = {SWITCH: "new", f"undo {SWITCH}": "old"}
+        done = [span for span in self.spans if span.name in names and not span.exit]
+        return [(max((step.ended for step in span.copies), default=span.ended), names[span.name]) for span in done]
+
+    def database(self, order: Answer) -> str:
+        """The server whose database an order went to."""
+        return next((name for moment, name in reversed(self.switches) if moment <= order.ended), "old")
 
     # --- the judgement --------------------------------------------------------------------------------------
 
@@ -115,6 +133,8 @@ class Rehearsal:
                 page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
                 found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems
+        if any(span.name == CRON and not span.exit for span in self.spans):
+            found += self.audit.cron_problems
         if self.differences:
             named = few([f"{one.server}: {one.what}" for one in self.differences])
             found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
@@ -139,6 +159,11 @@ class Rehearsal:
         book, problems = self.book, self.problems
         answers = book.answers
         seconds = max((a.at for a in answers), default=0.0) - min((a.at for a in answers), default=0.0)
+        audit = self.audit.as_report()
+        audit["orders"]["by_database"] = {
+            name: sum(self.database(order) == name for order in self.book.acknowledged("order"))
+            for name in ("old", "new")
+        }
         return {
             "ok": not problems,
             "problems": problems,
@@ -156,7 +181,7 @@ class Rehearsal:
             "started": round(min((span.started for span in self.spans), default=0.0), 1),
             "sections": [self._section(span) for span in self.spans if not span.quiet],
             "quiet": [self._section(span) for span in self.spans if span.quiet],
-            **self.audit.as_report(),
+            **audit,
             "on_purpose": [
                 self._on_purpose(answer) for answer in answers if answer.slow_job or answer.kind == "big_upload"
             ],

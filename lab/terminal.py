@@ -108,6 +108,7 @@ def _promised(data: dict[str, Any]) -> Table:
         ("uploads", data["uploads"]["acknowledged"], data["uploads"]["lost"], None),
         ("jobs", data["jobs"]["expected"], data["jobs"]["never_ran"], data["jobs"]["ran_twice"]),
         ("sessions", data["sessions"]["checked"], data["sessions"]["lost"], None),
+        ("cron runs", data["cron"]["expected"], data["cron"]["missed"], data["cron"]["ran_twice"]),
     ]
     for name, promised, lost, twice in rows:
         table.add_row(
@@ -121,7 +122,7 @@ def _promised(data: dict[str, Any]) -> Table:
 
 def _notes(data: dict[str, Any]) -> list[str]:
     """What explains the numbers, in small print."""
-    traffic, cron = data["traffic"], data["cron"]
+    traffic = data["traffic"]
     notes = []
     for one in data["on_purpose"]:
         where = f" during {', '.join(one['sections'])}" if one["sections"] else ""
@@ -133,8 +134,6 @@ def _notes(data: dict[str, Any]) -> list[str]:
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:
         notes.append(f"{traffic['reopened']} GET(s) were repeated on a new connection, as every browser does.")
-    if cron["missed"] or cron["twice"]:
-        notes.append(f"Cron: of {cron['minutes']} whole minutes {cron['missed']} missed, {cron['twice']} twice.")
     return notes
 
 
