@@ -189,7 +189,8 @@ def processes(text: str, at_least: int = 5) -> Look:
     seen: Look = {}
     for line in text.splitlines():
         parent, user, seconds, command = line.split(None, 3)
-        if parent != "0" and int(seconds) >= at_least:
+        # One that began within this tick is 4123168608 s old for ps.
+        if parent != "0" and at_least <= int(seconds) < 1_000_000_000:
             seen[f"process {user} {_program(command)}"] = "runs"
     return seen
 

@@ -97,6 +97,7 @@ def test_processes_without_numbers_and_states() -> None:
         "   1 openfoodweb 300 unicorn worker[0] -D -c config/unicorn.rb\n"
         "   1 openfoodweb 300 /usr/bin/ruby2.7 script/delayed_job\n"
         "   1 root 2 sleep 1\n"
+        "   1 root 4123168608 date\n"
         "   0 root 9 ps -e\n"
     )
     assert set(processes(text)) == {
