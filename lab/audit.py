@@ -87,12 +87,14 @@ class Audit:
     jobs_never_ran: dict[str, str] = field(default_factory=dict)
     jobs_ran_twice: dict[str, str] = field(default_factory=dict)
     jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
+    jobs_by_host: dict[str, int] = field(default_factory=dict)
     sessions_checked: int = 0
     sessions_lost: dict[str, str] = field(default_factory=dict)
     rows_changed: dict[str, str] = field(default_factory=dict)
-    minutes: int = 0
+    minutes: int = 0  # whole minutes of traffic, in each of which cron shall run once
     minutes_missed: list[str] = field(default_factory=list)
     minutes_twice: list[str] = field(default_factory=list)
+    minutes_by_host: dict[str, int] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -112,6 +114,12 @@ class Audit:
             if found
         ]
 
+    @property
+    def cron_problems(self) -> list[str]:
+        """Minutes in which cron did not run exactly once; a problem only where a section takes care of cron."""
+        sorts = {"missed": self.minutes_missed, "done twice": self.minutes_twice}
+        return [f"{len(found)} cron run(s) {how}: {few(found)} (UTC)" for how, found in sorts.items() if found]
+
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
         return {
@@ -126,13 +134,15 @@ class Audit:
                 "expected": self.jobs_expected,
                 "never_ran": len(self.jobs_never_ran),
                 "ran_twice": len(self.jobs_ran_twice),
+                "by_host": self.jobs_by_host,
             },
             "sessions": {"checked": self.sessions_checked, "lost": len(self.sessions_lost)},
             "data": {"changed": len(self.rows_changed)},
             "cron": {
-                "minutes": self.minutes,
+                "expected": self.minutes,
                 "missed": len(self.minutes_missed),
-                "twice": len(self.minutes_twice),
+                "ran_twice": len(self.minutes_twice),
+                "by_host": self.minutes_by_host,
             },
         }
 
@@ -220,6 +230,7 @@ def _judge_jobs(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
     for run in {*now.runs, *other.runs}:
         runs.setdefault(run.number, []).append(run.host)
     audit.jobs_expected = len(expected)
+    audit.jobs_by_host = dict(sorted(Counter(host for hosts in runs.values() for host in hosts).items()))
     audit.jobs_on = {number: hosts for number, hosts in runs.items() if number.startswith("slow-")}
     for number in sorted(expected - runs.keys()):
         error = waiting.get(number)
@@ -255,9 +266,11 @@ def _judge_cron(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
     started = min((answer.at for answer in book.answers), default=0.0)
     ended = max((answer.ended for answer in book.answers), default=0.0)
     whole = range(int(started // 60 + 1) * 60, int(ended // 60) * 60, 60)  # cron was there all through these
-    runs = Counter(minute for minute, _ in {*now.cron, *other.cron})
+    there = {*now.cron, *other.cron}
+    runs = Counter(minute for minute, _ in there)
     clock = {minute: time.strftime("%H:%M", time.gmtime(minute)) for minute in whole}
     audit.minutes = len(whole)
+    audit.minutes_by_host = dict(sorted(Counter(host for minute, host in there if minute in whole).items()))
     audit.minutes_missed = [clock[minute] for minute in whole if runs[minute] == 0]
     audit.minutes_twice = [clock[minute] for minute in whole if runs[minute] > 1]
 

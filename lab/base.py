@@ -18,6 +18,10 @@ printf '%s ALL=(ALL) NOPASSWD:ALL\\n' {user} >/etc/sudoers.d/90-{user}
 chmod 440 /etc/sudoers.d/90-{user}
 visudo -cqf /etc/sudoers.d/90-{user}
 update-ca-certificates >/dev/null
+# Its first run makes some directories: they shall not appear in the middle of a move.
+certbot -q renew
+"""
+FIREWALL = """
 ufw allow 22/tcp >/dev/null
 ufw allow 80/tcp >/dev/null
 ufw allow 443/tcp >/dev/null
@@ -40,6 +44,6 @@ def files(role: Role, authority: Authority) -> list[File]:
     ]
 
 
-def setup(server: LabServer) -> None:
-    """On the booted plain image: a sudo user, the CA trusted, ufw on with ssh and the web let in (v4 and v6)."""
-    server.exec("set -e\n" + SETUP.format(user=SUDO_USERS[server.role]))
+def setup(server: LabServer, *, firewall: bool) -> None:
+    """On the booted plain image: a sudo user, the CA trusted; with *firewall* ufw on, which lets in ssh and the web."""
+    server.exec("set -e\n" + SETUP.format(user=SUDO_USERS[server.role]) + FIREWALL * firewall)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -16,10 +15,12 @@ from switchover.errors import Problem
 
 from . import cache, images, supervisor
 from .authority import Authority
-from .paths import ROLES, Place, Role
+from .paths import Place, Role
 
 HERE = Path(__file__).parent
-RECIPE = [HERE / "base.py", HERE / "provision.py", HERE / "shop", HERE / "templates"]
+RECIPE = [HERE / "base.py"]
+SHOP_RECIPE = [HERE / "provision.py", HERE / "shop", HERE / "templates"]
+CI_RECIPE = [HERE / "ci.py"]
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ca.pem", "move.yaml")
 
 
@@ -39,17 +40,30 @@ class Described:
         beside.rename(file)
 
 
-def has_shop() -> bool:
-    """Whether there is a shop to install."""
-    return importlib.util.find_spec("lab.provision") is not None
+@dataclass(frozen=True)
+class Variant:
+    """What may differ from one lab to the next: old's data in MB, servers without the shop, old without a firewall."""
+
+    seed_mb: int = 300
+    plain: bool = False
+    firewall: bool = True
+
+    def has_firewall(self, role: Role) -> bool:
+        """Whether this server has one on: a ci host never does."""
+        return self.firewall if role == "old" else role == "new"
+
+    def name(self, role: Role) -> str:
+        """Tells apart what has to be prepared apart."""
+        if role != "old":
+            return "plain" if self.plain else "shop"
+        return ("plain" if self.plain else f"shop-{self.seed_mb}mb") + ("" if self.firewall else "-open")
 
 
-def prepared(place: Place, role: Role, release: str, *, seed_mb: int, plain: bool) -> Path:
+def prepared(place: Place, role: Role, release: str, variant: Variant) -> Path:
     """Where the prepared layer of this server is kept: its name holds a hash of all that it is made from."""
-    files = [path for path in (RECIPE[:1] if plain else RECIPE) if path.exists()]
+    files = [*RECIPE, *(CI_RECIPE if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
     parts = [images.release(release).key, Authority.at(place.authority).certificate.read_text()]
-    kind = "plain" if plain else f"shop-{seed_mb}mb"
-    return place.prepared / f"{role}-{release}-{kind}-{cache.digest(*parts, files=files)}"
+    return place.prepared / f"{role}-{release}-{variant.name(role)}-{cache.digest(*parts, files=files)}"
 
 
 def keep(upper: Path, target: Path) -> None:
@@ -60,10 +74,10 @@ def keep(upper: Path, target: Path) -> None:
 
 
 def save(place: Place, name: str, running: Described) -> Described:
-    """Keeps the layers of both servers, which are off, and the run's files under *name*; gives what they run on now."""
+    """Keeps the layers of all servers, which are off, and the run's files under *name*; gives what they run on now."""
     token = f"{time.time_ns():x}"
     layers: dict[Role, list[str]] = {}
-    for role in ROLES:
+    for role in running.releases:
         target = place.states / "layers" / f"{token}-{role}"
         keep(supervisor.folder(place, role) / "upper", target)
         layers[role] = [str(target), *running.layers[role]]

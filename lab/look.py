@@ -119,7 +119,7 @@ iptables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv4\\
 ip6tables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv6\\t/p'
 """
 _PORTS = "ss -Hlntup | awk '{print $1, $5 \"\\t\" $7}'"
-_PROCESSES = "ps -e -o user:32= -o etimes= -o args="
+_PROCESSES = "exec ps -e -o ppid= -o user:32= -o etimes= -o args="
 _POSTGRES = "cd / && runuser -u postgres -- "
 _DATABASES = """psql -XAt -F "$(printf '\\t')" -c "
 SELECT 'database ' || datname, concat_ws(' ', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate,
@@ -182,11 +182,15 @@ def ports(text: str) -> Look:
 
 
 def processes(text: str, at_least: int = 5) -> Look:
-    """From ps: which programs run for whom. Not how many, and none younger than some seconds: those come and go."""
+    """From ps: which programs run for whom. Not how many, and none younger than some seconds: those come and go.
+
+    Those without a parent are the first process and what came in from outside, as this look did.
+    """
     seen: Look = {}
     for line in text.splitlines():
-        user, seconds, command = line.split(None, 2)
-        if int(seconds) >= at_least:
+        parent, user, seconds, command = line.split(None, 3)
+        # One that began within this tick is 4123168608 s old for ps.
+        if parent != "0" and at_least <= int(seconds) < 1_000_000_000:
             seen[f"process {user} {_program(command)}"] = "runs"
     return seen
 

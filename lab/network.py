@@ -1,4 +1,4 @@
-"""The lab's network: a bridge in a namespace of its own, both servers and the visitors on it.
+"""The lab's network: a bridge in a namespace of its own, all servers and the visitors on it.
 
 Nothing is in the machine's own network. 10.77.0.0/24 and fd77::/64, the same in every lab, since each has
 its own bridge.
@@ -16,18 +16,18 @@ from switchover.errors import Problem
 
 from .paths import Place
 
-NUMBERS = {"old": 11, "new": 12, "visitors": 100}
+NUMBERS = {"old": 11, "new": 12, "ci": 13, "visitors": 100}
 PARTS = ("hub", *NUMBERS)
 NAMESPACES = Path("/run/netns")
 
 
 def address4(part: str) -> str:
-    """The IPv4 address of `old`, `new` or `visitors`."""
+    """The IPv4 address of `old`, `new`, `ci` or `visitors`."""
     return f"10.77.0.{NUMBERS[part]}"
 
 
 def address6(part: str) -> str:
-    """The IPv6 address of `old`, `new` or `visitors`."""
+    """The IPv6 address of `old`, `new`, `ci` or `visitors`."""
     return f"fd77::{NUMBERS[part]}"
 
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from switchover.errors import Problem
 
-Role = Literal["old", "new"]
-ROLES: tuple[Role, Role] = ("old", "new")
-HOSTS: dict[Role, str] = {"old": "prod1.shop.test", "new": "prod2.shop.test"}
-SUDO_USERS: dict[Role, str] = {"old": "ubuntu", "new": "ofn-admin"}
+Role = Literal["old", "new", "ci"]
+ROLES: tuple[Role, ...] = ("old", "new", "ci")
+HOSTS: dict[Role, str] = {"old": "prod1.shop.test", "new": "prod2.shop.test", "ci": "ci.shop.test"}
+SUDO_USERS: dict[Role, str] = {"old": "ubuntu", "new": "ofn-admin", "ci": "ubuntu"}
 SITE = "shop.test"
 CERTIFIED: dict[Role, str] = {"old": SITE, "new": HOSTS["new"]}  # the domain each has a certificate for
 
@@ -34,7 +34,7 @@ class Place:
         return f"switchover-{self.name}" if self.name else "switchover"
 
     def netns(self, part: str) -> str:
-        """The network namespace of `hub`, `old`, `new` or `visitors`."""
+        """The network namespace of `hub`, `old`, `new`, `ci` or `visitors`."""
         return f"{self.prefix}-{part}"
 
     @property
@@ -69,7 +69,7 @@ class Place:
 
     @property
     def states(self) -> Path:
-        """Saved states of both servers."""
+        """Saved states of the whole lab."""
         return self.root / (f"states-{self.name}" if self.name else "states")
 
 

@@ -11,7 +11,7 @@ import io
 import shlex
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -94,16 +94,17 @@ def provision(server: Server, role: Literal["old", "new"], options: ShopOptions)
     """
     site = SITES[role]
     server.exec(f"useradd --create-home --shell /bin/bash {site.user} && chmod 755 {site.home}")
-    server.exec("tar -x -C / --no-same-owner", input=_archive(role, site, options))
-    server.exec(_render("provision.sh.j2", site=site, role=role))
+    files = (*source(site.app), *_config(role, site), *_system(role, site), *_certificates(options, site))
+    server.exec("tar -x -C / --no-same-owner", input=archive(files))
+    server.exec(render("provision.sh.j2", site=site, role=role))
     if role == "old":
         seed = ["psql", "-q", "-v", f"owner={site.owner}", "-v", f"seed_mb={options.seed_mb}", "-d", site.database]
         server.exec(f"runuser -u postgres -- {shlex.join(seed)}", input=(HERE / "templates/seed.sql").read_bytes())
-    server.exec(_render("start.sh.j2", site=site, role=role))
+    server.exec(render("start.sh.j2", site=site, role=role))
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
     """A file to put on the server; *link* makes it a symbolic link."""
 
     path: str
@@ -112,11 +113,11 @@ class _File:
     link: str = ""
 
 
-def _archive(role: str, site: Site, options: ShopOptions) -> bytes:
-    """All the files of a server as one tar, to be unpacked at `/`. Parent directories come with tar."""
+def archive(files: Iterable[File]) -> bytes:
+    """The *files* as one tar, to be unpacked at `/`. Parent directories come with tar."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for file in (*_shop(site), *_config(role, site), *_system(role, site), *_certificates(options, site)):
+        for file in files:
             info = tarfile.TarInfo(file.path.lstrip("/"))
             info.mode, info.size, info.mtime = file.mode, len(file.content), OPENED
             if file.link:
@@ -125,36 +126,36 @@ def _archive(role: str, site: Site, options: ShopOptions) -> bytes:
     return buffer.getvalue()
 
 
-def _shop(site: Site) -> Iterator[_File]:
-    """The app itself."""
-    source = HERE / "shop"
-    for path in sorted(source.rglob("*")):
+def source(folder: str) -> Iterator[File]:
+    """The app itself, to be put into *folder*."""
+    shop = HERE / "shop"
+    for path in sorted(shop.rglob("*")):
         if path.is_file():
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-            yield _File(f"{site.app}/{path.relative_to(source)}", path.read_bytes(), mode)
+            yield File(f"{folder}/{path.relative_to(shop)}", path.read_bytes(), mode)
 
 
-def _config(role: str, site: Site) -> Iterator[_File]:
+def _config(role: str, site: Site) -> Iterator[File]:
     """The app's configuration, which is not in its repository. Old keeps it in `shared/config` and links to it."""
     secret = hashlib.sha512(f"the secret of {site.host}".encode()).hexdigest()
     config = {
-        "config/database.yml": _render("database.yml.j2", site=site),
+        "config/database.yml": render("database.yml.j2", site=site),
         "config/secrets.yml": f"production:\n  secret_key_base: {secret}\n",
     }
     if role == "old":
         config["config/s3.yml"] = "production:\n  bucket: shop-images\n  secret_access_key: b9d1f0c2\n"
         config["config/initializers/bugsnag.rb"] = 'Rails.configuration.x.bugsnag_api_key = "4e0d8a"\n'
-        yield _File(f"{site.app}/log/logrotate.conf", _render("logrotate.conf.j2", site=site).encode())
+        yield File(f"{site.app}/log/logrotate.conf", render("logrotate.conf.j2", site=site).encode())
     for path, text in config.items():
         if role == "old":
             shared = f"{site.shared}/config/{Path(path).name}"
-            yield _File(shared, text.encode(), 0o600)
-            yield _File(f"{site.app}/{path}", link=shared)
+            yield File(shared, text.encode(), 0o600)
+            yield File(f"{site.app}/{path}", link=shared)
         else:
-            yield _File(f"{site.app}/{path}", text.encode(), 0o600)
+            yield File(f"{site.app}/{path}", text.encode(), 0o600)
 
 
-def _system(role: str, site: Site) -> Iterator[_File]:
+def _system(role: str, site: Site) -> Iterator[File]:
     """What the rest of the server knows about the app."""
     templates = {
         "/etc/nginx/sites-available/default": "nginx-default.conf.j2",
@@ -170,20 +171,20 @@ def _system(role: str, site: Site) -> Iterator[_File]:
         del templates[f"/etc/monit/conf.d/delayed_job_{site.name}"]
     for path, template in templates.items():
         mode = 0o755 if template.endswith(".sh.j2") else 0o644
-        yield _File(path, _render(template, site=site, role=role).encode(), mode)
-    yield _File(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")
+        yield File(path, render(template, site=site, role=role).encode(), mode)
+    yield File(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")
 
 
-def _certificates(options: ShopOptions, site: Site) -> Iterator[_File]:
+def _certificates(options: ShopOptions, site: Site) -> Iterator[File]:
     """The site's certificate as certbot keeps it."""
     for name, text in zip(("fullchain", "privkey"), options.certificates[site.domain], strict=True):
         mode = 0o600 if name == "privkey" else 0o644
-        yield _File(f"/etc/letsencrypt/archive/{site.domain}/{name}1.pem", text.encode(), mode)
+        yield File(f"/etc/letsencrypt/archive/{site.domain}/{name}1.pem", text.encode(), mode)
         link = f"../../archive/{site.domain}/{name}1.pem"
-        yield _File(f"/etc/letsencrypt/live/{site.domain}/{name}.pem", link=link)
+        yield File(f"/etc/letsencrypt/live/{site.domain}/{name}.pem", link=link)
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, **values: object) -> str:
     """A template of `lab/templates`, filled in."""
     import jinja2
 

@@ -25,7 +25,7 @@ import yaml
 
 from switchover.errors import Problem
 
-from . import commands, ledger, look, network, report
+from . import commands, ledger, look, network, terminal
 from .audit import Facts, Place, drained, gather, judge
 from .report import Rehearsal, Span
 
@@ -174,7 +174,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     Leaves ledger.jsonl in the report's directory. A section that fails ends the move there, not the audit. Raises
     Problem when the lab, the visitors or `inv --list` do not work at all.
     """
-    out = out or report.console()
+    out = out or terminal.console()
     plan.report.mkdir(parents=True, exist_ok=True)
     path = plan.report / "ledger.jsonl"
     path.unlink(missing_ok=True)
@@ -313,7 +313,7 @@ def rehearse(given: argparse.Namespace) -> int:
     """From no lab to the printed report; gives the exit status."""
     from .servers import Lab
 
-    out = report.console()
+    out = terminal.console()
     plan = Plan(
         given.report, given.rate, given.with_undo, at_least=3000 if given.rate >= 50 else 0, strategy=given.strategy
     )
@@ -325,7 +325,7 @@ def rehearse(given: argparse.Namespace) -> int:
         data = found.as_json()
         file = plan.report / "report.json"
         file.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-        report.show(found, out, saved=f"Report: {file}; every answer: {plan.report / 'ledger.jsonl'}")
+        terminal.show(found, out, saved=f"Report: {file}; every answer: {plan.report / 'ledger.jsonl'}")
         if given.keep:
             lab.keep()
             out.print("The servers stay up: inv lab.ssh old, inv lab.ssh new; end them with inv lab.down.")

@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lab.audit import Audit, few
 from lab.ledger import Answer, Book, Outcome, percentile
 from lab.look import LEFT_OUT, Difference
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
 PAGE_SHOWN_BY = ("switch-db", "undo switch-db")  # sections that may show the maintenance page
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
-AT_MOST = 20  # differences named on the terminal
+SWITCH = "switch-db"  # the section after which orders go to new's database; its undo leads back
+CRON = "switch-cron"  # the section that promises that no cron run is missed or done twice
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
 
@@ -40,6 +37,11 @@ class Span:
     @property
     def seconds(self) -> float:
         return self.ended - self.started
+
+    @property
+    def copies(self) -> list[Span]:
+        """The steps that copy the database: their names begin with `copy`."""
+        return [step for step in self.steps if step.name.split(".")[-1].startswith("copy")]
 
     def overlaps(self, answer: Answer) -> bool:
         return answer.at < self.ended and self.started < answer.ended
@@ -97,9 +99,20 @@ class Rehearsal:
         if not seen:
             return 0.0, 0.0, 0.0
         first, last = min(answer.at for answer in seen), max(answer.ended for answer in seen)
-        copies = [step for step in span.steps if step.name.split(".")[-1].startswith("copy")]
+        copies = span.copies
         longer = last - first - sum(step.seconds for step in copies)
         return last - first, longer, last - max((step.ended for step in copies), default=first)
+
+    @property
+    def switches(self) -> list[tuple[float, str]]:
+        """When which server's database became the one that orders go to. None goes to any while it is copied."""
+        names = {SWITCH: "new", f"undo {SWITCH}": "old"}
+        done = [span for span in self.spans if span.name in names and not span.exit]
+        return [(max((step.ended for step in span.copies), default=span.ended), names[span.name]) for span in done]
+
+    def database(self, order: Answer) -> str:
+        """The server whose database an order went to."""
+        return next((name for moment, name in reversed(self.switches) if moment <= order.ended), "old")
 
     # --- the judgement --------------------------------------------------------------------------------------
 
@@ -120,6 +133,8 @@ class Rehearsal:
                 page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
                 found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems
+        if any(span.name == CRON and not span.exit for span in self.spans):
+            found += self.audit.cron_problems
         if self.differences:
             named = few([f"{one.server}: {one.what}" for one in self.differences])
             found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
@@ -144,6 +159,11 @@ class Rehearsal:
         book, problems = self.book, self.problems
         answers = book.answers
         seconds = max((a.at for a in answers), default=0.0) - min((a.at for a in answers), default=0.0)
+        audit = self.audit.as_report()
+        audit["orders"]["by_database"] = {
+            name: sum(self.database(order) == name for order in self.book.acknowledged("order"))
+            for name in ("old", "new")
+        }
         return {
             "ok": not problems,
             "problems": problems,
@@ -161,7 +181,7 @@ class Rehearsal:
             "started": round(min((span.started for span in self.spans), default=0.0), 1),
             "sections": [self._section(span) for span in self.spans if not span.quiet],
             "quiet": [self._section(span) for span in self.spans if span.quiet],
-            **self.audit.as_report(),
+            **audit,
             "on_purpose": [
                 self._on_purpose(answer) for answer in answers if answer.slow_job or answer.kind == "big_upload"
             ],
@@ -199,171 +219,3 @@ class Rehearsal:
             "ran_on": self.audit.jobs_on.get(answer.slow_job or "", []),
             "sections": under_way,
         }
-
-
-# --- on the terminal ----------------------------------------------------------------------------------------
-
-
-def console() -> Console:
-    """The terminal; 100 columns of plain text where there is none."""
-    import sys
-
-    from rich.console import Console
-
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=100)
-
-
-def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
-    """Prints the report: what visitors felt, what they were promised, and the judgement last, where the eye is."""
-    from rich.text import Text
-
-    data = rehearsal.as_json()
-    to.print()
-    to.print(_felt(data, to.width))
-    to.print(_promised(data))
-    if rehearsal.looked_at:
-        to.print(Text.assemble(("After the undo", "bold"), f"  {rehearsal.looked_at} things of both servers compared"))
-        different = len(rehearsal.differences)
-        to.print(_judged(f"  {different} different", different == 0))
-        named = [str(difference) for difference in rehearsal.differences[:AT_MOST]]
-        more = [f"and {different - AT_MOST} more, in report.json"] if different > AT_MOST else []
-        _points(to, named + more, "red")
-        to.print(Text("  Left out of the comparison:", style="dim"))
-        _points(
-            to,
-            [f"{rule.why} ({', '.join(what.removeprefix('file ') for what in rule.what)})" for rule in LEFT_OUT],
-            "dim",
-        )
-        to.print()
-    for note in _notes(data):
-        to.print(Text(note, style="dim"))
-    to.print()
-    if data["problems"]:
-        to.print(Text("✗ This rehearsal failed.", style="bold red"))
-        _points(to, data["problems"])
-    else:
-        for line in _good_news(data):
-            to.print(Text(f"✓ {line}", style="bold green"))
-    if saved:
-        to.print(Text(f"  {saved}", style="dim"), soft_wrap=True)
-
-
-def _felt(data: dict[str, Any], width: int) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    wide = width >= 84
-    table = Table(
-        title="What visitors felt", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("section", no_wrap=True)
-    for name in ("took", "requests", "failed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("page seen", justify="right", no_wrap=True)
-        table.add_column("usual", justify="right", no_wrap=True)
-        table.add_column("99 of 100", justify="right", no_wrap=True)
-    table.add_column("longest", justify="right", no_wrap=True)
-
-    def row(name: str, numbers: dict[str, Any], style: str = "") -> None:
-        failed = numbers["failed"]
-        cells = [name, f"{numbers['seconds']:.0f} s", f"{numbers['requests']:,}", _judged(f"{failed}", failed == 0)]
-        if wide:
-            page = f"{numbers['page']} in {numbers['page_seconds']:.1f} s" if numbers.get("page_seconds") else ""
-            cells += [page, _time(numbers["p50_ms"]), _time(numbers["p99_ms"])]
-        table.add_row(*cells, _time(numbers["longest_ms"]), style=style)
-
-    quiet = {span["name"] for span in data["quiet"]}
-    for span in sorted(data["sections"] + data["quiet"], key=lambda span: span["started"]):
-        name = span["name"]
-        row(f"({name})" if name in quiet else name, span, "dim" if name in quiet else "")
-    table.add_section()
-    row("all", data["traffic"], "bold")
-    return table
-
-
-def _promised(data: dict[str, Any]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title="What they were promised", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("", no_wrap=True)
-    for name in ("promised", "lost", "twice"):
-        table.add_column(name, justify="right")
-    rows = [
-        ("orders", data["orders"]["acknowledged"], data["orders"]["lost"], data["orders"]["duplicated"]),
-        ("uploads", data["uploads"]["acknowledged"], data["uploads"]["lost"], None),
-        ("jobs", data["jobs"]["expected"], data["jobs"]["never_ran"], data["jobs"]["ran_twice"]),
-        ("sessions", data["sessions"]["checked"], data["sessions"]["lost"], None),
-    ]
-    for name, promised, lost, twice in rows:
-        table.add_row(
-            name,
-            f"{promised:,}",
-            _judged(f"{lost}", lost == 0),
-            "" if twice is None else _judged(f"{twice}", twice == 0),
-        )
-    return table
-
-
-def _notes(data: dict[str, Any]) -> list[str]:
-    """What explains the numbers, in small print."""
-    traffic, cron = data["traffic"], data["cron"]
-    notes = []
-    for one in data["on_purpose"]:
-        where = f" during {', '.join(one['sections'])}" if one["sections"] else ""
-        if one["kind"] == "slow_job":
-            notes.append(f"The slow job ran on {' and on '.join(one['ran_on']) or 'no server'}.")
-        else:
-            notes.append(f"A big upload took {one['seconds']:.0f} s{where}; {one['by'] or 'nobody'} answered.")
-    lag = traffic["visitors_own_lag_ms"]
-    notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
-    if traffic["reopened"]:
-        notes.append(f"{traffic['reopened']} GET(s) were repeated on a new connection, as every browser does.")
-    if cron["missed"] or cron["twice"]:
-        notes.append(f"Cron: of {cron['minutes']} whole minutes {cron['missed']} missed, {cron['twice']} twice.")
-    return notes
-
-
-def _good_news(data: dict[str, Any]) -> list[str]:
-    counts = [
-        f"{data['orders']['acknowledged']:,} orders",
-        f"{data['uploads']['acknowledged']:,} uploads",
-        f"{data['jobs']['expected']:,} jobs",
-        f"{data['sessions']['checked']:,} sessions",
-    ]
-    news = [f"{data['traffic']['requests']:,} requests, none failed.", f"{', '.join(counts)}: none lost, none twice."]
-    for section in data["sections"]:
-        if section["page_seconds"]:
-            news.append(f"The maintenance page was up for {section['page_seconds']:.1f} s ({section['name']}).")
-    if compared := data["undo"]["compared"]:
-        news.append(f"After the undo both servers are as they were: {compared:,} things compared.")
-    return news
-
-
-def _points(to: Console, lines: list[str], style: str = "") -> None:
-    """Indented lines; on a terminal what is too long goes on below its own beginning."""
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    if not to.is_terminal:
-        for line in lines:
-            to.print(Text(f"  · {line}"), soft_wrap=True)
-        return
-    grid = Table.grid(padding=(0, 1))
-    for line in lines:
-        grid.add_row(Text("·", style), Text(line, style, overflow="fold"))
-    to.print(Padding(grid, (0, 0, 0, 2)))
-
-
-def _judged(text: str, good: bool) -> Any:
-    from rich.text import Text
-
-    return Text(text, style="green" if good else "bold red")
-
-
-def _time(ms: float) -> str:
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"

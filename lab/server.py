@@ -19,7 +19,7 @@ BOOT = 90.0  # seconds a boot or a clean end may take on a busy machine
 
 
 class LabServer:
-    """Old or new. `exec` and its like go through the kernel's namespaces, not through ssh: a few milliseconds."""
+    """Old, new or ci. `exec` and its like go through the kernel's namespaces, not through ssh: a few milliseconds."""
 
     def __init__(self, place: Place, role: Role, release: str) -> None:
         self.place, self.role, self.release = place, role, release

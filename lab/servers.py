@@ -1,4 +1,4 @@
-"""The lab: two real servers, booted with systemd from overlay layers, and a network for visitors.
+"""The lab: real servers, booted with systemd from overlay layers, and a network for visitors.
 
     with Lab(old="11", new="12", seed_mb=50) as lab:
         lab.old.exec("systemctl is-active nginx")
@@ -10,8 +10,9 @@ states, and the running server's own, thrown away at the end. Provisioning is
 
     lab.provision.provision(server, role, ShopOptions(seed_mb, certificates)) -> None
 
-called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.base`), for both
-servers at the same time. It leaves the server as it shall be found after its next boot.
+called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.base`), for old and
+new at the same time. It leaves the server as it shall be found after its next boot. The third host, `lab.ci`, is the
+one that deploys.
 """
 
 from __future__ import annotations
@@ -30,42 +31,46 @@ from typing import Any, Self
 from switchover import say
 from switchover.errors import Problem
 
-from . import base, cache, cgroups, clean, images, layers, machine, network, settings, ssh, supervisor
+from . import base, cache, cgroups, ci, clean, images, layers, machine, network, settings, ssh, supervisor
 from .authority import Authority
-from .layers import Described
+from .layers import Described, Variant
 from .locks import locked
 from .paths import CERTIFIED, ROLES, Role, place
+from .provision import ShopOptions, provision
 from .server import BOOT, LabServer, until
 
 __all__ = ["Lab", "LabServer"]
 
+CI = "12"  # the Debian release of the host that deploys, whatever the servers have
+
 
 class Lab:
-    """Both servers and their network. A context manager; `up` and `down` by hand otherwise.
+    """Old, new, the host that deploys, and their network. A context manager; `up` and `down` by hand otherwise.
 
     *state* starts from what `save` kept under that name. *seed_mb*: about how large old's database shall be.
-    *plain* boots servers without the shop.
+    *plain* boots servers without the shop, *ci=False* no host that deploys, *firewall=False* an old that has none on.
     """
 
     def __init__(
-        self, old: str = "11", new: str = "12", state: str | None = None, *, seed_mb: int = 300, plain: bool = False
-    ) -> None:
+        self, old: str = "11", new: str = "12", state: str | None = None, *,
+        seed_mb: int = 300, plain: bool = False, ci: bool = True, firewall: bool = True,
+    ) -> None:  # fmt: skip
         self.place = place()
-        self._state, self._plain, self._seed_mb = state, plain or not layers.has_shop(), seed_mb
-        self._releases: dict[Role, str] = {"old": old, "new": new}
+        self._state, self._variant = state, Variant(seed_mb, plain, firewall)
+        self._releases: dict[Role, str] = {"old": old, "new": new, **({"ci": CI} if ci else {})}
         self._layers: dict[Role, list[str]] = {}
-        self._files: dict[Role, list[ssh.File]] = {"old": [], "new": []}
+        self._files: dict[Role, list[ssh.File]] = {}
         self._lock: int | None = None
         self._cut_short = False
         self._handlers: dict[int, Any] = {}
-        self.old, self.new = (LabServer(self.place, role, self._releases[role]) for role in ROLES)
+        self.old, self.new, self.ci = (LabServer(self.place, role, self._releases.get(role, CI)) for role in ROLES)
 
     @classmethod
     def running(cls) -> Lab:
         """The lab that is up now, started by whom ever. Raises Problem when none is."""
         machine.check_root()
         described = layers.running(place())
-        lab = cls(described.releases["old"], described.releases["new"])
+        lab = cls(described.releases["old"], described.releases["new"], ci="ci" in described.releases)
         lab._layers = described.layers
         return lab
 
@@ -75,8 +80,13 @@ class Lab:
         return self.old, self.new
 
     @property
+    def hosts(self) -> list[LabServer]:
+        """All that this lab has: old, new and, unless it was left out, ci."""
+        return [host for host in (self.old, self.new, self.ci) if host.role in self._releases]
+
+    @property
     def settings(self) -> Path:
-        """The move.yaml that describes both servers."""
+        """The move.yaml that describes them."""
         return self.place.run / "move.yaml"
 
     @property
@@ -95,7 +105,7 @@ class Lab:
         return self.place.netns("visitors")
 
     def up(self) -> Self:
-        """Boots both servers and waits until they are ready; what is missing is made first.
+        """Boots all of it and waits until it is ready; what is missing is made first.
 
         Raises Problem when this machine cannot hold a lab, the lab is in use, or a server does not come up.
         """
@@ -121,19 +131,19 @@ class Lab:
         self._release()
 
     def save(self, name: str) -> None:
-        """Keeps the state of both servers as *name*: they end cleanly, then boot again from all that was on disk."""
+        """Keeps the state of all hosts as *name*: they end cleanly, then boot again from all that was on disk."""
         described = Described(self._releases, self._layers)
-        self._both(self._stop)
+        self._all(self._stop)
         self._layers = layers.save(self.place, name, described).layers
-        self._start_both()
+        self._start_all()
 
     def has_state(self, name: str) -> bool:
-        """Whether `save` kept *name* for servers like these, prepared as they would be now."""
+        """Whether `save` kept *name* for hosts like these, prepared as they would be now."""
         try:
             found = layers.load(self.place, name).layers
         except Problem:
             return False
-        return all(str(self._prepared(server)) in found[server.role] for server in self.servers)
+        return all(str(self._prepared(host)) in found.get(host.role, []) for host in self.hosts)
 
     def __enter__(self) -> Self:
         """`up`; SIGTERM and SIGHUP leave the block as Ctrl-C does, so that the lab is taken down."""
@@ -162,22 +172,24 @@ class Lab:
             self._restore(self._state)
         else:
             self._make()
-        (self.place.run / "ssh" / "config").write_text(ssh.config(self.place))
-        self._start_both()
+        (self.place.run / "ssh" / "config").write_text(ssh.config(self.place, self._releases))
+        self._start_all()
 
     def _make(self) -> None:
         authority = Authority.at(self.place.authority)
         found = images.ensure(self.place, self._releases.values())
-        self._both(lambda server: self._prepare(server, found[server.release], authority))
-        self._files = ssh.generate(self.place)
+        self._all(lambda host: self._prepare(host, found[host.release], authority))
+        self._files = ssh.generate(self.place, self._releases)
+        if "ci" in self._releases and not self._variant.plain:
+            ci.authorise(self._files)
         shutil.copy(authority.certificate, self.ca)
-        self.settings.write_text(settings.text())
+        self.settings.write_text(settings.text(ci="ci" in self._releases))
 
     def _restore(self, state: str) -> None:
         described = layers.load(self.place, state)
         self._releases, self._layers = described.releases, described.layers
-        for server in self.servers:
-            server.release = described.releases[server.role]
+        for host in self.hosts:
+            host.release = described.releases[host.role]
         layers.restore_files(self.place, state)
 
     def _prepare(self, server: LabServer, image: Path, authority: Authority) -> None:
@@ -189,44 +201,45 @@ class Lab:
                 self._layers[server.role] = [str(image)]
                 self._files[server.role] = [*base.files(server.role, authority), *ssh.identity()]
                 self._start(server)
-                base.setup(server)
-                if not self._plain:
-                    self._provision(server, authority)
+                base.setup(server, firewall=self._variant.has_firewall(server.role))
+                self._provision(server, authority)
                 self._stop(server)
                 layers.keep(supervisor.folder(self.place, server.role) / "upper", target)
                 cache.prune(self.place.prepared)
         self._layers[server.role] = [str(cache.used(target)), str(image)]
 
     def _provision(self, server: LabServer, authority: Authority) -> None:
-        from .provision import ShopOptions, provision
-
-        domain = CERTIFIED[server.role]
-        options = ShopOptions(seed_mb=self._seed_mb, certificates={domain: authority.issue([domain])})
-        provision(server, server.role, options)
+        if server.role == "ci":
+            ci.provision(server, shop=not self._variant.plain)
+        elif not self._variant.plain:
+            domain = CERTIFIED[server.role]
+            certificates = {domain: authority.issue([domain])}
+            provision(server, server.role, ShopOptions(self._variant.seed_mb, certificates))
 
     def _prepared(self, server: LabServer) -> Path:
-        release = self._releases[server.role]
-        return layers.prepared(self.place, server.role, release, seed_mb=self._seed_mb, plain=self._plain)
+        return layers.prepared(self.place, server.role, self._releases[server.role], self._variant)
 
-    def _start_both(self) -> None:
+    def _start_all(self) -> None:
         Described(self._releases, self._layers).write(self.place.run / "lab.json")
-        self._both(self._start)
-        self._files = {"old": [], "new": []}  # in the server's layer now; a later boot must not lose what came since
+        self._all(self._start)
+        self._files = {}  # in the server's layer now; a later boot must not lose what came since
 
     def _start(self, server: LabServer) -> None:
-        supervisor.start(supervisor.Spec(self.place, server.role, self._layers[server.role], self._files[server.role]))
+        supervisor.start(
+            supervisor.Spec(self.place, server.role, self._layers[server.role], self._files.get(server.role, []))
+        )
         server.wait_ready(ended=lambda: supervisor.is_off(self.place, server.role))
 
     def _stop(self, server: LabServer) -> None:
         server.exec("systemctl poweroff", check=False)
         until(lambda: supervisor.is_off(self.place, server.role), BOOT, f"{server}: does not power off")
 
-    def _both(self, work: Callable[[LabServer], None]) -> None:
-        """*work* on both servers at the same time. When one fails, or on Ctrl-C, the other's is cut short."""
+    def _all(self, work: Callable[[LabServer], None]) -> None:
+        """*work* on all hosts at the same time. When one fails, or on Ctrl-C, the others' is cut short."""
         self._cut_short = False
-        with ThreadPoolExecutor(len(self.servers)) as pool:
+        with ThreadPoolExecutor(len(self.hosts)) as pool:
             try:
-                for ended in as_completed([pool.submit(work, server) for server in self.servers]):
+                for ended in as_completed([pool.submit(work, host) for host in self.hosts]):
                     ended.result()
             except BaseException:
                 self._cut_short = True

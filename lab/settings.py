@@ -1,4 +1,4 @@
-"""The move.yaml of a lab: what a person would write about the shop's two servers."""
+"""The move.yaml of a lab: what a person would write about the shop's servers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import Any
 import yaml
 
 from . import network
+from .ci import PUSHERS
 from .paths import HOSTS, SITE, Role
 
 
-def text() -> str:
+def text(*, ci: bool = True) -> str:
     """The settings as YAML; paths in them are relative to the running lab's directory, where the file lies."""
-    return "# Written by the lab: it describes the lab's own two servers.\n" + yaml.safe_dump(
-        settings(), sort_keys=False, allow_unicode=True
+    return "# Written by the lab: it describes the lab's own servers.\n" + yaml.safe_dump(
+        settings(ci=ci), sort_keys=False, allow_unicode=True
     )
 
 
-def settings() -> dict[str, Any]:
-    """The settings as data."""
+def settings(*, ci: bool = True) -> dict[str, Any]:
+    """The settings as data, with or without the host that deploys."""
     return {
         "domains": [SITE],
-        "pages": ["/", "/products/1", "/products/2", "/login"],
+        "pages": ["/", "/products/1", "/products/2", "/login", "/about"],
         "ssh_config": "ssh/config",
         "old": _server("old", "openfoodweb", "openfoodweb", "openfoodweb_production", "openfoodweb", SITE),
         "new": _server("new", "openfoodnetwork", "openfoodnetwork", "openfoodnetwork", "ofn_user", HOSTS["new"]),
+        **({"ci": _ci()} if ci else {}),
         "carry": [
             {"from": "config/secrets.yml", "to": "config/secrets.yml", "secret": True},
             {"from": "config/initializers/bugsnag.rb", "to": "config/initializers/bugsnag.rb"},
@@ -59,8 +61,12 @@ def _server(role: Role, user: str, app: str, database: str, owner: str, certific
             "app": f"/etc/monit/conf.d/unicorn_{app}",
             "worker": f"/etc/monit/conf.d/delayed_job_{app}",
         },
-        "schedule": {"kind": "crontab", "user": user},
-        "deploys": {"kind": "git"},
+        "schedule": {
+            "kind": "crontab",
+            "user": user,
+            "install": f"whenever --update-crontab {app} --set environment=production",
+        },
+        "deploys": {"kind": "git", "branch": "master", "repository": ".git", "name": PUSHERS["dev"].remote},
         "database": {
             "name": database,
             "owner": owner,
@@ -71,3 +77,8 @@ def _server(role: Role, user: str, app: str, database: str, owner: str, certific
         "web": {"kind": "nginx", "site": f"/etc/nginx/sites-available/{app}"},
         "certificate": {"fullchain": f"{live}/fullchain.pem", "key": f"{live}/privkey.pem"},
     }
+
+
+def _ci() -> dict[str, Any]:
+    agent = PUSHERS["ci"]
+    return {"ssh": HOSTS["ci"], "user": agent.user, "checkout": agent.checkout, "remote": agent.remote}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import network
-from .paths import HOSTS, ROLES, SUDO_USERS, Place, Role
+from .paths import HOSTS, SUDO_USERS, Place, Role
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,30 @@ class File:
     owner: str = "root"
 
 
-def generate(place: Place) -> dict[Role, list[File]]:
+def generate(place: Place, roles: Iterable[Role]) -> dict[Role, list[File]]:
     """Writes the keys into `ssh/` in the running lab's directory; gives what each server needs to match them."""
     folder = place.run / "ssh"
     folder.mkdir(mode=0o700)
-    operator = _ed25519()
-    public = _public(operator) + " operator@lab\n"
-    _write(folder / "operator", _private(operator), 0o600)
+    private, public = key_pair("operator@lab")
+    _write(folder / "operator", private, 0o600)
     _write(folder / "operator.pub", public)
     files: dict[Role, list[File]] = {}
-    for role in ROLES:
+    for role in roles:
         user = SUDO_USERS[role]
         files[role] = [*identity(), File(f"/home/{user}/.ssh/authorized_keys", public, 0o600, user)]
-    known = [f"{HOSTS[r]} {f.text}" for r in ROLES for f in files[r] if f.path.endswith("_key.pub")]
-    _write(folder / "known_hosts", "".join(known))
+    _write(folder / "known_hosts", "".join(known_hosts(role, its) for role, its in files.items()))
     return files
+
+
+def key_pair(comment: str) -> tuple[str, str]:
+    """A new key as OpenSSH keeps it in files: the private and the public one."""
+    key = _ed25519()
+    return _private(key), f"{_public(key)} {comment}\n"
+
+
+def known_hosts(role: Role, files: Iterable[File]) -> str:
+    """The lines of a known_hosts by which a server is known that has these *files*."""
+    return "".join(f"{HOSTS[role]} {file.text}" for file in files if file.path.endswith("_key.pub"))
 
 
 def identity() -> list[File]:
@@ -53,13 +63,13 @@ def identity() -> list[File]:
     return files
 
 
-def config(place: Place) -> str:
-    """The ssh configuration of the running lab."""
+def config(place: Place, roles: Iterable[Role]) -> str:
+    """The ssh configuration of the running lab, which has these servers."""
     folder = place.run / "ssh"
     relay = f"{sys.executable} -I -S {Path(__file__).with_name('relay.py')}"
     through = " ".join(network.entry(place.netns("visitors")))
     text = ""
-    for role in ROLES:
+    for role in roles:
         text += f"Host {HOSTS[role]}\n"
         text += f"    User {SUDO_USERS[role]}\n"
         text += f"    ProxyCommand {through} {relay} {network.address4(role)} 22\n"

@@ -1,4 +1,4 @@
-"""`inv lab.…`: two throw-away servers to explore."""
+"""`inv lab.…`: throw-away servers to explore."""
 
 from __future__ import annotations
 
@@ -16,36 +16,45 @@ from invoke.tasks import task
         "seed-mb": "about how large old's database is",
         "state": "start from this saved state",
         "plain": "bare servers, without the shop",
+        "ci": "the host that deploys is there too",
+        "firewall": "old has its firewall on",
     }
 )
 def up(
-    _c: Context, old: str = "11", new: str = "12", seed_mb: int = 300, state: str | None = None, plain: bool = False
+    _c: Context,
+    old: str = "11",
+    new: str = "12",
+    seed_mb: int = 300,
+    state: str | None = None,
+    plain: bool = False,
+    ci: bool = True,
+    firewall: bool = True,
 ) -> None:
-    """Boots old and new, which then stay up until `inv lab.down`."""
+    """Boots old, new and the host that deploys, which then stay up until `inv lab.down`."""
     from .servers import Lab
 
-    with Lab(old, new, state, seed_mb=seed_mb, plain=plain) as lab:
+    with Lab(old, new, state, seed_mb=seed_mb, plain=plain, ci=ci, firewall=firewall) as lab:
         lab.keep()
-    print(f"Up. Settings: {lab.settings}\nLook around: inv lab.ssh old, inv lab.ssh new. End it: inv lab.down")
+    print(f"Up. Settings: {lab.settings}\nLook around: inv lab.ssh old (new, ci). End it: inv lab.down")
 
 
-@task(help={"server": "old or new", "command": "what to run there instead of a shell"})
+@task(help={"server": "old, new or ci", "command": "what to run there instead of a shell"})
 def ssh(_c: Context, server: str, command: str = "") -> None:
-    """A shell on old or new, as the user with sudo."""
+    """A shell on old, new or ci, as the user with sudo."""
     from switchover.errors import Problem
 
     from .paths import HOSTS
     from .servers import Lab
 
     if server not in HOSTS:
-        raise Problem(f"there is no server '{server}'", "lab.ssh", "Choose old or new")
+        raise Problem(f"there is no server '{server}'", "lab.ssh", "Choose old, new or ci")
     config = str(Lab.running().ssh_config)
     os.execvp("ssh", ["ssh", "-F", config, HOSTS[server], *([command] if command else [])])
 
 
 @task(help={"name": "what to call it"})
 def save(_c: Context, name: str) -> None:
-    """Keeps the state of both servers: `inv lab.up --state NAME` starts from it."""
+    """Keeps the state of all servers: `inv lab.up --state NAME` starts from it."""
     from .servers import Lab
 
     Lab.running().save(name)

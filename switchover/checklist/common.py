@@ -117,8 +117,11 @@ def upload_urls(move: Move, server: Server) -> list[dict[str, str]]:
 
 
 def uploads(move: Move, *, deleting: bool = False, first: bool = False, always: bool = False) -> list[Synchronised]:
-    """new: every directory of uploads as on old."""
+    """new: every directory of uploads as on old. Nothing is deleted where visitors come to new already."""
     old, new = move.old, move.new
+    if deleting:  # somebody may have switched by hand
+        answer = ask(move.settings.domain, old.settings.main_address, ANSWERS, "-f")
+        deleting = old.look(answer, check=False).out.strip() != "new"
     pairs = [(old.in_app(_slash(u.source)), new.in_app(_slash(u.target))) for u in move.settings.uploads]
     return [Synchronised(old, new, source, target, deleting, first, always) for source, target in pairs]
 

@@ -12,7 +12,7 @@ from ..hosts import Server
 from ..journal import Change
 from ..quote import ident, sh, sql
 
-PSQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
+PSQL = "env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 
 
 def scram(password: str, salt: bytes | None = None, rounds: int = 4096) -> str:

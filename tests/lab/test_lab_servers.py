@@ -1,4 +1,4 @@
-"""The lab's two servers: as real ones boot, are reached, reboot, and keep their state."""
+"""The lab's servers: as real ones boot, are reached, reboot, and keep their state."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from lab import clean, network
 from lab.servers import Lab
 from switchover import settings
+from switchover.errors import Problem
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
@@ -43,10 +44,10 @@ def test_they_are_debian_with_their_own_postgresql(lab: Lab) -> None:
 
 
 def test_ssh_reaches_them_by_name_with_known_keys_and_sudo(lab: Lab) -> None:
-    for server, user in ((lab.old, "ubuntu"), (lab.new, "ofn-admin")):
+    for server, user in ((lab.old, "ubuntu"), (lab.new, "ofn-admin"), (lab.ci, "ubuntu")):
         assert by_ssh(lab, server.name, "id -un; sudo -n id -u") == f"{user}\n0"
-    keys = {server.exec("cat /etc/ssh/ssh_host_ed25519_key.pub").stdout for server in lab.servers}
-    assert len(keys) == 2
+    keys = {host.exec("cat /etc/ssh/ssh_host_ed25519_key.pub").stdout for host in lab.hosts}
+    assert len(keys) == 3
     known = (lab.ssh_config.parent / "known_hosts").read_text()
     assert all(key.split()[1] in known for key in keys)
 
@@ -116,8 +117,10 @@ def test_a_saved_state_is_started_from(lab: Lab, lab_name: str) -> None:
     lab.old.psql("CREATE TABLE saved AS SELECT 1 AS one")
     lab.new.exec("mkdir /srv/a; touch /srv/a/f; rm /etc/ufw/after.init; mv /etc/skel /etc/skel-moved; mkdir /etc/skel")
     keys = (lab.ssh_config.parent / "known_hosts").read_text()
+    lab.ci.exec("touch /srv/kept")
     lab.save("test-state")
     assert lab.has_state("test-state") and not lab.has_state("test-other")
+    assert not Lab(plain=True, firewall=False).has_state("test-state")
     lab.old.psql("INSERT INTO saved VALUES (2)")
     lab.down()
     assert clean.left() == []
@@ -130,3 +133,17 @@ def test_a_saved_state_is_started_from(lab: Lab, lab_name: str) -> None:
         assert again.new.exec("test -e /etc/ufw/after.init", check=False).returncode == 1
         assert (again.ssh_config.parent / "known_hosts").read_text() == keys
         assert by_ssh(again, again.old.name, "hostname") == again.old.name
+        assert by_ssh(again, again.ci.name, "ls /srv") == "kept"
+
+
+def test_a_lab_without_the_host_that_deploys(lab_name: str) -> None:
+    with Lab(plain=True, ci=False) as lab:
+        assert [host.role for host in lab.hosts] == ["old", "new"]
+        assert settings.load(lab.settings).ci is None
+        assert "ci.shop.test" not in lab.ssh_config.read_text()
+        with pytest.raises(Problem, match=r"ci \(ci.shop.test\): is not running"):
+            lab.ci.exec("true")
+        lab.save("test-two")
+    with Lab(state="test-two") as again:
+        assert [host.role for host in again.hosts] == ["old", "new"]
+        assert [host.role for host in Lab.running().hosts] == ["old", "new"]

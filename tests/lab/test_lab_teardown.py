@@ -47,6 +47,8 @@ def owner(lab_name: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
         assert len(traces()) > 5
+        for role in paths.ROLES:
+            assert f"netns {paths.place().netns(role)}" in traces()
         yield process
     finally:
         process.kill()

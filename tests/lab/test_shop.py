@@ -189,7 +189,7 @@ def test_a_push_deploys(lab: Lab, visitor: Visitor) -> None:
     change = f"""set -e
         rm -rf work && git clone -q {OLD.app} work && cd work
         git config user.name Maikel && git config user.email maikel@shop.test
-        sed -i 's/About the shop/About us/' app/views/pages/about.html.erb
+        sed -i 's/About the shop/About us/' app/controllers/pages_controller.rb
         git commit -qam 'Shorten a title' && git push -q && cd && rm -rf work"""
     as_user = f"runuser -l {OLD.user} -c "
     commit = lab.old.exec(as_user + f"'git -C {OLD.app} rev-parse HEAD'").stdout.strip()

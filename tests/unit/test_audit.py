@@ -67,9 +67,14 @@ def test_a_good_move_has_no_problem() -> None:
         "there_without_an_answer": 1,
     }
     assert report["uploads"] == {"acknowledged": 2, "lost": 0}
-    assert report["jobs"] == {"expected": 3, "never_ran": 0, "ran_twice": 0}
+    assert report["jobs"] == {
+        "expected": 3,
+        "never_ran": 0,
+        "ran_twice": 0,
+        "by_host": {"prod1": 2, "prod2": 2},
+    }
     assert report["sessions"] == {"checked": 1, "lost": 0}
-    assert report["cron"] == {"minutes": 2, "missed": 0, "twice": 0}
+    assert report["cron"] == {"expected": 2, "missed": 0, "ran_twice": 0, "by_host": {"prod1": 1, "prod2": 1}}
 
 
 def test_a_deleted_order_is_lost() -> None:
@@ -182,9 +187,10 @@ def test_the_address_of_the_client_is_kept() -> None:
 
 def test_minutes_of_cron() -> None:
     missed = audit(now=replace(NOW, cron=()), other=Facts())
-    assert len(missed.minutes_missed) == 2
+    assert missed.cron_problems == ["2 cron run(s) missed: 22:14, 22:15 (UTC)"]
     twice = audit(other=replace(LEFT_BEHIND, cron=((MINUTE, "prod2"),)))
-    assert len(twice.minutes_twice) == 1
+    assert twice.cron_problems == ["1 cron run(s) done twice: 22:14 (UTC)"]
+    assert twice.problems == []  # the report knows whether a section took care of cron
 
 
 def test_only_the_first_few_are_named() -> None:

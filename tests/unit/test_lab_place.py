@@ -32,7 +32,19 @@ def test_names_that_cannot_be_mounted_are_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_the_generated_settings_are_valid(tmp_path: Path) -> None:
     (tmp_path / "move.yaml").write_text(settings.text())
-    assert load(tmp_path / "move.yaml").old.app.service == "unicorn_openfoodweb"
+    read = load(tmp_path / "move.yaml")
+    assert read.old.app.service == "unicorn_openfoodweb"
+    assert read.ci and read.ci.ssh == "ci.shop.test"
+    (tmp_path / "move.yaml").write_text(settings.text(ci=False))
+    assert load(tmp_path / "move.yaml").ci is None
+
+
+def test_what_is_prepared_apart_has_a_name_of_its_own() -> None:
+    usual, open_ = layers.Variant(), layers.Variant(firewall=False)
+    assert {variant.name("old") for variant in (usual, open_, layers.Variant(20), layers.Variant(plain=True))} == {
+        "shop-300mb", "shop-300mb-open", "shop-20mb", "plain",
+    }  # fmt: skip
+    assert usual.name("new") == open_.name("new") == layers.Variant(20).name("ci") == "shop"
 
 
 def test_the_authoritys_certificates_are_good_and_it_stays_the_same(tmp_path: Path) -> None:

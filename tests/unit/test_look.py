@@ -92,11 +92,13 @@ def test_ports_without_process_numbers() -> None:
 
 def test_processes_without_numbers_and_states() -> None:
     text = (
-        "www-data  90 nginx: worker process\n"
-        "www-data  91 nginx: worker process is shutting down\n"
-        "openfoodweb 300 unicorn worker[0] -D -c config/unicorn.rb\n"
-        "openfoodweb 300 /usr/bin/ruby2.7 script/delayed_job\n"
-        "root 2 sleep 1\n"
+        "  70 www-data  90 nginx: worker process\n"
+        "  70 www-data  91 nginx: worker process is shutting down\n"
+        "   1 openfoodweb 300 unicorn worker[0] -D -c config/unicorn.rb\n"
+        "   1 openfoodweb 300 /usr/bin/ruby2.7 script/delayed_job\n"
+        "   1 root 2 sleep 1\n"
+        "   1 root 4123168608 date\n"
+        "   0 root 9 ps -e\n"
     )
     assert set(processes(text)) == {
         "process www-data nginx",

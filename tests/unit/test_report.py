@@ -12,7 +12,8 @@ from rich.console import Console
 from lab.audit import Audit
 from lab.ledger import Answer, Book, Outcome
 from lab.look import Difference
-from lab.report import Rehearsal, Span, show
+from lab.report import Rehearsal, Span
+from lab.terminal import show
 
 SPANS = [
     Span("before", 0, 10, quiet=True),
@@ -69,6 +70,7 @@ def test_report_has_what_was_promised() -> None:
         "orders": {"acknowledged", "lost", "duplicated"},
         "uploads": {"acknowledged", "lost"},
         "jobs": {"expected", "never_ran", "ran_twice"},
+        "cron": {"expected", "missed", "ran_twice"},
         "sessions": {"checked", "lost"},
         "undo": {"compared", "different"},
     }.items():
@@ -117,6 +119,25 @@ def test_the_page_may_not_outlast_the_copy() -> None:
     [problem] = rehearsal(page(20.5), page(32.9)).problems
     shown = "the maintenance page was shown for 12.5 s in switch-db"
     assert problem == f"{shown}, 2.5 s longer than the copy (2.0 s of that after it)"
+
+
+def test_orders_by_the_database_they_went_to() -> None:
+    """By when the copy was done, there and back; while it is under way nobody can order."""
+    back = Span("undo switch-db", 60, 80, steps=(Span("switch-db.copy", 65, 70),))
+    orders = [answer(at, kind="order", order=f"V-{at}") for at in (1, 20, 32, 55, 75)]
+    found = rehearsal(*orders, answer(33, kind="order", outcome=Outcome.RESET), spans=[*SPANS, back])
+    assert found.switches == [(31, "new"), (70, "old")]
+    assert found.as_json()["orders"]["by_database"] == {"old": 3, "new": 2}
+    failed = rehearsal(*orders, spans=[SPANS[0], replace(SPANS[2], exit=1)])
+    assert failed.as_json()["orders"]["by_database"] == {"old": 5, "new": 0}
+
+
+def test_cron_counts_once_a_section_takes_care_of_it() -> None:
+    found = rehearsal(answer(1))
+    found.audit.minutes_twice = ["12:00"]
+    assert found.problems == []
+    found.spans = [*SPANS, Span("switch-cron", 50, 51)]
+    assert found.problems == ["1 cron run(s) done twice: 12:00 (UTC)"]
 
 
 def test_a_section_that_failed_and_visitors_who_did_not_end() -> None:

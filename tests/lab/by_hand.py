@@ -1,0 +1,124 @@
+"""What the tests of the sections share: `inv` as a person runs it, a person at the visitors' end, looks at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import look
+from lab.look import Look
+from lab.server import LabServer
+from lab.servers import Lab
+
+ROOT = Path(__file__).parents[2]
+INV = Path(sys.executable).with_name("inv")
+JOURNAL = "/var/lib/switchover/shop.test"
+SECTIONS = ["prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-db"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, how it ended, how long it took."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def inv(lab: Lab, *words: str, settings: Path | None = None, through: list[str] | None = None) -> Ran:
+    """`inv -f SETTINGS WORDS`, a process of its own; *through*: a command line that begins it."""
+    start = time.monotonic()
+    line = [*(through or []), str(INV), "-f", str(settings or lab.settings), *words]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An entry of a journal, as it lies on its server."""
+
+    server: LabServer
+    name: str
+    step: str
+    diff: str
+    state: str
+
+
+def recorded(lab: Lab) -> list[Recorded]:
+    """All entries of both journals, oldest first."""
+    found = []
+    for server in lab.servers:
+        shown = server.exec(
+            f"cd {JOURNAL} 2>/dev/null || exit 0; for e in [0-9]*; do [ -e $e/done ] && s=done || s=recorded; "
+            '[ ! -e $e/undone ] || s=undone; printf "%s\\t%s\\t" $e $s; cat $e/entry.json; done'
+        ).stdout
+        for line in shown.splitlines():
+            name, state, text = line.split("\t", 2)
+            facts = json.loads(text)
+            found.append(Recorded(server, name, facts["step"], facts["diff"], state))
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def looks(lab: Lab) -> dict[str, Look]:
+    """All that a move could leave changed on both servers, the journals too."""
+
+    def one(server: LabServer) -> Look:
+        seen = look.look(server)
+        listed = server.exec(
+            "find /var/lib/switchover /usr/local -printf '%p %y %m %u:%g %l\\n' 2>/dev/null;"
+            "find /var/lib/switchover /usr/local -type f -print0 2>/dev/null | xargs -0r sha256sum",
+            check=False,
+        ).stdout
+        return seen | {f"also {line}": "" for line in listed.splitlines() if "/lock" not in line}
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(("old", "new"), pool.map(one, lab.servers), strict=True))
+
+
+def steady(lab: Lab) -> dict[str, Look]:
+    """A look when nothing starts or ends any more: a look does not count programs younger than 5 s."""
+    time.sleep(5.5)
+    return looks(lab)
+
+
+def differences(
+    lab: Lab, before: dict[str, Look], *, journal: bool = True, within: float = 0, but: tuple[str, ...] = ()
+) -> list[str]:
+    """What is different from *before*, in words; looked for again until nothing is or *within* seconds are over.
+
+    *journal*: the journals count. *but*: parts of what may differ.
+    """
+    end = time.monotonic() + within
+    while True:
+        now = looks(lab)
+        found = [
+            str(one)
+            for name in before
+            for one in look.compare(name, before[name], now[name])
+            if (journal or "/var/lib/switchover" not in one.what) and not any(part in one.what for part in but)
+        ]
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(1)
+
+
+def order(lab: Lab, number: str) -> None:
+    """A visitor's order, by the site's name."""
+    ask = f"curl -sSf -m 30 -o /dev/null -d number={number} -d product_id=7 -d quantity=1 https://shop.test/orders"
+    lab.new.exec(ask)
+
+
+def upload(lab: Lab, name: str) -> None:
+    """A visitor's file, by the site's name."""
+    lab.new.exec(f"echo {name} | curl -sSf -m 30 -o /dev/null -F name={name} -F file=@- https://shop.test/uploads")
+
+
+def fetched(lab: Lab, name: str) -> str:
+    """The file as visitors get it."""
+    return lab.new.exec(f"curl -sSf -m 30 https://shop.test/system/uploads/{name}").stdout.strip()

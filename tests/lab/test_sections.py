@@ -1,0 +1,211 @@
+"""Every section in turn, on servers where part of it was done by hand:
+
+--dry changes nothing and shows the truth; the section does what was shown; repeated it changes nothing; the recorded
+undo scripts, run by hand on the servers, put everything back; done again, the next section follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from by_hand import (
+    JOURNAL,
+    SECTIONS,
+    Ran,
+    Recorded,
+    differences,
+    fetched,
+    inv,
+    looks,
+    order,
+    recorded,
+    steady,
+    upload,
+)  # fmt: skip
+
+from lab.provision import SITES
+from lab.servers import Lab
+
+OLD, NEW = SITES["old"], SITES["new"]
+
+pytestmark = pytest.mark.usefixtures("lab_name")
+
+
+@pytest.fixture(scope="module")
+def lab(lab_name: str) -> Iterator[Lab]:
+    with Lab(seed_mb=20) as running:
+        yield running
+
+
+# --- what somebody did by hand before, and what is then left to show ---------------------------------------------
+
+
+def half_prepare_old(lab: Lab) -> None:
+    """New's key is there, and the firewall has one of the two rules."""
+    lab.new.exec("mkdir -m 700 -p /root/.ssh && ssh-keygen -q -t ed25519 -N '' -C by-hand -f /root/.ssh/switchover")
+    lab.old.exec(f"ufw allow from {lab.new.address4} to any port 5433 proto tcp comment 'by hand'")
+
+
+def half_prepare_new(lab: Lab) -> None:
+    """One file was carried over, another one too, and a line of that is wrong."""
+    s3 = lab.old.exec(f"cat {OLD.app}/config/s3.yml").stdout
+    lab.new.write(f"{NEW.app}/config/s3.yml", s3, mode=0o600, owner=f"{NEW.user}:{NEW.user}")
+    bugsnag = lab.old.exec(f"cat {OLD.app}/config/initializers/bugsnag.rb").stdout
+    path, owner = f"{NEW.app}/config/initializers/bugsnag.rb", f"{NEW.user}:{NEW.user}"
+    lab.new.write(path, "# by hand\n" + bugsnag, mode=0o600, owner=owner)
+
+
+def half_switch_jobs(lab: Lab) -> None:
+    """Monit does not watch the old worker any more."""
+    lab.old.exec(f"rm /etc/monit/conf.d/delayed_job_{OLD.name} && monit reload")
+
+
+def half_switch_app(lab: Lab) -> None:
+    """Old's nginx passes visitors already, with a shorter patience; the old application does not start at boot."""
+    site = f"/etc/nginx/sites-available/{OLD.name}"
+    wanted = [line for line in inv(lab, "--dry", "switch-app.proxy").out.splitlines() if line.startswith("      ")]
+    start = next(n for n, line in enumerate(wanted) if line.startswith("      @@"))
+    shown = [line[6:] for line in wanted[start + 1 :]]
+    rest = lab.old.exec(f"cat {site}").stdout.splitlines()
+    content = [line[1:] for line in shown if line[:1] in (" ", "+")]
+    assert len(shown) > len(rest)  # the whole file was shown, in one hunk
+    text = "\n".join(content).replace("proxy_connect_timeout   10s;", "proxy_connect_timeout   9s;") + "\n"
+    lab.old.exec(f"cat >{site} && nginx -t && systemctl reload nginx && systemctl disable unicorn_{OLD.name}", text)
+
+
+def half_switch_db(lab: Lab) -> None:
+    """The old application's role cannot log in any more."""
+    lab.old.psql(f"ALTER ROLE {OLD.owner} NOLOGIN")
+
+
+HALF: dict[str, tuple[Callable[[Lab], None], list[str], list[str]]] = {
+    "prepare-old": (
+        half_prepare_old,
+        ["ufw allow from fd77::12 to any port 5433 proto tcp"],
+        ["ssh-keygen", "ufw allow from 10.77.0.12 "],
+    ),
+    "prepare-new": (half_prepare_new, ["-# by hand"], ["s3.yml", "bugsnag.rb: absent"]),
+    "switch-jobs": (half_switch_jobs, ["kill -TERM"], ["rm /etc/monit/conf.d/delayed_job"]),
+    "switch-app": (
+        half_switch_app,
+        ["-        proxy_connect_timeout   9s;", "+        proxy_connect_timeout   10s;", "systemctl stop unicorn_"],
+        ["+        proxy_send_timeout", "systemctl disable unicorn_"],
+    ),
+    "switch-db": (half_switch_db, ["copy"], ["NOLOGIN"]),
+}
+
+
+# What a section ends and then begins again: before it is begun, --dry sees no change in that.
+AGAIN = [f"switch-db.{step}" for step in ("start-app", "page-off", "monit-on", "start-worker")]
+
+
+class Course:
+    """How far the move is: what was seen before a section, what --dry printed, what a section recorded."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, Any] = {}
+        self.entries: list[Recorded] = []
+        self.dry = Ran(0, "", "", 0)
+        self.orders: list[str] = []
+        self.uploads: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def course() -> Course:
+    return Course()
+
+
+@pytest.fixture(scope="class", params=SECTIONS)
+def section(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def told(lines: Iterable[str]) -> list[str]:
+    """What was shown to change, without rsync's names: under --dry a second step sees what the first would bring."""
+    return [line.rstrip() for line in lines if not line.startswith(("on ", ">f", "cd+"))]
+
+
+class TestEach:
+    """Each section, in the checklist's order."""
+
+    def test_dry_changes_nothing_and_shows_what_is_left(self, lab: Lab, course: Course, section: str) -> None:
+        half, left, done = HALF[section]
+        half(lab)
+        self.write(lab, course, f"{section}-0")
+        course.before, course.entries = steady(lab), recorded(lab)
+        course.dry = inv(lab, "--dry", section)
+        assert course.dry.status == 0, course.dry.err
+        assert differences(lab, course.before, within=8) == []
+        for text in left:
+            assert text in course.dry.out
+        for text in done:
+            assert text not in course.dry.out
+
+    def test_the_section_does_what_was_shown(self, lab: Lab, course: Course, section: str) -> None:
+        ran = inv(lab, section)
+        assert ran.status == 0, ran.out + ran.err
+        new = recorded(lab)[len(course.entries) :]
+        assert new and all(entry.state == "done" and entry.step.startswith(f"{section}.") for entry in new)
+        new = [entry for entry in new if entry.step not in AGAIN]
+        dry = [line[6:] for line in course.dry.out.splitlines() if line.startswith("      ")]
+        assert told(dry) == told(line for entry in new for line in entry.diff.splitlines())
+        assert "failed" not in ran.out and not any(line.startswith("  ~") for line in ran.out.splitlines())
+
+    def test_repeated_it_changes_nothing_and_takes_less_than_3_seconds(
+        self, lab: Lab, course: Course, section: str
+    ) -> None:
+        before = looks(lab)
+        best = 99.0
+        for _ in range(3):
+            ran = inv(lab, section)
+            assert ran.status == 0, ran.out + ran.err
+            assert set(re.findall(r"^  (\S) ", ran.out, re.M)) <= {"=", "✓"}
+            best = min(best, ran.seconds)
+            if best < 3:
+                break
+        print(f"{section} repeated: {best:.1f} s")
+        assert differences(lab, before, within=8, but=("process ",)) == []
+        assert best < 3
+
+    def test_its_undo_scripts_put_everything_back_by_hand(self, lab: Lab, course: Course, section: str) -> None:
+        self.write(lab, course, f"{section}-1")
+        for entry in reversed(recorded(lab)[len(course.entries) :]):
+            done = entry.server.exec(f"sh {JOURNAL}/{entry.name}/undo", check=False)
+            assert (done.returncode, done.stderr) == (0, ""), f"{entry.name}: {done.stdout}{done.stderr}"
+        assert differences(lab, course.before, journal=False, within=25) == []
+        self.nothing_is_lost(lab, course)
+
+    def test_undone_scripts_do_nothing_more(self, lab: Lab, course: Course, section: str) -> None:
+        for entry in reversed(recorded(lab)[len(course.entries) :]):
+            assert entry.state == "undone"
+            entry.server.exec(f"sh {JOURNAL}/{entry.name}/undo")
+        assert differences(lab, course.before, journal=False, within=8) == []
+
+    def test_it_is_done_again_and_the_next_one_follows(self, lab: Lab, course: Course, section: str) -> None:
+        """The last one by `inv move`, which goes on from wherever it is."""
+        ran = inv(lab, "move", "--yes") if section == SECTIONS[-1] else inv(lab, section)
+        assert ran.status == 0, ran.out + ran.err
+        self.write(lab, course, f"{section}-2")
+        self.nothing_is_lost(lab, course)
+
+    @staticmethod
+    def write(lab: Lab, course: Course, name: str) -> None:
+        """What a visitor leaves meanwhile."""
+        order(lab, name)
+        upload(lab, name)
+        course.orders.append(name)
+        course.uploads.append(name)
+
+    @staticmethod
+    def nothing_is_lost(lab: Lab, course: Course) -> None:
+        """Every order is there once, in the database that is in use; every upload is answered."""
+        config = lab.new.exec(f"cat {NEW.app}/config/database.yml").stdout
+        moved = "5433" not in config and any(e.step == "switch-db.copy" and e.state == "done" for e in recorded(lab))
+        server, database = (lab.new, NEW.database) if moved else (lab.old, OLD.database)
+        names = ", ".join(f"'{name}'" for name in course.orders)
+        found = server.psql(f"SELECT number FROM orders WHERE number IN ({names}) ORDER BY id", database).split()
+        assert found == course.orders
+        assert [fetched(lab, name) for name in course.uploads] == course.uploads
