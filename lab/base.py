@@ -10,7 +10,7 @@ from .paths import HOSTS, ROLES, SITE, SUDO_USERS, Role
 from .ssh import File
 
 if TYPE_CHECKING:
-    from .servers import LabServer
+    from .server import LabServer
 
 SETUP = """
 useradd --create-home --shell /bin/bash --groups sudo {user}

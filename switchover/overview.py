@@ -157,20 +157,28 @@ def _rows(move: Move) -> list[dict[str, Any]]:
 
 
 def _state(move: Move, one: Step) -> dict[str, Any]:
+    """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look."""
     entries = [e for e in move.journal.entries if e.step == one.line and e.state != "undone"]
-    if any(e.state == "recorded" for e in entries):
-        return {"state": "interrupted", "when": entries[-1].when, "who": entries[-1].who, "undoable": True}
     if entries:
-        return {"state": "done", "when": entries[-1].when, "who": entries[-1].who, "undoable": True}
+        # Only the newest change can have been the last before an interruption.
+        newest = entries[-1] == move.journal.active()[0]
+        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(move, one, {e.part for e in entries}))
+        facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
+        return {"state": "interrupted" if broken else "done", **facts}
     try:
-        wanted = one.wanted(move)
-        open_ = [w for w in wanted if not hasattr(w, "missing") and w.change() is not None]
-        missing = [m for m in (w.missing() for w in wanted if hasattr(w, "missing") and not open_) if m]
+        rest = _rest(move, one, set())
+        missing = [m for m in (w.missing() for w in one.wanted(move) if hasattr(w, "missing") and not rest) if m]
     except Problem as problem:
         return {"state": "open", "undoable": False, "in_the_way": problem.what.splitlines()[0]}
-    if open_ or missing:
+    if rest or missing:
         return {"state": "open", "undoable": False, **({"in_the_way": missing[0]} if missing else {})}
     return {"state": "true", "undoable": False}
+
+
+def _rest(move: Move, one: Step, done: set[int]) -> bool:
+    """Whether parts of the step other than those *done* are still to be made true."""
+    parts = [(n, w) for n, w in enumerate(one.wanted(move)) if not hasattr(w, "missing") and n not in done]
+    return any(w.change() is not None for _, w in parts)
 
 
 def _print_json(rows: Sequence[dict[str, Any]]) -> None:
