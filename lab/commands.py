@@ -57,24 +57,31 @@ def sections(settings: Path) -> list[Section]:
     ]
 
 
-def run(settings: Path, *words: str, name: str, steps: dict[str, str] | None = None) -> Span:
+def run(settings: Path, *words: str, name: str, steps: dict[str, str] | None = None, log: Path | None = None) -> Span:
     """Runs `inv -f SETTINGS WORDS…` and shows its output. Gives its span of time, with those of its steps.
 
-    When this process is interrupted meanwhile, the command is too, and has some seconds to put things in order.
+    Its home is `operator/` beside the settings, so that all it leaves there can be looked at; *log* gets each line with
+    its time. When this process is interrupted meanwhile, the command is too, and has some seconds to put things in
+    order.
     """
     started = before = time.time()
     found = []
     output = _Output()
+    home = settings.parent / "operator"
+    home.mkdir(exist_ok=True)
     command = subprocess.Popen(
         [INV, "-f", settings, *words],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=output.end,
         stderr=output.end,
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(home)},
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
+    told = [f"$ inv {' '.join(words)}"]
     try:
         for at, line in output.lines():
+            told.append(f"{at - started:6.2f} {line}")
             if step := _step(line, steps or {}):
                 found.append(Span(step, before, at))
                 before = at
@@ -82,6 +89,10 @@ def run(settings: Path, *words: str, name: str, steps: dict[str, str] | None = N
     except BaseException:
         _interrupt(command)
         raise
+    finally:
+        if log:
+            with log.open("a") as file:
+                file.write("\n".join(told) + "\n\n")
     return Span(name, started, time.time(), status, tuple(found))
 
 

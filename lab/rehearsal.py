@@ -27,6 +27,7 @@ from switchover.errors import Problem
 
 from . import commands, ledger, look, network, terminal
 from .audit import Facts, Place, drained, gather, judge
+from .leaks import Watch, in_file
 from .report import Rehearsal, Span
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ BIG_UPLOAD = (100, 25)  # MB, and the seconds over which it is sent
 SLOW_JOB = 40  # seconds
 DRAIN = 90.0  # seconds that the last jobs may take
 SETTLED = 25  # seconds after which a booted server has started everything
+COMMANDS = "commands.log"  # in the report's directory: what each command printed, and when
 NOT_UNDONE = ("check",)  # changes nothing
 
 
@@ -130,11 +132,21 @@ class Visitors:
 
 @dataclass(slots=True)
 class Course:
-    """What happened so far: the spans of time, told on the terminal as each one ends."""
+    """What happens: the commands are run, and the spans of time told on the terminal as each one ends."""
 
     visitors: Visitors
+    leaks: Watch
+    settings: Path
+    log: Path
     out: Console
     spans: list[Span] = field(default_factory=list)
+
+    def run(self, section: commands.Section, *words: str, name: str = "") -> bool:
+        """Runs `inv WORDS…`, by default the section; True when it ended well."""
+        words = words or (section.name,)
+        span = commands.run(self.settings, *words, name=name or section.name, steps=section.steps, log=self.log)
+        self.leaks.learn()
+        return self.add(span).exit == 0
 
     def add(self, span: Span) -> Span:
         """Notes a span, and prints what the visitors felt during it."""
@@ -177,13 +189,14 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     out = out or terminal.console()
     plan.report.mkdir(parents=True, exist_ok=True)
     path = plan.report / "ledger.jsonl"
-    path.unlink(missing_ok=True)
+    for left in (path, plan.report / COMMANDS):
+        left.unlink(missing_ok=True)
     sections = list(commands.sections(lab.settings) if plan.sections is None else plan.sections)
     places = _places(lab)
     before = gather(places["old"])
-    with Visitors(lab, path, plan.rate) as visitors:
+    with Watch({"old": lab.old, "new": lab.new}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
-        course = Course(visitors, out)
+        course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
         out.print(f"Visitors come, {plan.rate:g} a second.")
         with course.quiet("before"):
             time.sleep(plan.quiet)
@@ -200,15 +213,17 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
                 _until_enough(visitors, plan)
         out.print("Nobody new comes; the last visitors get their answers, and the last jobs run.")
         visitors.finish()
-    return _audited(lab, plan, course, places, before, seen)
+        found = _audited(lab, plan, course, places, before, seen)
+    found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
+    found.secrets_looked_for, found.processes_seen = len(leaks.secrets), len(leaks.seen)
+    return found
 
 
 def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section]) -> bool:
     """The sections in order; False when one failed, and then no further one is begun."""
     for section in sections:
         _meanwhile(lab, plan, course.visitors, section.name)
-        span = commands.run(lab.settings, section.name, name=section.name, steps=section.steps)
-        if course.add(span).exit:
+        if not course.run(section):
             return False
     return True
 
@@ -217,8 +232,7 @@ def _undo(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Sect
     for section in reversed(sections):
         if section.name in NOT_UNDONE:
             continue
-        words = ("undo", "--yes", section.name)
-        if course.add(commands.run(lab.settings, *words, name=f"undo {section.name}", steps=section.steps)).exit:
+        if not course.run(section, "undo", "--yes", section.name, name=f"undo {section.name}"):
             return
 
 
@@ -266,6 +280,17 @@ def _audited(
             difference for name, one in seen.items() for difference in look.compare(name, one, after[name])
         ]
     return found
+
+
+def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
+    """Where secrets are and may not be. Of the lab's directory all is searched but what the lab itself put there."""
+    operator = lab.place.run / "ssh" / "operator"
+    for name, secret in in_file(operator.name, operator.read_text()):
+        leaks.add(f"the operator's {name}", secret)
+    servers = {server.role for server in lab.servers}
+    own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", *servers}]
+    consoles = list(lab.place.run.glob("*/console.log"))
+    return leaks.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in leaks.within(report)]
 
 
 def _looks(lab: Lab, *, settled: bool = False) -> dict[str, look.Look]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.audit import Audit, few
+from lab.leaks import KEPT_IN
 from lab.ledger import Answer, Book, Outcome, percentile
 from lab.look import LEFT_OUT, Difference
 
@@ -59,6 +60,9 @@ class Rehearsal:
     differences: list[Difference] = field(default_factory=list)
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "copy"
+    secrets_found: list[str] = field(default_factory=list)
+    secrets_looked_for: int = 0
+    processes_seen: int = 0
 
     # --- what the visitors felt -----------------------------------------------------------------------------
 
@@ -138,6 +142,8 @@ class Rehearsal:
         if self.differences:
             named = few([f"{one.server}: {one.what}" for one in self.differences])
             found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
+        if self.secrets_found:
+            found.append(f"{len(self.secrets_found)} secret(s) where none may be: {few(self.secrets_found)}")
         for event in self.book.named("broken"):
             found.append(f"the visitors themselves broke: {event['why']}")
         if not self.book.named("end"):
@@ -182,6 +188,12 @@ class Rehearsal:
             "sections": [self._section(span) for span in self.spans if not span.quiet],
             "quiet": [self._section(span) for span in self.spans if span.quiet],
             **audit,
+            "secrets_found": self.secrets_found,
+            "secrets": {
+                "looked_for": self.secrets_looked_for,
+                "processes_seen": self.processes_seen,
+                "kept_in": [{"what": list(kept.what), "why": kept.why} for kept in KEPT_IN],
+            },
             "on_purpose": [
                 self._on_purpose(answer) for answer in answers if answer.slow_job or answer.kind == "big_upload"
             ],

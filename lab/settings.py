@@ -34,6 +34,7 @@ def settings(*, ci: bool = True) -> dict[str, Any]:
             {"from": "log/logrotate.conf", "to": "log/logrotate.conf", "adapt": True},
         ],
         "uploads": [{"from": "public/system/", "to": "public/system/"}],
+        "retire": {"quiet": 1},
     }
 
 

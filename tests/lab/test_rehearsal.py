@@ -6,6 +6,7 @@ the servers are changed by hand between two looks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,10 +57,19 @@ def drop_an_upload(lab: Lab) -> None:
     lab.old.exec(f"cd {OLD.app}/public/system/uploads && rm $(ls -t upload-* | head -n 1)")
 
 
+def leave_a_secret(lab: Lab) -> None:
+    lab.old.exec("(umask 077; cat >/root/.bash_history); chmod 644 /etc/ssl/private/*.key", input=OLD.password)
+    lab.new.exec('password=$(cat); PGPASSWORD=$password setsid sleep 3 >/dev/null 2>&1 &', input=OLD.password)
+    time.sleep(1)
+
+
 def test_with_nothing_spoilt_it_is_content(lab: Lab, tmp_path: Path) -> None:
     found = traffic(lab, tmp_path)
     assert found.problems == []
     data = found.as_json()
+    assert data["secrets_found"] == []
+    assert data["secrets"]["looked_for"] >= 20
+    assert data["secrets"]["processes_seen"] >= 100
     assert data["orders"]["acknowledged"] >= 20
     assert data["uploads"]["acknowledged"] >= 3
     assert data["jobs"]["expected"] == data["orders"]["acknowledged"]
@@ -81,6 +91,17 @@ def test_it_fails_and_says_what_was_lost_or_doubled(
     assert not data["ok"]
     assert data[key][count] == 1
     assert any(problem.startswith(says) for problem in data["problems"])
+
+
+def test_it_finds_a_secret_where_none_may_be(lab: Lab, tmp_path: Path) -> None:
+    found = traffic(lab, tmp_path, leave_a_secret).as_json()["secrets_found"]
+    lab.old.exec("rm /root/.bash_history; chmod 640 /etc/ssl/private/*.key")
+    [environment, key, history] = sorted(found, key=lambda told: ("environment" not in told, told))
+    assert environment == "old's password in database.yml: in the environment of a process on new: sleep 3"
+    assert history == "old's password in database.yml: in /root/.bash_history of old"
+    assert key.startswith(
+        "/etc/ssl/private/ssl-cert-snakeoil.key of old holds a secret and everybody there may read it"
+    )
 
 
 def test_two_looks_with_visitors_between_them_are_equal(lab: Lab, tmp_path: Path) -> None:
