@@ -83,12 +83,12 @@ def kills(_c: Context, sample: int = 0, seed: int = 0, json: str = "", seed_mb: 
     import sys
     from pathlib import Path
 
-    from . import report
+    from . import terminal
     from .kills import report as told
     from .kills import walk
     from .servers import Lab
 
-    out = report.console()
+    out = terminal.console()
     with Lab("11", "12", seed_mb=seed_mb) as lab:
         result = walk(lab, out, sample=sample, seed=seed, only=section)
     sys.exit(told(result, out, Path(json) if json else None))
