@@ -137,8 +137,8 @@ FROM pg_class WHERE relkind IN ('r', 'm') AND relnamespace = 'public'::regnamesp
 _NAMES = 'psql -XAt -c "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"'
 
 
-def look(machine: Machine) -> Look:
-    """Looks at a server. Changes nothing there. Raises CalledProcessError when the server does not answer."""
+def look(machine: Machine, *, databases: bool = True) -> Look:
+    """Looks at a server, its *databases* included. Changes nothing there. Raises CalledProcessError when the server does not answer."""
 
     def ask(command: str) -> str:
         out = machine.exec(command).stdout
@@ -152,6 +152,13 @@ def look(machine: Machine) -> Look:
     seen |= _joined("firewall", ask(_FIREWALL), glue="\n")
     seen |= ports(ask(_PORTS))
     seen |= processes(ask(_PROCESSES))
+    if databases:
+        seen |= _look_at_databases(ask)
+    return seen
+
+
+def _look_at_databases(ask: Callable[[str], str]) -> Look:
+    seen: Look = {}
     seen |= roles(ask(_POSTGRES + "pg_dumpall --roles-only"))
     seen |= dict(_pairs(ask(_POSTGRES + _DATABASES)))
     for name in ask(_POSTGRES + _NAMES).split():
