@@ -138,7 +138,10 @@ _NAMES = 'psql -XAt -c "SELECT datname FROM pg_database WHERE datallowconn ORDER
 
 
 def look(machine: Machine, *, databases: bool = True) -> Look:
-    """Looks at a server, its *databases* included. Changes nothing there. Raises CalledProcessError when the server does not answer."""
+    """Looks at a server, its *databases* included. Changes nothing there.
+
+    Raises CalledProcessError when the server does not answer.
+    """
 
     def ask(command: str) -> str:
         out = machine.exec(command).stdout
