@@ -98,12 +98,13 @@ def _described(line: Line) -> Iterator[str]:
     yield f"### {line.step.summary}\n"
     state = f"Done {line.done}." if line.done else f"Cannot be told yet: {line.way}." if line.way else ""
     if not state and not line.changes:
-        state = "Looks, and changes nothing." if line.looks else "True already."
+        state = "Looks, and changes nothing." if line.looks else "True now; the steps above may change that."
     yield f"`inv {line.step.line}`{'. ' + state if state else ''}\n"
     for server, change in line.changes:
-        is_diff = change.diff.startswith("---")
-        yield f"On {server}:\n\n```{'diff' if is_diff else 'sh'}\n{change.diff.rstrip()}\n```\n"
-        if change.commands and change.commands.strip() != change.diff.strip():
+        summed_up = bool(change.commands) and change.commands.strip() != change.diff.strip()
+        fence = "diff" if change.diff.startswith("---") else "text" if summed_up else "sh"
+        yield f"On {server}:\n\n```{fence}\n{change.diff.rstrip()}\n```\n"
+        if summed_up:
             yield f"As commands:\n\n```sh\n{change.commands.strip()}\n```\n"
 
 

@@ -85,7 +85,7 @@ mv {common.PGPASS}.new {common.PGPASS}
 @step
 def database_role(move: Move) -> Wanted:
     """old: PostgreSQL has a role for the move, with the application's rights."""
-    return Role(move.old, common.ROLE, move.old.database.owner, _password_or_dry(move))
+    return Role(move.old, common.ROLE, move.old.database.owner, common.password(move))
 
 
 @step
@@ -186,15 +186,6 @@ def database_answers(move: Move) -> Wanted:
         "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
     )
     return Seen(move.new, script, "new cannot log in to old's database", within=15)
-
-
-def _password_or_dry(move: Move) -> str:
-    try:
-        return common.password(move)
-    except Problem:
-        if move.dry:
-            return ""
-        raise
 
 
 @step

@@ -107,7 +107,9 @@ fi
         lines = unified(found.content or b"", self.content, self.path, found.content is None)
         if found.content is None and not self.content:
             lines = f"{self.path}: absent -> an empty file\n"
-        if found.content is not None and (found.owner, found.mode) != (owner, mode):
+        if found.content is None:
+            lines += f"owner and mode: {owner} {mode}\n"
+        elif (found.owner, found.mode) != (owner, mode):
             lines += f"owner and mode: {found.owner} {found.mode} -> {owner} {mode}\n"
         return lines
 

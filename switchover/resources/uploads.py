@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import Problem
 from ..hosts import Server
 from ..journal import Change
 from ..quote import sh
@@ -46,13 +47,17 @@ class Synchronised:
 
     def change(self) -> Change | None:
         """What rsync would bring; None where old has nothing that new lacks."""
+        shown = f"rsync {self.old.name}:{self.source} -> {self.target}"
+        if self.new.look(f"[ -s {KEY} ]", check=False).status != 0:
+            if not self.new.dry:
+                raise Problem("the new server has no key yet", str(self.new), "Run: inv prepare-old.key")
+            return Change(f"{shown}\n(which files: told when new may reach old)", self._apply(), self._undo())
         answer = self.new.look(f"{self._pull('-n')} --out-format='%i %n'")
         names = [line for line in answer.out.splitlines() if line and not line.endswith("/")]
         if not names and not self.always:
             return None
         more = [f"… and {len(names) - 15} more"] if len(names) > 15 else []
-        shown = "\n".join([f"rsync {self.old.name}:{self.source} -> {self.target}", *names[:15], *more])
-        return Change(shown, self._apply(), self._undo())
+        return Change("\n".join([shown, *names[:15], *more]), self._apply(), self._undo())
 
     def _pull(self, more: str) -> str:
         user = self.new.app.user

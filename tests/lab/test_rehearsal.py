@@ -59,7 +59,7 @@ def drop_an_upload(lab: Lab) -> None:
 
 def leave_a_secret(lab: Lab) -> None:
     lab.old.exec("(umask 077; cat >/root/.bash_history); chmod 644 /etc/ssl/private/*.key", input=OLD.password)
-    lab.new.exec('password=$(cat); PGPASSWORD=$password setsid sleep 3 >/dev/null 2>&1 &', input=OLD.password)
+    lab.new.exec("password=$(cat); PGPASSWORD=$password setsid sleep 3 >/dev/null 2>&1 &", input=OLD.password)
     time.sleep(1)
 
 

@@ -327,7 +327,9 @@ def test_the_diff_shown_makes_the_new_file_of_the_old(old: str, new: str) -> Non
 def test_a_diff_names_the_file_and_says_absent(server: Server) -> None:
     change = File(server.server, "/no/such/file", b"a\nb").change()
     assert change
-    assert change.diff == ("--- absent\n+++ /no/such/file\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ no newline at the end\n")
+    assert change.diff == (
+        "--- absent\n+++ /no/such/file\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ no newline at the end\nowner and mode: root:root 644\n"
+    )
 
 
 def test_an_empty_new_file_is_shown_too(server: Server) -> None:
