@@ -328,7 +328,8 @@ def test_a_diff_names_the_file_and_says_absent(server: Server) -> None:
     change = File(server.server, "/no/such/file", b"a\nb").change()
     assert change
     assert change.diff == (
-        "--- absent\n+++ /no/such/file\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ no newline at the end\nowner and mode: root:root 644\n"
+        "--- absent\n+++ /no/such/file\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ no newline at the end\n"
+        "owner and mode: root:root 644\n"
     )
 
 
