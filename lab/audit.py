@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 from lab.ledger import Book, Outcome
 
+CRON_TAKES = 10  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
+
 
 class Machine(Protocol):
     """What the audit needs of a server of the lab."""
@@ -91,7 +93,7 @@ class Audit:
     sessions_checked: int = 0
     sessions_lost: dict[str, str] = field(default_factory=dict)
     rows_changed: dict[str, str] = field(default_factory=dict)
-    minutes: int = 0  # whole minutes of traffic, in each of which cron shall run once
+    minutes: int = 0  # turns of the minute while visitors came, at each of which cron shall run once
     minutes_missed: list[str] = field(default_factory=list)
     minutes_twice: list[str] = field(default_factory=list)
     minutes_by_host: dict[str, int] = field(default_factory=dict)
@@ -265,7 +267,7 @@ def _judge_data(audit: Audit, now: Facts, before: Facts) -> None:
 def _judge_cron(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
     started = min((answer.at for answer in book.answers), default=0.0)
     ended = max((answer.ended for answer in book.answers), default=0.0)
-    whole = range(int(started // 60 + 1) * 60, int(ended // 60) * 60, 60)  # cron was there all through these
+    whole = range(int(started // 60 + 1) * 60, int(ended - CRON_TAKES), 60)
     there = {*now.cron, *other.cron}
     runs = Counter(minute for minute, _ in there)
     clock = {minute: time.strftime("%H:%M", time.gmtime(minute)) for minute in whole}

@@ -34,10 +34,11 @@ PATIENCE = 3.0  # seconds that an interrupted command has to end by itself; its 
 
 @dataclass(slots=True, frozen=True)
 class Section:
-    """A section of the checklist as `inv --list` tells it: its name, and its steps (the line shown -> the name)."""
+    """A section of the checklist as `inv --list` tells it: name, steps (the line shown -> the name), what it does."""
 
     name: str
     steps: dict[str, str]
+    title: str = ""
 
 
 def sections(settings: Path) -> list[Section]:
@@ -46,19 +47,20 @@ def sections(settings: Path) -> list[Section]:
     if listed.returncode != 0:
         raise Problem(f"`inv --list` failed: {listed.stderr.decode(errors='replace').strip()[-200:]}", "rehearsal")
     namespace = json.loads(listed.stdout)
-    checks = [Section(CHECK, {}) for task in namespace["tasks"] if task["name"] == CHECK]
+    checks = [Section(CHECK, {}, task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
     return checks + [
         Section(
             found["name"],
             {_line(task["help"]): f"{found['name']}.{task['name']}" for task in found["tasks"] if task["help"]},
+            found["help"],
         )
         for found in namespace["collections"]
         if found["name"] not in NOT_SECTIONS
     ]
 
 
-def run(settings: Path, *words: str, name: str, steps: dict[str, str] | None = None, log: Path | None = None) -> Span:
-    """Runs `inv -f SETTINGS WORDS…` and shows its output. Gives its span of time, with those of its steps.
+def run(settings: Path, *words: str, section: Section, log: Path | None = None) -> Span:
+    """Runs `inv -f SETTINGS WORDS…` and shows its output. Gives its span of time, with those of the section's steps.
 
     Its home is `operator/` beside the settings, so that all it leaves there can be looked at; *log* gets each line with
     its time. When this process is interrupted meanwhile, the command is too, and has some seconds to put things in
@@ -82,7 +84,7 @@ def run(settings: Path, *words: str, name: str, steps: dict[str, str] | None = N
     try:
         for at, line in output.lines():
             told.append(f"{at - started:6.2f} {line}")
-            if step := _step(line, steps or {}):
+            if step := _step(line, section.steps):
                 found.append(Span(step, before, at))
                 before = at
         status = command.wait()
@@ -93,7 +95,7 @@ def run(settings: Path, *words: str, name: str, steps: dict[str, str] | None = N
         if log:
             with log.open("a") as file:
                 file.write("\n".join(told) + "\n\n")
-    return Span(name, started, time.time(), status, tuple(found))
+    return Span(section.name, started, time.time(), status, tuple(found), title=section.title)
 
 
 class _Output:

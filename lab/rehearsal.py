@@ -25,8 +25,8 @@ import yaml
 
 from switchover.errors import Problem
 
-from . import commands, ledger, look, network, terminal
-from .audit import Facts, Place, drained, gather, judge
+from . import commands, ledger, look, network, report, terminal
+from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .leaks import Watch, in_file
 from .report import Rehearsal, Span
 
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 BIG_UPLOAD = (100, 25)  # MB, and the seconds over which it is sent
 SLOW_JOB = 40  # seconds
 DRAIN = 90.0  # seconds that the last jobs may take
+RETIRE_QUIET = 2.0  # seconds without a visitor, after which old may retire by the lab's settings
 SETTLED = 25  # seconds after which a booted server has started everything
 COMMANDS = "commands.log"  # in the report's directory: what each command printed, and when
 NOT_UNDONE = ("check",)  # changes nothing
+AFTERWARDS = ("retire-old",)  # when nobody comes by the old server any more; nothing can be undone after it
 
 
 @dataclass(slots=True)
@@ -141,10 +143,17 @@ class Course:
     out: Console
     spans: list[Span] = field(default_factory=list)
 
-    def run(self, section: commands.Section, *words: str, name: str = "") -> bool:
-        """Runs `inv WORDS…`, by default the section; True when it ended well."""
-        words = words or (section.name,)
-        span = commands.run(self.settings, *words, name=name or section.name, steps=section.steps, log=self.log)
+    def do(self, section: commands.Section, *options: str) -> bool:
+        """Runs a section; True when it ended well."""
+        return self._run(section, section.name, *options)
+
+    def undo(self, section: commands.Section) -> bool:
+        """Takes a section back; True when that ended well."""
+        undoing = commands.Section(f"undo {section.name}", section.steps, f"Takes back: {section.title}")
+        return self._run(undoing, "undo", "--yes", section.name)
+
+    def _run(self, section: commands.Section, *words: str) -> bool:
+        span = commands.run(self.settings, *words, section=section, log=self.log)
         self.leaks.learn()
         return self.add(span).exit == 0
 
@@ -157,6 +166,9 @@ class Course:
         felt = so_far.felt(so_far.during(span))
         page = f", {felt['page']} saw the maintenance page" if felt["page"] else ""
         good = not felt["failed"] and not span.exit
+        if not felt["requests"]:
+            self.out.print("    nobody came meanwhile", style="dim")
+            return span
         who = f"visitors {span.name}" if span.quiet else "visitors"
         line = f"{who}: {felt['requests']:,} requests, {felt['failed']} failed{page}"
         self.out.print(Text(f"    {line}, longest {felt['longest_ms']:.0f} ms", style="green" if good else "bold red"))
@@ -192,6 +204,8 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     for left in (path, plan.report / COMMANDS):
         left.unlink(missing_ok=True)
     sections = list(commands.sections(lab.settings) if plan.sections is None else plan.sections)
+    moving = [section for section in sections if section.name not in AFTERWARDS]
+    retiring = [section for section in sections if section.name in AFTERWARDS]
     places = _places(lab)
     before = gather(places["old"])
     with Watch({"old": lab.old, "new": lab.new}) as leaks, Visitors(lab, path, plan.rate) as visitors:
@@ -201,18 +215,20 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
         with course.quiet("before"):
             time.sleep(plan.quiet)
             seen = _looks(lab, settled=True) if plan.with_undo else {}
-        whole = _move(lab, plan, course, sections)
+        whole = _move(lab, plan, course, moving)
         with course.quiet("after"):
             time.sleep(plan.quiet)
-            if not plan.with_undo:
-                _until_enough(visitors, plan)
+            _until_enough(plan, course)
         if plan.with_undo and whole:
-            _undo(lab, plan, course, sections)
+            _undo(course, moving)
             with course.quiet("after the undo"):
                 time.sleep(plan.quiet)
-                _until_enough(visitors, plan)
+                _until_enough(plan, course)
         out.print("Nobody new comes; the last visitors get their answers, and the last jobs run.")
         visitors.finish()
+        for section in retiring if whole and not plan.with_undo else ():
+            time.sleep(RETIRE_QUIET)
+            course.do(section, "--yes")
         found = _audited(lab, plan, course, places, before, seen)
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
     found.secrets_looked_for, found.processes_seen = len(leaks.secrets), len(leaks.seen)
@@ -223,16 +239,16 @@ def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Sect
     """The sections in order; False when one failed, and then no further one is begun."""
     for section in sections:
         _meanwhile(lab, plan, course.visitors, section.name)
-        if not course.run(section):
+        if not course.do(section):
             return False
     return True
 
 
-def _undo(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section]) -> None:
+def _undo(course: Course, sections: Sequence[commands.Section]) -> None:
     for section in reversed(sections):
         if section.name in NOT_UNDONE:
             continue
-        if not course.run(section, "undo", "--yes", section.name, name=f"undo {section.name}"):
+        if not course.undo(section):
             return
 
 
@@ -249,9 +265,13 @@ def _meanwhile(lab: Lab, plan: Plan, visitors: Visitors, section: str) -> None:
         visitors.wait_for("big_upload_started", 15)
 
 
-def _until_enough(visitors: Visitors, plan: Plan) -> None:
-    while len(visitors.book().answers) < plan.at_least:
+def _until_enough(plan: Plan, course: Course) -> None:
+    """Lets visitors come until they are enough, and cron has run once where it was moved to."""
+    while len(course.visitors.book().answers) < plan.at_least:
         time.sleep(1)
+    moved = [span.ended for span in course.spans if span.name.endswith(report.CRON) and not span.exit]
+    if moved:
+        time.sleep(max(0, (moved[-1] // 60 + 1) * 60 + CRON_TAKES + 1 - time.time()))
 
 
 def _audited(

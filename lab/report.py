@@ -34,6 +34,7 @@ class Span:
     exit: int = 0
     steps: tuple[Span, ...] = ()
     quiet: bool = False  # no section: the traffic before and after
+    title: str = ""  # what it does, in a sentence
 
     @property
     def seconds(self) -> float:
@@ -209,6 +210,7 @@ class Rehearsal:
         shown, more, after = self.page(span)
         return {
             "name": span.name,
+            "title": span.title,
             "started": round(span.started, 1),
             "seconds": round(span.seconds, 1),
             "exit": span.exit,

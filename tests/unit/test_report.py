@@ -43,6 +43,7 @@ def test_a_good_rehearsal() -> None:
     assert [section["name"] for section in data["sections"]] == ["switch-app", "switch-db"]
     assert data["sections"][0] | {"steps": None} == {
         "name": "switch-app",
+        "title": "",
         "started": 10,
         "seconds": 10,
         "exit": 0,
