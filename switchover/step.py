@@ -234,6 +234,8 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     change = resource.change()
     if change is None:
         return "already"
+    if built_on and move.journal.active(one.line):
+        return "already"  # it was done; a part that was true by itself then, a later section may have changed
     if built_on and not move.dry:
         raise Problem(
             f"{one.line} is not true any more, and {built_on} was done since", str(resource.server), "Look: inv status"

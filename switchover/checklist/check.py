@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from invoke.tasks import task
 from .. import move as moves
 from .. import say
 from ..errors import Problem
-from ..hosts import Server
+from ..hosts import Host, Server
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
@@ -57,6 +58,8 @@ def findings(move: Move) -> Iterator[Finding]:
         yield finding
         if finding.good:
             reached.append(server)
+    if move.ci:
+        yield _reached(move.ci)
     for server in reached:
         for one in (_tools, _paths, _services, _database, _space, _firewall, _nginx):
             yield from _attempt(one, server, move)
@@ -68,13 +71,14 @@ def findings(move: Move) -> Iterator[Finding]:
 def _attempt(one: Callable[..., Iterator[Finding]], server: Server | None, move: Move) -> Iterator[Finding]:
     try:
         yield from one(move) if server is None else one(server, move)
-    except Problem as problem:
+    except (Problem, ValueError, IndexError) as error:  # the last two: an answer that is not what was asked for
+        what, do = (error.what, error.do) if isinstance(error, Problem) else (str(error), "")
         name = one.__name__.strip("_").replace("_", " ")
         where = f"{server.role}: " if server else ""
-        yield Finding(f"{where}{name} ({problem.what.splitlines()[0]})", None, problem.do or "Look at that server")
+        yield Finding(f"{where}{name} ({what.splitlines()[0]})", None, do or "Look at that server")
 
 
-def _reached(server: Server) -> Finding:
+def _reached(server: Host) -> Finding:
     try:
         answer = server.look("id -u", check=False)
     except Problem as problem:
@@ -165,12 +169,20 @@ def _space(server: Server, move: Move) -> Iterator[Finding]:
 
 def _firewall(server: Server, move: Move) -> Iterator[Finding]:
     if server.role == "old":
-        active = "Status: active" in server.look("ufw status", check=False).out
+        status = server.look("ufw status verbose", check=False).out
+        active = "Status: active" in status
         yield Finding(
             f"old: the firewall (ufw) is {'on' if active else 'off'}",
             active,
             "Switch it on, ssh first: ufw allow OpenSSH; ufw allow 80/tcp; ufw allow 443/tcp; ufw enable",
         )
+        closed = bool(re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M))
+        if active and not closed:
+            yield Finding(
+                "old: the firewall lets everybody reach every port",
+                False,
+                "Let it refuse what no rule allows: ufw default deny incoming",
+            )
 
 
 def _nginx(server: Server, move: Move) -> Iterator[Finding]:

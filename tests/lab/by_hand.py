@@ -18,7 +18,6 @@ from lab.servers import Lab
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
 JOURNAL = "/var/lib/switchover/shop.test"
-SECTIONS = ["prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-db"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,12 @@ def inv(lab: Lab, *words: str, settings: Path | None = None, through: list[str] 
     return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
 
 
+def sections(lab: Lab) -> list[str]:
+    """The sections of the checklist, in its order, as `inv --list` has them."""
+    listed = json.loads(inv(lab, "--list", "--list-format", "json").out)
+    return [found["name"] for found in listed["collections"] if found["name"] != "lab"]
+
+
 @dataclass(frozen=True)
 class Recorded:
     """An entry of a journal, as it lies on its server."""
@@ -53,7 +58,7 @@ class Recorded:
 def recorded(lab: Lab) -> list[Recorded]:
     """All entries of both journals, oldest first."""
     found = []
-    for server in lab.servers:
+    for server in (lab.old, lab.new):
         shown = server.exec(
             f"cd {JOURNAL} 2>/dev/null || exit 0; for e in [0-9]*; do [ -e $e/done ] && s=done || s=recorded; "
             '[ ! -e $e/undone ] || s=undone; printf "%s\\t%s\\t" $e $s; cat $e/entry.json; done'

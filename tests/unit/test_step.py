@@ -191,6 +191,18 @@ def test_a_step_that_a_later_section_was_built_on_is_left_alone(here: Made, want
     assert file.read_text() == "changed by what came later\n" and len(states(here())) == 2
 
 
+def test_a_part_that_was_true_by_itself_is_left_alone_too(here: Made, file: Path) -> None:
+    """`finish` takes away what `switch-cron` found there already; `inv move` passes over both afterwards."""
+    other = file.with_name("b.conf")
+    other.write_text("new\n")
+    parts = of(lambda move: [File(move.old, str(path), b"new\n") for path in (file, other)])
+    live(here(), parts)
+    live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
+    other.unlink()
+    live(here(), parts)
+    assert not other.exists() and len(states(here())) == 2
+
+
 def test_a_step_not_done_is_not_done_behind_a_later_section(here: Made, wanted: Step, file: Path) -> None:
     live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
     with pytest.raises(Problem, match=r"switch-app\.a-step is not true any more, and switch-db was done since"):
