@@ -221,7 +221,8 @@ class Watch:
             told += self._on_disk(where, server)
             journal = server.exec_bytes("journalctl --no-pager -a -o export").stdout
             told += [f"{name}: in the journal of {where}" for name in self.within(journal)]
-            told += [f"{name}: in PostgreSQL of {where}" for name in self.within(server.psql(IN_TABLES).encode())]
+            if where != "ci":
+                told += [f"{name}: in PostgreSQL of {where}" for name in self.within(server.psql(IN_TABLES).encode())]
         for file in (file for path in operators for file in [path, *path.rglob("*")] if file.is_file()):
             told += [f"{name}: in {file} of the operator's machine" for name in self.within(file.read_bytes())]
         return list(dict.fromkeys(told))

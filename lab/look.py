@@ -61,6 +61,7 @@ LEFT_OUT = (
         ("rows of openfoodweb_production.*",),
         "rows of the shop's database on old: visitors write them all the time; the audit looks at each order",
     ),
+    LeftOut(("file /home/dev/shop*",), "the developer's own checkout, where they commit what they push"),
     LeftOut(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
 )
 
@@ -110,7 +111,9 @@ def _changed(before: str, after: str) -> str:
 
 # --- the parts of a look ------------------------------------------------------------------------------------
 
-_FOLDERS = "/etc /home /root /var/spool/cron"
+# Of the CI host's agent what a move changes: its builds come and go.
+_AGENT = "/var/lib/buildkite-agent/.ssh /var/lib/buildkite-agent/builds/shop/.git/config"
+_FOLDERS = f"/etc /home /root /var/spool/cron $(ls -d {_AGENT} 2>/dev/null)"
 
 # Each part prints a text of its own, which the function beside it takes apart.
 _FILES = f"find {_FOLDERS} -printf '%p\\t%y %m %u:%g %l\\n'"

@@ -27,6 +27,7 @@ from switchover.errors import Problem
 
 from . import commands, ledger, look, network, report, terminal
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
+from .developers import Developers
 from .leaks import Watch, in_file
 from .report import Rehearsal, Span
 
@@ -208,14 +209,15 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     retiring = [section for section in sections if section.name in AFTERWARDS]
     places = _places(lab)
     before = gather(places["old"])
-    with Watch({"old": lab.old, "new": lab.new}) as leaks, Visitors(lab, path, plan.rate) as visitors:
+    developers = Developers()
+    with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
         course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
         out.print(f"Visitors come, {plan.rate:g} a second.")
         with course.quiet("before"):
             time.sleep(plan.quiet)
             seen = _looks(lab, settled=True) if plan.with_undo else {}
-        whole = _move(lab, plan, course, moving)
+        whole = _move(lab, plan, course, moving, developers)
         with course.quiet("after"):
             time.sleep(plan.quiet)
             _until_enough(plan, course)
@@ -230,17 +232,22 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(RETIRE_QUIET)
             course.do(section, "--yes")
         found = _audited(lab, plan, course, places, before, seen)
+    found.deploys = developers.as_report()
+    found.other_problems += developers.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
     found.secrets_looked_for, found.processes_seen = len(leaks.secrets), len(leaks.seen)
     return found
 
 
-def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section]) -> bool:
+def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section], developers: Developers) -> bool:
     """The sections in order; False when one failed, and then no further one is begun."""
     for section in sections:
         _meanwhile(lab, plan, course.visitors, section.name)
         if not course.do(section):
             return False
+        if lab.ci in lab.hosts and developers.have_something_to_push(section.name):
+            with course.quiet(f"pushes after {section.name}"):
+                developers.push(lab, section.name)
     return True
 
 
@@ -307,20 +314,21 @@ def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
     operator = lab.place.run / "ssh" / "operator"
     for name, secret in in_file(operator.name, operator.read_text()):
         leaks.add(f"the operator's {name}", secret)
-    servers = {server.role for server in lab.servers}
+    servers = {host.role for host in lab.hosts}
     own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", *servers}]
     consoles = list(lab.place.run.glob("*/console.log"))
     return leaks.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in leaks.within(report)]
 
 
 def _looks(lab: Lab, *, settled: bool = False) -> dict[str, look.Look]:
-    servers = {"old": lab.old, "new": lab.new}
-    for server in servers.values() if settled else ():
+    hosts = {host.role: host for host in lab.hosts}
+    for server in hosts.values() if settled else ():
         # The worker is started by monit, some seconds after the boot.
         while float(server.exec("ps -o etimes= -p 1").stdout) < SETTLED:
             time.sleep(1)
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(servers, pool.map(look.look, servers.values()), strict=True))
+        looks = pool.map(lambda host: look.look(host, databases=host is not lab.ci), hosts.values())
+        return dict(zip(hosts, looks, strict=True))
 
 
 def _places(lab: Lab) -> dict[str, Place]:

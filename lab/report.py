@@ -61,6 +61,7 @@ class Rehearsal:
     differences: list[Difference] = field(default_factory=list)
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "copy"
+    deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
     secrets_found: list[str] = field(default_factory=list)
     secrets_looked_for: int = 0
     processes_seen: int = 0
@@ -189,6 +190,7 @@ class Rehearsal:
             "sections": [self._section(span) for span in self.spans if not span.quiet],
             "quiet": [self._section(span) for span in self.spans if span.quiet],
             **audit,
+            "deploys": self.deploys,
             "secrets_found": self.secrets_found,
             "secrets": {
                 "looked_for": self.secrets_looked_for,

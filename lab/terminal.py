@@ -130,6 +130,9 @@ def _notes(data: dict[str, Any]) -> list[str]:
             notes.append(f"The slow job ran on {' and on '.join(one['ran_on']) or 'no server'}.")
         else:
             notes.append(f"A big upload took {one['seconds']:.0f} s{where}; {one['by'] or 'nobody'} answered.")
+    if any(data["deploys"].values()):
+        pushes = f"{data['deploys']['refused']} push(es) to old were refused with the reason"
+        notes.append(f"{pushes}; CI deployed {data['deploys']['by_ci']} time(s) to new.")
     lag = traffic["visitors_own_lag_ms"]
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:
