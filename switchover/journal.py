@@ -17,6 +17,7 @@ import getpass
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -93,7 +94,9 @@ class Journal:
     def entries(self) -> list[Entry]:
         """All entries, read once a command; what this command writes is added."""
         if self._entries is None:
-            found = [e for server in self._servers for e in self._read(server)]
+            # At once, since each is a connection to be made.
+            with ThreadPoolExecutor(len(self._servers)) as pool:
+                found = [entry for entries in pool.map(self._read, self._servers) for entry in entries]
             self._entries = sorted(found, key=lambda e: e.number)
         return self._entries
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class Move:
             yield
             return
         held: list[Server] = []
+        with ThreadPoolExecutor(2) as pool:  # both connections at once
+            list(pool.map(lambda server: server.look("true"), self.servers))
         try:
             for server in self.servers:
                 self._take(server, why)
