@@ -51,8 +51,11 @@ def clear(place: Place) -> None:
     network.down(place)
     for mount in _mounts(place):
         subprocess.run(["umount", "--lazy", mount], check=True)
+    # Whoever owned it may be removing it too.
+    for _ in range(3):
+        shutil.rmtree(place.run, ignore_errors=True)
     if place.run.exists():
-        shutil.rmtree(place.run)
+        raise Problem("it could not be removed", str(place.run), "Look at what is in it")
     images.sweep(place)
 
 
