@@ -11,8 +11,10 @@ from ..journal import now, operator
 from ..move import Move
 from ..quote import sh, under
 from ..render import render
-from ..resources.file import File, Found, read
+from ..resources import Absent, Command, File, Service, Worker
+from ..resources.file import Found, read
 from ..resources.uploads import Synchronised
+from ..step import Wanted
 
 HOME = "/etc/switchover"  # on both servers: what the move adds
 PROXY_LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
@@ -41,6 +43,11 @@ def fullchain(move: Move) -> str:
 def key(move: Move) -> str:
     """new: where the certificate's key lies."""
     return f"{HOME}/{move.settings.domain}.key.pem"
+
+
+def again(move: Move, ended_by: str, wanted: File | Absent | Service | Worker, shown: str) -> Wanted:
+    """*wanted*; under --dry, where the step *ended_by* would end it: that it begins again, as no look can tell yet."""
+    return Command(wanted.server, "", shown=shown) if ended_by in move.would_change else wanted
 
 
 def date(move: Move, line: str = "") -> tuple[str, str]:

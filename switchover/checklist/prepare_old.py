@@ -107,6 +107,8 @@ ufw --force enable >/dev/null
     undo = f"ufw --force disable >/dev/null\n{restore}"
 
     def login() -> str | None:
+        if move.old.look(f"systemctl is-active -q {back}.timer", check=False).status != 0:
+            return None  # it stays on: nothing waits for a login
         second = move.old.again()
         try:
             second.look("true")

@@ -11,6 +11,7 @@ from ..quote import ident, sh, sql
 from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service, Worker
+from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..step import Wanted, step
 from . import common
@@ -98,22 +99,30 @@ sh after/copy-database restore {name}
 def start_app(move: Move) -> Wanted:
     """new: the application runs, with its own database."""
     new = move.new
-    return Service(new, new.app.service, running=True, pidfile=new.in_app(new.app.pidfile))
+    wanted = Service(new, new.app.service, running=True, pidfile=new.in_app(new.app.pidfile))
+    return common.again(move, "switch-db.stop-app", wanted, f"systemctl start {new.app.service}")
 
 
 @step
 def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
-    return Absent(move.new, f"{common.HOME}/{common.PAGE}")
+    wanted = Absent(move.new, f"{common.HOME}/{common.PAGE}")
+    return common.again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
 
 
 @step
 def monit_on(move: Move) -> Wanted:
     """new: monit watches the application again."""
-    found = common.before(move, "switch-db.monit-off", move.new.watch.app or "")
-    if found is None or found.content is None or not move.new.watch.app:
+    path = move.new.watch.app
+    if not path:
         return None
-    return File(move.new, move.new.watch.app, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
+    off = "switch-db.monit-off"
+    found = read(move.new, path) if off in move.would_change else common.before(move, off, path)
+    if found is None or found.content is None:
+        return None
+    wanted = File(move.new, path, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
+    absent = wanted.plan(Found(None))
+    return common.again(move, off, wanted, absent.diff if absent else "")
 
 
 @step
@@ -127,4 +136,6 @@ def old_is_quiet(move: Move) -> Wanted:
 @step
 def start_worker(move: Move) -> Wanted:
     """new: the worker runs."""
-    return Worker(move.new, running=True)
+    return common.again(
+        move, "switch-db.stop-worker", Worker(move.new, running=True), f"{move.new.worker.command} start"
+    )
