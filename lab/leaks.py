@@ -144,7 +144,6 @@ class Watch:
 
     servers: Mapping[str, Machine]
     names: dict[bytes, str] = field(default_factory=dict)  # a form of a secret -> the secret's name
-    secrets: set[str] = field(default_factory=set)
     seen: set[tuple[str, str, bytes, bytes]] = field(default_factory=set)  # where, what, command line, text
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -171,9 +170,13 @@ class Watch:
 
     def add(self, name: str, secret: str) -> None:
         """A secret to look for."""
-        self.secrets.add(secret)
         for form in forms(secret):
             self.names.setdefault(form, name)
+
+    @property
+    def looked_for(self) -> int:
+        """How many secrets; a key's lines together are one."""
+        return len(set(self.names.values()))
 
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL):

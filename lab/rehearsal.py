@@ -25,7 +25,7 @@ import yaml
 
 from switchover.errors import Problem
 
-from . import commands, ledger, look, network, report, terminal
+from . import commands, ledger, look, network, report, report_html, terminal
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .developers import Developers
 from .leaks import Watch, in_file
@@ -150,7 +150,7 @@ class Course:
 
     def undo(self, section: commands.Section) -> bool:
         """Takes a section back; True when that ended well."""
-        undoing = commands.Section(f"undo {section.name}", section.steps, f"Takes back: {section.title}")
+        undoing = commands.Section(f"undo {section.name}", section.steps)
         return self._run(undoing, "undo", "--yes", section.name)
 
     def _run(self, section: commands.Section, *words: str) -> bool:
@@ -235,7 +235,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     found.deploys = developers.as_report()
     found.other_problems += developers.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
-    found.secrets_looked_for, found.processes_seen = len(leaks.secrets), len(leaks.seen)
+    found.secrets_looked_for, found.processes_seen = leaks.looked_for, len(leaks.seen)
     return found
 
 
@@ -378,7 +378,9 @@ def rehearse(given: argparse.Namespace) -> int:
         data = found.as_json()
         file = plan.report / "report.json"
         file.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-        terminal.show(found, out, saved=f"Report: {file}; every answer: {plan.report / 'ledger.jsonl'}")
+        page = file.with_suffix(".html")
+        page.write_text(report_html.page(found))
+        terminal.show(found, out, saved=f"Report: {page}, {file}; every answer: {plan.report / 'ledger.jsonl'}")
         if given.keep:
             lab.keep()
             out.print("The servers stay up: inv lab.ssh old, inv lab.ssh new; end them with inv lab.down.")

@@ -1,0 +1,119 @@
+"""report.html as people see it: in a browser, on a phone and on a wide screen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chromium import Chromium, chromium
+
+from lab.audit import Audit
+from lab.ledger import Answer, Book, Outcome
+from lab.look import Difference
+from lab.report import Rehearsal, Span
+from lab.report_html import page
+
+NAMES = ("check", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db", "finish")
+BEYOND = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5)"
+SMALLEST = (
+    "Math.min(...[...document.querySelectorAll('body *')].filter(e => e.innerText).map(e => "
+    "parseFloat(getComputedStyle(e).fontSize)))"
+)
+
+
+def rehearsal(*, good: bool) -> Rehearsal:
+    """Some minutes of visits, all sections and their undo, with long names and numbers in every place."""
+    dice = random.Random(1)
+    spans = [Span("before", 1000, 1010, quiet=True)]
+    for name in [*NAMES, *(f"undo {name}" for name in reversed(NAMES[1:]))]:
+        start = spans[-1].ended
+        steps = (Span(f"{name.split()[-1]}.copy", start + 1, start + 8),) if name.endswith("switch-db") else ()
+        spans.append(Span(name, start, start + (9 if steps else 7), 0, steps, title=f"{name}: " + "what it does " * 8))
+    answers = []
+    for at in range(1000, int(spans[-1].ended)):
+        under = next(span for span in spans if span.started <= at < span.ended)
+        paged = under.name.endswith("switch-db")
+        for number in range(20):
+            kind, order = ("order", f"V-{at}-{number}") if number % 4 == 0 else ("product", None)
+            outcome = Outcome.PAGE if paged else Outcome.OK
+            answers.append(Answer(kind, at + number / 20, dice.expovariate(0.05) + 2, outcome, order=order))
+    audit = Audit(orders_acknowledged=1_234_567, jobs_expected=2_345_678, uploads_acknowledged=345, sessions_checked=67)
+    audit.jobs_by_host = {"prod1.shop.test": 1_000_000, "prod2.shop.test": 1_345_678}
+    found = Rehearsal(Book(answers, [{"event": "end"}]), spans, audit, looked_at=4711)
+    found.servers = {"old": {"os": "Debian 11", "postgresql": "13.16"}, "new": {"os": "Debian 12", "postgresql": "15"}}
+    if not good:
+        long = "/home/openfoodweb/apps/openfoodweb/" + "a_name_that_never_ends_" * 12
+        audit.orders_lost = {"<script>V-1</script>": "in no database"}
+        found.differences = [Difference("old", f"file {long}", "f 644", None)]
+        found.secrets_found = [f"old's password in database.yml: in {long} of old"]
+        found.other_problems = ["`x` & <b>y</b>"]
+        found.book.answers += [Answer("home", 1050, 30_000, Outcome.TIMEOUT)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["good", "failed"])
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, Path]:
+    found = rehearsal(good=request.param)
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(page(found))
+    return found, file
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_the_screen_and_can_be_read(browser: Chromium, written: tuple[Rehearsal, Path], width: int) -> None:
+    shown = browser.load(written[1], width)
+    assert shown.js("innerWidth") == width
+    assert shown.js("document.documentElement.scrollWidth") <= width
+    assert shown.js(f"{BEYOND}.map(e => e.outerHTML.slice(0, 80))") == []
+    assert shown.js(SMALLEST) >= 14
+    # The picture is the one for this width, so that its labels have the size they were drawn with.
+    assert shown.js("(image => image.width / image.naturalWidth)(document.images[0])") == pytest.approx(1, abs=0.06)
+    for part in shown.js("[...document.querySelectorAll('details')].map(e => e.open = true)"):
+        assert part
+    assert shown.js("document.documentElement.scrollWidth") <= width, "with all details open"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fetches_nothing(browser: Chromium, written: tuple[Rehearsal, Path], width: int, tmp_path: Path) -> None:
+    fetched = [url for url in browser.load(written[1], width).fetched if not url.startswith("data:")]
+    assert fetched == [written[1].as_uri()]
+    # Were it to ask for something, it would show.
+    other = tmp_path / "other.html"
+    other.write_text("<img src='http://shop.test/x.png'>")
+    assert "http://shop.test/x.png" in browser.load(other, width).fetched
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_shows_the_numbers(browser: Chromium, written: tuple[Rehearsal, Path], width: int) -> None:
+    data = written[0].as_json()
+    shown = browser.load(written[1], width)
+    text = " ".join(shown.js("document.body.innerText").split())
+    assert ("The move worked, and so did the way back." in text) == data["ok"]
+    for part in (
+        f"of {data['traffic']['requests']:,}, 20 a second",
+        "1,234,567",
+        "2,345,678",
+        "1,000,000 on prod1.shop.test, 1,345,678 on prod2.shop.test",
+        "of 4,711 things",
+        f"{data['orders']['by_database']['old']:,} in old's database",
+        "old: Debian 11 with PostgreSQL 13.16",
+        *data["problems"],
+        *data["secrets_found"],
+        *data["undo"]["differences"],
+    ):
+        assert part in text, part
+    rows = shown.js("[...document.querySelectorAll('main tbody')[0].rows].map(row => row.innerText)")
+    assert len(rows) == len(data["sections"]) + len(data["quiet"])
+    for number, section in enumerate(data["sections"], 1):
+        [row] = [row for row in rows if row.startswith(f"{number} {section['name']}")]
+        assert f"{section['requests']}" in row
+        assert (f"{section['page']} in {section['page_seconds']:.1f} s" in row) == bool(section["page"])
+    assert shown.js("document.querySelectorAll('script').length") == 0
