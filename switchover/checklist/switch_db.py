@@ -54,7 +54,9 @@ def page_on(move: Move) -> Wanted:
 def stop_app(move: Move) -> Wanted:
     """new: the application has finished its requests and stopped."""
     new = move.new
-    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), once=True)
+    # Nor does a reboot start it: it would come with old's database, and keep to that.
+    pidfile = new.in_app(new.app.pidfile)
+    return Service(new, new.app.service, running=False, at_boot=False, pidfile=pidfile, once=True)
 
 
 @step
@@ -98,7 +100,7 @@ sh after/copy-database restore {name}
 def start_app(move: Move) -> Wanted:
     """new: the application runs, with its own database."""
     new = move.new
-    return Service(new, new.app.service, running=True, pidfile=new.in_app(new.app.pidfile))
+    return Service(new, new.app.service, running=True, at_boot=True, pidfile=new.in_app(new.app.pidfile))
 
 
 @step
