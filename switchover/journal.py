@@ -155,7 +155,7 @@ class Journal:
         text = json.dumps({"who": operator(), "when": now()})
         path = sh(self.path(entry))
         answer = entry.server.change(
-            f"cd {path} && printf '%s\\n' {sh(text)} >done.new && sync done.new && mv done.new done"
+            f"cd {path} && printf '%s\\n' {sh(text)} | cat >done.new && sync done.new && mv done.new done"
         )
         if answer.status != 0:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(entry.server))
@@ -247,7 +247,9 @@ class Journal:
         }
         lines = [
             "set -eu; umask 077",
-            f"mkdir -p {sh(self.home)}; [ -e {sh(self.home)}/move ] || echo {sh(self.name)} >{sh(self.home)}/move",
+            f"mkdir -p {sh(self.home)}; m={sh(self.home)}/move",
+            # By cat, since a shell's own printf does not say that the disk is full.
+            f'[ -e "$m" ] || {{ printf "%s\\n" {sh(self.name)} | cat >"$m.new"; mv "$m.new" "$m"; }}',
             f"rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
         ]
         for kept in change.keep:

@@ -88,7 +88,7 @@ class Move:
         mine = json.dumps({"who": operator(), "when": now(), "why": why, "pid": os.getpid()})
         script = f"umask 077; mkdir -p {sh(self.journal.home)}\n"
         script += f"mkdir {lock} || exit 1\n"
-        script += f"printf '%s\\n' {sh(mine)} >{lock}/holder || {{ rm -rf {lock}; exit 1; }}"
+        script += f"printf '%s\\n' {sh(mine)} | cat >{lock}/holder || {{ rm -rf {lock}; exit 1; }}"
         answer = server.change(script)
         if answer.status == 0:
             return

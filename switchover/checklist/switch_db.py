@@ -30,6 +30,12 @@ def monit_off(move: Move) -> Wanted:
 
 
 @step
+def boot_off(move: Move) -> Wanted:
+    """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
+    return Service(move.new, move.new.app.service, at_boot=False, once=True)
+
+
+@step
 def fence(move: Move) -> Wanted:
     """old: the application's role cannot log in any more, and its sessions have ended."""
     owner = ident(move.old.database.owner)
@@ -108,6 +114,13 @@ def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
     wanted = Absent(move.new, f"{common.HOME}/{common.PAGE}")
     return common.again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
+
+
+@step
+def boot_on(move: Move) -> Wanted:
+    """new: the application starts at boot again."""
+    name = move.new.app.service
+    return common.again(move, "switch-db.boot-off", Service(move.new, name, at_boot=True), f"systemctl enable {name}")
 
 
 @step

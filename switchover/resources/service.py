@@ -11,7 +11,7 @@ from ..quote import sh
 
 @dataclass(frozen=True)
 class Service:
-    """*name* on *server* is *running* or not, and starts *at_boot* or not (None: as it is).
+    """*name* on *server* is *running* or not, and starts *at_boot* or not (None, for either: as it is).
 
     *pidfile* tells whether it really runs: systemd believes an init script's service stopped while it serves,
     when monit or a deploy restarted it by hand. Stopping waits up to *within* seconds for requests under way.
@@ -19,7 +19,7 @@ class Service:
 
     server: Server
     name: str
-    running: bool
+    running: bool | None = None
     at_boot: bool | None = None
     pidfile: str = ""
     within: int = 90
@@ -44,7 +44,7 @@ class Service:
             apply.append(f"systemctl {verb} {sh(self.name)} >/dev/null 2>&1")
             undo.append(f"systemctl {back} {sh(self.name)} >/dev/null 2>&1")
             shown.append(f"systemctl {verb} {self.name}")
-        if self.running != running:
+        if self.running is not None and self.running != running:
             apply.append(self._start() if self.running else self._stop())
             undo.insert(0, self._stop() if self.running else self._start())
             shown.append(f"systemctl {'start' if self.running else 'stop'} {self.name}")
