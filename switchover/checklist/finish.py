@@ -10,7 +10,7 @@ from ..move import Move
 from ..quote import sh, sql
 from ..render import render
 from ..resources import Absent, Command, File, Seen
-from ..resources.file import read
+from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..step import Wanted, step
 from . import common
@@ -130,10 +130,14 @@ def monit(move: Move) -> Wanted:
     }
     wanted: list[File] = []
     for path, template in ((new.watch.app, "monit-app"), (new.watch.worker, "monit-worker")):
-        # A check that somebody wrote stays as it is.
-        if path and (read(new, path).content is None or move.journal.latest("finish.monit", len(wanted))):
-            content = render(f"templates/{template}.j2", **values)
-            wanted.append(File(new, path, content, "root:root", "600", test="monit -t", then=common.MONIT_RELOAD))
+        if not path:
+            continue
+        found = read(new, path)
+        if found.content is None or move.journal.latest("finish.monit", len(wanted)):
+            found = Found(render(f"templates/{template}.j2", **values), "root:root", "600")
+        # Else somebody wrote it: it is wanted as it is, and has its place among the step's parts.
+        content = found.content or b""
+        wanted.append(File(new, path, content, found.owner, found.mode, test="monit -t", then=common.MONIT_RELOAD))
     return wanted
 
 
