@@ -74,7 +74,19 @@ def database_yml(move: Move) -> Wanted:
         if move.dry:
             return None
         raise Problem("the journal has no database.yml of before", str(new), "Run: inv prepare-new.database-yml")
-    return File(new, path, found.content or b"", found.owner, found.mode, secret=True)
+    # Its own database is open to nobody while it is not filled; on the way back, while database.yml still names it.
+    name = ident(new.database.name)
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = {sql(new.database.name)}"
+    close = f"ALTER DATABASE {name} CONNECTION LIMIT 0"
+    return [
+        Command(
+            new,
+            f"[ -s before/limit ] || {PSQL} -c {sh(limit)} >before/limit\n{PSQL} -c {sh(close)}",
+            f'[ ! -s before/limit ] || {PSQL} -c {sh(f"ALTER DATABASE {name} CONNECTION LIMIT ")}"$(cat before/limit)"',
+            shown=close,
+        ),
+        File(new, path, found.content or b"", found.owner, found.mode, secret=True),
+    ]
 
 
 @step
