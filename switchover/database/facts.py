@@ -44,12 +44,16 @@ timeouts='(Rack::Timeout\.(service_|wait_)?timeout *=|(service|wait)_timeout:) *
 grep -srhoE --include='*.rb' "$timeouts" "$app/config" | say rack_timeout
 # database.yml without what could be a secret; ERB is no YAML.
 grep -vE 'password|url|user|secret|key' "$yml" | sed 's/<%.*%>/erb/g' | say yml
-df -Pk "$(psql_ -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 { print $4 * 1024 }' | say wal_free
+df -Pk "$(psql_ -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 { printf "%d\n", $4 * 1024 }' | say wal_free
 logs=$(nginx -T 2>/dev/null | sed -nE 's/^\s*access_log\s+(\/[^; ]+).*/\1/p' | sort -u)
 [ -z "$logs" ] || for n in $(seq "$minutes"); do
   tail -qn 50000 $logs | grep -cF "$(date -d "-$n min" '+[%d/%b/%Y:%H:%M:')"
 done | say requests
-curl -so /dev/null -m 5 -w '%{time_connect}\n' "http://$other/" | say round_trip
+# A connection without a request: nothing of it stands in the other's access log.
+perl -MIO::Socket::IP -MTime::HiRes=time -e '
+  my $start = time;
+  IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 80, Timeout => 5) and printf "%.6f\n", time - $start;
+' "$other" | say round_trip
 """
 
 
@@ -69,7 +73,7 @@ class Facts:
     """All there is to judge by: old's, new's, and what is between them.
 
     Between: `apart` and `within`, seconds by which the clocks differ and how exactly that is known; `round_trip`,
-    seconds from new to old and back.
+    seconds from new to old and back, where old's web server can be reached.
     """
 
     old: Side
@@ -116,7 +120,7 @@ def _script(server: Server, other: Server) -> str:
         "pidfile": server.in_app(server.app.pidfile),
         "app": server.app.path,
         "yml": server.in_app(database.config),
-        "other": _in_url(other.settings.main_address),
+        "other": other.settings.main_address,
         "minutes": str(MINUTES),
     }
     psql = f"psql_ -v ON_ERROR_STOP=0 -v owner={sh(database.owner)} -d {sh(database.name)}"
@@ -140,7 +144,3 @@ def _clocks(move: Move) -> dict[str, float]:
         ahead.append(offset)
         within += unsure
     return {"apart": abs(ahead[0] - ahead[1]), "within": within}
-
-
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -24,8 +24,8 @@ WORKERS = 2  # the launcher and what applies
 CLOCKS = 0.1  # seconds: a gate of the switch
 RATE = 50.0  # requests a second: a busy shop's
 PATIENCE = 2.0  # seconds that the queues must take at least: the held restart, or PAUSE tried once more
-COPY_RATE = 30e6  # bytes a second from server to server, indexes included: two cores, in the lab
-HOLD = 0.02  # seconds of a hold, besides the network: measured
+COPY_RATE = 30e6  # bytes a second from server to server, indexes included: a guess on the slow side
+HOLD = 0.02  # seconds of a hold, besides the network: in the lab 17 ms, in the median
 ROUND_TRIPS = 8  # between the servers during a hold
 WHOLE_ROWS = 10_000  # rows: FULL compares all of them for each row that is changed
 
@@ -663,12 +663,14 @@ def costs(facts: Facts) -> str:
     """Sizes, the expected time of the copy, the expected hold, and how long the queues would take it."""
     tables = _tables(facts.old, kind="r")
     size, rows = facts.old["database"]["size"], sum(t["rows"] for t in tables)
-    hold = HOLD + ROUND_TRIPS * facts.between["round_trip"] + 2e-6 * len(facts.old["sequences"])
+    trip = facts.between.get("round_trip")
+    hold = HOLD + ROUND_TRIPS * (trip or 0) + 2e-6 * len(facts.old["sequences"])
+    network = "" if trip else " and eight round trips"
     least, now = min(q.holds for q in queues_in_front(facts)), rate_now(facts)
     at = f"{least / RATE:.1f} s at 50/s" + (f", {least / now:,.0f} s at now's {now:.1f}/s" if now >= 0.1 else "")
     return (
         f"{size / 1e6:,.0f} MB, {len(tables)} tables, {rows:,} rows: copied in about "
-        f"{_duration(_copy_seconds(facts))}; hold about {hold * 1000:.0f} ms, the queues take {at}"
+        f"{_duration(_copy_seconds(facts))}; hold about {hold * 1000:.0f} ms{network}, the queues take {at}"
     )
 
 
