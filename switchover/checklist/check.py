@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from invoke.tasks import task
 
 from .. import move as moves
 from .. import say
+from ..database import facts
+from ..database import findings as following
 from ..errors import Problem
 from ..hosts import Host, Server
 from ..move import Move
@@ -34,24 +36,68 @@ class Finding:
     do: str = ""
 
 
-@task
-def check(context: Any) -> None:
-    """Both servers: is everything there that a move needs? Changes nothing."""
+@task(help={"everything": "what is good and what is taken care of too", "json": "for programs; everything"})
+def check(context: Any, everything: bool = False, json: bool = False) -> None:
+    """Both servers: is everything there that a move needs, can the new database follow? Changes nothing."""
     with for_people():
         move = moves.of(context)
-        say.heading("check", "looks at both servers and changes nothing")
-        bad = 0
+        if not json:
+            say.heading("check", "looks at both servers and changes nothing")
+        found = []
         for finding in findings(move):
-            kind = {True: "seen", False: "failed", None: "failed"}[finding.good]
-            unknown = "could not be checked: " if finding.good is None else ""
-            say.outcome(kind, f"{unknown}{finding.what}", "" if finding.good else finding.do)
-            bad += finding.good is not True
+            found.append(finding)
+            if not json:
+                _show(finding)
+        database: list[following.Finding] = []
+        if found[0].good and found[1].good:
+            try:
+                database = following.find(facts.gather(move))
+            except Problem as problem:
+                found.append(Finding(f"database ({problem.where}: {problem.what})", None, problem.do))
+                if not json:
+                    _show(found[-1])
+        bad = sum(one.good is not True for one in found)
+        if json:
+            _print_json(found, database)
+        elif database:
+            _show_database(database, everything)
         if bad:
             raise Problem(f"{bad} to mend before the move", "", "Each line with ✗ says what to do")
 
 
+def _show(finding: Finding) -> None:
+    kind = {True: "seen", False: "failed", None: "failed"}[finding.good]
+    unknown = "could not be checked: " if finding.good is None else ""
+    say.outcome(kind, f"{unknown}{finding.what}", "" if finding.good else finding.do)
+
+
+def _show_database(found: list[following.Finding], everything: bool) -> None:
+    """One line where the new database can follow, else one for each hindrance; and what asks for a hand."""
+    hindering = following.hindering(found)
+    costs = next(f.what for f in found if f.key == "cost")
+    if hindering:
+        say.outcome("note", f"database: only `copy` is possible until the {len(hindering)} below are mended", costs)
+    else:
+        say.outcome("seen", f"database: can follow (replicate): {costs}")
+    for one in found:
+        if one.key == "cost" and one.kind == "good":
+            continue
+        if everything or one in hindering or one.do:
+            unknown = "could not be checked: " if one.kind == "unknown" else ""
+            say.outcome("seen" if one.kind == "good" else "note", f"  {unknown}{one.what}", one.do)
+
+
+def _print_json(found: list[Finding], database: list[following.Finding]) -> None:
+    import json
+
+    strategy = "copy" if following.hindering(database) or not database else "replicate"
+    servers = [asdict(one) for one in found]
+    report = {"strategy": strategy, "servers": servers, "database": [asdict(one) for one in database]}
+    print(json.dumps(report, indent=2, ensure_ascii=False))
+
+
 def findings(move: Move) -> Iterator[Finding]:
-    """All findings, both servers', good ones too."""
+    """All findings, both servers', good ones too; the first two say whether old and new are reached."""
     reached = []
     for server in move.servers:
         finding = _reached(server)

@@ -1,0 +1,1 @@
+"""The two databases: what stands in the way of one following the other."""
