@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from lab.ledger import Book, Outcome
 
-CRON_TAKES = 10  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
+CRON_TAKES = 6  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
 
 
 class Machine(Protocol):

@@ -246,7 +246,7 @@ def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Sect
         if not course.do(section):
             return False
         if lab.ci in lab.hosts and developers.have_something_to_push(section.name):
-            with course.quiet(f"pushes after {section.name}"):
+            with course.quiet("pushes"):
                 developers.push(lab, section.name)
     return True
 

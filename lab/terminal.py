@@ -79,6 +79,9 @@ def _felt(data: dict[str, Any], width: int) -> Table:
     def row(name: str, numbers: dict[str, Any], style: str = "") -> None:
         failed = numbers["failed"]
         cells = [name, f"{numbers['seconds']:.0f} s", f"{numbers['requests']:,}", _judged(f"{failed}", failed == 0)]
+        if not numbers["requests"]:
+            table.add_row(*cells[:3], style=style)
+            return
         if wide:
             page = f"{numbers['page']} in {numbers['page_seconds']:.1f} s" if numbers.get("page_seconds") else ""
             cells += [page, _time(numbers["p50_ms"]), _time(numbers["p99_ms"])]

@@ -24,6 +24,11 @@ def test_a_whole_move_and_its_undo(lab: Lab, tmp_path: Path) -> None:
     found = run_move(lab, Plan(tmp_path, rate=20, with_undo=True, slow_job=8, big_upload=(20, 8)))
     assert found.problems == []
     assert found.looked_at > 1000
+    data = found.as_json()
+    assert data["deploys"] == {"refused": 2, "by_ci": 1}
+    assert set(data["cron"]["by_host"]) == {"prod1.shop.test", "prod2.shop.test"}
+    assert all(data["orders"]["by_database"].values())
+    assert data["secrets"]["looked_for"] >= 15
     names = [span.name for span in found.spans if not span.quiet]
     assert names[0] == "check"
     assert names[-1] == "undo prepare-old"

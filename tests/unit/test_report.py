@@ -189,9 +189,11 @@ def test_the_terminal_shows_every_section_and_the_judgement_last(width: int) -> 
         )
         return out.getvalue()
 
-    good = printed(rehearsal(answer(1), page(21), looked_at=100))
+    retired = [*SPANS, Span("retire-old", 60, 69)]
+    good = printed(rehearsal(answer(1), page(21), looked_at=100, spans=retired))
     for part in ("switch-app", "switch-db", "(before)", "orders", "sessions", "logs: both applications"):
         assert part in good
+    assert "retire-old 9 s 0" in " ".join(good.split())  # nobody came: no times
     assert good.index("✓ 2 requests, none failed.") > good.index("Left out of the comparison")
     assert "✓ The maintenance page was up for 0.1 s (switch-db)." in " ".join(good.split())
     bad = printed(rehearsal(answer(11, outcome=Outcome.FAILED, status=502)))
