@@ -53,7 +53,7 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
             try:
                 database = following.find(facts.gather(move))
             except Problem as problem:
-                found.append(Finding(f"database ({problem.where}: {problem.what})", None, problem.do))
+                found.append(Finding(f"whether new can follow ({problem.where}: {problem.what})", None, problem.do))
                 if not json:
                     _show(found[-1])
         bad = sum(one.good is not True for one in found)
