@@ -339,7 +339,7 @@ def test_the_disk_of_new_fills_up_while_the_database_is_copied(lab: Lab) -> None
 
 def test_reboots_under_the_maintenance_page(lab: Lab) -> None:
     """The page stays, and the application does not come back with the old database."""
-    steps = ("stop-worker", "monit-off", "fence", "page-on")
+    steps = ("stop-worker", "monit-off", "boot-off", "fence", "page-on")
     works(lab, *[f"switch-db.{step}" for step in steps])
     lab.old.reboot()
     lab.new.reboot()
