@@ -59,6 +59,7 @@ class Plan:
     big_upload: tuple[int, float] = BIG_UPLOAD
     slow_job: int = SLOW_JOB
     strategy: str = "copy"
+    page_grace: float = report.PAGE_GRACE  # seconds that the maintenance page may outlast the copy
     spoil: Callable[[Lab], object] | None = None  # done before the audit: for tests of the rehearsal itself
 
 
@@ -295,7 +296,7 @@ def _audited(
     clients = (network.address4("visitors"), network.address6("visitors"))
     book = course.visitors.book()
     found = Rehearsal(book, course.spans, judge(book, now, other, before, clients), _servers(lab))
-    found.strategy = plan.strategy
+    found.strategy, found.page_grace = plan.strategy, plan.page_grace
     if left:
         found.other_problems.append(f"{left} job(s) still in the queue after {DRAIN:.0f} s")
     if plan.with_undo and not any(span.name.startswith("undo ") for span in course.spans):

@@ -62,6 +62,7 @@ class Rehearsal:
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "copy"
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
+    page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
     secrets_looked_for: int = 0
     processes_seen: int = 0
@@ -135,7 +136,7 @@ class Rehearsal:
             found.append(f"{len(failed)} request(s) failed: " + few([self._described(answer) for answer in failed]))
         for span in self.spans:
             shown, more, after = self.page(span)
-            if span.name in PAGE_SHOWN_BY and more > PAGE_GRACE:
+            if span.name in PAGE_SHOWN_BY and more > self.page_grace:
                 page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
                 found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems

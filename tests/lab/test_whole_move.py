@@ -21,7 +21,8 @@ def lab(lab_name: str) -> Iterator[Lab]:
 
 def test_a_whole_move_and_its_undo(lab: Lab, tmp_path: Path) -> None:
     """Every section, then the undo of every section in reverse: nobody sees an error, and all is as it was."""
-    found = run_move(lab, Plan(tmp_path, rate=20, with_undo=True, slow_job=8, big_upload=(20, 8)))
+    plan = Plan(tmp_path, rate=20, with_undo=True, slow_job=8, big_upload=(20, 8), page_grace=60)
+    found = run_move(lab, plan)
     assert found.problems == []
     assert found.looked_at > 1000
     data = found.as_json()
