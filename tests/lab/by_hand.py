@@ -56,9 +56,9 @@ class Recorded:
 
 
 def recorded(lab: Lab) -> list[Recorded]:
-    """All entries of both journals, oldest first."""
+    """All entries of all journals, oldest first."""
     found = []
-    for server in (lab.old, lab.new):
+    for server in lab.hosts:
         shown = server.exec(
             f"cd {JOURNAL} 2>/dev/null || exit 0; for e in [0-9]*; do [ -e $e/done ] && s=done || s=recorded; "
             '[ ! -e $e/undone ] || s=undone; printf "%s\\t%s\\t" $e $s; cat $e/entry.json; done'
@@ -71,10 +71,10 @@ def recorded(lab: Lab) -> list[Recorded]:
 
 
 def looks(lab: Lab) -> dict[str, Look]:
-    """All that a move could leave changed on both servers, the journals too."""
+    """All that a move could leave changed on every host, the journals too."""
 
     def one(server: LabServer) -> Look:
-        seen = look.look(server)
+        seen = look.look(server, databases=server.role != "ci")
         listed = server.exec(
             "find /var/lib/switchover /usr/local -printf '%p %y %m %u:%g %l\\n' 2>/dev/null;"
             "find /var/lib/switchover /usr/local -type f -print0 2>/dev/null | xargs -0r sha256sum",
@@ -83,7 +83,7 @@ def looks(lab: Lab) -> dict[str, Look]:
         return seen | {f"also {line}": "" for line in listed.splitlines() if "/lock" not in line}
 
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(("old", "new"), pool.map(one, lab.servers), strict=True))
+        return dict(zip([server.role for server in lab.hosts], pool.map(one, lab.hosts), strict=True))
 
 
 def steady(lab: Lab) -> dict[str, Look]:
@@ -110,6 +110,7 @@ def differences(
         ]
         if not found or time.monotonic() > end:
             return found
+        print("still different:", *found[:3])
         time.sleep(1)
 
 
