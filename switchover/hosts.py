@@ -11,7 +11,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ class Host:
     def __init__(self, role: str, destination: str, *, ssh_config: str | None = None, dry: bool = False) -> None:
         self.role, self.destination, self.dry = role, destination, dry
         self._ssh_config = ssh_config
+        self.greeting = ""  # what the login shell said before our last script
 
     def __str__(self) -> str:
         return f"{self.role} ({self.name})"
@@ -133,7 +134,7 @@ class Host:
         try:
             channel = self._connection.transport.open_session(timeout=20)
             channel.exec_command(root)
-            return _talk(channel, text.encode(), on_line)
+            answer = _talk(channel, text.encode(), on_line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             self.close()
             raise Problem(
@@ -141,6 +142,14 @@ class Host:
                 str(self),
                 "Run the same command again: it goes on from here",
             ) from None
+        if RECORD_SEPARATOR not in answer.out:
+            raise Problem(
+                f"sudo does not work without a password ({answer.last_error})",
+                str(self),
+                "Allow it for the time of the move: NOPASSWD in /etc/sudoers.d",
+            )
+        self.greeting, _, out = answer.out.partition(RECORD_SEPARATOR)
+        return replace(answer, out=out)
 
 
 class Server(Host):
@@ -208,9 +217,4 @@ def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> A
     channel.close()
     if status == -1:
         raise EOFError("ended without an exit status")
-    shown = out.decode(errors="replace")
-    return Answer(
-        shown.split(RECORD_SEPARATOR, 1)[-1] if RECORD_SEPARATOR in shown else "",
-        err.decode(errors="replace"),
-        status,
-    )
+    return Answer(out.decode(errors="replace"), err.decode(errors="replace"), status)

@@ -130,11 +130,13 @@ def _reached(server: Host) -> Finding:
     except Problem as problem:
         return Finding(f"{server}: {problem.what}", False, problem.do)
     if answer.out.strip() != "0":
-        reason = answer.last_error
+        return Finding(f"{server}: sudo does not lead to root ({answer.out.strip()})", False, "Look at /etc/sudoers.d")
+    if server.role == "old" and server.greeting.strip():
+        said = server.greeting.strip().splitlines()[0]
         return Finding(
-            f"{server}: sudo does not work without a password ({reason})",
+            f"{server}: the login of {server.user} says something even where no person is ('{said[:40]}'): rsync stumbles",
             False,
-            "Allow it for the time of the move: NOPASSWD in /etc/sudoers.d",
+            "Let it say that only where $- has an i: it stands in that user's .bashrc or the like",
         )
     return Finding(f"{server}: reached, its host key is known, sudo works", True)
 

@@ -220,17 +220,17 @@ def test_a_user_without_sudo(laptop: Laptop, bert: str) -> None:
         r"\(Allow it for the time of the move: NOPASSWD in /etc/sudoers\.d\)",
         found[0],
     )
-    assert "could not be looked at: sudo: " in laptop.fails("status")
+    assert "sudo does not work without a password (sudo: " in laptop.fails("status")
 
 
 def test_a_talkative_login_does_no_harm(laptop: Laptop, lab: Lab) -> None:
     """What a shell's start prints is no answer of ours."""
-    lab.old.exec(f"sed -i '1i echo Welcome' /home/{lab.old.sudo_user}/.bashrc")
+    lab.new.exec(f"sed -i '1i echo Welcome' /home/{lab.new.sudo_user}/.bashrc")
     try:
-        assert "Welcome" in lab.old.exec(f"head -n 1 /home/{lab.old.sudo_user}/.bashrc").stdout
+        assert "Welcome" in lab.new.exec(f"head -n 1 /home/{lab.new.sudo_user}/.bashrc").stdout
         assert crossed(laptop.inv("check")) == []
     finally:
-        lab.old.exec(f"sed -i 1d /home/{lab.old.sudo_user}/.bashrc")
+        lab.new.exec(f"sed -i 1d /home/{lab.new.sudo_user}/.bashrc")
 
 
 # --- check: each finding with what to do -------------------------------------------------------------------------
