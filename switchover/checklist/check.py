@@ -134,7 +134,8 @@ def _reached(server: Host) -> Finding:
     if server.role == "old" and server.greeting.strip():
         said = server.greeting.strip().splitlines()[0]
         return Finding(
-            f"{server}: the login of {server.user} says something even where no person is ('{said[:40]}'): rsync stumbles",
+            f"{server}: the login of {server.user} says something even where no person is ('{said[:40]}'): "
+            "rsync stumbles",
             False,
             "Let it say that only where $- has an i: it stands in that user's .bashrc or the like",
         )
