@@ -30,7 +30,7 @@ def page(found: Rehearsal) -> str:
         data,
         picture=charts.picture(timeline(found)) if data["traffic"]["requests"] else None,
         rows=_rows(data),
-        page_seconds=sum(section["page_seconds"] for section in data["sections"]),
+        pages=[section for section in data["sections"] if section["page_seconds"]],
         undone=bool(data["undo"]["compared"]),
     )
 
