@@ -68,36 +68,47 @@ class Result:
 
 
 def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = "") -> Result:
-    """Drives every point (or *sample* of them, drawn by *seed*) in a lab that is up and untouched."""
+    """Drives every point in a lab that is up and untouched; or one point each of *sample* steps, drawn by *seed*."""
     chance = random.Random(seed)
     result = Result()
-    wanted = [s for s in commands.sections(lab.settings) if s.steps]
-    expected = 4 * sum(len(s.steps) for s in wanted)  # about; which changes a step makes is known when it ran
-    for section in wanted:
-        for line in _lines(section):
-            if section.name in LATE:
-                _once(lab, line, chance.choice(POINTS), result, out)
-                continue
-            before = _look(lab)
-            first = _run(lab, line)
-            if first.returncode != 0:
-                raise Problem(f"{line} fails without any kill: {_last(first)}", "lab.kills")
-            parts = _parts(lab, line)
-            late = bool(only) and section.name != only
-            if parts and not late:
-                _must(_run(lab, "undo", "--yes", line), result, f"{line}: undo without any kill")
-                _same(before, _look(lab), result, f"{line}: undone without any kill")
-            points = [(part, point) for part in parts for point in POINTS]
-            if sample:
-                points = [p for p in points if chance.random() < 1.6 * sample / expected]
-            if not late:
-                after = None
-                for part, point in points:
-                    after = after or _reference(lab, line)
-                    _try(lab, line, part, point, before, after, result, out)
-                if parts:
-                    _must(_run(lab, line), result, f"{line}: done again")
+    lines = [line for section in commands.sections(lab.settings) if section.steps for line in _lines(section)]
+    tried = [line for line in lines if _section(line) not in LATE and (not only or _section(line) == only)]
+    if sample:  # some steps only look: there a kill has no point
+        tried = chance.sample(tried, min(len(tried), round(1.3 * sample)))
+    passed: list[str] = []
+    for line in lines:
+        if _section(line) not in LATE and line not in tried:
+            passed.append(line)
+            continue
+        _pass(lab, passed)
+        passed = []
+        if _section(line) in LATE:
+            _once(lab, line, chance.choice(POINTS), result, out)
+            continue
+        before = _look(lab)
+        _pass(lab, [line])
+        if not _parts(lab, line):
+            continue
+        _must(_run(lab, "undo", "--yes", line), result, f"{line}: undo without any kill")
+        _same(before, _look(lab), result, f"{line}: undone without any kill")
+        parts, after = _reference(lab, line)
+        points = [(part, point) for part in parts for point in POINTS]
+        if not points:  # undone, it is true by itself: as a restart is, which nobody takes back
+            continue
+        for part, point in [chance.choice(points)] if sample else points:
+            _try(lab, line, part, point, before, after, result, out)
+        _must(_run(lab, line), result, f"{line}: done again")
     return result
+
+
+def _pass(lab: Lab, lines: list[str]) -> None:
+    """These steps, one after the other, without any kill. Raises Problem where they fail."""
+    if lines and (done := _run(lab, *lines)).returncode != 0:
+        raise Problem(f"{' '.join(lines)} fails without any kill: {_last(done)}", "lab.kills")
+
+
+def _section(line: str) -> str:
+    return line.partition(".")[0]
 
 
 def table(result: Result) -> Any:
@@ -174,12 +185,13 @@ def _kill(lab: Lab, line: str, part: int, point: str, result: Result, name: str)
     return True
 
 
-def _reference(lab: Lab, line: str) -> dict[str, look.Look]:
-    """How the servers are after the step without any kill; it is undone again."""
+def _reference(lab: Lab, line: str) -> tuple[list[int], dict[str, look.Look]]:
+    """The parts of the step, and how the servers are after it without any kill; it is undone again."""
     _run(lab, line)
-    after = _look(lab)
-    _run(lab, "undo", "--yes", line)
-    return after
+    parts, after = _parts(lab, line), _look(lab)
+    if parts:
+        _run(lab, "undo", "--yes", line)
+    return parts, after
 
 
 def _lines(section: commands.Section) -> Iterator[str]:
@@ -189,7 +201,7 @@ def _lines(section: commands.Section) -> Iterator[str]:
 def _run(lab: Lab, *words: str, kill: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "SWITCHOVER_KILL_AT": kill}
     return subprocess.run(
-        [commands.INV, "-f", lab.settings, *words, *(["--yes"] if words[0].startswith("retire-old") else [])],
+        [commands.INV, "-f", lab.settings, *words],
         cwd=commands.ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,

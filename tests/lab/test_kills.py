@@ -1,0 +1,33 @@
+"""The operator's command killed (SIGKILL) at a point each of some steps, drawn by chance: it goes on, and back.
+
+All points take long: `inv lab.kills`. SWITCHOVER_KILLS_SEED repeats a drawing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from lab import kills, terminal
+from lab.servers import Lab
+
+SAMPLE = int(os.environ.get("SWITCHOVER_KILLS_SAMPLE", "6"))
+
+pytestmark = pytest.mark.usefixtures("lab_name")
+
+
+@pytest.fixture(scope="module")
+def lab(lab_name: str) -> Iterator[Lab]:
+    with Lab(seed_mb=1) as running:
+        yield running
+
+
+def test_a_killed_command_goes_on_and_back(lab: Lab) -> None:
+    seed = int(os.environ.get("SWITCHOVER_KILLS_SEED") or secrets.randbelow(10**6))
+    print(f"SWITCHOVER_KILLS_SEED={seed}")
+    result = kills.walk(lab, terminal.console(), sample=SAMPLE, seed=seed)
+    assert result.wrong == []
+    assert result.went_on == result.points > 0
