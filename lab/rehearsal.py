@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .servers import Lab
 
-BIG_UPLOAD = (100, 25)  # MB, and the seconds over which it is sent
+BIG_UPLOAD = (100, 20)  # MB, and the seconds over which it is sent
 SLOW_JOB = 40  # seconds
 DRAIN = 90.0  # seconds that the last jobs may take
 RETIRE_QUIET = 2.0  # seconds without a visitor, after which old may retire by the lab's settings
