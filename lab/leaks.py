@@ -174,9 +174,9 @@ class Watch:
             self.names.setdefault(form, name)
 
     @property
-    def looked_for(self) -> int:
-        """How many secrets; a key's lines together are one."""
-        return len(set(self.names.values()))
+    def looked_for(self) -> list[str]:
+        """The secrets by name; a key's lines together are one."""
+        return sorted(set(self.names.values()))
 
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL):

@@ -64,7 +64,7 @@ class Rehearsal:
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
-    secrets_looked_for: int = 0
+    secrets_looked_for: list[str] = field(default_factory=list)
     processes_seen: int = 0
 
     # --- what the visitors felt -----------------------------------------------------------------------------
@@ -194,7 +194,8 @@ class Rehearsal:
             "deploys": self.deploys,
             "secrets_found": self.secrets_found,
             "secrets": {
-                "looked_for": self.secrets_looked_for,
+                "looked_for": len(self.secrets_looked_for),
+                "names": self.secrets_looked_for,
                 "processes_seen": self.processes_seen,
                 "kept_in": [{"what": list(kept.what), "why": kept.why} for kept in KEPT_IN],
             },

@@ -68,9 +68,7 @@ def test_with_nothing_spoilt_it_is_content(lab: Lab, tmp_path: Path) -> None:
     assert found.problems == []
     data = found.as_json()
     assert data["secrets_found"] == []
-    assert (
-        data["secrets"]["looked_for"] >= 15
-    )  # how many depends on the kinds of keys that the lab was given; the whole move expects as many
+    assert "old's password in database.yml" in data["secrets"]["names"]
     assert data["secrets"]["processes_seen"] >= 100
     assert data["orders"]["acknowledged"] >= 20
     assert data["uploads"]["acknowledged"] >= 3
