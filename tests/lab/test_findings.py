@@ -387,7 +387,7 @@ def test_the_command(lab: Lab) -> None:
 
 
 def test_every_check_is_made_to_appear() -> None:
-    """All but the versions, of which a server has one: tests/unit/test_findings.py has them."""
+    """All but the versions, of which a server has one: tests/unit/test_findings_of_facts.py has them."""
     elsewhere = {"versions", "cost", "encoding", "collation", "wal-level", "listen-addresses", "slots-free"}
     elsewhere |= {"senders-free", "workers-free", "prepared-transactions", "prepared-statements", "advisory-locks"}
     assert {c.key for c in CASES} == set(findings.CHECKS) - elsewhere - {"session-state"}
