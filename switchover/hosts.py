@@ -61,6 +61,11 @@ class Host:
         """The user that ssh logs in as there."""
         return str(self._connection.user)
 
+    @property
+    def port(self) -> int:
+        """The port of ssh there."""
+        return int(self._connection.port)
+
     def look(self, script: str, *, check: bool = True, on_line: Callable[[str], None] | None = None) -> Answer:
         """What *script* (sh, run as root) prints. It must change nothing: it runs under --dry too.
 

@@ -217,14 +217,11 @@ def _space(server: Server, move: Move) -> Iterator[Finding]:
 
 
 def _firewall(server: Server, move: Move) -> Iterator[Finding]:
-    if server.role == "old":
+    if server.role == "old" and server.firewall.kind == "ufw":
         status = server.look("ufw status verbose", check=False).out
         active = "Status: active" in status
-        yield Finding(
-            f"old: the firewall (ufw) is {'on' if active else 'off'}",
-            active,
-            "Switch it on, ssh first: ufw allow OpenSSH; ufw allow 80/tcp; ufw allow 443/tcp; ufw enable",
-        )
+        state = "is on" if active else "is off: `prepare-old` switches it on, ssh first"
+        yield Finding(f"old: the firewall (ufw) {state}", True)
         closed = bool(re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M))
         if active and not closed:
             yield Finding(

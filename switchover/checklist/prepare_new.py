@@ -12,7 +12,7 @@ from ..render import render
 from ..resources import Command, Compared, File
 from ..resources.command import as_user
 from ..resources.file import read
-from ..resources.uploads import SSH, on
+from ..resources.uploads import on, ssh
 from ..step import Wanted, step
 from . import common
 
@@ -29,7 +29,7 @@ def code(move: Move) -> Wanted:
     run = f"""
 {as_user(new.app.user, new.app.path, "git rev-parse HEAD")} >before/commit.new
 [ -s before/commit ] || mv before/commit.new before/commit
-rsync -a -s --chown={owner} --ignore-existing -e {sh(SSH)} {sh(objects)} {sh(new.app.path + "/.git/objects/")}
+rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old))} {sh(objects)} {sh(new.app.path + "/.git/objects/")}
 {as_user(new.app.user, new.app.path, f"git reset -q --hard {sh(wanted)}")}
 {build}
 """

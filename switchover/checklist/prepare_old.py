@@ -13,7 +13,7 @@ from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service
 from ..resources.file import read
 from ..resources.postgres import PSQL
-from ..resources.uploads import KEY, KNOWN_HOSTS, SSH, on
+from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
 from ..step import Wanted, step
 from . import common
 
@@ -59,7 +59,7 @@ def access(move: Move) -> Wanted:
 @step
 def files_pass(move: Move) -> Wanted:
     """new: reaches old's files."""
-    script = f"rsync -s -e {sh(SSH)} {sh(on(move.old, move.old.app.path))} >/dev/null"
+    script = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null"
     return Seen(move.new, script, "new cannot fetch files from old", within=5)
 
 

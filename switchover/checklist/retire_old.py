@@ -11,7 +11,7 @@ from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Command, File, Seen
 from ..resources.taken_back import TakenBack
-from ..resources.uploads import KEY, SSH, on
+from ..resources.uploads import KEY, on, ssh
 from ..step import Wanted, step
 from . import common
 
@@ -64,7 +64,7 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null
 case $? in 7|28) ;; *) echo "port {door} of {address} answers"; exit 1 ;; esac
 [ -e {KEY} ] || exit 0
 # A key made by hand stays; it must open nothing.
-if rsync -s -e {sh(SSH)} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1; then
+if rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1; then
   echo "the key {KEY} still opens old's files"; exit 1
 fi
 """

@@ -11,7 +11,12 @@ from ..quote import sh
 
 KEY = "/root/.ssh/switchover"
 KNOWN_HOSTS = "/root/.ssh/switchover_known_hosts"
-SSH = f"ssh -i {KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+
+
+def ssh(old: Server) -> str:
+    """How new calls *old* for rsync: with the move's key, to the port by which the operator reaches it too."""
+    known = f"-o UserKnownHostsFile={KNOWN_HOSTS} -o HostKeyAlias={old.settings.main_address}"
+    return f"ssh -i {KEY} -p {old.port} {known} -o StrictHostKeyChecking=yes -o BatchMode=yes"
 
 
 def on(old: Server, path: str) -> str:
@@ -63,14 +68,14 @@ class Synchronised:
         user = self.new.app.user
         delete = "--delete --delete-delay " if self.deleting else ""
         return (
-            f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(SSH)} {more} "
+            f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(ssh(self.old))} {more} "
             f"{sh(on(self.old, self.source))} {sh(self.target)}"
         )
 
     def _push(self) -> str:
         user = self.old.app.user
         return (
-            f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(SSH)} "
+            f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(ssh(self.old))} "
             f"{sh(self.target)} {sh(on(self.old, self.source))}"
         )
 
