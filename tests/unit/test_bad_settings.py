@@ -156,6 +156,8 @@ class Listed(Server):
                 return Answer(f"{said}\n", "", 0 if "[" not in script else 1)
         return Answer("", "", 1)
 
+    port = 22
+
     @property
     def user(self) -> str:
         return "ofn"
