@@ -41,7 +41,7 @@ LATE = ("retire-old",)  # it ends undo: killed and gone on only
 RANDOM = (
     r"file /root/\.ssh/switchover(\.pub)?",  # the key of the move
     r"file /etc/switchover/pgpass",  # its password
-    r"role switchover",  # whose verifier has a salt
+    r"role switchover(_app)?",  # whose verifier has a salt
     r"file /home/[^/]+/\.ssh/authorized_keys",  # holds that key
     r"file /var/spool/cron/crontabs/.*",  # whenever writes the time into it
     r"file .*/\.git(/.*)?",  # git's own notes of what was reset when

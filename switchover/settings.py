@@ -223,6 +223,18 @@ class Page503(Part):
     }
 
 
+class PgBouncer(Part):
+    """PgBouncer on new, where the new database follows the old one: between the application and either database.
+
+    *port*: where it listens, on new alone. *pool*: its connections to the database, held open all the time. *keep*:
+    it stays after the move.
+    """
+
+    port: Port = 6432
+    pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
+    keep: bool = False
+
+
 class Retire(Part):
     """When the old server may go. *quiet*: seconds in which no visitor has come by it."""
 
@@ -240,6 +252,9 @@ class Settings(Part):
     """The port of old, open to new alone, that leads to old's database during the move."""
     job_within: Seconds = 120
     """How long the new worker's log is watched for a first job."""
+    strategy: Literal["copy", "replicate"] = "copy"
+    """How the database moves: copied under the maintenance page, or by following old's through PgBouncer."""
+    pgbouncer: PgBouncer = PgBouncer()
     old: Server
     new: Server
     ci: Ci | None = None

@@ -20,8 +20,10 @@ HOME = "/etc/switchover"  # on both servers: what the move adds
 PROXY_LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
 PAGE = "switchover-maintenance.html"
 ROLE = "switchover"  # the role of the move in old's PostgreSQL
+POOL_ROLE = "switchover_app"  # the role that PgBouncer logs in with, and the application to PgBouncer
 PGPASS = f"{HOME}/pgpass"
 OLD_CERTIFICATE = f"{HOME}/old-database.crt"
+CERTIFICATES = f"{HOME}/databases.crt"  # new: of both databases, for PgBouncer
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
 MONIT_RELOAD = "monit reload >/dev/null 2>&1"
@@ -158,16 +160,15 @@ def host(server: Server) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def password(move: Move) -> str:
-    """The password of the move's role, which lies on new. Raises Problem where there is none yet."""
-    content = read(move.new, PGPASS).content
-    if not content and move.dry:
-        return "made by prepare-old.database-password"
-    if not content:
-        raise Problem(
-            "there is no password for the old database yet", str(move.new), "Run: inv prepare-old.database-password"
-        )
-    return content.decode().strip().rpartition(":")[2]
+def password(move: Move, role: str = ROLE, made_by: str = "prepare-old.database-password") -> str:
+    """The password of *role*, of the move's own, which lies on new. Raises Problem where there is none yet."""
+    lines = (read(move.new, PGPASS).content or b"").decode().splitlines()
+    found = next((line for line in lines if line.rpartition(":")[0].endswith(f":{role}")), "")
+    if not found and move.dry:
+        return f"made by {made_by}"
+    if not found:
+        raise Problem(f"there is no password of {role} for the old database yet", str(move.new), f"Run: inv {made_by}")
+    return found.rpartition(":")[2]
 
 
 def ask(domain: str, address: str, path: str, more: str = "") -> str:

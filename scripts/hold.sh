@@ -1,0 +1,116 @@
+# shellcheck shell=sh
+# New server, as root: holds every query of the application in PgBouncer for a moment. Read in by other programs:
+#
+#   port=6432 database=NAME; . ./hold.sh
+#   sessions_open; trap sessions_end EXIT
+#   dead_man 15                 whatever becomes of the caller, RESUME comes after so many seconds
+#   hold 20 200 10 || …         waits for full pools (20), tries PAUSE for 200 ms, lets go, tries again, for 10 s in all
+#   …                           no query is under way now, and none gets through
+#   resume                      and they go on
+#   prove_by_query 10           one got through, as the application's do
+#   dead_man off
+#
+# PAUSE waits for what is under way; meanwhile new queries wait already. So each try is short, and lets go in between.
+
+PGPASS=/etc/switchover/pgpass
+
+# PgBouncer lets its own user in, by the socket, without a password. setpriv, as psql shall be the process that is killed.
+as_pgbouncer() { env -C / setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
+CONSOLE="psql -XAq -P footer=off -h /var/run/postgresql -p ${port:?} -U pgbouncer pgbouncer"
+# shellcheck disable=SC2086  # CONSOLE is words
+console() { as_pgbouncer $CONSOLE -c "$1" 2>&1; }
+
+# Sessions of psql that stay open: what is asked in the middle of a hold must not begin with a login.
+sessions_open() { sessions=$(mktemp -d); }
+sessions_end() {
+  for pid in "$sessions"/*.pid; do
+    [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || :
+  done
+  rm -rf "$sessions"
+}
+session() { # name command...: the command is a psql that reads its standard input
+  name=$1; shift
+  mkfifo "$sessions/$name.in"
+  sleep 3600 >"$sessions/$name.in" & echo "$!" >"$sessions/$name.held.pid"
+  stdbuf -oL "$@" <"$sessions/$name.in" >>"$sessions/$name.out" 2>"$sessions/$name.err" & echo "$!" >"$sessions/$name.pid"
+}
+tell() { # name sql: without waiting for the answer
+  printf '%s\n\\echo (end)\n' "$2" >"$sessions/$1.in"
+}
+ask() { # name sql: prints the answer; fails where the session ended, which is what an error does to it
+  : >"$sessions/$1.out"
+  tell "$1" "$2"
+  answered "$1" && sed '$d' "$sessions/$1.out"
+}
+answered() { # name: waits for the answer to what was told
+  until [ "$(tail -n 1 "$sessions/$1.out")" = '(end)' ]; do
+    kill -0 "$(cat "$sessions/$1.pid")" 2>/dev/null || { tail -n 1 "$sessions/$1.err" >&2; return 1; }
+    sleep 0.005
+  done
+}
+
+dead_man() { # seconds; or off, which fails where it has come already
+  unit=switchover-dead-man
+  if [ "$1" = off ]; then
+    systemctl is-active -q $unit.timer || return 1
+    systemctl stop $unit.timer
+    return
+  fi
+  systemctl stop $unit.timer $unit.service 2>/dev/null || :
+  # shellcheck disable=SC2086  # CONSOLE is words
+  systemd-run --quiet --collect --unit=$unit --on-active="$1" --timer-property=AccuracySec=50ms \
+    setpriv --reuid=postgres --regid=postgres --init-groups $CONSOLE -c RESUME
+}
+
+pools_full() { # connections: each pool that has clients has so many, and no login is under way, which PAUSE would fail
+  console 'SHOW POOLS' | awk -F '|' -v size="$1" '
+    NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next }
+    $c["database"] == "pgbouncer" { next }
+    $c["sv_login"] > 0 { bad = 1 }
+    $c["cl_active"] + $c["cl_waiting"] > 0 &&
+      $c["sv_active"] + $c["sv_idle"] + $c["sv_used"] + $c["sv_tested"] < size { bad = 1 }
+    END { exit bad || !c["sv_login"] }'
+}
+
+pause_within() { # milliseconds: 0, and all is held; or 1, and nothing is
+  # shellcheck disable=SC2086  # CONSOLE is words
+  if said=$(as_pgbouncer timeout -s KILL "$(printf '%d.%03d' $(( $1 / 1000 )) $(( $1 % 1000 )))" $CONSOLE -c PAUSE 2>&1)
+  then return 0; fi
+  # What PAUSE was not ready for goes on; and what was paused at the very last moment too.
+  case $said in *already*paused*) ;; *) resume ;; esac
+  return 1
+}
+
+resume() { # safe to repeat
+  said=$(console RESUME) && return 0
+  case $said in *'not paused'*) return 0 ;; *) printf '%s\n' "$said" >&2; return 1 ;; esac
+}
+
+hold() { # connections milliseconds seconds: held; or fails within so many seconds, and nothing is
+  end=$(( $(date +%s) + $3 )) tries=0
+  while [ "$(date +%s)" -lt "$end" ]; do
+    if pools_full "$1"; then
+      tries=$(( tries + 1 ))
+      if pause_within "$2"; then return 0; fi
+      sleep 0.5 # what waited goes on now
+    else
+      sleep 0.1
+    fi
+  done
+  if [ "$tries" -gt 0 ]; then
+    echo "a query ran longer than $2 ms in each of $tries tries" >&2
+  else
+    echo "PgBouncer does not have all its $1 connections to the database" >&2
+  fi
+  return 1
+}
+
+prove_by_query() { # seconds
+  end=$(( $(date +%s) + $1 ))
+  until psql -XAtq "host=127.0.0.1 port=$port dbname=${database:?} user=switchover_app passfile=$PGPASS \
+    sslmode=disable connect_timeout=5" -c 'SELECT 1' >/dev/null 2>&1
+  do
+    [ "$(date +%s)" -lt "$end" ] || { echo "no query gets through PgBouncer" >&2; return 1; }
+    sleep 0.05
+  done
+}
