@@ -73,6 +73,8 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
     result = Result()
     lines = [line for section in commands.sections(lab.settings) if section.steps for line in _lines(section)]
     tried = [line for line in lines if _section(line) not in LATE and (not only or _section(line) == only)]
+    if only and tried:  # what comes after it is not wanted
+        lines = lines[: lines.index(tried[-1]) + 1]
     if sample:  # some steps only look: there a kill has no point
         tried = chance.sample(tried, min(len(tried), round(1.3 * sample)))
     passed: list[str] = []

@@ -14,6 +14,7 @@ from invoke.tasks import task
 from . import move as moves
 from . import say
 from .checklist import LAST, SECTIONS
+from .database import following
 from .errors import Problem
 from .journal import Entry
 from .move import Move
@@ -35,7 +36,7 @@ def status(context: Any, json: bool = False, markdown: bool = False) -> None:
     with for_people():
         rows = _rows(moves.of(context))
         if json:
-            _print_json(rows)
+            _print_json(rows, _following(moves.of(context)))
         elif markdown:
             _print_markdown(rows)
         else:
@@ -181,8 +182,18 @@ def _rest(move: Move, one: Step, done: set[int]) -> bool:
     return any(w.change() is not None for _, w in parts)
 
 
-def _print_json(rows: Sequence[dict[str, Any]]) -> None:
-    print(json.dumps({"sections": list(rows)}, ensure_ascii=False, indent=1))
+def _following(move: Move) -> following.Following | None:
+    """How new's database follows old's; None where it does not, or nobody can say."""
+    try:
+        return following.look(move)
+    except Problem as problem:
+        say.outcome("failed", f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
+        return None
+
+
+def _print_json(rows: Sequence[dict[str, Any]], found: following.Following | None = None) -> None:
+    more = {"following": found.as_json()} if found else {}
+    print(json.dumps({"sections": list(rows), **more}, ensure_ascii=False, indent=1))
 
 
 def _print_markdown(rows: Sequence[dict[str, Any]]) -> None:
@@ -215,6 +226,10 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
             undoable = "yes" if one["undoable"] else ""
             table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
     say.console().print(table)
+    if found := _following(move):
+        kind = "note" if found.follows else "failed"
+        for line in following.lines(found):
+            say.outcome(kind, line)
     for server in move.servers:
         if held := move.holder(server):
             say.outcome("note", f"{server}: {held.get('who')} is at work since {held.get('when')} ({held.get('why')})")

@@ -1,7 +1,7 @@
 """Progress of long work: a bar with a rate and a remaining time on a terminal, plain lines where there is none.
 
-A script on a server reports with lines `progress DONE TOTAL UNIT` (UNIT: bytes, files, rows, seconds); anything
-else it prints is not progress.
+A script on a server reports with lines `progress DONE TOTAL UNIT` (UNIT: bytes, files, rows, seconds), and says with
+`doing WHAT` what it is at; anything else it prints is not progress.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Progress:
         self.title, self._console = title, console
         self._bar: Any = None
         self._task: Any = None
-        self._unit = ""
+        self._unit = self._doing = ""
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -38,7 +38,9 @@ class Progress:
     def line(self, text: str) -> None:
         """One line that a script printed."""
         words = text.split()
-        if len(words) == 4 and words[0] == "progress" and words[1].isdigit() and words[2].isdigit():
+        if words[:1] == ["doing"]:
+            self._doing = " ".join(words[1:])
+        elif len(words) == 4 and words[0] == "progress" and words[1].isdigit() and words[2].isdigit():
             self.report(int(words[1]), int(words[2]), words[3])
 
     def report(self, done: int, total: int, unit: str = "") -> None:
@@ -47,7 +49,10 @@ class Progress:
             self._draw(done, total, unit)
         elif time.monotonic() - self._last >= PATIENCE or (done >= total and self._last > self._start):
             self._last = time.monotonic()
-            self._console.print(f"      {self.title}: {plain(done, total, unit, self._last - self._start)}")
+            doing = f" ({self._doing})" if self._doing else ""
+            self._console.print(
+                f"      {self.title}: {plain(done, total, unit, self._last - self._start)}{doing}", markup=False
+            )
 
     def _draw(self, done: int, total: int, unit: str) -> None:
         if self._bar is not None and unit != self._unit:  # the next part of the work
@@ -63,13 +68,14 @@ class Progress:
                 amount = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
                 rate = rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.fields[text]}")
                 columns += [rich.BarColumn(bar_width=24), amount, rate, rich.TimeRemainingColumn()]
+                columns += [rich.TextColumn("{task.fields[doing]}", markup=False)]
             self._bar = rich.Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task(self.title, total=total or None, text="")
+            self._task = self._bar.add_task(self.title, total=total or None, text="", doing="")
             self._bar.start()
             self._unit = unit
         speed = self._bar.tasks[0].speed
         text = plain(done, total, unit, 0) if unit == "seconds" else f"{size(speed, unit)}/s" if speed else ""
-        self._bar.update(self._task, completed=done, total=max(total, done) or None, text=text)
+        self._bar.update(self._task, completed=done, total=max(total, done) or None, text=text, doing=self._doing)
 
 
 def plain(done: int, total: int, unit: str, seconds: float) -> str:

@@ -80,6 +80,14 @@ def pgpass(value: object) -> str:
     return str(value).replace("\\", "\\\\").replace(":", "\\:")
 
 
+def conninfo(value: object) -> str:
+    """*value* as a value in a connection string of libpq's."""
+    text = str(value)
+    if re.fullmatch(r"[A-Za-z0-9_./:@%-]+", text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def line(value: object) -> str:
     """*value* as the rest of a line, for files that know no quoting: one that would not stay as it is is refused."""
     text = str(value)

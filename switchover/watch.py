@@ -1,4 +1,4 @@
-"""`inv watch`: who still reaches old, the queue, errors, renewals and disks, until it is stopped."""
+"""`inv watch`: who still reaches old, the queue, the follower, errors, renewals and disks, until it is stopped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from invoke.tasks import task
 from . import move as moves
 from . import say
 from .checklist import common
+from .database import following
 from .hosts import Server
 from .move import Move
 from .quote import sh, sql
@@ -25,7 +26,7 @@ EVERY = 5.0  # seconds between two looks
 
 @task(help={"json": "print it once, for programs"})
 def watch(context: Any, json: bool = False) -> None:
-    """Both servers: who still comes by old, the queue, nginx's errors, renewals, disks. Until Ctrl-C. Only looks."""
+    """Both servers: who still comes by old, queue, follower, errors, renewals, disks. Until Ctrl-C. Only looks."""
     with for_people():
         move = moves.of(context)
         if json:
@@ -52,6 +53,8 @@ def facts(move: Move) -> dict[str, Any]:
     old["sessions"] = _sessions(move.old)
     switched = move.journal.latest("switch-db.copy", 0)
     new["queue"] = _queue(move.new if switched and switched.state == "done" else move.old)
+    if found := following.look(move):
+        new["following"] = found.as_json() | {"said": following.lines(found)}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}
 
 
@@ -129,6 +132,8 @@ def _table(move: Move, found: dict[str, Any]) -> Table:
     table.add_row("on the old database", sessions or "nobody", "")
     jobs = ", ".join(f"{queue[k]} {k}" for k in ("waiting", "running", "failed") if k in queue)
     table.add_row("jobs", "", f"{jobs}, oldest {queue['oldest_seconds']} s" if queue else "unknown")
+    if "following" in new:
+        table.add_row("new's database follows", "", "\n".join(new["following"]["said"]))
     for name, key in (("renewals scheduled", "renewals"), ("disk free, %", "disk_free_percent")):
         table.add_row(name, str(old[key]), str(new[key]))
     errors = [f"{s['nginx_errors']['recent']}\n{s['nginx_errors']['last']}".rstrip() for s in (old, new)]

@@ -14,6 +14,7 @@ from .. import move as moves
 from .. import say
 from ..database import facts
 from ..database import findings as following
+from ..database import following as live
 from ..errors import Problem
 from ..hosts import Host, Server
 from ..move import Move
@@ -110,7 +111,7 @@ def findings(move: Move) -> Iterator[Finding]:
         for one in (_tools, _paths, _services, _database, _space, _firewall, _nginx):
             yield from _attempt(one, server, move)
     if len(reached) == 2:
-        for both in (_two_machines, _clocks, _versions, _copy_fits):
+        for both in (_two_machines, _clocks, _versions, _copy_fits, _following):
             yield from _attempt(both, None, move)
 
 
@@ -281,3 +282,16 @@ def _copy_fits(move: Move) -> Iterator[Finding]:
         free > need,
         f"Free {need / 1e9:.1f} GB on new",
     )
+
+
+def _following(move: Move) -> Iterator[Finding]:
+    """From `replicate` on: whether new follows, and what is kept on the disks for that."""
+    found = live.look(move)
+    if found is None:
+        return
+    hindrance = live.hindrance(found)
+    do = "Look into it before the switch; giving up is always possible: inv undo replicate"
+    yield Finding(hindrance or live.lines(found)[0], hindrance is None, do)
+    for name, kept in (("old", found.old), ("new", found.new)):
+        if kept:
+            yield Finding(f"{name} {live.words(kept)}", not (kept.lost or kept.worrying), do)

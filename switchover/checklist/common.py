@@ -10,9 +10,11 @@ from ..hosts import Server
 from ..journal import now, operator
 from ..move import Move
 from ..quote import sh, under
+from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Service, Worker
 from ..resources.file import Found, read
+from ..resources.postgres import PSQL
 from ..resources.uploads import Synchronised
 from ..step import Wanted
 
@@ -23,6 +25,8 @@ ROLE = "switchover"  # the role of the move in old's PostgreSQL
 POOL_ROLE = "switchover_app"  # the role that PgBouncer logs in with, and the application to PgBouncer
 PGPASS = f"{HOME}/pgpass"
 OLD_CERTIFICATE = f"{HOME}/old-database.crt"
+NEW_CERTIFICATE = f"{HOME}/new-database.crt"  # on old
+POSTGRES_PGPASS = f"{HOME}/pgpass.postgres"  # on both: what their own PostgreSQL logs in to the other's with
 CERTIFICATES = f"{HOME}/databases.crt"  # new: of both databases, for PgBouncer
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
@@ -169,6 +173,37 @@ def password(move: Move, role: str = ROLE, made_by: str = "prepare-old.database-
     if not found:
         raise Problem(f"there is no password of {role} for the old database yet", str(move.new), f"Run: inv {made_by}")
     return found.rpartition(":")[2]
+
+
+def programs(*names: str) -> dict[str, bytes]:
+    """Programs of scripts/, to lie side by side in a change's `after/`."""
+    return {name: (REPOSITORY / "scripts" / name).read_bytes() for name in names}
+
+
+def database_certificate(server: Server) -> bytes:
+    """The certificate that *server*'s PostgreSQL shows. Raises Problem where it shows none."""
+    found = server.look(
+        f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
+        f"c=$({PSQL} -c 'SHOW ssl_cert_file'); d=$({PSQL} -c 'SHOW data_directory'); "
+        'case $c in /*) ;; *) c=$d/$c ;; esac; cat "$c"'
+    ).out
+    if not found:
+        raise Problem("PostgreSQL speaks no TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
+    return found.encode()
+
+
+def database_door(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
+    """*server*: *port* leads *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
+    units, name = "/etc/systemd/system", "switchover-database"
+    there = "new" if server.role == "old" else "old"
+    socket = render("templates/database-door.socket.j2", door=port, addresses=addresses, there=there)
+    service = render("templates/database-door.service.j2", host=server.database.host, port=server.database.port)
+    reload = "systemctl daemon-reload"
+    return [
+        File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(server, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
+        Service(server, f"{name}.socket", running=True, at_boot=True),
+    ]
 
 
 def ask(domain: str, address: str, path: str, more: str = "") -> str:

@@ -10,9 +10,8 @@ from ..move import Move
 from ..quote import sh
 from ..render import HOME as REPOSITORY
 from ..render import render
-from ..resources import Command, Compared, File, Role, Rule, Seen, Service
+from ..resources import Command, Compared, File, Role, Rule, Seen
 from ..resources.file import read
-from ..resources.postgres import PSQL
 from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
 from ..step import Wanted, step
 from . import common
@@ -147,24 +146,13 @@ def firewall(move: Move) -> Wanted:
 @step
 def database_door(move: Move) -> Wanted:
     """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
-    units, name = "/etc/systemd/system", "switchover-database"
-    reload = "systemctl daemon-reload"
-    socket = render("templates/database-door.socket.j2", door=move.settings.door, addresses=move.new.addresses)
-    service = render("templates/database-door.service.j2", host=move.old.database.host, port=move.old.database.port)
-    return [
-        File(move.old, f"{units}/{name}.service", service, "root:root", "644", then=reload),
-        File(move.old, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
-        Service(move.old, f"{name}.socket", running=True, at_boot=True),
-    ]
+    return common.database_door(move.old, move.settings.door, move.new.addresses)
 
 
 @step
 def database_certificate(move: Move) -> Wanted:
     """new: knows the certificate of old's database and has the way there written down (psql service=old)."""
-    found = move.old.look(
-        f"c=$({PSQL} -c 'SHOW ssl_cert_file'); d=$({PSQL} -c 'SHOW data_directory'); "
-        'case $c in /*) ;; *) c=$d/$c ;; esac; cat "$c"'
-    ).out
+    found = common.database_certificate(move.old)
     service = render(
         "templates/pg_service.conf.j2",
         host=move.old.settings.main_address,
@@ -175,7 +163,7 @@ def database_certificate(move: Move) -> Wanted:
         certificate=common.OLD_CERTIFICATE,
     )
     return [
-        File(move.new, common.OLD_CERTIFICATE, found.encode(), "root:root", "644"),
+        File(move.new, common.OLD_CERTIFICATE, found, "root:root", "644"),
         File(move.new, f"{common.HOME}/pg_service.conf", service, "root:root", "644"),
     ]
 

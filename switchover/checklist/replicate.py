@@ -5,11 +5,24 @@ Undo: new's database is as it was, and nothing is left on old. Visitors notice n
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from ..database import facts, findings
+from ..database import following as replication
 from ..errors import Problem
+from ..hosts import Server
 from ..move import Move
-from ..resources import Compared
+from ..quote import conninfo, ident, pgpass, sh, sql
+from ..render import render
+from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
+from ..resources.postgres import PSQL
 from ..step import Wanted, step
+from . import common
+
+HERE = Path(__file__).parent.parent / "database"
+PROGRAMS = ("follow-database", "database.sh")
+CATCHES_UP = 900  # seconds: what was written during the copy
 
 
 @step
@@ -27,3 +40,294 @@ def can_follow(move: Move) -> Wanted:
         raise Problem(f"new cannot follow: {first.what}{more}", "", f"{first.do}. `inv check` says it all")
 
     return Compared(hindrance)
+
+
+@step
+def limits(move: Move) -> Wanted:
+    """old: keeps changes for new only as long as its disk can take it; a link that broke is tried again at once."""
+    if _copies(move):
+        return None
+    wanted = []
+    for server in move.servers:
+        data = f"\"$({PSQL} -c 'SHOW data_directory')/pg_wal/\""
+        free = int(server.look(f"df -Pk {data} | awk 'NR == 2 {{ print int($4 / 1024) }}'").out)
+        # PostgreSQL before 13 has no such limit. One that somebody set stays.
+        wanted.append(Setting(server, "max_slot_wal_keep_size", f"{max(64, free // 200 * 100)}MB", "setting <> '-1'"))
+        wanted.append(Setting(server, "wal_retrieve_retry_interval", "100ms", "setting::int <= 100"))
+    return wanted
+
+
+@step
+def roles(move: Move) -> Wanted:
+    """new: has the roles that have something to do in old's database; the move's own may replicate, on both."""
+    if _copies(move):
+        return None
+    new = move.new
+    own = Role(new, common.ROLE, new.database.owner, common.password(move))
+    return [_may_replicate(move.old), own, _may_replicate(new), *_carried_roles(move)]
+
+
+@step
+def door_back(move: Move) -> Wanted:
+    """new: a port leads old, and nobody else, to PostgreSQL; both databases can log in to each other, over TLS."""
+    if _copies(move):
+        return None
+    old, new, door = move.old, move.new, move.settings.door
+    wanted: list[Any] = []
+    if new.firewall.kind == "ufw":
+        wanted.append(Rule(new, tuple(old.addresses), door))
+    wanted += common.database_door(new, door, old.addresses)
+    wanted.append(File(old, common.NEW_CERTIFICATE, common.database_certificate(new), "root:root", "644"))
+    for server in move.servers:
+        address = move.other(server).settings.main_address
+        line = f"{pgpass(address)}:{door}:*:{common.ROLE}:{common.password(move)}\n"
+        path = common.POSTGRES_PGPASS
+        wanted.append(File(server, path, line.encode(), "postgres:postgres", "600", secret=True))
+    for server in move.servers:
+        script = (
+            f"export PGOPTIONS='-c client_min_messages=warning'\n"
+            f'[ "$({PSQL} -d {sh(_connection(move, move.other(server), "postgres"))} '
+            "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
+        )
+        other = move.other(server).role
+        wanted.append(Seen(server, script, f"{server.role}'s database cannot log in to {other}'s", within=15))
+    return wanted
+
+
+@step
+def identities(move: Move) -> Wanted:
+    """old: every table's rows can be told apart: by a unique index, or whole, where there is no primary key."""
+    done = move.journal.latest("replicate.identities", 0)
+    if _copies(move):
+        return None
+    if done and done.state == "recorded":  # it is finished as it was recorded
+        return Command(move.old, ":", check="true")
+    without = [t for t in facts.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
+    if not without:
+        return Command(move.old, ":", check="true") if done else None
+    set_, back, names = [], [], []
+    for table in without:
+        name, index = table["name"], table["offer"]
+        how = f"USING INDEX {index.rpartition('.')[2]}" if index else "FULL"
+        was = "NOTHING" if table["replica"] == "n" else "DEFAULT"
+        set_.append(f"ALTER TABLE {name} REPLICA IDENTITY {how};")
+        back.append(f"ALTER TABLE IF EXISTS {name} REPLICA IDENTITY {was};")
+        names.append(f"({sql(name)})")
+    database, owner = sh(move.old.database.name), sh(move.old.database.owner)
+    left = f"SELECT count(*) FROM (VALUES {', '.join(names)}) v (name) JOIN pg_class c ON c.oid = v.name::regclass"
+    left += " WHERE relreplident NOT IN ('f', 'i')"
+    follow = "sh after/follow-database one-by-one"
+    return Command(
+        move.old,
+        f"{follow} {database} {owner} <after/set.sql",
+        f"{follow} {database} {owner} <after/back.sql",
+        check=f'[ "$({PSQL} -d {database} -c {sh(left)})" = 0 ]',
+        shown="\n".join(set_),
+        files=common.programs(*PROGRAMS) | {"set.sql": _lines(set_), "back.sql": _lines(back)},
+    )
+
+
+@step
+def publication(move: Move) -> Wanted:
+    """old: offers the changes of all tables to new, and has a table for the move's own marks."""
+    if _copies(move):
+        return None
+    return _follow(move.old, "publication", "unpublished", "CREATE PUBLICATION switchover FOR TABLE … (every one)")
+
+
+@step
+def database(move: Move) -> Wanted:
+    """new: an empty database is there, open to nobody; the one that was there is kept."""
+    if _copies(move):
+        return None
+    name = move.new.database.name
+    return _follow(move.new, "fresh", "restore", f"{name} -> {name}_before_move; CREATE DATABASE {name}")
+
+
+@step
+def copy(move: Move) -> Wanted:
+    """new: has every row as it was on old at one moment, and old keeps for it what changes from then on."""
+    if _copies(move):
+        return None
+    old, new = move.old, move.new
+    name, owner = sh(new.database.name), sh(new.database.owner)
+    # It goes on by itself when the operator's machine is gone; the same command looks at it again.
+    run = f"""
+unit=switchover-copy
+if [ ! -e copied ]; then
+  if ! systemctl is-active -q $unit; then
+    rm -f status said errors
+    systemd-run --quiet --collect --unit=$unit -p WorkingDirectory="$entry" --setenv=LC_ALL=C --setenv=PATH="$PATH" \\
+      sh -c 'sh after/follow-database copy "$0" "$1" >said 2>errors; echo $? >status' {name} {owner}
+  fi
+  while systemctl is-active -q $unit; do
+    sleep 0.5
+    tail -n 2 said 2>/dev/null || :
+  done
+  said=$(grep -v '^pg_restore: warning' errors | tail -n 1)
+  [ "$(cat status 2>/dev/null)" = 0 ] || refuse "${{said:-the copy was ended}}"
+  mark copied
+fi
+"""
+    undo = f"""
+systemctl stop switchover-copy.service 2>/dev/null || :
+sh after/follow-database emptied {name} {owner}
+rm -f copied
+"""
+    return [
+        # The slot is old's: its undo needs nobody else.
+        Command(
+            old,
+            ":",
+            f"sh after/follow-database slot-gone {sh(old.database.name)} {sh(old.database.owner)}",
+            shown="(undone: the slot switchover is dropped)",
+            files=common.programs(*PROGRAMS),
+        ),
+        Command(
+            new,
+            run,
+            undo,
+            shown=f"{old.name}:{old.database.name} -> {new.database.name}, from the snapshot of the slot switchover",
+            files=common.programs(*PROGRAMS),
+        ),
+    ]
+
+
+@step
+def following(move: Move) -> Wanted:
+    """new: its database takes over every change from old's, at once."""
+    return None if _copies(move) else _subscription(move, move.new, "switchover", enabled=True)
+
+
+@step
+def way_back(move: Move) -> Wanted:
+    """new: all is ready for old to follow new after the switch; until then it does not."""
+    if _copies(move):
+        return None
+    new, script = move.new, f"{common.HOME}/way-back.sql"
+    units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
+    sql_, service, timer = (
+        render(f"templates/way-back.{kind}.j2", **values)
+        for kind, values in (
+            ("sql", {"database": new.database.name}),
+            ("service", {"database": new.database.name, "script": script}),
+            ("timer", {"every": 60}),
+        )
+    )
+    # Old's PostgreSQL has to log in for a moment. Meanwhile the application's roles cannot.
+    logins, database = f"{common.HOME}/way-back.logins", ident(new.database.name)
+    applications = f"({sql(new.database.owner)}, {sql(common.POOL_ROLE)})"
+    who = f"SELECT quote_ident(rolname) FROM pg_roles WHERE rolcanlogin AND rolname IN {applications}"
+    limit = f"{PSQL} -c {sh(f'ALTER DATABASE {database} CONNECTION LIMIT ')}"
+    open_ = f"""
+[ -e {logins} ] || {{ {PSQL} -c {sh(who)} >{logins}.new; mv {logins}.new {logins}; }}
+while IFS= read -r role; do {PSQL} -c "ALTER ROLE $role NOLOGIN"; done <{logins}
+{limit}8
+"""
+    close = f"""
+{limit}0
+if [ -e {logins} ]; then
+  while IFS= read -r role; do {PSQL} -c "ALTER ROLE $role LOGIN"; done <{logins}
+  rm -f {logins}
+fi
+"""
+    return [
+        _follow(new, "way-back", "no-way-back", "CREATE PUBLICATION switchover_back …; slot switchover_back"),
+        File(new, script, sql_, "root:root", "644"),
+        File(new, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(new, f"{units}/{name}.timer", timer, "root:root", "644", then=reload),
+        Service(new, f"{name}.timer", running=True, at_boot=True),
+        Command(new, open_, close, shown="the database is open to the move's own role for a moment"),
+        _subscription(move, move.old, "switchover_back", enabled=False),
+        Command(new, close, shown="and to nobody again"),
+    ]
+
+
+@step
+def caught_up(move: Move) -> Wanted:
+    """new: has all that old has, less than a second later, and the same tables."""
+    return None if _copies(move) else Compared(lambda: replication.missing(move), within=CATCHES_UP)
+
+
+def _copies(move: Move) -> bool:
+    return move.settings.strategy != "replicate"
+
+
+def _lines(statements: list[str]) -> bytes:
+    return "".join(f"{one}\n" for one in statements).encode()
+
+
+def _follow(server: Server, do: str, undo: str, shown: str) -> Command:
+    """A mode of scripts/follow-database on *server*, and the one that takes it back."""
+    name, owner = sh(server.database.name), sh(server.database.owner)
+    program = "sh after/follow-database"
+    run, back = f"{program} {do} {name} {owner}", f"{program} {undo} {name} {owner}"
+    return Command(server, run, back, shown=shown, files=common.programs(*PROGRAMS))
+
+
+def _subscription(move: Move, server: Server, name: str, *, enabled: bool) -> Command:
+    """*server*'s database follows the other's, from the slot of the same *name*, or is ready to."""
+    database, connection = server.database.name, _connection(move, move.other(server))
+    options = f"copy_data = false, create_slot = false, enabled = {str(enabled).lower()}, slot_name = '{name}'"
+    create = f"CREATE SUBSCRIPTION {name} CONNECTION {sql(connection)} PUBLICATION {name} WITH ({options});"
+    there = f"SELECT count(*) FROM pg_subscription WHERE subname = '{name}'"
+    run = f'[ "$({PSQL} -c {sh(there)})" != 0 ] || {PSQL} -d {sh(database)} <after/subscribe.sql'
+    undo = f"sh after/follow-database unsubscribed {sh(database)} {name}"
+    files = common.programs(*PROGRAMS) | {"subscribe.sql": f"{create}\n".encode()}
+    return Command(server, run, undo, shown=create, files=files)
+
+
+def _connection(move: Move, to: Server, database: str = "") -> str:
+    """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
+    certificate = common.OLD_CERTIFICATE if to is move.old else common.NEW_CERTIFICATE
+    values = {
+        "host": to.settings.main_address,
+        "port": move.settings.door,
+        "dbname": database or to.database.name,
+        "user": common.ROLE,
+        "passfile": common.POSTGRES_PGPASS,
+        "sslmode": "verify-ca",
+        "sslrootcert": certificate,
+        "connect_timeout": 10,
+    }
+    return " ".join(f"{key}={conninfo(value)}" for key, value in values.items())
+
+
+def _may_replicate(server: Server) -> Command:
+    role = common.ROLE
+    there = f"SELECT rolreplication FROM pg_roles WHERE rolname = {sql(role)}"
+    back = f"SELECT 'ALTER ROLE {role} NOREPLICATION' WHERE EXISTS ({there}) \\gexec"
+    alter = f"ALTER ROLE {role} REPLICATION"
+    check = f'[ "$({PSQL} -c {sh(there)})" = t ]'
+    return Command(server, f"{PSQL} -c {sh(alter)}", f"printf '%s\\n' {sh(back)} | {PSQL}", check, shown=alter)
+
+
+def _carried_roles(move: Move) -> list[Command]:
+    """new: the roles of others that old's database knows (reports, integrations), with their passwords."""
+    old, new = move.old, move.new
+    question = (HERE / "roles.sql").read_text()
+    psql = f"{PSQL} -d {sh(old.database.name)} -v owner={sh(old.database.owner)} -v new_owner={sh(new.database.owner)}"
+    statements = old.look(f"{psql} <<'END OF SQL'\n{question}\nEND OF SQL").out.splitlines()
+    names = sorted({line.split()[2].rstrip(";") for line in statements if line.startswith("CREATE ROLE ")})
+    if not names:
+        return []
+    listed = ", ".join(sql(name) for name in names)
+    there = f"SELECT quote_ident(rolname) FROM pg_roles WHERE quote_ident(rolname) IN ({listed})"
+    script = (
+        "SET log_min_error_statement = panic; SET log_statement = none; SET log_min_duration_statement = -1;\nBEGIN;\n"
+    )
+    run = f"""
+[ -e before/there ] || {{ {PSQL} -c {sh(there)} | sort >before/there.new; mv before/there.new before/there; }}
+# Who is here already stays as it is.
+awk 'NR == FNR {{ there[$0]; next }} {{ n = $3; sub(/;$/, "", n) }} !(/^(CREATE|ALTER) ROLE / && n in there)' \\
+  before/there after/roles.sql | {PSQL} >/dev/null
+"""
+    undo = f"""
+{PSQL} -c {sh(there)} | sort | comm -23 - before/there | while IFS= read -r role; do
+  {PSQL} -c "DROP ROLE $role"
+done
+"""
+    check = f'[ "$({PSQL} -c {sh(there)} | wc -l)" = {len(names)} ]'
+    files = {"roles.sql": (script + "\n".join(statements) + "\nCOMMIT;\n").encode()}
+    shown = "\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names)
+    return [Command(new, run, undo, check, shown=shown, files=files)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ..move import Move
 from ..quote import sh
-from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Command, File, Seen
 from ..resources.taken_back import TakenBack
@@ -74,14 +73,13 @@ fi
 @step
 def copies_removed(move: Move) -> Wanted:
     """new: the database from before the move is gone."""
-    program = (REPOSITORY / "scripts/copy-database").read_bytes()
     name = sh(move.new.database.name)
     return Command(
         move.new,
         f"sh after/copy-database forget {name}",
         FINAL,
         shown=f"DROP DATABASE {move.new.database.name}_before_move",
-        files={"copy-database": program},
+        files=common.programs("copy-database", "database.sh"),
     )
 
 

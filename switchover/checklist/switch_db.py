@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..errors import Problem
 from ..move import Move
 from ..quote import ident, sh, sql
-from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service, Worker
 from ..resources.file import Found, read
@@ -94,7 +93,6 @@ def copy(move: Move) -> Wanted:
     """new: its own database has everything that old's has."""
     new, old = move.new, move.old
     name, owner = sh(new.database.name), sh(new.database.owner)
-    program = (REPOSITORY / "scripts/copy-database").read_bytes()
     run = f"""
 sh after/copy-database here {name} {owner}
 sh after/copy-database compare {name}
@@ -110,7 +108,7 @@ fi
 sh after/copy-database restore {name}
 """
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
-    return Command(new, run, undo, shown=shown, files={"copy-database": program})
+    return Command(new, run, undo, shown=shown, files=common.programs("copy-database", "database.sh"))
 
 
 @step

@@ -44,7 +44,7 @@ timeouts='(Rack::Timeout\.(service_|wait_)?timeout *=|(service|wait)_timeout:) *
 grep -srhoE --include='*.rb' "$timeouts" "$app/config" | say rack_timeout
 # database.yml without what could be a secret; ERB is no YAML.
 grep -vE 'password|url|user|secret|key' "$yml" | sed 's/<%.*%>/erb/g' | say yml
-df -Pk "$(psql_ -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 { printf "%d\n", $4 * 1024 }' | say wal_free
+df -Pk "$(psql_ -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 { printf "%.0f\n", $4 * 1024 }' | say wal_free
 logs=$(nginx -T 2>/dev/null | sed -nE 's/^\s*access_log\s+(\/[^; ]+).*/\1/p' | sort -u)
 [ -z "$logs" ] || for n in $(seq "$minutes"); do
   tail -qn 50000 $logs | grep -cF "$(date -d "-$n min" '+[%d/%b/%Y:%H:%M:')"
@@ -99,6 +99,15 @@ def _look(server: Server, other: Server) -> Side:
     if "settings" not in side:
         raise Problem(f"PostgreSQL does not answer ({answer.last_error})", str(server), "Mend that, and run it again")
     return side
+
+
+def tables(server: Server) -> list[dict[str, Any]]:
+    """The tables of *server*'s database alone, as `Side["tables"]` has them."""
+    start = QUESTIONS[: QUESTIONS.index("\n\n")]
+    question = next(part for part in QUESTIONS.split(";\n") if "jsonb_build_object('tables'" in part)
+    psql = f"{PSQL} -d {sh(server.database.name)} -v owner={sh(server.database.owner)}"
+    found = server.look(f"{psql} <<'END OF SQL'\n{start}\n{question};\nEND OF SQL").out
+    return list(json.loads(found)["tables"])
 
 
 def parse(out: str) -> dict[str, Any]:

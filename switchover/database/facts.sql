@@ -35,6 +35,7 @@ SELECT jsonb_build_object('tables', coalesce(jsonb_agg(jsonb_build_object(
   'row_security', relrowsecurity,
   'readable', has_table_privilege(to_regrole(quote_ident(:'owner')), c.oid, 'SELECT')
     AND has_schema_privilege(to_regrole(quote_ident(:'owner')), n.oid, 'USAGE'),
+  'replica', relreplident,
   -- A deferrable key is none for replication.
   'identity', CASE relreplident
     WHEN 'f' THEN 'full'

@@ -3,10 +3,22 @@
 from .command import Command
 from .file import Absent, File
 from .firewall import Rule
-from .postgres import Role
+from .postgres import Role, Setting
 from .seen import Compared, Seen
 from .service import Service
 from .uploads import Synchronised
 from .worker import Worker
 
-__all__ = ["Absent", "Command", "Compared", "File", "Role", "Rule", "Seen", "Service", "Synchronised", "Worker"]
+__all__ = [
+    "Absent",
+    "Command",
+    "Compared",
+    "File",
+    "Role",
+    "Rule",
+    "Seen",
+    "Service",
+    "Setting",
+    "Synchronised",
+    "Worker",
+]

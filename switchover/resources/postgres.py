@@ -73,3 +73,55 @@ printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/d
         shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}"
         files = {"verifier": scram(self.password).encode(), "create.sql": create.encode()}
         return Change(shown, apply, undo, (), files)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """*server*'s PostgreSQL has the setting *name* at *value*, by ALTER SYSTEM, without a restart.
+
+    *good* (SQL, of `setting` as pg_settings has it) says which values will do as they are. A version that does not know
+    the setting has nothing to do.
+    """
+
+    server: Server
+    name: str
+    value: str
+    good: str
+    once: bool = False
+    visible: bool = True
+
+    def change(self) -> Change | None:
+        """ALTER SYSTEM; None where the value will do, or there is no such setting."""
+        found = self.server.look(f"{PSQL} -c {sh(self._query(f'({self.good})::text'))}").out.strip()
+        if found in ("true", ""):
+            return None
+        kept = f"before/{self.name}"
+        ours = self._query("true", f" AND NOT ({self.good})")
+        file = "sourcefile = current_setting('data_directory') || '/postgresql.auto.conf'"
+        written = f"{PSQL} -c {sh(f'SELECT setting FROM pg_file_settings WHERE {file} AND name = {sql(self.name)}')}"
+        reload = f"{PSQL} -c 'SELECT pg_reload_conf()' >/dev/null"
+        alter = f"ALTER SYSTEM SET {self.name} = {sql(self.value)}"
+        apply = f"""
+[ -e {kept} ] || {{ {written} >{kept}.new; mv {kept}.new {kept}; }}
+{PSQL} -c {sh(alter)}
+{reload}
+good() {{ [ -z "$({PSQL} -c {sh(ours)})" ]; }}
+wait_until 5 good
+"""
+        undo = f"""
+now=$({written}); before=$(cat {kept} 2>/dev/null || :)
+if [ "$now" = {sh(self.value)} ]; then
+  if [ -n "$before" ]; then
+    printf '%s\n' "ALTER SYSTEM SET {self.name} = :'before'" | {PSQL} -v before="$before"
+  else
+    {PSQL} -c 'ALTER SYSTEM RESET {self.name}'
+  fi
+  {reload}
+elif [ "$now" != "$before" ]; then
+  refuse "{self.name} was set to $now since; it was: ${{before:-not set}}"
+fi
+"""
+        return Change(alter, apply, undo)
+
+    def _query(self, what: str, more: str = "") -> str:
+        return f"SELECT {what} FROM pg_settings WHERE name = {sql(self.name)}{more}"

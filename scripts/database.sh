@@ -1,0 +1,124 @@
+# sh functions for the programs that copy the application's database: read by scripts/copy-database and
+# scripts/follow-database, which lie beside it. They say before: database, owner (of the database here).
+#
+# The way to old is `service=old` of /etc/switchover/pg_service.conf. PostgreSQL's own tools do the work.
+# shellcheck shell=sh disable=SC2034  # names that only one of them reads
+: "${database:?}" "${owner?}"
+export PGSERVICEFILE=/etc/switchover/pg_service.conf PGAPPNAME=switchover
+# Texts that both servers read alike, whatever a role or a database has set.
+export PGOPTIONS='-c client_min_messages=warning -c lock_timeout=30s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c row_security=off'
+jobs=2
+
+here() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
+cluster() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d postgres "$@"; }
+old() { psql -XAtq -v ON_ERROR_STOP=1 service=old "$@"; }
+refuse() { printf '%s\n' "$*" >&2; exit 3; }
+ident() { printf '"%s"' "$(printf %s "$1" | sed 's/"/""/g')"; }
+literal() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
+
+# Tables that hold rows of their own, the largest first: size, name, the columns that can be written.
+TABLES="SELECT pg_table_size(c.oid), format('%I.%I', n.nspname, c.relname),
+    (SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum) FROM pg_attribute a
+     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '') -- PostgreSQL 11 has none
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+  ORDER BY 1 DESC"
+SEQUENCES="SELECT format('SELECT setval(%L, %s, %L);', format('%I.%I', schemaname, sequencename),
+    coalesce(last_value, start_value), last_value IS NOT NULL) FROM pg_sequences ORDER BY 1"
+VIEWS="SELECT format('REFRESH MATERIALIZED VIEW %I.%I;', schemaname, matviewname) FROM pg_matviews ORDER BY 1"
+
+# A fresh database, open to nobody; what was here is kept as DATABASE_before_move.
+taken() { [ "$(cluster -c "SELECT count(*) FROM pg_database WHERE datname = $(literal "${database}_before_move")")" = 1 ]; }
+end_sessions() { cluster -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $(literal "$database")" >/dev/null; }
+fresh() {
+  name=$(ident "$database") before=$(ident "${database}_before_move")
+  if ! taken; then
+    # What is here and not on old would be lost to visitors: somebody worked with this database.
+    here -F '	' -c "$TABLES" | cut -f 2 | while IFS= read -r table; do
+      case "$table" in public.schema_migrations|public.ar_internal_metadata) continue ;; esac
+      rows=$(here -c "SELECT count(*) FROM $table")
+      [ "$rows" = 0 ] || printf '%s\n' "$table has $rows"
+    done | head -n 3 >/run/switchover-rows
+    # Rows are compared as texts: those of here that old has too are no loss.
+    while read -r table _ rows; do
+      lacking=$(here -c "COPY (SELECT md5(t::text) FROM $table t) TO STDOUT" | sort |
+        { old -c "COPY (SELECT md5(t::text) FROM $table t) TO STDOUT" 2>/dev/null | sort >/run/switchover-old; comm -23 - /run/switchover-old; } | wc -l)
+      [ "$lacking" = 0 ] || refuse "the new database has rows that old lacks: $table, $lacking of $rows. Whose are they? Empty it or carry them over first"
+    done </run/switchover-rows
+    rm -f /run/switchover-rows /run/switchover-old
+    end_sessions
+    cluster -c "ALTER DATABASE $name RENAME TO $before"
+  fi
+  facts=$(cluster -F ' ' -c "SELECT pg_encoding_to_char(encoding), quote_literal(datcollate), quote_literal(datctype) FROM pg_database WHERE datname = $(literal "${database}_before_move")")
+  # shellcheck disable=SC2086  # three words
+  set -- $facts
+  end_sessions
+  cluster -c "DROP DATABASE IF EXISTS $name" -c "CREATE DATABASE $name OWNER $(ident "$owner") TEMPLATE template0 ENCODING '$1' LC_COLLATE $2 LC_CTYPE $3 CONNECTION LIMIT 0"
+  old -c "SELECT format('CREATE EXTENSION IF NOT EXISTS %I;', extname) FROM pg_extension WHERE extname <> 'plpgsql'" | here
+}
+put_away() { # the copy here ends: DATABASE_before_move is DATABASE again
+  name=$(ident "$database") before=$(ident "${database}_before_move")
+  if taken; then
+    end_sessions
+    cluster -c "DROP DATABASE IF EXISTS $name" -c "ALTER DATABASE $before RENAME TO $name"
+  fi
+}
+
+# Old's schema in a file; with SNAPSHOT as that sees it.
+dump_schema() {
+  dump=$(mktemp -d); chmod 711 "$dump"
+  pg_dump --schema-only -Fc --no-publications --no-subscriptions ${SNAPSHOT:+--snapshot="$SNAPSHOT"} service=old >"$dump/schema"
+  chmod 644 "$dump/schema"
+}
+restore() { env -C / runuser -u postgres -- pg_restore -d "$database" --no-owner --no-acl --role="$owner" --exit-on-error "$@" "$dump/schema"; }
+
+# One table at a time goes through a pipe, so that nothing waits on a disk in between; $jobs side by side.
+# With SNAPSHOT (of old's, exported and kept open elsewhere) all are read as that sees them.
+copy_tables() { # from to freeze
+  work=$(mktemp -d)
+  "$1" -F '	' -c "$TABLES" >"$work/tables"
+  total=$(awk -F '	' '{ s += $1 } END { print s + 0 }' "$work/tables")
+  : >"$work/done"
+  cut -f 2,3 "$work/tables" | tr '\n' '\0' |
+    xargs -0 -r -n 1 -P "$jobs" sh "$0" table "$database" "$owner" "$1" "$2" "$3" "$work/done" &
+  copying=$!
+  ticks=0
+  while kill -0 "$copying" 2>/dev/null; do
+    sleep 0.1; ticks=$(( ticks + 1 ))
+    [ $(( ticks % 10 )) -eq 0 ] || continue
+    # PostgreSQL 14 and later tell how far a COPY is.
+    running=$(here -c 'SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy' 2>/dev/null) || running=0
+    awk -F '	' -v total="$total" -v s="$running" -v jobs="$jobs" 'FILENAME == ARGV[1] { d[$1]; next }
+      $2 in d { s += $1; n++; next }
+      now < jobs { now++; names = names (now > 1 ? ", " : "") $2 }
+      END { if (!total) exit
+        printf "doing %d of %d tables done, now %s\n", n, FNR, names ? names : "the last"
+        printf "progress %.0f %.0f bytes\n", s < total ? s : total, total }' "$work/done" "$work/tables"
+  done
+  wait "$copying" || refuse "a table could not be copied"
+  rm -rf "$work"
+}
+copy_table() { # from to freeze donefile 'name<tab>columns'
+  finished=$4 ended=$(mktemp)
+  table=$(printf %s "$5" | cut -f 1) columns=$(printf %s "$5" | cut -f 2)
+  read_table() {
+    if [ -n "${SNAPSHOT:-}" ]; then
+      "$1" -c 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' -c "SET TRANSACTION SNAPSHOT '$SNAPSHOT'" \
+        -c "COPY (SELECT $columns FROM $table) TO STDOUT" -c COMMIT
+    else
+      "$1" -c "COPY (SELECT $columns FROM $table) TO STDOUT"
+    fi
+  }
+  # A reader that dies looks like the end of the table to the writer: its own status decides.
+  if [ "$3" = freeze ]; then
+    { read_table "$1" && echo whole >"$ended"; } |
+      "$2" -c BEGIN -c "TRUNCATE $table" -c "COPY $table ($columns) FROM STDIN (FREEZE)" -c COMMIT
+  else
+    { read_table "$1" && echo whole >"$ended"; } | "$2" -c "COPY $table ($columns) FROM STDIN"
+  fi
+  [ -s "$ended" ] || refuse "$table could not be read to its end"
+  rm -f "$ended"
+  printf '%s\n' "$table" >>"$finished"
+}
