@@ -339,6 +339,7 @@ SECTIONS = [
     "switch-jobs",
     "switch-app",
     "switch-cron",
+    "replicate",
     "switch-db",
     "finish",
     "retire-old",
