@@ -308,19 +308,20 @@ def _carried_roles(move: Move) -> list[Command]:
     question = (HERE / "roles.sql").read_text()
     psql = f"{PSQL} -d {sh(old.database.name)} -v owner={sh(old.database.owner)} -v new_owner={sh(new.database.owner)}"
     statements = old.look(f"{psql} <<'END OF SQL'\n{question}\nEND OF SQL").out.splitlines()
-    names = sorted({line.split()[2].rstrip(";") for line in statements if line.startswith("CREATE ROLE ")})
+    names = sorted({line.partition("\t")[0] for line in statements})
     if not names:
         return []
     listed = ", ".join(sql(name) for name in names)
     there = f"SELECT quote_ident(rolname) FROM pg_roles WHERE quote_ident(rolname) IN ({listed})"
-    script = (
-        "SET log_min_error_statement = panic; SET log_statement = none; SET log_min_duration_statement = -1;\nBEGIN;\n"
-    )
     run = f"""
 [ -e before/there ] || {{ {PSQL} -c {sh(there)} | sort >before/there.new; mv before/there.new before/there; }}
-# Who is here already stays as it is.
-awk 'NR == FNR {{ there[$0]; next }} {{ n = $3; sub(/;$/, "", n) }} !(/^(CREATE|ALTER) ROLE / && n in there)' \\
-  before/there after/roles.sql | {PSQL} >/dev/null
+{{
+  echo 'SET log_min_error_statement = panic; SET log_statement = none; SET log_min_duration_statement = -1; BEGIN;'
+  # Who is here already stays as it is.
+  awk -F '\t' 'FILENAME == ARGV[1] {{ there[$0]; next }}
+    !($2 ~ /^(CREATE|ALTER) ROLE / && $1 in there) {{ print $2 }}' before/there after/roles
+  echo 'COMMIT;'
+}} | {PSQL} >/dev/null
 """
     undo = f"""
 {PSQL} -c {sh(there)} | sort | comm -23 - before/there | while IFS= read -r role; do
@@ -328,6 +329,6 @@ awk 'NR == FNR {{ there[$0]; next }} {{ n = $3; sub(/;$/, "", n) }} !(/^(CREATE|
 done
 """
     check = f'[ "$({PSQL} -c {sh(there)} | wc -l)" = {len(names)} ]'
-    files = {"roles.sql": (script + "\n".join(statements) + "\nCOMMIT;\n").encode()}
+    files = {"roles": _lines(statements)}
     shown = "\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names)
     return [Command(new, run, undo, check, shown=shown, files=files)]

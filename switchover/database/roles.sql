@@ -1,5 +1,5 @@
--- Of old: the roles besides the application's and the move's that have something to do in its database, as statements
--- for new; their passwords as they are stored. Superusers and PostgreSQL's own roles are left out.
+-- Of old: the roles besides the application's and the move's that have something to do in its database, as lines
+-- `name TAB statement` for new; their passwords as they are stored. Superusers and PostgreSQL's own roles are left out.
 -- Variables: owner, the application's role; new_owner, the same on new.
 SET search_path = pg_catalog;
 SET statement_timeout = '20s';
@@ -13,6 +13,7 @@ WITH RECURSIVE others AS (
 ), wanted (id) AS (
   SELECT grantee FROM acls, aclexplode(acl) WHERE grantee <> 0
   UNION SELECT relowner FROM pg_class
+  UNION SELECT member FROM pg_auth_members WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = :'owner')
   UNION SELECT usesysid FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL
 ), whole (id) AS (
   SELECT id FROM wanted
@@ -22,7 +23,7 @@ WITH RECURSIVE others AS (
 ), carried AS (
   SELECT r.* FROM others r WHERE r.oid IN (SELECT id FROM whole)
 )
-SELECT line FROM (
+SELECT quote_ident(rolname) || E'\t' || line FROM (
   SELECT 1 AS place, rolname, format('CREATE ROLE %I;', rolname) AS line FROM carried
   UNION ALL
   SELECT 2, rolname, format('ALTER ROLE %I %s %s %s CONNECTION LIMIT %s%s%s;', rolname,
