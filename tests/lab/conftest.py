@@ -1,4 +1,7 @@
-"""The lab tests boot servers: they need root. Their lab has a name of its own, beside one that a person has up."""
+"""The lab tests boot servers: they need root. Their lab has a name of its own, beside one that a person has up.
+
+Run by several workers (pytest -n 2), each has its own lab.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pytest
 
 from lab import clean, paths
 
-NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test")
+NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 @pytest.fixture(scope="session")
