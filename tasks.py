@@ -4,6 +4,7 @@ from invoke.collection import Collection
 
 from switchover import overview, pages
 from switchover.checklist.check import check
+from switchover.prove import prove
 from switchover.settings_file import take_over
 from switchover.watch import watch
 
@@ -14,7 +15,7 @@ namespace.add_task(check)
 for part in overview.COLLECTIONS:
     part.name = namespace.transform(part.name)  # Invoke's JSON list sorts by it
     namespace.add_collection(part)
-for one in (overview.status, overview.undo, overview.move, overview.unlock, watch, pages.plan, pages.render):
+for one in (overview.status, overview.undo, overview.move, overview.unlock, watch, prove, pages.plan, pages.render):
     namespace.add_task(one)
 
 try:

@@ -1,5 +1,5 @@
-# sh functions for the programs that copy the application's database: read by scripts/copy-database and
-# scripts/follow-database, which lie beside it. They say before: database, owner (of the database here).
+# sh functions for the programs that copy the application's database, or compare it: read by copy-database,
+# follow-database and prove, which lie beside it. They say before: database, owner (of the database here).
 #
 # The way to old is `service=old` of /etc/switchover/pg_service.conf. PostgreSQL's own tools do the work.
 # shellcheck shell=sh disable=SC2034  # names that only one of them reads
@@ -11,7 +11,8 @@ jobs=2
 
 here() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
 cluster() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d postgres "$@"; }
-old() { psql -XAtq -v ON_ERROR_STOP=1 service=old "$@"; }
+WAY='service=old keepalives_idle=10 keepalives_interval=5 keepalives_count=3' # a server that is gone is noticed in 25 s
+old() { psql -XAtq -v ON_ERROR_STOP=1 "$@" "$WAY"; }
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 ident() { printf '"%s"' "$(printf %s "$1" | sed 's/"/""/g')"; }
 literal() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }

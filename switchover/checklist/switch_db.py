@@ -15,6 +15,8 @@ from ..resources.postgres import PSQL
 from ..step import Wanted, step
 from . import common
 
+PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh")
+
 
 @step
 def stop_worker(move: Move) -> Wanted:
@@ -95,20 +97,20 @@ def copy(move: Move) -> Wanted:
     name, owner = sh(new.database.name), sh(new.database.owner)
     run = f"""
 sh after/copy-database here {name} {owner}
-sh after/copy-database compare {name}
+sh after/prove still {name} 2
 sh after/copy-database open {name}
 """
     undo = f"""
 if [ -e done ] && [ ! -e copied-back ]; then
   # Visitors have written here since: what they wrote goes to old before this database is put away.
   sh after/copy-database back {name} {sh(old.database.owner)} "$entry/before/foreign-keys"
-  sh after/copy-database compare {name}
+  sh after/prove still {name} 2
   mark copied-back
 fi
 sh after/copy-database restore {name}
 """
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
-    return Command(new, run, undo, shown=shown, files=common.programs("copy-database", "database.sh"))
+    return Command(new, run, undo, shown=shown, files=common.programs(*PROGRAMS))
 
 
 @step
