@@ -356,7 +356,7 @@ def test_the_checklist_has_its_sections_in_order() -> None:
 def test_the_list_is_the_checklist() -> None:
     listed = re.findall(r"^  ([a-z][a-z.-]+)(?: \(([a-z-]+)\))?  ", inv("--list").stdout, re.M)
     names = [name.removesuffix(".all") for name, _ in listed if not name.startswith("lab.")]
-    tops = ["check", "status", "undo", "move", "unlock", "watch", "plan", "render"]
+    tops = ["check", "status", "undo", "move", "unlock", "watch", "prove", "plan", "render"]
     assert names[: len(tops)] == tops
     parts = [line for section in SECTIONS for line in [section, *[s for s in STEPS if s.startswith(f"{section}.")]]]
     assert names[len(tops) :] == parts
@@ -402,7 +402,7 @@ def test_the_help_of_a_step_and_of_a_section() -> None:
 
 
 def test_every_command_that_a_message_names_exists() -> None:
-    known = {*STEPS, *SECTIONS, "check", "status", "undo", "move", "unlock", "watch", "plan", "render"}
+    known = {*STEPS, *SECTIONS, "check", "status", "undo", "move", "unlock", "watch", "prove", "plan", "render"}
     patterns = ("switchover/**/*.py", "*.md", "docs/*.md", "templates/*", "nginx/*")
     for file in (file for pattern in patterns for file in ROOT.glob(pattern)):
         for name in re.findall(r"\binv (?:--dry )?(?:undo )?((?!lab\b)[a-z]+(?:[-.][a-z]+)*)\b(?!=)", file.read_text()):
