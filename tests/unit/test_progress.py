@@ -102,3 +102,17 @@ def test_the_bar_ends_when_the_work_fails() -> None:
         _ = 1 / 0
     assert "\x1b[?25h" in shown(out)
     assert progress.PATIENCE > 1
+
+
+def test_it_says_what_the_script_is_at() -> None:
+    out = console(False)
+    with Progress("copy", out) as bar:
+        bar.line("doing 3 of 12 tables, now [orders]")
+        bar._last -= 60
+        bar.line("progress 5000000 10000000 bytes")
+    assert "5.0 MB of 10.0 MB" in shown(out) and "(3 of 12 tables, now [orders])" in " ".join(shown(out).split())
+    out = console(True)
+    with Progress("copy", out) as bar:
+        bar.line("doing 3 of 12")
+        bar.line("progress 5 10 bytes")
+    assert "3 of 12" in shown(out)

@@ -151,3 +151,17 @@ def test_pgpass_is_one_field(value: str) -> None:
 )
 def test_under(base: str, path: str, joined: str) -> None:
     assert quote.under(base, path) == joined
+
+
+@given(values)
+def test_a_connection_string_keeps_each_value(value: str) -> None:
+    """Read as libpq's documentation says: quotes around, a backslash before a quote or a backslash."""
+    text = quote.conninfo(value)
+    if not text.startswith("'"):
+        assert text == value and value and not set(value) & set(" '\\\t\r\n")
+        return
+    plain, rest = "", iter(text[1:-1])
+    for character in rest:
+        assert character != "'"
+        plain += next(rest) if character == "\\" else character
+    assert plain == value and text.endswith("'")
