@@ -1,0 +1,294 @@
+"""`replicate`, while somebody writes on old, and its bad days: a column and a table made by hand, the network cut,
+databases that restart, a full disk, an operator who dies. Each is told in one line, and ends well.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from by_hand import INV, JOURNAL, ROOT, differences, inv, steady
+
+from lab import network
+from lab.provision import SITES
+from lab.server import LabServer, until
+from lab.servers import Lab
+
+OLD, NEW = SITES["old"], SITES["new"]
+PROGRAMS = ("copy-database", "database.sh")
+
+pytestmark = pytest.mark.usefixtures("lab_name")
+
+# One who orders, changes a table without a key, and takes an order back; each line that it prints is an error.
+WRITER = r"""
+n=0
+while [ ! -e /tmp/writer-ends ]; do
+  n=$(( n + 1 ))
+  echo "BEGIN; INSERT INTO orders (number, total, created_at) VALUES ('w-$$-$n', 1.25, now());"
+  echo "UPDATE orders SET total = total + 1 WHERE number = 'w-$$-$(( n - 3 ))';"
+  echo "DELETE FROM orders WHERE number = 'w-$$-$(( n - 9 ))';"
+  echo "UPDATE orders_tags SET tag_id = 1 + tag_id % 3 WHERE order_id = 1 + $n % 5000; COMMIT;"
+  sleep 0.02
+done | runuser -u postgres -- psql -Xq DATABASE 2>&1
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(lab_name: str) -> Iterator[Lab]:
+    with Lab(seed_mb=60, ci=False) as running:
+        running.settings.write_text(running.settings.read_text() + "strategy: replicate\n")
+        for server in running.servers:
+            server.psql("ALTER SYSTEM SET wal_level = logical")
+            server.exec("systemctl restart postgresql")
+        ran = inv(running, "prepare-old")
+        assert ran.status == 0, ran.err
+        running.old.psql("CREATE ROLE report LOGIN PASSWORD 'numbers'; GRANT SELECT ON orders TO report", OLD.database)
+        yield running
+
+
+@contextmanager
+def writing(lab: Lab, *, errors: bool = False) -> Iterator[None]:
+    """Somebody writes on old meanwhile, without an error (unless *errors* are to be expected)."""
+    lab.old.write("/tmp/writer", WRITER.replace("DATABASE", OLD.database))
+    lab.old.exec("rm -f /tmp/writer-ends; setsid sh /tmp/writer >/tmp/writer.log </dev/null 2>&1 &")
+    try:
+        yield
+    finally:
+        lab.old.exec("touch /tmp/writer-ends; while pgrep -f '^sh /tmp/writer' >/dev/null; do sleep 0.1; done")
+    said = lab.old.exec("cat /tmp/writer.log").stdout
+    assert errors or said == ""
+
+
+def works(lab: Lab, *words: str) -> str:
+    """`inv`, which must end well."""
+    ran = inv(lab, *words)
+    assert ran.status == 0, ran.out + ran.err
+    return ran.out
+
+
+def fails(lab: Lab, *words: str) -> str:
+    """`inv`, which must end with one line."""
+    ran = inv(lab, *words)
+    assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
+    return ran.err.strip()
+
+
+def equal(lab: Lab) -> bool:
+    """Whether new has every row that old has, nobody writing; sequences are carried at the switch."""
+    for name in PROGRAMS:
+        lab.new.write(f"/tmp/programs/{name}", (ROOT / "scripts" / name).read_text())
+    compare = f"sh /tmp/programs/copy-database compare {NEW.database}"
+    said = lab.new.exec(f"{compare} 2>&1; rm -rf /tmp/tmp.*", check=False).stdout
+    left = [line for line in said.splitlines() if line.startswith(("old:", "new:")) and "setval" not in line]
+    # Regular tasks of the shop write as well; what they did last comes a moment later.
+    return not left
+
+
+def follows(lab: Lab, within: float = 20) -> None:
+    """New catches up within some seconds."""
+    until(lambda: inv(lab, "replicate.caught-up").status == 0, within, "new does not catch up", pause=0.2)
+
+
+def slots(lab: Lab) -> list[str]:
+    return [server.psql("SELECT string_agg(slot_name, ' ') FROM pg_replication_slots") for server in lab.servers]
+
+
+def start(lab: Lab, *words: str) -> subprocess.Popen[str]:
+    """`inv`, which goes on while the test does something else."""
+    line = [INV, "-f", str(lab.settings), *words]
+    return subprocess.Popen(line, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def copying(lab: Lab) -> bool:
+    """Whether rows are on their way."""
+    return lab.new.psql("SELECT count(*) FROM pg_stat_progress_copy") != "0"
+
+
+@pytest.fixture(scope="module")
+def before(lab: Lab) -> dict[str, dict[str, str]]:
+    return steady(lab)
+
+
+def test_it_follows_while_somebody_writes(lab: Lab, before: dict[str, dict[str, str]]) -> None:
+    assert before
+    with writing(lab):
+        assert inv(lab, "--dry", "replicate").status == 0
+        works(lab, "replicate")
+        shown = json.loads(works(lab, "status", "--json"))["following"]
+        assert shown["follows"] and shown["lag"] < 1 and shown["differences"] == []
+        assert 0 < shown["old"]["kept"] < shown["old"]["limit"] < shown["old"]["free"]
+        assert "new's database: 0." in works(lab, "status") and "keeps" in works(lab, "watch")
+    follows(lab)
+    until(lambda: equal(lab), 10, "rows differ")
+    assert slots(lab) == ["switchover", "switchover_back"]
+
+
+def test_the_new_database_is_open_to_nobody(lab: Lab) -> None:
+    assert lab.new.psql(f"SELECT datconnlimit FROM pg_database WHERE datname = '{NEW.database}'") == "0"
+    login = f"PGSERVICEFILE=/dev/null PGPASSWORD=x psql -h localhost -U {NEW.owner} {NEW.database} -c 'SELECT 1' 2>&1"
+    assert lab.new.exec(login, check=False).returncode != 0
+    roles = "SELECT rolcanlogin, rolreplication FROM pg_roles WHERE rolname IN ('{}', 'switchover') ORDER BY rolname"
+    assert lab.new.psql(roles.format(NEW.owner)) == "t|f\nt|t"
+
+
+def test_somebody_else_s_role_comes_along(lab: Lab) -> None:
+    password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'report'"
+    assert lab.new.psql(password) == lab.old.psql(password) != ""
+    assert lab.new.psql("SELECT has_table_privilege('report', 'orders', 'SELECT')", NEW.database) == "t"
+
+
+def test_old_keeps_nothing_for_long_and_new_nothing_for_the_way_back(lab: Lab) -> None:
+    """What came from old is passed over, once a minute; here at once."""
+    behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) < 100000 FROM pg_replication_slots"
+    lab.new.exec("systemctl start switchover-way-back.service")
+    until(lambda: [s.psql(behind) for s in lab.servers] == ["t", "t"], 15, "something is kept")
+
+
+def test_repeated_it_changes_nothing(lab: Lab) -> None:
+    marks = {line[2] for line in works(lab, "replicate").splitlines()[2:] if line.startswith("  ")}
+    assert marks <= {"=", "✓"}
+
+
+def test_a_column_added_by_hand_is_named(lab: Lab) -> None:
+    """Until new has it too; then what was written meanwhile comes."""
+    lab.old.psql("ALTER TABLE orders ADD note text", OLD.database)
+    lab.old.psql("INSERT INTO orders (number, total, created_at, note) VALUES ('noted', 1, now(), 'x')", OLD.database)
+    line = works(lab, "status")
+    assert "the column orders.note (text) is on old and not on new" in line
+    assert "orders.note" in inv(lab, "check").out
+    lab.new.psql(f"SET ROLE {NEW.owner}; ALTER TABLE orders ADD note text", NEW.database)
+    follows(lab)
+    assert lab.new.psql("SELECT note FROM orders WHERE number = 'noted'", NEW.database) == "x"
+
+
+def test_a_table_made_by_hand_is_named_and_stops_nothing(lab: Lab) -> None:
+    lab.old.psql("CREATE TABLE somebodys (id int); INSERT INTO somebodys VALUES (1)", OLD.database)
+    shown = json.loads(works(lab, "watch", "--json"))["new"]["following"]
+    assert shown["differences"] == ["the table somebodys is on old and not on new"] and shown["follows"]
+    lab.old.psql("DROP TABLE somebodys", OLD.database)
+    follows(lab)
+
+
+def test_the_network_is_cut_for_20_seconds(lab: Lab) -> None:
+    with writing(lab):
+        network.unplug(lab.place, "new")
+        time.sleep(20)
+        network.plug(lab.place, "new")
+        follows(lab)
+    follows(lab)
+    until(lambda: equal(lab), 10, "rows differ")
+
+
+@pytest.mark.parametrize("role", ["old", "new"])
+def test_a_database_restarts(lab: Lab, role: str) -> None:
+    server: LabServer = lab.old if role == "old" else lab.new
+    with writing(lab, errors=role == "old"):
+        server.exec("systemctl restart postgresql")
+        follows(lab)
+    follows(lab)
+    until(lambda: equal(lab), 10, "rows differ")
+
+
+def test_undone_nothing_stays(lab: Lab, before: dict[str, dict[str, str]]) -> None:
+    works(lab, "undo", "--yes", "replicate")
+    lab.old.psql("ALTER TABLE orders DROP note", OLD.database)
+    assert slots(lab) == ["", ""]
+    tables = lab.old.psql(
+        "SELECT count(*) FROM pg_class WHERE relreplident NOT IN ('d', 'n') AND oid > 16384", OLD.database
+    )
+    assert tables == "0"
+    assert (
+        differences(lab, before, journal=False, within=12, but=("process ", "rows of ", "schema of openfoodweb")) == []
+    )
+
+
+def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
+    """And the operator dies meanwhile: the copy goes on, and the same command looks at it again."""
+    works(lab, "replicate.limits", "replicate.roles", "replicate.door-back", "replicate.identities")
+    works(lab, "replicate.publication", "replicate.database")
+    hold = "BEGIN; INSERT INTO tags (name) VALUES ('held'); SELECT pg_sleep(4); ROLLBACK;"
+    lab.old.exec(f'setsid runuser -u postgres -- psql -qc "{hold}" {OLD.database} >/dev/null 2>&1 </dev/null &')
+    command = start(lab, "replicate.copy")
+    active = "SELECT count(*) FROM pg_replication_slots"
+    until(lambda: lab.old.psql(active) == "1", 20, "no slot")
+    command.send_signal(signal.SIGKILL)
+    command.communicate()
+    with writing(lab):
+        assert "an interrupted run, finished" in works(lab, "replicate")
+    follows(lab)
+    until(lambda: equal(lab), 10, "rows differ")
+
+
+def test_the_operator_dies_while_rows_are_copied_and_it_is_undone(lab: Lab) -> None:
+    works(lab, "undo", "--yes", "replicate.way-back")
+    works(lab, "undo", "--yes", "replicate.following")
+    works(lab, "undo", "--yes", "replicate.copy")
+    assert slots(lab) == ["", ""]
+    command = start(lab, "replicate.copy")
+    until(lambda: copying(lab), 20, "nothing is copied", pause=0.005)
+    command.send_signal(signal.SIGKILL)
+    command.communicate()
+    works(lab, "undo", "--yes", "replicate")
+    assert slots(lab) == ["", ""]
+    assert lab.new.psql("SELECT count(*) FROM pg_database WHERE datname LIKE '%before_move'") == "0"
+
+
+def test_old_s_database_restarts_while_rows_are_copied(lab: Lab) -> None:
+    command = start(lab, "replicate")
+    until(lambda: copying(lab), 60, "nothing is copied", pause=0.005)
+    lab.old.exec("systemctl restart postgresql")
+    out, err = command.communicate()
+    assert command.returncode == 1 and len(err.splitlines()) == 1, out + err
+    assert err.startswith(f"{lab.new}: replicate.copy failed: ") and "put back as before" in err
+    until(lambda: slots(lab) == ["", ""], 10, "a slot stays")
+
+
+@contextmanager
+def full_disk(host: LabServer, megabytes: int) -> Iterator[None]:
+    """New's tables are on a disk of their own that has *megabytes* left."""
+    base = host.psql("SHOW data_directory") + "/base"
+    host.exec(f"""
+    set -e; systemctl stop postgresql; mv {base} {base}.kept; mkdir -m 700 {base}
+    size=$(( $(du -sm {base}.kept | cut -f 1) + {megabytes} ))
+    mount -t tmpfs -o size=${{size}}m switchover-full {base}
+    cp -a {base}.kept/. {base}/; chown postgres: {base}; systemctl start postgresql
+    """)
+    try:
+        yield
+    finally:
+        host.exec(f"""
+        set -e; systemctl stop postgresql; rm -rf {base}.kept; cp -a {base} {base}.kept; umount {base}; rmdir {base}
+        mv {base}.kept {base}; systemctl start postgresql
+        """)
+
+
+def test_the_disk_of_new_fills_up_while_rows_are_copied(lab: Lab) -> None:
+    with full_disk(lab.new, 30), writing(lab):
+        line = fails(lab, "replicate")
+        assert line.startswith(f"{lab.new}: replicate.copy failed: ") and "No space left on device" in line
+        assert slots(lab) == ["", ""]
+    with writing(lab):
+        works(lab, "replicate")
+    follows(lab)
+    until(lambda: equal(lab), 10, "rows differ")
+
+
+def test_the_journal_has_no_password(lab: Lab) -> None:
+    """Nor has PostgreSQL's log, or a subscription that others may read."""
+    password = lab.new.exec("cut -d : -f 5 /etc/switchover/pgpass | head -n 1").stdout.strip()
+    assert len(password) > 20
+    for server in lab.servers:
+        grep = f"grep -rlF {password} {JOURNAL}/*/apply {JOURNAL}/*/undo {JOURNAL}/*/entry.json /var/log"
+        assert server.exec(f"{grep} 2>/dev/null", check=False).stdout == ""
+        assert password not in server.psql("SELECT string_agg(subconninfo, ' ') FROM pg_subscription")
+
+
+def test_undone_at_the_end(lab: Lab, before: dict[str, dict[str, str]]) -> None:
+    works(lab, "undo", "--yes", "replicate")
+    assert slots(lab) == ["", ""]
+    assert differences(lab, before, journal=False, within=12, but=("process ", "rows of ")) == []

@@ -1,0 +1,100 @@
+"""What is said of a new database that follows the old one: how far behind, what is kept for it, which tables differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from switchover.database import following, schema
+from switchover.database.following import Following, Kept, hindrance, lines
+from switchover.database.schema import compare, parse
+
+KEPT = Kept(kept=5_000_000, free=50_000_000_000, limit=25_000_000_000, lost=False)
+
+
+def found(**values: Any) -> Following:
+    right: dict[str, Any] = {"follows": True, "behind": 200, "lag": 0.01, "old": KEPT, "new": KEPT}
+    return Following(**right | values)
+
+
+def test_what_follows_closely_has_no_hindrance() -> None:
+    assert found().caught_up and hindrance(found()) is None
+    assert lines(found()) == [
+        "new's database: 0.0 s behind, 0 kB of changes",
+        "old keeps 5.0 MB of changes; 50.0 GB of its disk are free, gives up at 25.0 GB",
+        "new keeps 5.0 MB of changes; 50.0 GB of its disk are free, gives up at 25.0 GB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"follows": False, "lag": None, "behind": 30_000_000}, "does not follow just now (30.0 MB behind)"),
+        ({"behind": 2_000_000}, "2.0 MB and 0.0 s behind"),
+        ({"lag": 4.2}, "4.2 s behind"),
+        ({"old": Kept(0, 10, 10, lost=True)}, "inv undo replicate, then inv replicate"),
+        ({"differences": ("the table carts is on old and not on new",)}, "carts is on old and not on new: make both"),
+        ({"differences": ("a", "b", "c", "d", "e")}, "a; b; c (and 2 more): make both alike"),
+    ],
+)
+def test_a_hindrance_is_told_on_one_line(values: dict[str, Any], said: str) -> None:
+    told = hindrance(found(**values))
+    assert told is not None and said in told and "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("kept", "worrying"),
+    [
+        (KEPT, False),
+        (Kept(20_000_000_000, 50_000_000_000, 25_000_000_000, lost=False), True),
+        (Kept(5_000_000, 50_000_000_000, None, lost=False), False),
+        (Kept(6_000_000, 10_000_000, None, lost=False), True),
+    ],
+)
+def test_a_limit_that_is_near_worries(kept: Kept, worrying: bool) -> None:
+    assert kept.worrying == worrying
+
+
+def test_without_a_limit_and_past_it() -> None:
+    assert following.words(Kept(1_000, 2_000_000, None, lost=False)).endswith("free, without a limit")
+    assert "given up" in following.words(Kept(0, 2_000_000, 5, lost=True))
+
+
+ORDERS = """table\tpublic.orders
+column\tpublic.orders\tid\tbigint NOT NULL
+column\tpublic.orders\ttotal\tnumeric(10,2)
+constraint\tpublic.orders\torders_pkey\tPRIMARY KEY (id)
+index\tpublic.orders\tby_total\tCREATE INDEX by_total ON public.orders USING btree (total)
+"""
+
+
+def test_the_same_schema_has_no_difference() -> None:
+    assert compare(parse(ORDERS), parse(ORDERS)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (ORDERS + "column\tpublic.orders\tnote\ttext\n", ORDERS, "column orders.note (text) is on old and not on new"),
+        (ORDERS, ORDERS + "column\tpublic.orders\tnote\ttext\n", "column orders.note (text) is on new and not on old"),
+        (ORDERS, ORDERS.replace("(10,2)", "(12,2)"), "orders.total is numeric(10,2) on old, numeric(12,2) on new"),
+        (ORDERS, ORDERS.replace("index\t", "other\t"), "the index orders by_total is on old and not on new"),
+        (ORDERS + "unfollowed\tpublic.orders\n", ORDERS, "the table orders came since and is not followed"),
+        (ORDERS + "type\tpublic.state\t\t'a', 'b'\n", ORDERS + "type\tpublic.state\t\t'a'\n", "'b' on old, 'a' on new"),
+    ],
+)
+def test_a_difference_is_named(old: str, new: str, said: str) -> None:
+    assert any(said in one for one in compare(parse(old), parse(new)))
+
+
+def test_a_missing_table_stands_for_its_columns() -> None:
+    rest = "table\tpublic.tags\ncolumn\tpublic.tags\tid\tbigint\n"
+    assert compare(parse(ORDERS + rest + "unfollowed\tpublic.tags\n"), parse(ORDERS)) == [
+        "the table tags is on old and not on new"
+    ]
+    assert compare(parse(rest), parse(ORDERS + rest)) == ["the table orders is on new and not on old"]
+
+
+def test_the_question_of_the_schema_leaves_the_move_s_own_out() -> None:
+    assert "'switchover'" in schema.QUESTION and "'switchover'" in schema.UNPUBLISHED
