@@ -83,7 +83,7 @@ copy_tables() { # from to freeze
   total=$(awk -F '	' '{ s += $1 } END { print s + 0 }' "$work/tables")
   : >"$work/done"
   cut -f 2,3 "$work/tables" | tr '\n' '\0' |
-    xargs -0 -r -n 1 -P "$jobs" sh "$0" table "$database" "$owner" "$1" "$2" "$3" "$work/done" &
+    xargs -0 -r -n 1 -P "$jobs" sh "$0" table "$database" "$owner" "$1" "$2" "$3" "$work/done" 2>"$work/errors" &
   copying=$!
   ticks=0
   while kill -0 "$copying" 2>/dev/null; do
@@ -98,7 +98,7 @@ copy_tables() { # from to freeze
         printf "doing %d of %d tables done, now %s\n", n, FNR, names ? names : "the last"
         printf "progress %.0f %.0f bytes\n", s < total ? s : total, total }' "$work/done" "$work/tables"
   done
-  wait "$copying" || refuse "a table could not be copied"
+  wait "$copying" || refuse "a table could not be copied: $(sed -n 's/^.*\(ERROR\|FATAL\): *//p' "$work/errors" | grep -m 1 . || tail -n 1 "$work/errors")"
   rm -rf "$work"
 }
 copy_table() { # from to freeze donefile 'name<tab>columns'
