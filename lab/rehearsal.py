@@ -30,6 +30,7 @@ from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .developers import Developers
 from .leaks import Watch, in_file
 from .report import Rehearsal, Span
+from .settings import STRATEGIES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -359,7 +360,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
     parser.add_argument("--old", default="11", help="Debian of the old server: 11, 12 or 13 (11)")
     parser.add_argument("--new", default="12", help="Debian of the new server: 11, 12 or 13 (12)")
-    parser.add_argument("--strategy", default="copy", choices=["copy"], help="how the database is switched (copy)")
+    parser.add_argument("--strategy", default="copy", choices=STRATEGIES, help="how the database is switched (copy)")
     return parser.parse_args(argv)
 
 
@@ -373,7 +374,11 @@ def rehearse(given: argparse.Namespace) -> int:
     )
     started = time.monotonic()
     out.print(f"Rehearsal: Debian {given.old} to Debian {given.new}, database switch by {given.strategy}.")
-    with Lab(given.old, given.new, seed_mb=given.seed_mb) as lab:
+    with Lab(given.old, given.new, seed_mb=given.seed_mb, strategy=given.strategy) as lab:
+        if given.strategy == "replicate":  # as far as there is a switch for it
+            plan.sections = [
+                s for s in commands.sections(lab.settings) if s.name not in ("switch-db", "finish", *AFTERWARDS)
+            ]
         out.print(f"Both servers are up ({time.monotonic() - started:.0f} s).")
         found = run_move(lab, plan, out)
         data = found.as_json()

@@ -49,14 +49,16 @@ class Lab:
 
     *state* starts from what `save` kept under that name. *seed_mb*: about how large old's database shall be.
     *plain* boots servers without the shop, *ci=False* no host that deploys, *firewall=False* an old that has none on.
+    *strategy*: how move.yaml says that the database moves (that of a state is as it was saved).
     """
 
     def __init__(
         self, old: str = "11", new: str = "12", state: str | None = None, *,
         seed_mb: int = 300, plain: bool = False, ci: bool = True, firewall: bool = True,
+        strategy: str = "copy",
     ) -> None:  # fmt: skip
         self.place = place()
-        self._state, self._variant = state, Variant(seed_mb, plain, firewall)
+        self._state, self._variant, self._strategy = state, Variant(seed_mb, plain, firewall), strategy
         self._releases: dict[Role, str] = {"old": old, "new": new, **({"ci": CI} if ci else {})}
         self._layers: dict[Role, list[str]] = {}
         self._files: dict[Role, list[ssh.File]] = {}
@@ -183,7 +185,7 @@ class Lab:
         if "ci" in self._releases and not self._variant.plain:
             ci.authorise(self._files)
         shutil.copy(authority.certificate, self.ca)
-        self.settings.write_text(settings.text(ci="ci" in self._releases))
+        self.settings.write_text(settings.text(ci="ci" in self._releases, strategy=self._strategy))
 
     def _restore(self, state: str) -> None:
         described = layers.load(self.place, state)

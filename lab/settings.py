@@ -10,20 +10,23 @@ from . import network
 from .ci import PUSHERS
 from .paths import HOSTS, SITE, Role
 
+STRATEGIES = ("copy", "replicate")
 
-def text(*, ci: bool = True) -> str:
+
+def text(*, ci: bool = True, strategy: str = "copy") -> str:
     """The settings as YAML; paths in them are relative to the running lab's directory, where the file lies."""
     return "# Written by the lab: it describes the lab's own servers.\n" + yaml.safe_dump(
-        settings(ci=ci), sort_keys=False, allow_unicode=True
+        settings(ci=ci, strategy=strategy), sort_keys=False, allow_unicode=True
     )
 
 
-def settings(*, ci: bool = True) -> dict[str, Any]:
+def settings(*, ci: bool = True, strategy: str = "copy") -> dict[str, Any]:
     """The settings as data, with or without the host that deploys."""
     return {
         "domains": [SITE],
         "pages": ["/", "/products/1", "/products/2", "/login", "/about"],
         "ssh_config": "ssh/config",
+        "strategy": strategy,
         "old": _server("old", "openfoodweb", "openfoodweb", "openfoodweb_production", "openfoodweb", SITE),
         "new": _server("new", "openfoodnetwork", "openfoodnetwork", "openfoodnetwork", "ofn_user", HOSTS["new"]),
         **({"ci": _ci()} if ci else {}),

@@ -18,6 +18,7 @@ from invoke.tasks import task
         "plain": "bare servers, without the shop",
         "ci": "the host that deploys is there too",
         "firewall": "old has its firewall on",
+        "strategy": "how its settings say that the database moves: copy or replicate",
     }
 )
 def up(
@@ -29,11 +30,17 @@ def up(
     plain: bool = False,
     ci: bool = True,
     firewall: bool = True,
+    strategy: str = "copy",
 ) -> None:
     """Boots old, new and the host that deploys, which then stay up until `inv lab.down`."""
-    from .servers import Lab
+    from switchover.errors import Problem
 
-    with Lab(old, new, state, seed_mb=seed_mb, plain=plain, ci=ci, firewall=firewall) as lab:
+    from .servers import Lab
+    from .settings import STRATEGIES
+
+    if strategy not in STRATEGIES:
+        raise Problem(f"there is no strategy '{strategy}'", "lab.up", f"Choose among {', '.join(STRATEGIES)}")
+    with Lab(old, new, state, seed_mb=seed_mb, plain=plain, ci=ci, firewall=firewall, strategy=strategy) as lab:
         lab.keep()
     print(f"Up. Settings: {lab.settings}\nLook around: inv lab.ssh old (new, ci). End it: inv lab.down")
 
@@ -76,9 +83,18 @@ def down(_c: Context) -> None:
         "json": "a file for the result",
         "seed-mb": "about how large old's database is",
         "section": "only this section (those before it are done without kills)",
+        "strategy": "how the database moves: copy or replicate, which goes as far as there is a switch for it",
     }
 )
-def kills(_c: Context, sample: int = 0, seed: int = 0, json: str = "", seed_mb: int = 5, section: str = "") -> None:
+def kills(
+    _c: Context,
+    sample: int = 0,
+    seed: int = 0,
+    json: str = "",
+    seed_mb: int = 5,
+    section: str = "",
+    strategy: str = "copy",
+) -> None:
     """Kills commands at every point of every step, in a lab of its own: does the move go on, and back?"""
     import sys
     from pathlib import Path
@@ -89,7 +105,7 @@ def kills(_c: Context, sample: int = 0, seed: int = 0, json: str = "", seed_mb: 
     from .servers import Lab
 
     out = terminal.console()
-    with Lab("11", "12", seed_mb=seed_mb) as lab:
+    with Lab("11", "12", seed_mb=seed_mb, strategy=strategy) as lab:
         result = walk(lab, out, sample=sample, seed=seed, only=section)
     sys.exit(told(result, out, Path(json) if json else None))
 

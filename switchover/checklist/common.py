@@ -27,7 +27,10 @@ PGPASS = f"{HOME}/pgpass"
 OLD_CERTIFICATE = f"{HOME}/old-database.crt"
 NEW_CERTIFICATE = f"{HOME}/new-database.crt"  # on old
 POSTGRES_PGPASS = f"{HOME}/pgpass.postgres"  # on both: what their own PostgreSQL logs in to the other's with
+PGBOUNCER_INI = "/etc/pgbouncer/pgbouncer.ini"
+USERLIST = "/etc/pgbouncer/userlist.txt"
 CERTIFICATES = f"{HOME}/databases.crt"  # new: of both databases, for PgBouncer
+ON_OLD = f"PGSERVICEFILE={HOME}/pg_service.conf psql -XAtq service=old"  # new: asks old's database
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
 MONIT_RELOAD = "monit reload >/dev/null 2>&1"
@@ -204,6 +207,40 @@ def database_door(server: Server, port: int, addresses: list[str]) -> list[File 
         File(server, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
         Service(server, f"{name}.socket", running=True, at_boot=True),
     ]
+
+
+def follows(move: Move) -> bool:
+    """Whether new's database shall follow old's. Where it is copied there is no PgBouncer either."""
+    return move.settings.strategy == "replicate"
+
+
+def pool_password(move: Move) -> str:
+    """The password of the role that PgBouncer and the application log in with."""
+    return password(move, POOL_ROLE, "prepare-new.pool-password")
+
+
+def pgbouncer_ini(move: Move, host: str, port: int, database: str) -> bytes:
+    """new: PgBouncer's configuration, in which the application's database is *database* at *host*."""
+    pool = move.settings.pgbouncer
+    return render(
+        "templates/pgbouncer.ini.j2",
+        name=move.new.database.name,
+        host=host,
+        port=port,
+        database=database,
+        username=POOL_ROLE,
+        listen_port=pool.port,
+        pool=pool.pool,
+        certificates=CERTIFICATES,
+    )
+
+
+def by_pgbouncer(move: Move) -> str:
+    """What psql on new is told to go the application's way."""
+    return (
+        f"host=127.0.0.1 port={move.settings.pgbouncer.port} dbname={move.new.database.name} user={POOL_ROLE} "
+        f"passfile={PGPASS} sslmode=disable connect_timeout=10"
+    )
 
 
 def ask(domain: str, address: str, path: str, more: str = "") -> str:

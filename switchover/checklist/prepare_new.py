@@ -5,11 +5,13 @@ Undo: new is as it was installed; uploads made there travel back to old first. T
 
 from __future__ import annotations
 
+import re
+
 from ..errors import Problem
 from ..move import Move
 from ..quote import sh
 from ..render import render
-from ..resources import Command, Compared, File
+from ..resources import Command, Compared, File, Role, Seen, Service
 from ..resources.command import as_user
 from ..resources.file import read
 from ..resources.uploads import on, ssh
@@ -107,18 +109,136 @@ def uploads(move: Move) -> Wanted:
 
 
 @step
+def pool_password(move: Move) -> Wanted:
+    """new: has a password for the application's way to old's database by PgBouncer, made here."""
+    if not common.follows(move):
+        return None
+    places = (f"{move.old.settings.main_address}:{move.settings.door}", f"127.0.0.1:{move.settings.pgbouncer.port}")
+    lines = [f"{place}:*:{common.POOL_ROLE}:" for place in places]
+    others = f"grep -vF {sh(f':*:{common.POOL_ROLE}:')} {common.PGPASS} >{common.PGPASS}.new || :"
+    put = f"mv {common.PGPASS}.new {common.PGPASS}"
+    make = f"""
+umask 077
+password=$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)
+{others}
+printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{common.PGPASS}.new
+{put}
+"""
+    return Command(
+        move.new,
+        check=" && ".join(f"grep -qF {sh(line)} {common.PGPASS}" for line in lines),
+        run=make,
+        undo=f"umask 077\n[ ! -e {common.PGPASS} ] || {{ {others}; {put}; }}",
+        shown=f"a random password into {common.PGPASS} (not shown)",
+    )
+
+
+@step
+def pool_role(move: Move) -> Wanted:
+    """old: PostgreSQL has a role for the application by PgBouncer; what it makes belongs to the application's own."""
+    if not common.follows(move):
+        return None
+    return Role(move.old, common.POOL_ROLE, move.old.database.owner, common.pool_password(move), acts_as_it=True)
+
+
+@step
+def pgbouncer_package(move: Move) -> Wanted:
+    """new: PgBouncer is installed."""
+    if not common.follows(move):
+        return None
+    apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
+    # What is new, that is: an update of a package that was there is not undone.
+    run = f"""
+[ -s before/packages ] || apt-get -s -qq install --no-install-recommends pgbouncer |
+  awk '$1 == "Inst" && $3 !~ /^\\[/ {{ print $2 }}' >before/packages
+[ ! -d /etc/pgbouncer ] || touch before/had-configuration
+{apt} install --no-install-recommends pgbouncer >apt.log 2>&1 ||
+  refuse "apt-get install pgbouncer: $(grep -m 1 '^E:' apt.log)"
+"""
+    undo = f"""
+how=purge; [ ! -e before/had-configuration ] || how=remove
+[ ! -s before/packages ] || {apt} $how $(cat before/packages) >apt.log 2>&1 ||
+  refuse "apt-get $how: $(grep -m 1 '^E:' apt.log)"
+"""
+    check = "dpkg-query -W -f '${db:Status-Status}' pgbouncer 2>/dev/null | grep -qx installed"
+    return Command(move.new, run, undo, check, shown="apt-get install pgbouncer")
+
+
+@step
+def pgbouncer(move: Move) -> Wanted:
+    """new: PgBouncer leads to old's database over TLS, the certificate checked."""
+    if not common.follows(move):
+        return None
+    new = move.new
+    userlist = render(
+        "templates/pgbouncer-userlist.txt.j2", username=common.POOL_ROLE, password=common.pool_password(move)
+    )
+    ini = common.pgbouncer_ini(move, str(move.old.settings.main_address), move.settings.door, move.old.database.name)
+    _refuse_a_stranger(move, ini)
+    drop_in = render("templates/pgbouncer.conf.j2", files=4096)
+    both = common.database_certificate(move.old) + common.database_certificate(new)
+    unit = "/etc/systemd/system/pgbouncer.service.d/switchover.conf"
+    owner = "postgres:postgres"
+    restart = (
+        "systemctl try-restart pgbouncer 2>/dev/null || refuse 'PgBouncer does not start: journalctl -u pgbouncer'"
+    )
+    return [
+        File(new, common.CERTIFICATES, both, "root:root", "644"),
+        File(new, common.USERLIST, userlist, owner, "640", secret=True),
+        File(new, unit, drop_in, "root:root", "644", then="systemctl daemon-reload"),
+        # Nobody's queries pass it yet, or none any more.
+        File(new, common.PGBOUNCER_INI, ini, owner, "640", then=restart),
+        Service(new, "pgbouncer", running=True, at_boot=True),
+    ]
+
+
+def _refuse_a_stranger(move: Move, ours: bytes) -> None:
+    """Raises Problem where PgBouncer works for somebody else."""
+    found = read(move.new, common.PGBOUNCER_INI).content or b""
+    databases = re.search(r"^\[databases\]\n(.*?)(?=^\[|\Z)", found.decode(errors="replace"), re.M | re.S)
+    lines = [line for line in (databases[1] if databases else "").splitlines() if line.strip() and line[0] not in ";#"]
+    if lines and found != ours and not move.journal.active("prepare-new.pgbouncer"):
+        raise Problem(
+            f"{common.PGBOUNCER_INI} has databases already ({lines[0].split('=')[0].strip()})",
+            str(move.new),
+            "PgBouncer works for somebody else here: take that away first, or say in the settings: strategy: copy",
+        )
+
+
+@step
+def pgbouncer_answers(move: Move) -> Wanted:
+    """new: a query passes PgBouncer and is answered by old's database."""
+    if not common.follows(move):
+        return None
+    script = (
+        f'[ "$(psql -XAtq {sh(common.by_pgbouncer(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
+    )
+    return Seen(move.new, script, "old's database does not answer by PgBouncer", within=15)
+
+
+@step
 def database_yml(move: Move) -> Wanted:
     """new: the application will use old's database."""
-    content = render(
-        "templates/database.yml.j2",
-        environment=move.new.app.environment,
-        host=move.old.settings.main_address,
-        port=move.settings.door,
-        database=move.old.database.name,
-        username=common.ROLE,
-        password=common.password(move),
-        certificate=common.OLD_CERTIFICATE,
-    )
+    if common.follows(move):
+        content = render(
+            "templates/database-pooled.yml.j2",
+            environment=move.new.app.environment,
+            port=move.settings.pgbouncer.port,
+            database=move.new.database.name,
+            username=common.POOL_ROLE,
+            password=common.pool_password(move),
+        )
+    else:
+        content = render(
+            "templates/database.yml.j2",
+            environment=move.new.app.environment,
+            host=move.old.settings.main_address,
+            port=move.settings.door,
+            database=move.old.database.name,
+            username=common.ROLE,
+            password=common.password(move),
+            certificate=common.OLD_CERTIFICATE,
+        )
     path = move.new.in_app(move.new.database.config)
     user = move.new.app.user
     return File(move.new, path, content, f"{user}:{user}", "600", secret=True)

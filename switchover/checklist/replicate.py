@@ -16,7 +16,7 @@ from ..move import Move
 from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
-from ..resources.postgres import PSQL
+from ..resources.postgres import CLUSTER, PSQL
 from ..step import Wanted, step
 from . import common
 
@@ -28,7 +28,7 @@ CATCHES_UP = 900  # seconds: what was written during the copy
 @step
 def can_follow(move: Move) -> Wanted:
     """old: nothing stands in the way of new's database following this one."""
-    if move.settings.strategy != "replicate" or move.journal.active("replicate.following"):
+    if _copies(move) or move.journal.active("replicate.following"):
         return None
 
     def hindrance() -> str | None:
@@ -40,6 +40,77 @@ def can_follow(move: Move) -> Wanted:
         raise Problem(f"new cannot follow: {first.what}{more}", "", f"{first.do}. `inv check` says it all")
 
     return Compared(hindrance)
+
+
+@step
+def wal_level(move: Move) -> Wanted:
+    """old: wal_level is logical; its PostgreSQL was restarted while PgBouncer held every query."""
+    if _copies(move) or (_is_logical(move.old) and not move.journal.active("replicate.wal-level")):
+        return None
+    old, pool = move.old, move.settings.pgbouncer
+    program, name = "/usr/local/sbin/switchover-restart", "switchover-restart.service"
+    unit = render(
+        "templates/restart-on-request.service.j2",
+        program=program,
+        database=old.database.name,
+        role=common.ROLE,
+        state=f"{move.journal.home}/wal_level",
+    )
+    given = f"{sh(move.new.database.name)} {pool.port} {pool.pool} {sh(old.database.owner)}"
+    anew = f"systemctl daemon-reload; systemctl try-restart {name} 2>/dev/null || :"
+    logical = f'[ "$({common.ON_OLD} -c "SHOW wal_level")" = logical ]'
+    # A restart ends sessions that do not come by PgBouncer: said before anything is begun.
+    own = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    own += f"AND (usename = {sql(old.database.owner)} OR "
+    own += "usename = current_user AND application_name NOT LIKE 'switchover%')"
+    alone = f'{logical} || [ "$(PGAPPNAME=switchover {common.ON_OLD} -c {sh(own)})" = 0 ]'
+    otherwise = (
+        "the application has sessions on old that do not come by PgBouncer; a restart would end them: inv switch-app"
+    )
+    # Of itself the unit does nothing: the two programs agree, and each survives the other.
+    return [
+        Seen(move.new, alone, otherwise, within=10),
+        File(old, program, common.programs("restart-on-request")["restart-on-request"], "root:root", "755", then=anew),
+        File(old, f"/etc/systemd/system/{name}", unit, "root:root", "644", then=anew),
+        Service(old, name, running=True, at_boot=True),
+        Command(
+            move.new,
+            run=f"sh after/held-restart logical {given}",
+            undo=f"sh after/held-restart before {given}",
+            check=logical,
+            shown="ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries",
+            files=common.programs("held-restart", "hold.sh"),
+        ),
+    ]
+
+
+@step
+def wal_level_new(move: Move) -> Wanted:
+    """new: wal_level is logical; its PostgreSQL, which nobody uses yet, was restarted."""
+    if _copies(move):
+        return None
+    before = "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' AND sourcefile LIKE '%.auto.conf'"
+    slots = "SELECT string_agg(slot_name, ', ') FROM pg_replication_slots WHERE slot_type = 'logical'"
+    run = f"""
+[ -e before/wal_level ] || {{ {PSQL} -c {sh(before)} >before/wal_level.new; mv before/wal_level.new before/wal_level; }}
+{PSQL} -c "ALTER SYSTEM SET wal_level = 'logical'"
+{_restart()}
+"""
+    undo = f"""
+if [ -e before/wal_level ]; then
+  # With one, PostgreSQL does not start below logical.
+  slots=$({PSQL} -c {sh(slots)})
+  [ -z "$slots" ] || refuse "there are logical replication slots still: $slots"
+  before=$(cat before/wal_level)
+  if [ "$before" ]; then {PSQL} -c "ALTER SYSTEM SET wal_level = '$before'"
+  else {PSQL} -c 'ALTER SYSTEM RESET wal_level'; fi
+  {_restart()}
+fi
+"""
+    check = f'[ "$({PSQL} -c "SHOW wal_level")" = logical ]'
+    return Command(
+        move.new, run, undo, check, shown="ALTER SYSTEM SET wal_level = logical; systemctl restart postgresql"
+    )
 
 
 @step
@@ -250,7 +321,7 @@ def caught_up(move: Move) -> Wanted:
 
 
 def _copies(move: Move) -> bool:
-    return move.settings.strategy != "replicate"
+    return not common.follows(move)
 
 
 def _lines(statements: list[str]) -> bytes:
@@ -332,3 +403,17 @@ done
     files = {"roles": _lines(statements)}
     shown = "\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names)
     return [Command(new, run, undo, check, shown=shown, files=files)]
+
+
+def _is_logical(server: Server) -> bool:
+    return server.look(f"{PSQL} -c 'SHOW wal_level'").out.strip() == "logical"
+
+
+def _restart() -> str:
+    """sh: restarts PostgreSQL and waits until it answers."""
+    answers = f"{PSQL} -c 'SELECT 1' >/dev/null 2>&1"
+    return f"""
+answers() {{ {answers}; }}
+systemctl restart "$({CLUSTER})"
+wait_until 60 answers || refuse "PostgreSQL does not start: see its log"
+"""

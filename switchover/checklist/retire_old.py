@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..move import Move
 from ..quote import sh
 from ..render import render
-from ..resources import Command, File, Seen
+from ..resources import Command, File, Seen, Worker
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
 from ..step import Wanted, step
@@ -34,22 +34,89 @@ def undo_ends(move: Move) -> Wanted:
 
 
 @step
-def access_closed(move: Move) -> Wanted:
-    """old: what was opened for the new server is closed: key, role, port and firewall rule."""
-    opened = (
-        "database-certificate",
-        "firewall",
-        "database-door",
-        "database-role",
-        "database-password",
-        "access",
-        "key",
-    )
+def database_yml(move: Move) -> Wanted:
+    """new: database.yml leads to new's own database directly, not by PgBouncer any more."""
+    new = move.new
+    path = new.in_app(new.database.config)
+    found = common.before(move, "prepare-new.database-yml", path)
+    if _pgbouncer_stays(move) or found is None:
+        return None
+    return File(new, path, found.content or b"", found.owner, found.mode, secret=True)
+
+
+@step
+def restart(move: Move) -> Wanted:
+    """new: application and worker work with that: each ends what it has under way first."""
+    new = move.new
+    if _pgbouncer_stays(move):
+        return None
+    pid, worker = sh(new.in_app(new.app.pidfile)), Worker(new, running=True)
+    # A master of unicorn that got USR2 goes when the new one serves.
+    run = f"""
+old=$(cat {pid})
+kill -USR2 "$old"
+gone() {{ [ ! -d "/proc/$old" ]; }}
+wait_until 120 gone || refuse {sh(new.app.service)}" does not restart: see its log"
+wait_until 10 alive {pid} || refuse {sh(new.app.service)}" does not run: see its log"
+if alive {sh(new.in_app(new.worker.pidfile))}; then
+{worker.stopping()}
+{worker.starting()}
+fi
+nobody() {{ {_nobody(move)}; }}
+wait_until 120 nobody || refuse "something on new still uses PgBouncer: its console has SHOW CLIENTS"
+"""
+    return Command(new, run, FINAL, check=_nobody(move), shown=f"kill -USR2 ({new.app.service}); the worker restarts")
+
+
+@step
+def pgbouncer_gone(move: Move) -> Wanted:
+    """new: PgBouncer is gone, as far as it came for the move."""
+    if _pgbouncer_stays(move):
+        return None
+    return _taken_back(move, "prepare-new.pgbouncer", "prepare-new.pgbouncer-package")
+
+
+def _pgbouncer_stays(move: Move) -> bool:
+    """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
+    return not move.journal.active("prepare-new.pgbouncer") or (common.follows(move) and move.settings.pgbouncer.keep)
+
+
+def _nobody(move: Move) -> str:
+    """sh: succeeds where nobody is connected to PgBouncer."""
+    port = move.settings.pgbouncer.port
+    console = f"runuser -u postgres -- psql -XAtq -h /var/run/postgresql -p {port} -U pgbouncer pgbouncer"
+    clients = f"$({console} -c 'SHOW CLIENTS')"
+    return f"""! systemctl is-active -q pgbouncer || {{
+  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{common.POOL_ROLE}|")}; }}"""
+
+
+def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
+    """What these steps did is taken back, the last change of each step first."""
     return [
         TakenBack(entry.server, move.journal.path(entry), entry.step)
-        for name in opened
-        for entry in move.journal.active(f"prepare-old.{name}")
+        for name in steps
+        for entry in move.journal.active(name)
+        # But for old's wal_level: nobody needs it as it was, and nothing holds queries any more for its restart.
+        if not (name == "replicate.wal-level" and entry.server is move.new)
     ]
+
+
+@step
+def access_closed(move: Move) -> Wanted:
+    """old: what was opened for the new server is closed: key, role, port and firewall rule."""
+    return _taken_back(
+        move,
+        "prepare-old.database-certificate",
+        "prepare-old.firewall",
+        "prepare-old.database-door",
+        "replicate.wal-level",
+        "prepare-new.pool-role",
+        "prepare-new.pool-password",
+        "prepare-old.database-role",
+        "prepare-old.database-password",
+        "prepare-old.access",
+        "prepare-old.key",
+    )
 
 
 @step

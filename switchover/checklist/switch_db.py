@@ -21,7 +21,22 @@ PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh")
 @step
 def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
+    _refuse_what_follows(move)
     return Worker(move.new, running=False, once=True)
+
+
+def _refuse_what_follows(move: Move) -> None:
+    """Raises Problem where new's database follows old's, or shall: copying is not for that."""
+    if move.journal.active("replicate"):
+        raise Problem(
+            "new's database follows old's, and copying would be in its way",
+            "switch-db",
+            "First: inv undo replicate. Then say in the settings: strategy: copy",
+        )
+    if common.follows(move):
+        raise Problem(
+            "the switch of a database that follows is not there yet", "switch-db", "Say in the settings: strategy: copy"
+        )
 
 
 @step
@@ -39,13 +54,16 @@ def boot_off(move: Move) -> Wanted:
 @step
 def fence(move: Move) -> Wanted:
     """old: the application's role cannot log in any more, and its sessions have ended."""
-    owner = ident(move.old.database.owner)
-    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {sql(move.old.database.owner)}"
-    login = f"SELECT rolcanlogin FROM pg_roles WHERE rolname = {sql(move.old.database.owner)}"
+    # PgBouncer's role too, where there is one.
+    names = f"({sql(move.old.database.owner)}, {sql(common.POOL_ROLE)})"
+    alter = f"SELECT format('ALTER ROLE %I {{}}', rolname) FROM pg_roles WHERE rolname IN {names} \\gexec"
+    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN {names};"
+    login = f"SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname IN {names}"
     check = f'[ "$({PSQL} -c {sh(login)})" = f ]'
-    run = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} NOLOGIN;')} {sh(end + ';')} | {PSQL} >/dev/null"
-    undo = f"printf '%s\\n' {sh(f'ALTER ROLE {owner} LOGIN;')} | {PSQL} >/dev/null"
-    return Command(move.old, run, undo, check, shown=f"ALTER ROLE {owner} NOLOGIN; its sessions are ended")
+    run = f"printf '%s\\n' {sh(alter.format('NOLOGIN'))} {sh(end)} | {PSQL} >/dev/null"
+    undo = f"printf '%s\\n' {sh(alter.format('LOGIN'))} | {PSQL} >/dev/null"
+    shown = f"ALTER ROLE {ident(move.old.database.owner)} NOLOGIN; its sessions are ended"
+    return Command(move.old, run, undo, check, shown=shown)
 
 
 @step

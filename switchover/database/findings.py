@@ -129,10 +129,12 @@ def wal_level(facts: Facts) -> Found:
 
 @_check
 def listen_addresses(facts: Facts) -> Found:
-    """PostgreSQL listens on more than localhost on both servers."""
+    """PostgreSQL can be reached by the other server, on both."""
     for role, side in _sides(facts):
         if side["settings"]["listen_addresses"] in ("localhost", "127.0.0.1", ""):
-            yield _note(f"{role}: PostgreSQL listens on localhost alone; the restart for wal_level carries this along")
+            yield _note(
+                f"{role}: PostgreSQL listens on localhost alone, and goes on so: a port of the move's leads to it"
+            )
 
 
 def _room(facts: Facts, setting: str, used: str, need: int, what: str) -> Found:

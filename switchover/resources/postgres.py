@@ -14,6 +14,9 @@ from ..quote import ident, sh, sql
 
 PSQL = "env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 
+# sh: the name of the unit that runs it, as Debian calls it.
+CLUSTER = f"{PSQL} -c 'SHOW config_file' | sed -nE 's|^/etc/postgresql/([^/]+)/([^/]+)/.*|postgresql@\\1-\\2|p'"
+
 
 def scram(password: str, salt: bytes | None = None, rounds: int = 4096) -> str:
     """The SCRAM-SHA-256 verifier of *password* (RFC 5803), so that the password itself never meets a server's log."""
@@ -37,12 +40,16 @@ def matches(verifier: str, password: str) -> bool:
 
 @dataclass(frozen=True)
 class Role:
-    """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*."""
+    """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*.
+
+    *acts_as_it*: from its login on it is *member_of*, to whom then belongs what it makes.
+    """
 
     server: Server
     name: str
     member_of: str
     password: str
+    acts_as_it: bool = False
     once: bool = False
     visible: bool = True
 
@@ -50,10 +57,16 @@ class Role:
         """The role's creation; None where it is there and takes the password."""
         query = f"SELECT rolpassword FROM pg_authid WHERE rolname = {sql(self.name)} AND rolcanlogin"
         query += f" AND pg_has_role(oid, (SELECT oid FROM pg_roles WHERE rolname = {sql(self.member_of)}), 'MEMBER')"
+        if self.acts_as_it:
+            setting = sql(f"role={self.member_of}")
+            query += (
+                f" AND {setting} IN (SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = pg_authid.oid)"
+            )
         found = self.server.look(f"{PSQL} -c {sh(query)}").out.strip()
         if matches(found, self.password):
             return None
         name, group = ident(self.name), ident(self.member_of)
+        acts = f"ALTER ROLE {name} SET role = {group}" if self.acts_as_it else ""
         create = f"""
 SET log_min_error_statement = panic; SET log_statement = none;
 BEGIN;
@@ -61,6 +74,7 @@ SELECT format('CREATE ROLE %I', {sql(self.name)})
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {sql(self.name)}) \\gexec
 GRANT {group} TO {name};
 ALTER ROLE {name} LOGIN PASSWORD :'verifier';
+{acts};
 COMMIT;
 """
         apply = f"""
@@ -70,7 +84,9 @@ COMMIT;
         undo = f"""
 printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/dev/null
 """
-        shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}"
+        shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}" + (
+            f"; {acts}" if acts else ""
+        )
         files = {"verifier": scram(self.password).encode(), "create.sql": create.encode()}
         return Change(shown, apply, undo, (), files)
 

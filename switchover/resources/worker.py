@@ -29,8 +29,8 @@ class Worker:
         if (answer.out.strip() == "running") == self.running:
             return None
         if self.running:
-            return Change(f"{self._command} start", self._start(), self._stop())
-        return Change("kill -TERM (the worker ends its present job, then itself)", self._stop(), self._start())
+            return Change(f"{self._command} start", self.starting(), self.stopping())
+        return Change("kill -TERM (the worker ends its present job, then itself)", self.stopping(), self.starting())
 
     @property
     def _pidfile(self) -> str:
@@ -40,7 +40,8 @@ class Worker:
     def _command(self) -> str:
         return f"{self.server.worker.command}"
 
-    def _start(self) -> str:
+    def starting(self) -> str:
+        """sh that starts it."""
         app = self.server.app
         start = as_user(app.user, app.path, f"{sh(self._command)} start", app.environment)
         return (
@@ -48,7 +49,8 @@ class Worker:
             f'wait_until 60 alive {self._pidfile} || refuse "the worker did not start: see its log"'
         )
 
-    def _stop(self) -> str:
+    def stopping(self) -> str:
+        """sh that ends it, after its present job."""
         longest = self.server.worker.longest_job
         return f"""
 if alive {self._pidfile}; then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 
@@ -79,6 +80,28 @@ def test_database_yml_holds_any_password() -> None:
     ]
     assert found["password"] == password
     assert (found["host"], found["port"], found["sslmode"]) == ("fd77::11", 5433, "verify-ca")
+
+
+def test_database_yml_by_pgbouncer_prepares_nothing_and_locks_nothing() -> None:
+    given = {"environment": "production", "port": 6432, "database": "d", "username": "u", "password": "p: 'q' #"}
+    found = yaml.safe_load(render("templates/database-pooled.yml.j2", **given))["production"]
+    assert (found["host"], found["port"], found["password"]) == ("127.0.0.1", 6432, "p: 'q' #")
+    assert (found["prepared_statements"], found["advisory_locks"]) == (False, False)
+
+
+def test_pgbouncer_keeps_its_whole_pool_open_and_checks_the_certificate() -> None:
+    given = {"host": "fd77::11", "port": 5433, "database": "d", "username": "u", "listen_port": 6432, "pool": 7}
+    ini = configparser.ConfigParser(delimiters="=", interpolation=None)
+    ini.read_string(render("templates/pgbouncer.ini.j2", name="shop", certificates="/c", **given).decode())
+    assert dict(ini["databases"]) == {"shop": "host=fd77::11 port=5433 dbname=d user=u"}
+    ours = ini["pgbouncer"]
+    assert (ours["default_pool_size"], ours["min_pool_size"], ours["reserve_pool_size"]) == ("7", "7", "0")
+    assert (ours["server_tls_sslmode"], ours["listen_addr"], ours["pool_mode"]) == (
+        "verify-ca",
+        "127.0.0.1",
+        "transaction",
+    )
+    assert ours["server_idle_timeout"] == "0"
 
 
 def test_the_page_holds_any_text_in_its_languages() -> None:
