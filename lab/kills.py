@@ -1,6 +1,6 @@
 """Kills the operator's command at every point of every step, and sees whether the move goes on, and back.
 
-    inv lab.kills [--sample N] [--seed S] [--json FILE] [--section NAME] [--strategy replicate]
+    inv lab.kills [--sample N] [--seed S] [--json FILE] [--section NAME or STEP] [--strategy replicate]
 
 For each change that a step makes and each of the four points (see `switchover/interruption.py`):
 
@@ -73,7 +73,9 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
     chance = random.Random(seed)
     result = Result()
     lines = [line for section in _sections(lab, only) if section.steps for line in _lines(section)]
-    tried = [line for line in lines if _section(line) not in LATE and (not only or _section(line) == only)]
+    if only in lines:  # a step alone
+        lines = lines[: lines.index(only) + 1]
+    tried = [line for line in lines if _section(line) not in LATE and (not only or only in (line, _section(line)))]
     if only and tried:  # what comes after it is not wanted
         lines = lines[: lines.index(tried[-1]) + 1]
     if sample:  # some steps only look: there a kill has no point
@@ -108,10 +110,10 @@ def _sections(lab: Lab, only: str) -> list[commands.Section]:
     """Those to go through: up to the one that is wanted; where the database follows, up to its switch."""
     found = commands.sections(lab.settings)
     names = [section.name for section in found]
-    if only and only not in names:
+    if only and _section(only) not in names:
         raise Problem(f"there is no section '{only}'", "lab.kills", f"Choose among {', '.join(names)}")
     if only:
-        return found[: names.index(only) + 1]
+        return found[: names.index(_section(only)) + 1]
     return found[: names.index("switch-db")] if "strategy: replicate" in lab.settings.read_text() else found
 
 

@@ -82,7 +82,7 @@ def down(_c: Context) -> None:
         "seed": "for the drawing",
         "json": "a file for the result",
         "seed-mb": "about how large old's database is",
-        "section": "only this section (those before it are done without kills)",
+        "section": "only this section, or this step (what is before it is done without kills)",
         "strategy": "how the database moves: copy or replicate, which goes as far as there is a switch for it",
     }
 )

@@ -102,6 +102,23 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
+# new: the installed package as an archive of its own, since servers of the lab reach no other; and it is purged.
+PACKAGE = r"""
+set -e; mkdir -p /srv/archive/deb/DEBIAN; cd /srv/archive
+dpkg -L pgbouncer | while read -r f; do [ ! -f "$f" ] || [ -L "$f" ] || cp --parents -p "$f" deb; done
+dpkg-query -s pgbouncer | awk '/^[A-Z]/ { keep = !/^(Status|Conffiles):/ } keep' >deb/DEBIAN/control
+for f in /var/lib/dpkg/info/pgbouncer.*; do
+  case $f in *.list|*.md5sums) ;; *) cp "$f" "deb/DEBIAN/${f##*/pgbouncer.}" ;; esac
+done
+dpkg-deb --build -Zgzip deb pgbouncer.deb >/dev/null
+{ dpkg-deb -f pgbouncer.deb; echo "Filename: ./pgbouncer.deb"; echo "Size: $(stat -c %s pgbouncer.deb)"
+  echo "SHA256: $(sha256sum pgbouncer.deb | cut -d ' ' -f 1)"; } >Packages
+rm -rf deb; dpkg --purge pgbouncer >/dev/null 2>&1
+mkdir -p /root/apt; mv /etc/apt/sources.list* /root/apt/; rm -rf /var/lib/apt/lists/*
+"""
+ARCHIVE = "echo 'deb [trusted=yes] file:/srv/archive ./' >/etc/apt/sources.list && apt-get -qq update"
+
+
 # --- it comes in --------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +129,17 @@ def test_a_pgbouncer_of_somebody_else_is_left_alone(lab: Lab) -> None:
     line = fails(lab, "prepare-new")
     lab.new.exec(f"mv /root/ini {ini}")
     assert "has databases already (reports)" in line and "strategy: copy" in line
+
+
+def test_it_is_installed_and_goes_again(lab: Lab) -> None:
+    lab.new.exec(PACKAGE)
+    line = fails(lab, "prepare-new.pgbouncer-package")
+    assert "apt-get install pgbouncer: E: Unable to locate package pgbouncer" in line
+    lab.new.exec(ARCHIVE)
+    works(lab, "prepare-new.pgbouncer-package")
+    assert lab.new.exec("systemctl is-active pgbouncer").stdout == "active\n"
+    works(lab, "undo", "--yes", "prepare-new.pgbouncer-package")
+    assert lab.new.exec("dpkg -l pgbouncer | grep ^ii; ls -d /etc/pgbouncer", check=False).stdout == ""
 
 
 def test_it_comes_in_and_visitors_notice_nothing(lab: Lab, visitors: Visitors) -> None:
@@ -260,8 +288,8 @@ def test_it_is_taken_out_and_visitors_notice_nothing(lab: Lab, visitors: Visitor
     with felt(visitors) as going:
         works(lab, "retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone")
     assert going.failed == []
-    assert lab.new.exec("cat /etc/pgbouncer/pgbouncer.ini").stdout.count("openfood") == 0
-    assert lab.new.exec("ls /etc/systemd/system/pgbouncer.service.d 2>&1", check=False).returncode != 0
+    left = "ls -d /etc/pgbouncer /etc/systemd/system/pgbouncer.service.d /etc/switchover/databases.crt; pgrep pgbouncer"
+    assert lab.new.exec(f"{left} 2>/dev/null", check=False).stdout == ""
     sessions = "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'ofn_user'"
     assert lab.new.psql(sessions) == "t"
     assert "✓" not in works(lab, "retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone")
