@@ -12,7 +12,7 @@ from ..move import Move
 from ..quote import sh, under
 from ..render import HOME as REPOSITORY
 from ..render import render
-from ..resources import Absent, Command, File, Service, Worker
+from ..resources import Absent, Command, File, Role, Service, Worker
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..resources.uploads import Synchronised
@@ -217,6 +217,18 @@ def follows(move: Move) -> bool:
 def pool_password(move: Move) -> str:
     """The password of the role that PgBouncer and the application log in with."""
     return password(move, POOL_ROLE, "prepare-new.pool-password")
+
+
+def pool_role(move: Move, server: Server) -> Role:
+    """*server*'s PostgreSQL has the role that PgBouncer logs in with, who is the application's own from then on."""
+    # Rails from 6.1 on sets it for each connection that it opens; PgBouncer before 1.20 lets it meet another client.
+    lock = move.new.in_app("Gemfile.lock")
+    said = move.new.look(
+        f"sed -n 's/^    activerecord (\\([0-9]*\\)[.]\\([0-9]*\\).*/\\1 \\2/p' {sh(lock)}", check=False
+    )
+    version = tuple(int(n) for n in said.out.split())
+    sets = (("intervalstyle", "iso_8601"),) if version >= (6, 1) else ()
+    return Role(server, POOL_ROLE, server.database.owner, pool_password(move), acts_as_it=True, sets=sets)
 
 
 def pgbouncer_ini(move: Move, host: str, port: int, database: str) -> bytes:

@@ -11,7 +11,7 @@ from ..errors import Problem
 from ..move import Move
 from ..quote import sh
 from ..render import render
-from ..resources import Command, Compared, File, Role, Seen, Service
+from ..resources import Command, Compared, File, Seen, Service
 from ..resources.command import as_user
 from ..resources.file import read
 from ..resources.uploads import on, ssh
@@ -138,7 +138,7 @@ def pool_role(move: Move) -> Wanted:
     """old: PostgreSQL has a role for the application by PgBouncer; what it makes belongs to the application's own."""
     if not common.follows(move):
         return None
-    return Role(move.old, common.POOL_ROLE, move.old.database.owner, common.pool_password(move), acts_as_it=True)
+    return common.pool_role(move, move.old)
 
 
 @step

@@ -28,6 +28,17 @@ def scram(password: str, salt: bytes | None = None, rounds: int = 4096) -> str:
     return "SCRAM-SHA-256${}:{}${}:{}".format(rounds, *parts)
 
 
+# What is set for one role is set for another: a list's value stands there as it is written, any other's in quotes.
+AS_SET_FOR = """
+SELECT format('ALTER ROLE %I%s SET %I TO %s', {name}, ' IN DATABASE ' || quote_ident(datname), key,
+  CASE WHEN key IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries')
+    THEN value ELSE quote_literal(value) END)
+FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) entry,
+  LATERAL (SELECT split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1)) pair (key, value)
+WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = {other}) AND key <> 'role' \\gexec
+"""
+
+
 def matches(verifier: str, password: str) -> bool:
     """Whether *verifier*, as pg_authid holds it, is of *password*."""
     try:
@@ -42,7 +53,8 @@ def matches(verifier: str, password: str) -> bool:
 class Role:
     """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*.
 
-    *acts_as_it*: from its login on it is *member_of*, to whom then belongs what it makes.
+    *acts_as_it*: from its login on it is *member_of*, to whom then belongs what it makes; and what is set for that role
+    (ALTER ROLE … SET) holds for this one too. *sets*: what else is set for it.
     """
 
     server: Server
@@ -50,6 +62,7 @@ class Role:
     member_of: str
     password: str
     acts_as_it: bool = False
+    sets: tuple[tuple[str, str], ...] = ()
     once: bool = False
     visible: bool = True
 
@@ -67,6 +80,8 @@ class Role:
             return None
         name, group = ident(self.name), ident(self.member_of)
         acts = f"ALTER ROLE {name} SET role = {group}" if self.acts_as_it else ""
+        sets = [f"ALTER ROLE {name} SET {ident(key)} = {sql(value)};" for key, value in self.sets]
+        alike = AS_SET_FOR.format(name=sql(self.name), other=sql(self.member_of)) if self.acts_as_it else ""
         create = f"""
 SET log_min_error_statement = panic; SET log_statement = none;
 BEGIN;
@@ -74,6 +89,8 @@ SELECT format('CREATE ROLE %I', {sql(self.name)})
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {sql(self.name)}) \\gexec
 GRANT {group} TO {name};
 ALTER ROLE {name} LOGIN PASSWORD :'verifier';
+{alike}
+{" ".join(sets)}
 {acts};
 COMMIT;
 """

@@ -143,6 +143,8 @@ def test_it_is_installed_and_goes_again(lab: Lab) -> None:
 
 
 def test_it_comes_in_and_visitors_notice_nothing(lab: Lab, visitors: Visitors) -> None:
+    lab.old.psql(f"ALTER ROLE {OLD.owner} SET search_path = public, 'Odd, path'")
+    lab.old.psql(f"ALTER ROLE {OLD.owner} IN DATABASE {OLD.database} SET statement_timeout = '61s'")
     with felt(visitors) as coming_in:
         works(lab, "prepare-new")
     assert coming_in.failed == []
@@ -158,6 +160,13 @@ def test_its_secrets_are_for_its_user_alone(lab: Lab) -> None:
     for server in lab.servers:
         anywhere = "grep -rlF -f /dev/stdin /var/log /proc/[0-9]*/cmdline 2>/dev/null"
         assert server.exec(anywhere, input=f"{password[0]}\n".encode(), check=False).stdout == ""
+
+
+def test_what_was_set_for_the_application_s_role_holds_by_pgbouncer(lab: Lab) -> None:
+    shown = lab.new.exec(f"{BY_PGBOUNCER} -c 'SHOW search_path' -c 'SHOW statement_timeout'").stdout.splitlines()
+    lab.old.psql(f"ALTER ROLE {OLD.owner} RESET ALL")
+    lab.old.psql(f"ALTER ROLE {OLD.owner} IN DATABASE {OLD.database} RESET ALL")
+    assert shown == ['public, "Odd, path"', "61s"]
 
 
 def test_what_the_application_makes_belongs_to_its_own_role(lab: Lab) -> None:
