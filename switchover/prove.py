@@ -17,7 +17,7 @@ from invoke.tasks import task
 
 from . import move as moves
 from . import say
-from .database import schema
+from .database import following
 from .errors import Problem
 from .hosts import Server
 from .move import Move
@@ -131,8 +131,7 @@ def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) 
             )
             return
         with move.lock("prove"):
-            differences = schema.differences(move)
-            proof = _rows(move, jobs, differences, silent=json)
+            proof = _rows(move, jobs, silent=json)
             if files:
                 proof.files = _files(move, silent=json)
         if json:
@@ -156,16 +155,19 @@ def _refuse(move: Move, jobs: int) -> None:
         )  # fmt: skip
 
 
-def _rows(move: Move, jobs: int, differences: list[str], *, silent: bool) -> Proof:
+def _rows(move: Move, jobs: int, *, silent: bool) -> Proof:
+    found = following.look(move)
+    if found is None:
+        raise Problem("new's database does not follow old's yet", str(move.new), "Run: inv replicate")
     pgbouncer = move.settings.pgbouncer
     words = ["pinned", move.new.database.name, jobs, pgbouncer.port, pgbouncer.pool]
     with say.progress("prove") as shown:
         answer = move.new.change(program(PROGRAMS, words), on_line=None if silent else shown.line)
     if answer.status not in (0, DIFFERENT) or not parse(answer.out).tables:
-        why = "; ".join([answer.last_error, *differences[:3]])
+        why = following.in_words(found.differences) if found.differences else answer.last_error
         raise Problem(f"the databases could not be compared: {why}", str(move.new), "Nothing was left behind")
     proof = parse(answer.out)
-    proof.schema = differences
+    proof.schema = list(found.differences)
     return proof
 
 
