@@ -236,7 +236,7 @@ def holder(server: Here, move: Move) -> Path:
 def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
     one, two = here(), here()
     with one.lock("switch-app"):
-        found = json.loads(holder(one.new, one).read_text())  # type: ignore[arg-type]
+        found = json.loads(holder(one.old, one).read_text())  # type: ignore[arg-type]
         assert (found["who"], found["why"], found["pid"]) == (operator(), "switch-app", os.getpid())
         with pytest.raises(Problem) as caught, two.lock("switch-db"):
             pass
