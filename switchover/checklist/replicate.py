@@ -235,8 +235,11 @@ if [ ! -e copied ]; then
     sleep 0.5
     tail -n 2 said 2>/dev/null || :
   done
-  said=$(grep -v '^pg_restore: warning' errors | tail -n 1)
-  [ "$(cat status 2>/dev/null)" = 0 ] || refuse "${{said:-the copy was ended}}"
+  if [ "$(cat status 2>/dev/null)" != 0 ]; then
+    said=$(grep -m 1 -E 'ERROR|FATAL|error:' errors || tail -n 1 errors)
+    stays=$(grep -m 1 'may stay on old' errors || :)
+    refuse "${{said:-the copy was ended}}${{stays:+; $stays}}"
+  fi
   mark copied
 fi
 """

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
 from ..quote import sh
@@ -86,19 +87,29 @@ def look(move: Move, *, schemas: bool = True) -> Following | None:
 
 
 def missing(move: Move) -> str | None:
-    """What is not as it must be for new to have all that old has; None where nothing."""
+    """What new lacks of what old has; None where nothing. Raises Problem where waiting for it is no use."""
     found = look(move)
     if found is None:
         return "new does not follow yet"
-    return hindrance(found)
+    if broken := broken_off(found):
+        raise Problem(broken, str(move.new), "Then: inv replicate")
+    return behind(found)
 
 
 def hindrance(found: Following) -> str | None:
     """Why new does not have all that old has; None where it has."""
+    return broken_off(found) or behind(found)
+
+
+def broken_off(found: Following) -> str | None:
+    """Why new will never have all that old has unless somebody does something; None where it will."""
     if found.old and found.old.lost:
-        return "old has given up what it kept for new (its limit was reached): inv undo replicate, then inv replicate"
-    if found.differences:
-        return in_words(found.differences)
+        return "old has given up what it kept for new, as its limit was reached; start over: inv undo replicate"
+    return in_words(found.differences) if found.differences else None
+
+
+def behind(found: Following) -> str | None:
+    """By how much new is behind; None where it is not."""
     if not found.follows:
         return f"new does not follow just now ({size(found.behind)} behind): see PostgreSQL's log on new"
     if not found.caught_up:
@@ -109,7 +120,7 @@ def hindrance(found: Following) -> str | None:
 def in_words(differences: tuple[str, ...]) -> str:
     """The differences between the schemas, on one line, with what to do."""
     more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-    return f"{'; '.join(differences[:3])}{more}: make both alike by hand, then new goes on"
+    return f"{'; '.join(differences[:3])}{more}: make both alike by hand"
 
 
 def lines(found: Following) -> list[str]:

@@ -284,6 +284,24 @@ def test_the_journal_has_no_password(lab: Lab) -> None:
         assert password not in server.psql("SELECT string_agg(subconninfo, ' ') FROM pg_subscription")
 
 
+def test_a_limit_ends_it_before_the_disk_of_old_is_full(lab: Lab) -> None:
+    """New does not follow for too long: old gives up, says so, and goes on."""
+    lab.old.psql("ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'; SELECT pg_reload_conf()")
+    lab.new.psql("ALTER SUBSCRIPTION switchover DISABLE", NEW.database)
+    assert "does NOT follow" in works(lab, "watch")
+    much = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000)) FROM generate_series(1, 150)"
+    lab.old.psql(f"SELECT count(*) FROM ({much}) AS much; SELECT pg_switch_wal(); CHECKPOINT")
+    until(lambda: "inv undo replicate" in fails(lab, "replicate.caught-up"), 10, "nobody says so")
+    assert "given up" in works(lab, "watch")
+    limit = "ALTER SYSTEM SET max_slot_wal_keep_size = '{}'; SELECT pg_reload_conf()"
+    changed = "SELECT setting FROM pg_file_settings WHERE name = 'max_slot_wal_keep_size'"
+    assert lab.old.psql(changed) == "48MB"
+    assert "max_slot_wal_keep_size was set to 48MB since" in fails(lab, "undo", "--yes", "replicate")
+    recorded = f"grep -h 'SET max_slot_wal_keep_size' {JOURNAL}/*replicate.limits/apply | tail -n 1"
+    ours = lab.old.exec(recorded).stdout.split("'")
+    lab.old.psql(limit.format(next(word for word in ours if word.endswith("MB"))))
+
+
 def test_undone_at_the_end(lab: Lab, before: dict[str, dict[str, str]]) -> None:
     works(lab, "undo", "--yes", "replicate")
     assert slots(lab) == ["", ""]

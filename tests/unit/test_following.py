@@ -33,7 +33,7 @@ def test_what_follows_closely_has_no_hindrance() -> None:
         ({"follows": False, "lag": None, "behind": 30_000_000}, "does not follow just now (30.0 MB behind)"),
         ({"behind": 2_000_000}, "2.0 MB and 0.0 s behind"),
         ({"lag": 4.2}, "4.2 s behind"),
-        ({"old": Kept(0, 10, 10, lost=True)}, "inv undo replicate, then inv replicate"),
+        ({"old": Kept(0, 10, 10, lost=True)}, "start over: inv undo replicate"),
         ({"differences": ("the table carts is on old and not on new",)}, "carts is on old and not on new: make both"),
         ({"differences": ("a", "b", "c", "d", "e")}, "a; b; c (and 2 more): make both alike"),
     ],
