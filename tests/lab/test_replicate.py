@@ -39,8 +39,7 @@ done | runuser -u postgres -- psql -Xq DATABASE 2>&1
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=60, ci=False) as running:
-        running.settings.write_text(running.settings.read_text() + "strategy: replicate\n")
+    with Lab(seed_mb=60, ci=False, strategy="replicate") as running:
         for server in running.servers:
             server.psql("ALTER SYSTEM SET wal_level = logical")
             server.exec("systemctl restart postgresql")
