@@ -140,7 +140,8 @@ UNION ALL SELECT 'setting ' || name, setting FROM pg_settings
   WHERE source NOT IN ('default', 'override', 'client', 'environment variable', 'session')
 UNION ALL SELECT 'slot ' || slot_name, slot_type || ' ' || active FROM pg_replication_slots
 UNION ALL SELECT 'subscription ' || subname, subenabled::text FROM pg_subscription
-UNION ALL SELECT 'origin ' || roname, '' FROM pg_replication_origin" """
+UNION ALL SELECT 'origin ' || regexp_replace(roname, '^pg_[0-9]+$', 'of a subscription'), count(*)::text
+  FROM pg_replication_origin GROUP BY 1" """
 _COUNT = "query_to_xml(format('SELECT count(*) AS n FROM %s', oid::regclass), false, true, '')"
 _ROWS = f"""psql -XAt -F "$(printf '\\t')" -c "SELECT relname, (xpath('/row/n/text()', {_COUNT}))[1]
 FROM pg_class WHERE relkind IN ('r', 'm') AND relnamespace = 'public'::regnamespace" """
