@@ -52,13 +52,18 @@ answered() { # name: waits for the answer to what was told
   done
 }
 
+let_go() { # of what a program that died may have left held
+  systemctl is-active -q switchover-dead-man.timer || return 0
+  resume
+  systemctl stop switchover-dead-man.timer switchover-dead-man.service 2>/dev/null || :
+}
 dead_man() { # seconds; or off, which fails where it has come already
   if [ "$1" = off ]; then
     systemctl is-active -q switchover-dead-man.timer || return 1
     systemctl stop switchover-dead-man.timer
     return
   fi
-  systemctl stop switchover-dead-man.timer switchover-dead-man.service 2>/dev/null || :
+  let_go
   # shellcheck disable=SC2086  # both are words
   systemd-run --quiet --collect --unit=switchover-dead-man --on-active="$1" --timer-property=AccuracySec=50ms \
     $AS_PGBOUNCER $CONSOLE -c RESUME
