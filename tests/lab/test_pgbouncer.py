@@ -32,6 +32,8 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
     with Lab(seed_mb=5, ci=False, strategy="replicate") as running:
+        running.old.psql(f"ALTER ROLE {OLD.owner} SET search_path = public, 'Odd, path'")
+        running.old.psql(f"ALTER ROLE {OLD.owner} IN DATABASE {OLD.database} SET statement_timeout = '61s'")
         yield running
 
 
@@ -105,7 +107,7 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 # new: the installed package as an archive of its own, since servers of the lab reach no other; and it is purged.
 PACKAGE = r"""
 set -e; mkdir -p /srv/archive/deb/DEBIAN; cd /srv/archive
-dpkg -L pgbouncer | while read -r f; do [ ! -f "$f" ] || [ -L "$f" ] || cp --parents -p "$f" deb; done
+dpkg -L pgbouncer | while read -r f; do [ ! -f "$f" ] || echo "$f"; done | tar -cPf - -T - | tar -x -C deb
 dpkg-query -s pgbouncer | awk '/^[A-Z]/ { keep = !/^(Status|Conffiles):/ } keep' >deb/DEBIAN/control
 for f in /var/lib/dpkg/info/pgbouncer.*; do
   case $f in *.list|*.md5sums) ;; *) cp "$f" "deb/DEBIAN/${f##*/pgbouncer.}" ;; esac
@@ -143,8 +145,6 @@ def test_it_is_installed_and_goes_again(lab: Lab) -> None:
 
 
 def test_it_comes_in_and_visitors_notice_nothing(lab: Lab, visitors: Visitors) -> None:
-    lab.old.psql(f"ALTER ROLE {OLD.owner} SET search_path = public, 'Odd, path'")
-    lab.old.psql(f"ALTER ROLE {OLD.owner} IN DATABASE {OLD.database} SET statement_timeout = '61s'")
     with felt(visitors) as coming_in:
         works(lab, "prepare-new")
     assert coming_in.failed == []
@@ -187,7 +187,7 @@ def test_another_database_s_certificate_is_refused(lab: Lab) -> None:
     both = "/etc/switchover/databases.crt"
     stranger = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -days 9 -subj /CN=other"
     lab.new.exec(f"cp -p {both} /root/both && {stranger} >{both} 2>/dev/null && systemctl restart pgbouncer")
-    asked = lab.new.exec(f"{BY_PGBOUNCER} -c 'SELECT 1'", check=False)
+    asked = lab.new.exec(f"timeout 4 {BY_PGBOUNCER} -c 'SELECT 1'", check=False)
     lab.new.exec(f"mv /root/both {both} && systemctl restart pgbouncer")
     assert (
         asked.returncode != 0
