@@ -80,6 +80,7 @@ class World:
 
     def tick(self) -> None:
         """Before each thing that the program does, something else happens."""
+        assert not all(one.admits for one in self.databases.values()), "both admit the application"
         self.happen(next(self.events, ""))
 
     def happen(self, event: str) -> None:
