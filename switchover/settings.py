@@ -235,6 +235,14 @@ class PgBouncer(Part):
     keep: bool = False
 
 
+class Switch(Part):
+    """The switch of a database that follows. *max_drain*: seconds in which a moment is looked for when nothing runs
+    longer than 0.2 s; *max_hold*: seconds that queries are held at most; then visitors go on with the old database."""
+
+    max_drain: Seconds = 60
+    max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
+
+
 class Retire(Part):
     """When the old server may go. *quiet*: seconds in which no visitor has come by it."""
 
@@ -255,6 +263,7 @@ class Settings(Part):
     strategy: Literal["copy", "replicate"] = "copy"
     """How the database moves: copied under the maintenance page, or by following old's through PgBouncer."""
     pgbouncer: PgBouncer = PgBouncer()
+    switch: Switch = Switch()
     old: Server
     new: Server
     ci: Ci | None = None

@@ -62,6 +62,7 @@ class Step(Task[Any]):
     """A line of the checklist: an Invoke task that lives the life of a step."""
 
     section = ""
+    strategy: str | None = None  # of the database's move, where the step is for one of them alone
 
     @property
     def line(self) -> str:
@@ -73,8 +74,14 @@ class Step(Task[Any]):
         """The first line of its docstring: the help, the line in status and in the report."""
         return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
 
+    def is_for(self, move: Move) -> bool:
+        """Whether it is part of this move, the way its database moves."""
+        return self.strategy in (None, move.settings.strategy)
+
     def wanted(self, move: Move) -> list[Resource | Sight]:
         """What shall be true, in order."""
+        if not self.is_for(move):
+            return []
         wanted = self.body(move)
         if wanted is None:
             return []
@@ -109,7 +116,8 @@ class Section(Task[Any]):
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         with move.lock(self.name):
             for one in self.steps:
-                live(move, one)
+                if one.is_for(move):
+                    live(move, one)
 
     @property
     def summary(self) -> str:
@@ -141,6 +149,17 @@ class Section(Task[Any]):
 def step(body: Callable[[Move], Wanted]) -> Step:
     """Makes a function of a checklist module a step."""
     return Step(body)
+
+
+def step_by(strategy: str) -> Callable[[Callable[[Move], Wanted]], Step]:
+    """The same, for a step that only one way of moving the database has."""
+
+    def made(body: Callable[[Move], Wanted]) -> Step:
+        one = Step(body)
+        one.strategy = strategy
+        return one
+
+    return made
 
 
 class Ordered(str):

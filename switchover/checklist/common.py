@@ -9,7 +9,7 @@ from ..errors import Problem
 from ..hosts import Server
 from ..journal import now, operator
 from ..move import Move
-from ..quote import sh, under
+from ..quote import sh, sql, under
 from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Role, Service, Worker
@@ -253,6 +253,28 @@ def by_pgbouncer(move: Move) -> str:
         f"host=127.0.0.1 port={move.settings.pgbouncer.port} dbname={move.new.database.name} user={POOL_ROLE} "
         f"passfile={PGPASS} sslmode=disable connect_timeout=10"
     )
+
+
+def strangers(move: Move) -> str:
+    """SQL for old: how many are connected to the application's database; not those by whom it follows new's."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
+    if follows(move):
+        query += f" AND backend_type = 'client backend' AND usename <> {sql(ROLE)} AND pid <> pg_backend_pid()"
+    return query
+
+
+def graceful_restart(move: Move) -> str:
+    """sh for new: unicorn's master is replaced by a new one, and each process ends its request first."""
+    new = move.new
+    pid, service = sh(new.in_app(new.app.pidfile)), sh(new.app.service)
+    return f"""
+if alive {pid}; then
+  old=$(cat {pid}); kill -USR2 "$old"
+  gone() {{ [ ! -d "/proc/$old" ]; }}
+  wait_until 120 gone || refuse {service}" does not restart: see its log"
+  wait_until 10 alive {pid} || refuse {service}" does not run: see its log"
+fi
+"""
 
 
 def ask(domain: str, address: str, path: str, more: str = "") -> str:

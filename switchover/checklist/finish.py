@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import Problem
 from ..move import Move
-from ..quote import sh, sql
+from ..quote import sh
 from ..render import render
 from ..resources import Absent, Command, File, Seen
 from ..resources.file import Found, read
@@ -151,7 +151,7 @@ def one_renewal(move: Move) -> Wanted:
 @step
 def old_database_is_left(move: Move) -> Wanted:
     """old: nobody is connected to the old database."""
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
+    query = common.strangers(move)
     return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
 
 

@@ -5,23 +5,64 @@ Undo: the same way back under the same page: everything written since is copied 
 
 from __future__ import annotations
 
+from typing import Any
+
+from ..database import following
+from ..database import switch as switching
 from ..errors import Problem
 from ..move import Move
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, File, Seen, Service, Worker
+from ..resources import Absent, Command, Compared, File, Role, Seen, Service, Worker
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
-from ..step import Wanted, step
+from ..step import Wanted, step, step_by
 from . import common
 
 PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh")
 
 
+@step_by("replicate")
+def can_switch(move: Move) -> Wanted:
+    """new: its database has all that old's has, and the same tables."""
+    if move.journal.active("switch-db.switch"):
+        return None
+    return Compared(lambda: following.missing(move), within=120)
+
+
+@step_by("replicate")
+def program(move: Move) -> Wanted:
+    """new: the program of the switch is there, with its recovery after a crash; both databases answer what it asks."""
+    old, new = move.old, move.new
+    addresses = {"old": (str(old.settings.main_address), move.settings.door, old.database.name)}
+    addresses["new"] = ("127.0.0.1", new.database.port, new.database.name)
+    ini = {role: f"{common.HOME}/pgbouncer.{role}.ini" for role in addresses}
+    known = switching.config(move, common.POOL_ROLE, common.PGPASS, ini)
+    unit = render("templates/switch-recover.service.j2", program=switching.PROGRAM)
+    own = common.programs("switch-database")["switch-database"]
+    reload = "systemctl daemon-reload"
+    wanted: list[Any] = [
+        File(new, path, common.pgbouncer_ini(move, *addresses[role]), "root:root", "644") for role, path in ini.items()
+    ]
+    wanted += [
+        Role(new, common.POOL_ROLE, new.database.owner, common.pool_password(move), acts_as_it=True),
+        File(new, switching.PROGRAM, own, "root:root", "755"),
+        File(new, switching.CONFIG, known, "root:root", "644"),
+        File(new, f"/etc/systemd/system/{switching.RECOVERY}", unit, "root:root", "644", then=reload),
+        Service(new, switching.RECOVERY, at_boot=True),
+    ]
+    for server in move.servers:
+        make, drop, there = switching.asks(server)
+        files = {"switch.sql": switching.QUESTIONS}
+        wanted.append(Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files))
+    return wanted
+
+
 @step
 def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
-    _refuse_what_follows(move)
+    if not common.follows(move):
+        _refuse_what_follows(move)
     return Worker(move.new, running=False, once=True)
 
 
@@ -33,25 +74,39 @@ def _refuse_what_follows(move: Move) -> None:
             "switch-db",
             "First: inv undo replicate. Then say in the settings: strategy: copy",
         )
-    if common.follows(move):
-        raise Problem(
-            "the switch of a database that follows is not there yet", "switch-db", "Say in the settings: strategy: copy"
-        )
 
 
-@step
+@step_by("replicate")
+def switch(move: Move) -> Wanted:
+    """new: visitors are led to its own database, held for some milliseconds; old's is fenced and follows."""
+    new = move.new
+    shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/switch-database)"
+    return [
+        # Undone last: what is kept of the other database's types goes.
+        Command(new, ":", common.graceful_restart(move), shown="(undone: the application restarts)"),
+        Command(new, switching.run("new"), switching.run("old"), shown=shown, files=common.programs(*PROGRAMS[1:])),
+    ]
+
+
+@step_by("replicate")
+def restart_app(move: Move) -> Wanted:
+    """new: the application was restarted, each process when it had ended its request: types are others there."""
+    return Command(move.new, common.graceful_restart(move), shown=f"kill -USR2 ({move.new.app.service})")
+
+
+@step_by("copy")
 def monit_off(move: Move) -> Wanted:
     """new: monit no longer watches the application, which it would start again meanwhile."""
     return Absent(move.new, move.new.watch.app, then=common.MONIT_RELOAD, once=True) if move.new.watch.app else None
 
 
-@step
+@step_by("copy")
 def boot_off(move: Move) -> Wanted:
     """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
     return Service(move.new, move.new.app.service, at_boot=False, once=True)
 
 
-@step
+@step_by("copy")
 def fence(move: Move) -> Wanted:
     """old: the application's role cannot log in any more, and its sessions have ended."""
     # PgBouncer's role too, where there is one.
@@ -66,7 +121,7 @@ def fence(move: Move) -> Wanted:
     return Command(move.old, run, undo, check, shown=shown)
 
 
-@step
+@step_by("copy")
 def page_on(move: Move) -> Wanted:
     """new: visitors see the maintenance page (503, with the time to come again)."""
     page = move.settings.maintenance
@@ -76,14 +131,14 @@ def page_on(move: Move) -> Wanted:
     return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644", once=True)
 
 
-@step
+@step_by("copy")
 def stop_app(move: Move) -> Wanted:
     """new: the application has finished its requests and stopped."""
     new = move.new
     return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), once=True)
 
 
-@step
+@step_by("copy")
 def database_yml(move: Move) -> Wanted:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
@@ -108,7 +163,7 @@ def database_yml(move: Move) -> Wanted:
     ]
 
 
-@step
+@step_by("copy")
 def copy(move: Move) -> Wanted:
     """new: its own database has everything that old's has."""
     new, old = move.new, move.old
@@ -131,7 +186,7 @@ sh after/copy-database restore {name}
     return Command(new, run, undo, shown=shown, files=common.programs(*PROGRAMS))
 
 
-@step
+@step_by("copy")
 def start_app(move: Move) -> Wanted:
     """new: the application runs, with its own database."""
     new = move.new
@@ -139,21 +194,21 @@ def start_app(move: Move) -> Wanted:
     return common.again(move, "switch-db.stop-app", wanted, f"systemctl start {new.app.service}")
 
 
-@step
+@step_by("copy")
 def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
     wanted = Absent(move.new, f"{common.HOME}/{common.PAGE}")
     return common.again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
 
 
-@step
+@step_by("copy")
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
     name = move.new.app.service
     return common.again(move, "switch-db.boot-off", Service(move.new, name, at_boot=True), f"systemctl enable {name}")
 
 
-@step
+@step_by("copy")
 def monit_on(move: Move) -> Wanted:
     """new: monit watches the application again."""
     path = move.new.watch.app
@@ -171,7 +226,7 @@ def monit_on(move: Move) -> Wanted:
 @step
 def old_is_quiet(move: Move) -> Wanted:
     """old: nobody is connected to the old database any more."""
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
+    query = common.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
     return Seen(move.old, script, "somebody is still connected to the old database", within=30)
 

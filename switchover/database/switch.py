@@ -46,7 +46,8 @@ if ! systemctl is-active -q $unit; then
 fi
 while systemctl is-active -q $unit; do sleep 0.2; done
 cat said 2>/dev/null || :
-[ "$(cat status 2>/dev/null)" = 0 ] || refuse "$(tail -n 1 errors 2>/dev/null || echo 'the program of the switch was ended')"
+said=$(tail -n 1 errors 2>/dev/null) || :
+[ "$(cat status 2>/dev/null)" = 0 ] || refuse "${{said:-the program of the switch was ended}}"
 """
 
 

@@ -59,6 +59,14 @@ BEGIN
   END IF;
 END $$;
 
+-- A database that follows again is open to nobody, as before the switch; who could connect to it is as it was.
+CREATE OR REPLACE FUNCTION switchover_own.close() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM switchover_own.unfence();
+  EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 0', current_database());
+END $$;
+
 -- Ends everybody's sessions but the move's own; says how many there were.
 CREATE OR REPLACE FUNCTION switchover_own.end_sessions() RETURNS integer
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

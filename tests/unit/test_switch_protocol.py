@@ -223,6 +223,7 @@ class Server:
         "commit_switch": _commit,
         "settle": _settle,
         "SELECT lsn": _lsn,
+        "close()": lambda self: None,
         "release": _release,
         "follow(": _follow,
         "prepare(": _prepare,
