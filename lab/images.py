@@ -28,7 +28,7 @@ from .paths import Place
 PACKAGES = """
     systemd-sysv dbus openssh-server openssh-client sudo ufw iptables nginx-light postgresql pgbouncer
     ruby-rails ruby-pg unicorn ruby-delayed-job ruby-delayed-job-active-record ruby-daemons ruby-whenever
-    monit cron logrotate rsync git ca-certificates curl openssl ssl-cert procps iproute2 less python3
+    monit cron logrotate rsync git ca-certificates curl openssl ssl-cert procps iproute2 less python3 python3-psycopg2
     certbot fish locales
 """.split()  # noqa: SIM905
 

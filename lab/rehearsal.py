@@ -375,10 +375,6 @@ def rehearse(given: argparse.Namespace) -> int:
     started = time.monotonic()
     out.print(f"Rehearsal: Debian {given.old} to Debian {given.new}, database switch by {given.strategy}.")
     with Lab(given.old, given.new, seed_mb=given.seed_mb, strategy=given.strategy) as lab:
-        if given.strategy == "replicate":  # as far as there is a switch for it
-            plan.sections = [
-                s for s in commands.sections(lab.settings) if s.name not in ("switch-db", "finish", *AFTERWARDS)
-            ]
         out.print(f"Both servers are up ({time.monotonic() - started:.0f} s).")
         found = run_move(lab, plan, out)
         data = found.as_json()

@@ -23,7 +23,7 @@ TABLES="SELECT pg_table_size(c.oid), format('%I.%I', n.nspname, c.relname),
      WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
        AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '') -- PostgreSQL 11 has none
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+  WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'switchover_own')
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
   ORDER BY 1 DESC"
 SEQUENCES="SELECT format('SELECT setval(%L, %s, %L);', format('%I.%I', schemaname, sequencename),

@@ -18,7 +18,7 @@ WITH tables AS (
     coalesce(pg_table_size(c.oid), 0) AS bytes
   FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
   WHERE relkind = 'r' AND relpersistence <> 't'
-    AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover')
+    AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover', 'switchover_own')
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE classid = 'pg_class'::regclass AND objid = c.oid AND d.deptype = 'e')
 ),
 columns AS (

@@ -25,11 +25,10 @@ ROLE = "switchover"  # the role of the move in old's PostgreSQL
 POOL_ROLE = "switchover_app"  # the role that PgBouncer logs in with, and the application to PgBouncer
 PGPASS = f"{HOME}/pgpass"
 OLD_CERTIFICATE = f"{HOME}/old-database.crt"
-NEW_CERTIFICATE = f"{HOME}/new-database.crt"  # on old
+NEW_CERTIFICATE = f"{HOME}/new-database.crt"  # on both
 POSTGRES_PGPASS = f"{HOME}/pgpass.postgres"  # on both: what their own PostgreSQL logs in to the other's with
 PGBOUNCER_INI = "/etc/pgbouncer/pgbouncer.ini"
 USERLIST = "/etc/pgbouncer/userlist.txt"
-CERTIFICATES = f"{HOME}/databases.crt"  # new: of both databases, for PgBouncer
 ON_OLD = f"PGSERVICEFILE={HOME}/pg_service.conf psql -XAtq service=old"  # new: asks old's database
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
@@ -231,19 +230,23 @@ def pool_role(move: Move, server: Server) -> Role:
     return Role(server, POOL_ROLE, server.database.owner, pool_password(move), acts_as_it=True, sets=sets)
 
 
-def pgbouncer_ini(move: Move, host: str, port: int, database: str) -> bytes:
-    """new: PgBouncer's configuration, in which the application's database is *database* at *host*."""
+def pgbouncer_ini(move: Move, to: Server) -> bytes:
+    """new: PgBouncer's configuration, in which the application's database is the one on *to*.
+
+    Each knows the certificate of that one alone: two of the same subject, as Debian makes them, hide each other.
+    """
     pool = move.settings.pgbouncer
+    here = to is move.new
     return render(
         "templates/pgbouncer.ini.j2",
         name=move.new.database.name,
-        host=host,
-        port=port,
-        database=database,
+        host="127.0.0.1" if here else to.settings.main_address,
+        port=to.database.port if here else move.settings.door,
+        database=to.database.name,
         username=POOL_ROLE,
         listen_port=pool.port,
         pool=pool.pool,
-        certificates=CERTIFICATES,
+        certificate=NEW_CERTIFICATE if here else OLD_CERTIFICATE,
     )
 
 

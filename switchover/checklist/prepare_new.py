@@ -18,6 +18,8 @@ from ..resources.uploads import on, ssh
 from ..step import Wanted, step
 from . import common
 
+PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
+
 
 @step
 def code(move: Move) -> Wanted:
@@ -143,25 +145,26 @@ def pool_role(move: Move) -> Wanted:
 
 @step
 def pgbouncer_package(move: Move) -> Wanted:
-    """new: PgBouncer is installed."""
+    """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
     if not common.follows(move):
         return None
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
     # What is new, that is: an update of a package that was there is not undone.
     run = f"""
-[ -s before/packages ] || apt-get -s -qq install --no-install-recommends pgbouncer |
+[ -s before/packages ] || apt-get -s -qq install --no-install-recommends {PACKAGES} |
   awk '$1 == "Inst" && $3 !~ /^\\[/ {{ print $2 }}' >before/packages
 [ ! -d /etc/pgbouncer ] || touch before/had-configuration
-{apt} install --no-install-recommends pgbouncer >apt.log 2>&1 ||
-  refuse "apt-get install pgbouncer: $(grep -m 1 '^E:' apt.log)"
+{apt} install --no-install-recommends {PACKAGES} >apt.log 2>&1 ||
+  refuse "apt-get install {PACKAGES}: $(grep -m 1 '^E:' apt.log)"
 """
     undo = f"""
 how=purge; [ ! -e before/had-configuration ] || how=remove
 [ ! -s before/packages ] || {apt} $how $(cat before/packages) >apt.log 2>&1 ||
   refuse "apt-get $how: $(grep -m 1 '^E:' apt.log)"
 """
-    check = "dpkg-query -W -f '${db:Status-Status}' pgbouncer 2>/dev/null | grep -qx installed"
-    return Command(move.new, run, undo, check, shown="apt-get install pgbouncer")
+    installed = f"dpkg-query -W -f '${{db:Status-Status}}\\n' {PACKAGES} 2>/dev/null | grep -cx installed"
+    check = f'[ "$({installed})" = {len(PACKAGES.split())} ]'
+    return Command(move.new, run, undo, check, shown=f"apt-get install {PACKAGES}")
 
 
 @step
@@ -173,17 +176,15 @@ def pgbouncer(move: Move) -> Wanted:
     userlist = render(
         "templates/pgbouncer-userlist.txt.j2", username=common.POOL_ROLE, password=common.pool_password(move)
     )
-    ini = common.pgbouncer_ini(move, str(move.old.settings.main_address), move.settings.door, move.old.database.name)
+    ini = common.pgbouncer_ini(move, move.old)
     _refuse_a_stranger(move, ini)
     drop_in = render("templates/pgbouncer.conf.j2", files=4096)
-    both = common.database_certificate(move.old) + common.database_certificate(new)
     unit = "/etc/systemd/system/pgbouncer.service.d/switchover.conf"
     owner = "postgres:postgres"
     restart = (
         "systemctl try-restart pgbouncer 2>/dev/null || refuse 'PgBouncer does not start: journalctl -u pgbouncer'"
     )
     return [
-        File(new, common.CERTIFICATES, both, "root:root", "644"),
         File(new, common.USERLIST, userlist, owner, "640", secret=True),
         File(new, unit, drop_in, "root:root", "644", then="systemctl daemon-reload"),
         # Nobody's queries pass it yet, or none any more.

@@ -33,18 +33,17 @@ def can_switch(move: Move) -> Wanted:
 @step_by("replicate")
 def program(move: Move) -> Wanted:
     """new: the program of the switch is there, with its recovery after a crash; both databases answer what it asks."""
-    old, new = move.old, move.new
-    addresses = {"old": (str(old.settings.main_address), move.settings.door, old.database.name)}
-    addresses["new"] = ("127.0.0.1", new.database.port, new.database.name)
-    ini = {role: f"{common.HOME}/pgbouncer.{role}.ini" for role in addresses}
+    new = move.new
+    ini = {server.role: f"{common.HOME}/pgbouncer.{server.role}.ini" for server in move.servers}
     known = switching.config(move, common.POOL_ROLE, common.PGPASS, ini)
     unit = render("templates/switch-recover.service.j2", program=switching.PROGRAM)
     own = common.programs("switch-database")["switch-database"]
     reload = "systemctl daemon-reload"
     wanted: list[Any] = [
-        File(new, path, common.pgbouncer_ini(move, *addresses[role]), "root:root", "644") for role, path in ini.items()
+        File(new, ini[server.role], common.pgbouncer_ini(move, server), "root:root", "644") for server in move.servers
     ]
     wanted += [
+        File(new, common.NEW_CERTIFICATE, common.database_certificate(new), "root:root", "644"),
         Role(new, common.POOL_ROLE, new.database.owner, common.pool_password(move), acts_as_it=True),
         File(new, switching.PROGRAM, own, "root:root", "755"),
         File(new, switching.CONFIG, known, "root:root", "644"),
@@ -55,6 +54,16 @@ def program(move: Move) -> Wanted:
         make, drop, there = switching.asks(server)
         files = {"switch.sql": switching.QUESTIONS}
         wanted.append(Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files))
+    # Its own database is open to nobody yet; another one of that PostgreSQL tells whether PgBouncer will get in.
+    way = f"host=127.0.0.1 port={new.database.port} dbname=postgres user={common.POOL_ROLE} connect_timeout=5 "
+    way += f"sslmode=verify-ca sslrootcert={common.NEW_CERTIFICATE} passfile="
+    here = f"127[.]0[.]0[.]1:{move.settings.pgbouncer.port}:\\*:{common.POOL_ROLE}:"
+    logs_in = f"""
+umask 077; passfile=$(mktemp)
+sed -n {sh(f"s/^{here}/*:*:*:{common.POOL_ROLE}:/p")} {common.PGPASS} >"$passfile"
+psql -XAtq {sh(way)}"$passfile" -c 'SELECT 1' >/dev/null; s=$?; rm -f "$passfile"; exit $s
+"""
+    wanted.append(Seen(new, logs_in, "the application's role cannot log in to new's PostgreSQL", within=5))
     return wanted
 
 

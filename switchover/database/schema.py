@@ -20,7 +20,7 @@ UNPUBLISHED = """
 SELECT 'unfollowed' || E'\\t' || format('%I.%I', nspname, relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind = 'r' AND relpersistence <> 't'
-  AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover')
+  AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover', 'switchover_own')
   AND EXISTS (SELECT FROM pg_publication WHERE pubname = 'switchover')
   AND NOT EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = prpubid
     WHERE prrelid = c.oid AND pubname = 'switchover')

@@ -4,7 +4,7 @@ SET search_path = pg_catalog;
 SET statement_timeout = '20s';
 SET lock_timeout = '1s';
 WITH spaces AS (
-  SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover')
+  SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover', 'switchover_own')
 ), things AS (
   SELECT c.oid, relkind, format('%I.%I', nspname, relname) AS name FROM pg_class c JOIN spaces n ON n.oid = relnamespace
   WHERE relpersistence <> 't'
