@@ -13,8 +13,8 @@ CREATE TABLE IF NOT EXISTS switchover_own.switch (
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 GRANT SELECT ON switchover_own.switch TO switchover;
--- Who could connect before the fence, 0 being everybody; empty without one.
-CREATE TABLE IF NOT EXISTS switchover_own.fenced (grantee oid NOT NULL, grantable boolean NOT NULL);
+-- Who could connect before the fence, 0 being everybody; empty without one. usual: nobody had ever said anything of it.
+CREATE TABLE IF NOT EXISTS switchover_own.fenced (grantee oid NOT NULL, grantable boolean NOT NULL, usual boolean NOT NULL);
 -- How a subscription connects, kept while it is not there.
 CREATE TABLE IF NOT EXISTS switchover_own.way (name name PRIMARY KEY, conninfo text NOT NULL);
 
@@ -26,7 +26,7 @@ DECLARE
 BEGIN
   IF NOT EXISTS (SELECT FROM switchover_own.fenced) THEN
     INSERT INTO switchover_own.fenced
-    SELECT DISTINCT ON (grantee) grantee, is_grantable
+    SELECT DISTINCT ON (grantee) grantee, is_grantable, datacl IS NULL
     FROM pg_database CROSS JOIN aclexplode(coalesce(datacl, acldefault('d', datdba)))
     WHERE datname = current_database() AND privilege_type = 'CONNECT' AND grantee <> 'switchover'::regrole
     ORDER BY grantee, is_grantable DESC;
@@ -52,6 +52,9 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO %s%s', current_database(), one.name,
       CASE WHEN one.grantable THEN ' WITH GRANT OPTION' END);
   END LOOP;
+  -- As if nobody had ever said anything of it: no statement does that.
+  UPDATE pg_database SET datacl = NULL
+  WHERE datname = current_database() AND (SELECT bool_and(usual) FROM switchover_own.fenced);
   DELETE FROM switchover_own.fenced;
   -- A database that was filled while it was open to nobody.
   IF (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) = 0 THEN
