@@ -46,8 +46,10 @@ if ! systemctl is-active -q $unit; then
 fi
 while systemctl is-active -q $unit; do sleep 0.2; done
 cat said 2>/dev/null || :
+# A program that died after the commit was followed by its recovery, which led on.
+{PROGRAM} recover >recovered 2>&1 || refuse "$(tail -n 1 recovered)"
 said=$(tail -n 1 errors 2>/dev/null) || :
-[ "$(cat status 2>/dev/null)" = 0 ] || refuse "${{said:-the program of the switch was ended}}"
+[ "$({PROGRAM} leads)" = {towards} ] || refuse "${{said:-the program of the switch was ended}}"
 """
 
 

@@ -1,0 +1,122 @@
+"""`switch-db` of a database that follows: to new and back while somebody writes, and its program killed in the hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from by_hand import JOURNAL, inv
+
+from lab.provision import SITES
+from lab.server import until
+from lab.servers import Lab
+
+OLD, NEW = SITES["old"], SITES["new"]
+SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
+
+pytestmark = pytest.mark.usefixtures("lab_name")
+
+# Somebody who orders by the application's way, one order a connection; what was acknowledged is in a file.
+WRITER = r"""
+n=0
+while [ ! -e /tmp/writer-ends ]; do
+  n=$(( n + 1 ))
+  psql -XAtq "host=127.0.0.1 port=6432 dbname=DATABASE user=switchover_app passfile=/etc/switchover/pgpass sslmode=disable" \
+    -c "INSERT INTO orders (number, total, created_at) VALUES ('s-$$-$n', 1, now()) RETURNING number" >>/tmp/acknowledged || echo "order $n"
+done 2>&1
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(lab_name: str) -> Iterator[Lab]:
+    with Lab(seed_mb=5, ci=False, strategy="replicate") as running:
+        works(running, *SECTIONS)
+        yield running
+
+
+def works(lab: Lab, *words: str) -> str:
+    """`inv`, which must end well."""
+    ran = inv(lab, *words)
+    assert ran.status == 0, ran.out + ran.err
+    return ran.out
+
+
+@contextmanager
+def ordering(lab: Lab) -> Iterator[None]:
+    """Somebody orders meanwhile, and each order that was acknowledged is there in the end, once, on both servers."""
+    lab.new.write("/tmp/writer", WRITER.replace("DATABASE", NEW.database))
+    lab.new.exec("rm -f /tmp/writer-ends /tmp/acknowledged; setsid sh /tmp/writer >/tmp/writer.log </dev/null 2>&1 &")
+    yield
+    lab.new.exec("touch /tmp/writer-ends; while pgrep -f '^sh /tmp/writer' >/dev/null; do sleep 0.1; done")
+    assert lab.new.exec("cat /tmp/writer.log").stdout == ""
+    promised = lab.new.exec("cat /tmp/acknowledged").stdout.split()
+    assert len(promised) > 5
+
+    def there(psql: Any, database: str) -> bool:
+        return sorted(psql("SELECT number FROM orders WHERE number LIKE 's-%'", database).split()) == sorted(promised)
+
+    lab.new.exec("cat /tmp/acknowledged >>/tmp/all-acknowledged")
+    promised = lab.new.exec("cat /tmp/all-acknowledged").stdout.split()
+    until(lambda: there(lab.new.psql, NEW.database) and there(lab.old.psql, OLD.database), 10, "an order is missing")
+
+
+def told(lab: Lab) -> list[dict[str, Any]]:
+    """What the program of the switch said, each time."""
+    lines = lab.new.exec(f"cat {JOURNAL}/*switch-db.switch.1/said").stdout.splitlines()
+    return [json.loads(line) for line in lines if line.startswith('{"event"')]
+
+
+def leads_to(lab: Lab) -> str:
+    """The port of the database that the application's way leads to tells which one it is."""
+    way = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passfile=/etc/switchover/pgpass"
+    version = lab.new.exec(f"psql -XAtq '{way} sslmode=disable' -c 'SHOW server_version_num'").stdout
+    return "old" if version.startswith("13") else "new"
+
+
+def enters(lab: Lab, server: str) -> bool:
+    """Whether the application's own role gets into the application's database there."""
+    site = SITES[server]  # type: ignore[index]
+    role = "openfoodweb" if server == "old" else "ofn_user"
+    sql = f"SELECT has_database_privilege('{role}', '{site.database}', 'CONNECT') AND datconnlimit <> 0"
+    return getattr(lab, server).psql(f"{sql} FROM pg_database WHERE datname = '{site.database}'") == "t"
+
+
+def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
+    with ordering(lab):
+        works(lab, "switch-db")
+        assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
+        works(lab, "undo", "--yes", "switch-db")
+        assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
+        works(lab, "switch-db")
+        assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
+    said = told(lab)
+    assert [one["towards"] for one in said if one["event"] == "switched"][-1] == "new"
+    assert [one["equal"] for one in said if one["event"] == "proved"][-1] is True
+    # Ids go on where they were.
+    new_id = "INSERT INTO products (name, price) SELECT 'later', 1 RETURNING id > (SELECT max(id) FROM products)"
+    assert lab.new.psql(f"BEGIN; {new_id}; ROLLBACK", NEW.database).splitlines()[-1] == "t"
+    works(lab, "undo", "--yes", "switch-db")
+
+
+DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"
+
+
+@pytest.mark.parametrize("part", ["pause", "fence", "marker", "commit", "resume", "release"])
+def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
+    """By SIGKILL after each part: visitors go on, with old before the commit, with new after it; and so does the move."""
+    with ordering(lab):
+        lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
+        ran = inv(lab, "switch-db")
+        lab.new.exec(f"rm {DROP_IN}; systemctl daemon-reload")
+        if part in ("pause", "fence", "marker"):
+            assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
+            assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
+            works(lab, "switch-db")
+        else:
+            assert ran.status == 0, ran.out + ran.err
+        assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
+    works(lab, "undo", "--yes", "switch-db")
+    assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
