@@ -24,10 +24,13 @@ WRITER = r"""
 n=0
 while [ ! -e /tmp/writer-ends ]; do
   n=$(( n + 1 ))
-  psql -XAtq "host=127.0.0.1 port=6432 dbname=DATABASE user=switchover_app passfile=/etc/switchover/pgpass sslmode=disable" \
-    -c "INSERT INTO orders (number, total, created_at) VALUES ('s-$$-$n', 1, now()) RETURNING number" >>/tmp/acknowledged || echo "order $n"
+  order="INSERT INTO orders (number, total, created_at) VALUES ('s-$$-$n', 1, now()) RETURNING number"
+  psql -XAtq "WAY" -c "$order" >>/tmp/acknowledged || echo "order $n"
 done 2>&1
 """
+
+
+WAY = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passfile=/etc/switchover/pgpass"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def works(lab: Lab, *words: str) -> str:
 @contextmanager
 def ordering(lab: Lab) -> Iterator[None]:
     """Somebody orders meanwhile, and each order that was acknowledged is there in the end, once, on both servers."""
-    lab.new.write("/tmp/writer", WRITER.replace("DATABASE", NEW.database))
+    lab.new.write("/tmp/writer", WRITER.replace("WAY", f"{WAY} sslmode=disable"))
     lab.new.exec("rm -f /tmp/writer-ends /tmp/acknowledged; setsid sh /tmp/writer >/tmp/writer.log </dev/null 2>&1 &")
     yield
     lab.new.exec("touch /tmp/writer-ends; while pgrep -f '^sh /tmp/writer' >/dev/null; do sleep 0.1; done")
@@ -71,8 +74,7 @@ def told(lab: Lab) -> list[dict[str, Any]]:
 
 def leads_to(lab: Lab) -> str:
     """The port of the database that the application's way leads to tells which one it is."""
-    way = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passfile=/etc/switchover/pgpass"
-    version = lab.new.exec(f"psql -XAtq '{way} sslmode=disable' -c 'SHOW server_version_num'").stdout
+    version = lab.new.exec(f"psql -XAtq '{WAY} sslmode=disable' -c 'SHOW server_version_num'").stdout
     return "old" if version.startswith("13") else "new"
 
 
@@ -106,7 +108,7 @@ DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"
 
 @pytest.mark.parametrize("part", ["pause", "fence", "marker", "commit", "resume", "release"])
 def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
-    """By SIGKILL after each part: visitors go on, with old before the commit, with new after it; and so does the move."""
+    """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move."""
     with ordering(lab):
         lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
         ran = inv(lab, "switch-db")
