@@ -13,7 +13,7 @@ from ..errors import Problem
 from ..move import Move
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, Compared, File, Role, Seen, Service, Worker
+from ..resources import Absent, Command, Compared, File, Seen, Service, Worker
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..step import Wanted, step, step_by
@@ -44,7 +44,7 @@ def program(move: Move) -> Wanted:
     ]
     wanted += [
         File(new, common.NEW_CERTIFICATE, common.database_certificate(new), "root:root", "644"),
-        Role(new, common.POOL_ROLE, new.database.owner, common.pool_password(move), acts_as_it=True),
+        common.pool_role(move, new),
         File(new, switching.PROGRAM, own, "root:root", "755"),
         File(new, switching.CONFIG, known, "root:root", "644"),
         File(new, f"/etc/systemd/system/{switching.RECOVERY}", unit, "root:root", "644", then=reload),
