@@ -5,13 +5,15 @@ Asks: This ends undo. Nothing can go back to the old server afterwards.
 
 from __future__ import annotations
 
+from ..database import switch as switching
+from ..hosts import Server
 from ..move import Move
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, Seen, Worker
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
-from ..step import Wanted, step
+from ..step import Wanted, step, step_by
 from . import common
 
 FINAL = "refuse 'retire-old has ended undo'"
@@ -73,7 +75,13 @@ def pgbouncer_gone(move: Move) -> Wanted:
     """new: PgBouncer is gone, as far as it came for the move."""
     if _pgbouncer_stays(move):
         return None
-    return _taken_back(move, "prepare-new.pgbouncer", "prepare-new.pgbouncer-package")
+    # The switch has changed its configuration, which is not somebody's edit.
+    first, ini = f"{common.HOME}/pgbouncer.old.ini", common.PGBOUNCER_INI
+    run, check = f"cat {first} >{ini}", f"[ ! -e {first} ] || [ ! -e {ini} ] || cmp -s {first} {ini}"
+    return [
+        Command(move.new, run, FINAL, check, shown=f"{ini} as before the switch"),
+        *_taken_back(move, "prepare-new.pgbouncer", "prepare-new.pgbouncer-package"),
+    ]
 
 
 def _pgbouncer_stays(move: Move) -> bool:
@@ -98,6 +106,28 @@ def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
         for entry in move.journal.active(name)
         # But for old's wal_level: nobody needs it as it was, and nothing holds queries any more for its restart.
         if not (name == "replicate.wal-level" and entry.server is move.new)
+    ]
+
+
+@step_by("replicate")
+def way_back_ends(move: Move) -> Wanted:
+    """old: its database no longer follows new's, and neither server keeps changes for the other."""
+    old, new = move.old, move.new
+    programs = common.programs("follow-database", "database.sh")
+
+    def end(server: Server, *modes: str) -> Command:
+        name, owner = sh(server.database.name), sh(server.database.owner)
+        lines = [f"sh after/follow-database {mode.format(name=name, owner=owner)}" for mode in modes]
+        lines += [switching.asks(server)[1]]
+        return Command(server, "\n".join(lines), FINAL, shown="; ".join(modes), files=programs)
+
+    units = [e for e in move.journal.active("replicate.way-back") if e.part in (1, 2, 3, 4)]
+    return [
+        *(TakenBack(entry.server, move.journal.path(entry), entry.step) for entry in units),
+        end(old, "unsubscribed {name} switchover_back"),
+        end(new, "unsubscribed {name} switchover", "no-way-back {name} {owner}", "unpublished {name} {owner}"),
+        end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}"),
+        *_taken_back(move, "replicate.door-back"),
     ]
 
 

@@ -1,6 +1,6 @@
-"""Switch databases: under the maintenance page, by copying; new's application uses its own database then.
+"""Switch databases: copied under the maintenance page; or, where new's follows, by a hold of milliseconds.
 
-Undo: the same way back under the same page: everything written since is copied to old. Loses nothing.
+Undo: the same way back, under the page or by a hold; everything written since is on old then. Loses nothing.
 """
 
 from __future__ import annotations
