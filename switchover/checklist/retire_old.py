@@ -8,9 +8,10 @@ from __future__ import annotations
 from ..database import switch as switching
 from ..hosts import Server
 from ..move import Move
-from ..quote import sh
+from ..quote import ident, sh
 from ..render import render
 from ..resources import Command, File, Seen, Worker
+from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
 from ..step import Wanted, step, step_by
@@ -118,7 +119,9 @@ def way_back_ends(move: Move) -> Wanted:
     def end(server: Server, *modes: str) -> Command:
         name, owner = sh(server.database.name), sh(server.database.owner)
         lines = [f"sh after/follow-database {mode.format(name=name, owner=owner)}" for mode in modes]
-        lines += [switching.asks(server)[1]]
+        # Its fence stays, but for the move's own role, which goes.
+        lines.append(f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(server.database.name)} FROM {common.ROLE}')}")
+        lines.append(switching.asks(server)[1])
         return Command(server, "\n".join(lines), FINAL, shown="; ".join(modes), files=programs)
 
     units = [e for e in move.journal.active("replicate.way-back") if e.part in (1, 2, 3, 4)]
