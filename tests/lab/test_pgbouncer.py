@@ -184,7 +184,7 @@ def test_it_speaks_tls_with_the_database(lab: Lab) -> None:
 
 def test_another_database_s_certificate_is_refused(lab: Lab) -> None:
     """No visitor comes by PgBouncer yet."""
-    both = "/etc/switchover/databases.crt"
+    both = "/etc/switchover/old-database.crt"
     stranger = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -days 9 -subj /CN=other"
     lab.new.exec(f"cp -p {both} /root/both && {stranger} >{both} 2>/dev/null && systemctl restart pgbouncer")
     asked = lab.new.exec(f"timeout 4 {BY_PGBOUNCER} -c 'SELECT 1'", check=False)
@@ -297,7 +297,7 @@ def test_it_is_taken_out_and_visitors_notice_nothing(lab: Lab, visitors: Visitor
     with felt(visitors) as going:
         works(lab, "retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone")
     assert going.failed == []
-    left = "ls -d /etc/pgbouncer /etc/systemd/system/pgbouncer.service.d /etc/switchover/databases.crt; pgrep pgbouncer"
+    left = "ls -d /etc/pgbouncer /etc/systemd/system/pgbouncer.service.d; pgrep pgbouncer"
     assert lab.new.exec(f"{left} 2>/dev/null", check=False).stdout == ""
     sessions = "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'ofn_user'"
     assert lab.new.psql(sessions) == "t"

@@ -92,7 +92,7 @@ def test_database_yml_by_pgbouncer_prepares_nothing_and_locks_nothing() -> None:
 def test_pgbouncer_keeps_its_whole_pool_open_and_checks_the_certificate() -> None:
     given = {"host": "fd77::11", "port": 5433, "database": "d", "username": "u", "listen_port": 6432, "pool": 7}
     ini = configparser.ConfigParser(delimiters="=", interpolation=None)
-    ini.read_string(render("templates/pgbouncer.ini.j2", name="shop", certificates="/c", **given).decode())
+    ini.read_string(render("templates/pgbouncer.ini.j2", name="shop", certificate="/c", **given).decode())
     assert dict(ini["databases"]) == {"shop": "host=fd77::11 port=5433 dbname=d user=u"}
     ours = ini["pgbouncer"]
     assert (ours["default_pool_size"], ours["min_pool_size"], ours["reserve_pool_size"]) == ("7", "7", "0")
