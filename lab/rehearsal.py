@@ -224,7 +224,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             _until_enough(plan, course)
         if plan.with_undo and whole:
-            _undo(course, moving)
+            _undo(plan, course, moving)
             with course.quiet("after the undo"):
                 time.sleep(plan.quiet)
                 _until_enough(plan, course)
@@ -253,9 +253,9 @@ def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Sect
     return True
 
 
-def _undo(course: Course, sections: Sequence[commands.Section]) -> None:
+def _undo(plan: Plan, course: Course, sections: Sequence[commands.Section]) -> None:
     for section in reversed(sections):
-        if section.name in NOT_UNDONE:
+        if section.name in NOT_UNDONE or (section.name == "replicate" and plan.strategy == "copy"):
             continue
         if not course.undo(section):
             return

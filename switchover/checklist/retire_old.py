@@ -104,9 +104,10 @@ def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
     return [
         TakenBack(entry.server, move.journal.path(entry), entry.step)
         for name in steps
-        for entry in move.journal.active(name)
+        # Those taken back already keep their places: a step's parts are known by their order.
+        for entry in reversed(move.journal.entries)
         # But for old's wal_level: nobody needs it as it was, and nothing holds queries any more for its restart.
-        if not (name == "replicate.wal-level" and entry.server is move.new)
+        if entry.step == name and not (name == "replicate.wal-level" and entry.server is move.new)
     ]
 
 
@@ -124,14 +125,27 @@ def way_back_ends(move: Move) -> Wanted:
         lines.append(switching.asks(server)[1])
         return Command(server, "\n".join(lines), FINAL, shown="; ".join(modes), files=programs)
 
-    units = [e for e in move.journal.active("replicate.way-back") if e.part in (1, 2, 3, 4)]
+    line = "replicate.way-back"
+    units = [e for e in reversed(move.journal.entries) if e.step == line and e.part in (1, 2, 3, 4)]
     return [
         *(TakenBack(entry.server, move.journal.path(entry), entry.step) for entry in units),
         end(old, "unsubscribed {name} switchover_back"),
         end(new, "unsubscribed {name} switchover", "no-way-back {name} {owner}", "unpublished {name} {owner}"),
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}"),
         *_taken_back(move, "replicate.door-back"),
+        *_identities_as_before(move),
     ]
+
+
+def _identities_as_before(move: Move) -> list[Command]:
+    """new: the tables that came with an identity for the time of the move have the one of before."""
+    new, entry = move.new, move.journal.latest("replicate.identities", 0)
+    back = entry and entry.server.look(f"cat {sh(move.journal.path(entry))}/after/back.sql 2>/dev/null", check=False)
+    if not back or not back.out:
+        return []
+    run = f"sh after/follow-database one-by-one {sh(new.database.name)} {sh(new.database.owner)} <after/back.sql"
+    files = common.programs("follow-database", "database.sh") | {"back.sql": back.out.encode()}
+    return [Command(new, run, FINAL, shown=back.out.strip(), files=files)]
 
 
 @step

@@ -136,7 +136,7 @@ def test_a_pgbouncer_of_somebody_else_is_left_alone(lab: Lab) -> None:
 def test_it_is_installed_and_goes_again(lab: Lab) -> None:
     lab.new.exec(PACKAGE)
     line = fails(lab, "prepare-new.pgbouncer-package")
-    assert "apt-get install pgbouncer: E: Unable to locate package pgbouncer" in line
+    assert "apt-get install pgbouncer python3-psycopg2: E: Unable to locate package pgbouncer" in line
     lab.new.exec(ARCHIVE)
     works(lab, "prepare-new.pgbouncer-package")
     assert lab.new.exec("systemctl is-active pgbouncer").stdout == "active\n"
