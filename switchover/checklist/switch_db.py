@@ -1,4 +1,4 @@
-"""Switch databases: copied under the maintenance page; or, where new's follows, by a hold of milliseconds.
+"""Switch databases: by a copy under the maintenance page; or, where new's follows, by a hold of milliseconds.
 
 Undo: the same way back, under the page or by a hold; everything written since is on old then. Loses nothing.
 """
