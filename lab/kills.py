@@ -8,6 +8,9 @@ For each change that a step makes and each of the four points (see `switchover/i
   back;
 - killed there, then `inv undo`: the servers are as before the step.
 
+The last section ends undo, so each of its changes can be killed once in a lab: it is gone through once for each point,
+from a saved state, and ends each time as without a kill.
+
 It walks through the whole checklist, so that every step begins from where it begins in life. A new step is covered
 without a line here: what it changes is read from the journals.
 """
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     from .servers import Lab
 
 NOTHING_TO_UNDO = "nothing to undo"
-LATE = ("retire-old",)  # it ends undo: killed and gone on only
+LATE = "retire-old"  # it ends undo: killed and gone on only
+MOST_PARTS = 60  # of a step
 # What comes out differently each time by its nature, so that only its being there is compared.
 RANDOM = (
     r"file /root/\.ssh/switchover(\.pub)?",  # the key of the move
@@ -69,27 +73,27 @@ class Result:
 
 
 def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = "") -> Result:
-    """Drives every point in a lab that is up and untouched; or one point each of *sample* steps, drawn by *seed*."""
+    """Drives every point of all but the last section in a lab that is up and untouched.
+
+    Or one point each of *sample* steps, drawn by *seed*, and then the last section, at points that are drawn too.
+    """
     chance = random.Random(seed)
     result = Result()
     lines = [line for section in _sections(lab, only) if section.steps for line in _lines(section)]
     if only in lines:  # a step alone
         lines = lines[: lines.index(only) + 1]
-    tried = [line for line in lines if _section(line) not in LATE and (not only or only in (line, _section(line)))]
+    tried = [line for line in lines if only in ("", line, _section(line))]
     if only and tried:  # what comes after it is not wanted
         lines = lines[: lines.index(tried[-1]) + 1]
     if sample:  # some steps only look: there a kill has no point
         tried = chance.sample(tried, min(len(tried), round(1.3 * sample)))
     passed: list[str] = []
     for line in lines:
-        if _section(line) not in LATE and line not in tried:
+        if line not in tried:
             passed.append(line)
             continue
         _pass(lab, passed)
         passed = []
-        if _section(line) in LATE:
-            _once(lab, line, chance.choice(POINTS), result, out)
-            continue
         before = _look(lab)
         _pass(lab, [line])
         if not _parts(lab, line):
@@ -103,18 +107,51 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
         for part, point in [chance.choice(points)] if sample else points:
             _try(lab, line, part, point, before, after, result, out)
         _must(_run(lab, line), result, f"{line}: done again")
+    _pass(lab, passed)
+    if sample and not only:
+        for line in _lines_of_last(lab):
+            _forward(lab, line, [(part, chance.choice(POINTS)) for part in range(MOST_PARTS)], result, out)
     return result
 
 
+def walk_last(state: str, result: Result, out: Console) -> None:
+    """Drives every point of the last section, from the saved *state* in which all others are done."""
+    from .servers import Lab
+
+    ends: dict[str, look.Look] = {}
+    parts: dict[str, list[int]] = {}
+    for point in ("", *POINTS):
+        with Lab(state=state) as lab:
+            for line in _lines_of_last(lab):
+                points = [(part, point) for part in parts[line]] if point else []
+                if _forward(lab, line, points, result, out) < len(points):
+                    result.wrong.append(f"{line}@{point}: not every change was there to be killed")
+                parts.setdefault(line, _parts(lab, line))
+            seen = _look(lab)
+        if point:
+            _same(ends, seen, result, f"the last section, killed {point}")
+        else:
+            ends = seen
+
+
+def before_last(lab: Lab) -> None:
+    """Everything that comes before the last section, without any kill."""
+    _pass(lab, [section.name for section in _sections(lab, "") if section.steps])
+
+
+def _lines_of_last(lab: Lab) -> list[str]:
+    return [line for section in commands.sections(lab.settings) if section.name == LATE for line in _lines(section)]
+
+
 def _sections(lab: Lab, only: str) -> list[commands.Section]:
-    """Those to go through: up to the one that is wanted; where the database follows, up to its switch."""
-    found = commands.sections(lab.settings)
+    """Those to go through: up to the one that is wanted; the last is a matter of its own."""
+    found = [section for section in commands.sections(lab.settings) if section.name != LATE]
     names = [section.name for section in found]
     if only and _section(only) not in names:
         raise Problem(f"there is no section '{only}'", "lab.kills", f"Choose among {', '.join(names)}")
     if only:
         return found[: names.index(_section(only)) + 1]
-    return found[: names.index("switch-db")] if "strategy: replicate" in lab.settings.read_text() else found
+    return found
 
 
 def _pass(lab: Lab, lines: list[str]) -> None:
@@ -180,17 +217,27 @@ def _try(
         out.print(f"      {problem}", style="red", markup=False)
 
 
-def _once(lab: Lab, line: str, point: str, result: Result, out: Console) -> None:
-    """A step that nothing undoes: killed at one point of its first change, if it makes one, and gone on."""
-    killed = _run(lab, line, kill=f"{line}/0@{point}")
-    wrong = len(result.wrong)
-    _must(_run(lab, line), result, f"{line}/0@{point}: the same command again")
-    if killed.returncode == -9:
-        counted = result.by_section.setdefault(line.split(".")[0], [0, 0, 0])
-        went_on = len(result.wrong) == wrong
-        counted[0], counted[1] = counted[0] + 1, counted[1] + went_on
-        result.points, result.went_on = result.points + 1, result.went_on + went_on
-        out.print(f"  {'[green]✓[/]' if went_on else '[red]✗[/]'} {line}/0@{point} (it ends undo)")
+def _forward(lab: Lab, line: str, points: list[tuple[int, str]], result: Result, out: Console) -> int:
+    """Runs a step that nothing undoes until it is at its end, killed at one point after the other; says at how many.
+
+    Whether it went on from a kill the next run tells. It is at its end where nothing was there to be killed.
+    """
+    counted = result.by_section.setdefault(_section(line), [0, 0, 0])
+    kills, before = 0, ""
+    for part, point in [*points, (0, "")]:
+        kill = f"{line}/{part}@{point}" if point else ""
+        done = _run(lab, line, kill=kill)
+        went_on = done.returncode in (0, -9)
+        if not went_on:
+            result.wrong.append(f"{before or line}: {'gone on' if before else 'without a kill'}: {_last(done)}")
+        if before:
+            counted[0], counted[1] = counted[0] + 1, counted[1] + went_on
+            result.points, result.went_on = result.points + 1, result.went_on + went_on
+            out.print(f"  {'[green]✓[/]' if went_on else '[red]✗[/]'} {before} (it ends undo)")
+        if done.returncode != -9:
+            break
+        kills, before = kills + 1, kill
+    return kills
 
 
 def _kill(lab: Lab, line: str, part: int, point: str, result: Result, name: str) -> bool:

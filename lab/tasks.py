@@ -100,13 +100,21 @@ def kills(
     from pathlib import Path
 
     from . import terminal
+    from .kills import LATE, Result, before_last, walk, walk_last
     from .kills import report as told
-    from .kills import walk
     from .servers import Lab
 
     out = terminal.console()
     with Lab("11", "12", seed_mb=seed_mb, strategy=strategy) as lab:
-        result = walk(lab, out, sample=sample, seed=seed, only=section)
+        result = Result()
+        if section == LATE:
+            before_last(lab)
+        else:
+            result = walk(lab, out, sample=sample, seed=seed, only=section)
+        if last := section == LATE or not (sample or section):
+            lab.save("kills-last")
+    if last:
+        walk_last("kills-last", result, out)
     sys.exit(told(result, out, Path(json) if json else None))
 
 
