@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab import look
 from lab.look import Look
@@ -128,3 +131,43 @@ def upload(lab: Lab, name: str) -> None:
 def fetched(lab: Lab, name: str) -> str:
     """The file as visitors get it."""
     return lab.new.exec(f"curl -sSf -m 30 https://shop.test/system/uploads/{name}").stdout.strip()
+
+
+def works(lab: Lab, *words: str, **options: Any) -> Ran:
+    """`inv`, which must end well."""
+    ran = inv(lab, *words, **options)
+    assert ran.status == 0, ran.out + ran.err
+    return ran
+
+
+def fails(lab: Lab, *words: str, **options: Any) -> str:
+    """`inv`, which must end with one line."""
+    ran = inv(lab, *words, **options)
+    return one_line(ran.status, ran.out, ran.err)
+
+
+def one_line(status: int, out: str, err: str) -> str:
+    """The line that a command which went wrong ends with; there is no other on its error output."""
+    assert status == 1, out + err
+    assert "Traceback" not in out + err
+    assert len(err.splitlines()) == 1, err
+    return err.strip()
+
+
+@contextmanager
+def full_database_disk(host: LabServer, megabytes: int) -> Iterator[None]:
+    """PostgreSQL's tables are on a disk of their own that has *megabytes* left."""
+    base = host.psql("SHOW data_directory") + "/base"
+    host.exec(f"""
+    set -e; systemctl stop postgresql; mv {base} {base}.kept; mkdir -m 700 {base}
+    size=$(( $(du -sm {base}.kept | cut -f 1) + {megabytes} ))
+    mount -t tmpfs -o size=${{size}}m switchover-full {base}
+    cp -a {base}.kept/. {base}/; chown postgres: {base}; chmod 700 {base}; systemctl start postgresql
+    """)
+    try:
+        yield
+    finally:
+        host.exec(f"""
+        set -e; systemctl stop postgresql; rm -rf {base}.kept; cp -a {base} {base}.kept; umount {base}; rmdir {base}
+        mv {base}.kept {base}; systemctl start postgresql
+        """)

@@ -16,7 +16,21 @@ from typing import Any
 
 import pytest
 import yaml
-from by_hand import INV, JOURNAL, ROOT, Ran, differences, inv, looks, order, recorded
+from by_hand import (
+    INV,
+    JOURNAL,
+    ROOT,
+    Ran,
+    differences,
+    fails,
+    full_database_disk,
+    inv,
+    looks,
+    one_line,
+    order,
+    recorded,
+    works,
+)
 
 from lab.provision import SITES
 from lab.server import LabServer, until
@@ -37,27 +51,6 @@ def lab(lab_name: str) -> Iterator[Lab]:
 def server(lab: Lab, role: str) -> LabServer:
     """`old` or `new`."""
     return lab.old if role == "old" else lab.new
-
-
-def works(lab: Lab, *words: str, **options: Any) -> Ran:
-    """`inv`, which must end well."""
-    ran = inv(lab, *words, **options)
-    assert ran.status == 0, ran.out + ran.err
-    return ran
-
-
-def fails(lab: Lab, *words: str, **options: Any) -> str:
-    """`inv`, which must end with one line."""
-    ran = inv(lab, *words, **options)
-    return one_line(ran.status, ran.out, ran.err)
-
-
-def one_line(status: int, out: str, err: str) -> str:
-    """The line that a command which went wrong ends with; there is no other on its error output."""
-    assert status == 1, out + err
-    assert "Traceback" not in out + err
-    assert len(err.splitlines()) == 1, err
-    return err.strip()
 
 
 def start(lab: Lab, *words: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -305,25 +298,6 @@ def test_an_edited_file_is_not_overwritten(lab: Lab) -> None:
 
 
 # --- switch-db: a full disk, reboots, a cut connection -----------------------------------------------------------
-
-
-@contextmanager
-def full_database_disk(host: LabServer, megabytes: int) -> Iterator[None]:
-    """PostgreSQL's tables are on a disk of their own that has *megabytes* left."""
-    base = "/var/lib/postgresql/15/main/base"
-    host.exec(f"""
-    set -e; systemctl stop postgresql; mv {base} {base}.kept; mkdir -m 700 {base}
-    size=$(( $(du -sm {base}.kept | cut -f 1) + {megabytes} ))
-    mount -t tmpfs -o size=${{size}}m switchover-full {base}
-    cp -a {base}.kept/. {base}/; chown postgres: {base}; chmod 700 {base}; systemctl start postgresql
-    """)
-    try:
-        yield
-    finally:
-        host.exec(f"""
-        set -e; systemctl stop postgresql; rm -rf {base}.kept; cp -a {base} {base}.kept; umount {base}; rmdir {base}
-        mv {base}.kept {base}; systemctl start postgresql
-        """)
 
 
 def test_the_disk_of_new_fills_up_while_the_database_is_copied(lab: Lab) -> None:

@@ -5,16 +5,17 @@ PostgreSQL is restarted, dies, and is taken out again. Nobody is to notice any o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from by_hand import JOURNAL, ROOT, inv
+from by_hand import JOURNAL, ROOT, fails, inv, works
 
 from lab.ledger import Answer, Outcome
 from lab.provision import SITES
 from lab.rehearsal import Visitors
+from lab.server import until
 from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
@@ -74,18 +75,6 @@ def felt(visitors: Visitors) -> Iterator[Felt]:
     found.ended = time.time()
 
 
-def works(lab: Lab, *words: str) -> str:
-    ran = inv(lab, *words)
-    assert ran.status == 0, ran.out + ran.err
-    return ran.out
-
-
-def fails(lab: Lab, *words: str) -> str:
-    ran = inv(lab, *words)
-    assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
-    return ran.err.strip()
-
-
 def pools(lab: Lab) -> dict[str, int]:
     """How many connections of which kind the application's pool has."""
     names, *rows = (line.split("|") for line in lab.new.exec(f"{CONSOLE} -c 'SHOW POOLS'").stdout.splitlines())
@@ -95,13 +84,6 @@ def pools(lab: Lab) -> dict[str, int]:
 
 def wal_level(lab: Lab) -> str:
     return lab.old.psql("SHOW wal_level")
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 # new: the installed package as an archive of its own, since servers of the lab reach no other; and it is purged.
@@ -177,7 +159,7 @@ def test_what_the_application_makes_belongs_to_its_own_role(lab: Lab) -> None:
 
 
 def test_it_speaks_tls_with_the_database(lab: Lab) -> None:
-    until(lambda: pools(lab)["sv_idle"] + pools(lab)["sv_active"] == POOL)
+    until(lambda: pools(lab)["sv_idle"] + pools(lab)["sv_active"] == POOL, 20, "the pool is not full")
     sessions = "SELECT count(*), bool_and(ssl) FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)"
     assert lab.old.psql(f"{sessions} WHERE usename = 'switchover_app'").split("|") == [str(POOL), "t"]
 
@@ -269,7 +251,7 @@ def test_a_killed_pgbouncer_is_there_again_at_once(lab: Lab, visitors: Visitors)
     """Who asked at that moment gets an error, which cannot be otherwise; nobody does a little later."""
     before = lab.new.exec("systemctl show -P MainPID pgbouncer").stdout
     lab.new.exec("systemctl kill -s KILL pgbouncer")
-    until(lambda: lab.new.exec(f"{BY_PGBOUNCER} -c 'SELECT 1'", check=False).stdout == "1\n", 10)
+    until(lambda: lab.new.exec(f"{BY_PGBOUNCER} -c 'SELECT 1'", check=False).stdout == "1\n", 10, "no answer")
     assert lab.new.exec("systemctl show -P MainPID pgbouncer").stdout != before
     time.sleep(3)
     with felt(visitors) as later:
@@ -301,4 +283,5 @@ def test_it_is_taken_out_and_visitors_notice_nothing(lab: Lab, visitors: Visitor
     assert lab.new.exec(f"{left} 2>/dev/null", check=False).stdout == ""
     sessions = "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'ofn_user'"
     assert lab.new.psql(sessions) == "t"
-    assert "✓" not in works(lab, "retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone")
+    again = works(lab, "retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone")
+    assert "✓" not in again.out

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from by_hand import Ran, differences, inv, order, recorded, sections, steady
 
 from lab import network
 from lab.provision import SITES
+from lab.server import LabServer
 from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
@@ -312,12 +314,19 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
-    lab.old.exec("ufw default allow incoming")
+@contextmanager
+def meanwhile(server: LabServer, make: str, mend: str) -> Iterator[None]:
+    """Something is otherwise on the server for the time of it."""
+    server.exec(make)
     try:
-        found = crossed(laptop.inv("check"))
+        yield
     finally:
-        lab.old.exec("ufw default deny incoming")
+        server.exec(mend)
+
+
+def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
+    with meanwhile(lab.old, "ufw default allow incoming", "ufw default deny incoming"):
+        found = crossed(laptop.inv("check"))
     assert found == [
         "old: the firewall lets everybody reach every port  "
         "(Let it refuse what no rule allows: ufw default deny incoming)"
@@ -325,11 +334,8 @@ def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
 
 
 def test_a_firewall_that_is_off_is_no_fault(laptop: Laptop, lab: Lab) -> None:
-    lab.old.exec("ufw --force disable")
-    try:
+    with meanwhile(lab.old, "ufw --force disable", "ufw --force enable"):
         ran = laptop.inv("check")
-    finally:
-        lab.old.exec("ufw --force enable")
     assert crossed(ran) == []
     assert "old: the firewall (ufw) is off: `prepare-old` switches it on, ssh first" in ran.out
 
@@ -353,11 +359,9 @@ def test_what_is_wrong_with_the_servers_is_found_each_with_what_to_do(laptop: La
 
 
 def test_what_could_not_be_checked_is_not_passed(laptop: Laptop, lab: Lab) -> None:
-    lab.new.exec("systemctl stop postgresql")
-    try:
+    back = "systemctl start postgresql && until pg_isready -q; do sleep 0.1; done"
+    with meanwhile(lab.new, "systemctl stop postgresql", back):
         ran = laptop.inv("check")
-    finally:
-        lab.new.exec("systemctl start postgresql && until pg_isready -q; do sleep 0.1; done")
     found = crossed(ran)
     assert ran.status == 1
     assert [line.split("(")[0].strip() for line in found] == [

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from by_hand import INV, JOURNAL, ROOT, differences, inv, steady
+from by_hand import INV, JOURNAL, ROOT, differences, fails, full_database_disk, inv, steady, works
 
 from lab import network
 from lab.provision import SITES
@@ -62,20 +62,6 @@ def writing(lab: Lab, *, errors: bool = False) -> Iterator[None]:
     assert errors or said == ""
 
 
-def works(lab: Lab, *words: str) -> str:
-    """`inv`, which must end well."""
-    ran = inv(lab, *words)
-    assert ran.status == 0, ran.out + ran.err
-    return ran.out
-
-
-def fails(lab: Lab, *words: str) -> str:
-    """`inv`, which must end with one line."""
-    ran = inv(lab, *words)
-    assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
-    return ran.err.strip()
-
-
 def equal(lab: Lab) -> bool:
     """Whether new has every row that old has; sequences are carried at the switch."""
     ran = inv(lab, "prove", "--json")
@@ -114,10 +100,10 @@ def test_it_follows_while_somebody_writes(lab: Lab, before: dict[str, dict[str, 
     with writing(lab):
         assert inv(lab, "--dry", "replicate").status == 0
         works(lab, "replicate")
-        shown = json.loads(works(lab, "status", "--json"))["following"]
+        shown = json.loads(works(lab, "status", "--json").out)["following"]
         assert shown["follows"] and shown["lag"] < 1 and shown["differences"] == []
         assert 0 < shown["old"]["kept"] < shown["old"]["limit"] < shown["old"]["free"]
-        assert "new's database: 0." in works(lab, "status") and "keeps" in works(lab, "watch")
+        assert "new's database: 0." in works(lab, "status").out and "keeps" in works(lab, "watch").out
     follows(lab)
     assert equal(lab)
     assert slots(lab) == ["switchover", "switchover_back"]
@@ -145,7 +131,7 @@ def test_old_keeps_nothing_for_long_and_new_nothing_for_the_way_back(lab: Lab) -
 
 
 def test_repeated_it_changes_nothing(lab: Lab) -> None:
-    marks = {line[2] for line in works(lab, "replicate").splitlines()[2:] if line.startswith("  ")}
+    marks = {line[2] for line in works(lab, "replicate").out.splitlines()[2:] if line.startswith("  ")}
     assert marks <= {"=", "✓"}
 
 
@@ -153,7 +139,7 @@ def test_a_column_added_by_hand_is_named(lab: Lab) -> None:
     """Until new has it too; then what was written meanwhile comes."""
     lab.old.psql("ALTER TABLE orders ADD note text", OLD.database)
     lab.old.psql("INSERT INTO orders (number, total, created_at, note) VALUES ('noted', 1, now(), 'x')", OLD.database)
-    line = works(lab, "status")
+    line = works(lab, "status").out
     assert "the column orders.note (text) is on old and not on new" in line
     assert "orders.note" in inv(lab, "check").out
     lab.new.psql(f"SET ROLE {NEW.owner}; ALTER TABLE orders ADD note text", NEW.database)
@@ -163,7 +149,7 @@ def test_a_column_added_by_hand_is_named(lab: Lab) -> None:
 
 def test_a_table_made_by_hand_is_named_and_stops_nothing(lab: Lab) -> None:
     lab.old.psql("CREATE TABLE somebodys (id int); INSERT INTO somebodys VALUES (1)", OLD.database)
-    shown = json.loads(works(lab, "watch", "--json"))["new"]["following"]
+    shown = json.loads(works(lab, "watch", "--json").out)["new"]["following"]
     assert shown["differences"] == ["the table somebodys is on old and not on new"] and shown["follows"]
     lab.old.psql("DROP TABLE somebodys", OLD.database)
     follows(lab)
@@ -214,7 +200,7 @@ def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
     command.send_signal(signal.SIGKILL)
     command.communicate()
     with writing(lab):
-        assert "an interrupted run, finished" in works(lab, "replicate")
+        assert "an interrupted run, finished" in works(lab, "replicate").out
     follows(lab)
     assert equal(lab)
 
@@ -243,27 +229,8 @@ def test_old_s_database_restarts_while_rows_are_copied(lab: Lab) -> None:
     until(lambda: slots(lab) == ["", ""], 10, "a slot stays")
 
 
-@contextmanager
-def full_disk(host: LabServer, megabytes: int) -> Iterator[None]:
-    """New's tables are on a disk of their own that has *megabytes* left."""
-    base = host.psql("SHOW data_directory") + "/base"
-    host.exec(f"""
-    set -e; systemctl stop postgresql; mv {base} {base}.kept; mkdir -m 700 {base}
-    size=$(( $(du -sm {base}.kept | cut -f 1) + {megabytes} ))
-    mount -t tmpfs -o size=${{size}}m switchover-full {base}
-    cp -a {base}.kept/. {base}/; chown postgres: {base}; systemctl start postgresql
-    """)
-    try:
-        yield
-    finally:
-        host.exec(f"""
-        set -e; systemctl stop postgresql; rm -rf {base}.kept; cp -a {base} {base}.kept; umount {base}; rmdir {base}
-        mv {base}.kept {base}; systemctl start postgresql
-        """)
-
-
 def test_the_disk_of_new_fills_up_while_rows_are_copied(lab: Lab) -> None:
-    with full_disk(lab.new, 30), writing(lab):
+    with full_database_disk(lab.new, 30), writing(lab):
         line = fails(lab, "replicate")
         assert line.startswith(f"{lab.new}: replicate.copy failed: ") and "No space left on device" in line
         assert slots(lab) == ["", ""]
@@ -287,11 +254,11 @@ def test_a_limit_ends_it_before_the_disk_of_old_is_full(lab: Lab) -> None:
     """New does not follow for too long: old gives up, says so, and goes on."""
     lab.old.psql("ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'; SELECT pg_reload_conf()")
     lab.new.psql("ALTER SUBSCRIPTION switchover DISABLE", NEW.database)
-    assert "does NOT follow" in works(lab, "watch")
+    assert "does NOT follow" in works(lab, "watch").out
     much = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000)) FROM generate_series(1, 150)"
     lab.old.psql(f"SELECT count(*) FROM ({much}) AS much; SELECT pg_switch_wal(); CHECKPOINT")
     until(lambda: "inv undo replicate" in fails(lab, "replicate.caught-up"), 10, "nobody says so")
-    assert "given up" in works(lab, "watch")
+    assert "given up" in works(lab, "watch").out
     limit = "ALTER SYSTEM SET max_slot_wal_keep_size = '{}'; SELECT pg_reload_conf()"
     changed = "SELECT setting FROM pg_file_settings WHERE name = 'max_slot_wal_keep_size'"
     assert lab.old.psql(changed) == "48MB"
