@@ -155,6 +155,10 @@ class Course:
         undoing = commands.Section(f"undo {section.name}", section.steps)
         return self._run(undoing, "undo", "--yes", section.name)
 
+    def has_steps(self, section: commands.Section) -> bool:
+        """Whether it did anything: one that is for another strategy has nothing to undo."""
+        return any(span.name == section.name and span.steps for span in self.spans)
+
     def _run(self, section: commands.Section, *words: str) -> bool:
         span = commands.run(self.settings, *words, section=section, log=self.log)
         self.leaks.learn()
@@ -224,7 +228,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             _until_enough(plan, course)
         if plan.with_undo and whole:
-            _undo(plan, course, moving)
+            _undo(course, moving)
             with course.quiet("after the undo"):
                 time.sleep(plan.quiet)
                 _until_enough(plan, course)
@@ -253,9 +257,9 @@ def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Sect
     return True
 
 
-def _undo(plan: Plan, course: Course, sections: Sequence[commands.Section]) -> None:
+def _undo(course: Course, sections: Sequence[commands.Section]) -> None:
     for section in reversed(sections):
-        if section.name in NOT_UNDONE or (section.name == "replicate" and plan.strategy == "copy"):
+        if section.name in NOT_UNDONE or not course.has_steps(section):
             continue
         if not course.undo(section):
             return

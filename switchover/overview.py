@@ -61,7 +61,7 @@ def move(context: Any, yes: bool = False) -> None:
     with for_people():
         the_move = moves.of(context)
         with the_move.lock("move"):
-            for whole in MOVE:
+            for whole in (one for one in MOVE if one.steps_of(the_move)):
                 if not (yes or the_move.dry):
                     say.heading(whole.name, whole.summary)
                     say.note(f"{whole.changes}. {whole.undoing}")
@@ -151,9 +151,10 @@ def _rows(move: Move) -> list[dict[str, Any]]:
         {
             "section": whole.name,
             "doc": whole.summary,
-            "steps": [{"step": one.line, "doc": one.summary, **_state(move, one)} for one in whole.steps],
+            "steps": [{"step": one.line, "doc": one.summary, **_state(move, one)} for one in steps],
         }
         for whole in WHOLE
+        if (steps := whole.steps_of(move))
     ]
 
 

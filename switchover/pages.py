@@ -44,7 +44,7 @@ def render(context: Any, to: str = "") -> None:
     with for_people():
         move = _dry(context)
         for whole in WHOLE:
-            for one in whole.steps:
+            for one in whole.steps_of(move):
                 line = _line(move, one)
                 if line.way:
                     say.outcome("note", f"{one.line}: cannot be rendered yet", line.way)
@@ -88,9 +88,12 @@ def _page(move: Move) -> Iterator[str]:
     yield f"# Moving {move.settings.domain}: {move.old.name} → {move.new.name}\n"
     yield "What each command does, line by line. A line done by hand is found by `inv status`, and left alone.\n"
     for whole in WHOLE:
+        steps = whole.steps_of(move)
+        if not steps:
+            continue
         yield f"## {whole.summary}\n"
         yield f"`inv {whole.name}`. {whole.changes}. {whole.undoing}\n"
-        for one in whole.steps:
+        for one in steps:
             yield from _described(_line(move, one))
 
 

@@ -113,11 +113,18 @@ class Section(Task[Any]):
     def run(self, move: Move) -> None:
         """All steps, each finished before the next begins."""
         say.heading(self.name, self.summary)
+        steps = self.steps_of(move)
+        if not steps:
+            say.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
+            return
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         with move.lock(self.name):
-            for one in self.steps:
-                if one.is_for(move):
-                    live(move, one)
+            for one in steps:
+                live(move, one)
+
+    def steps_of(self, move: Move) -> list[Step]:
+        """Those that are part of this move, and those that were done when the settings said otherwise."""
+        return [one for one in self.steps if one.is_for(move) or move.journal.active(one.line)]
 
     @property
     def summary(self) -> str:

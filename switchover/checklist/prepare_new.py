@@ -15,7 +15,7 @@ from ..resources import Command, Compared, File, Seen, Service
 from ..resources.command import as_user
 from ..resources.file import read
 from ..resources.uploads import on, ssh
-from ..step import Wanted, step
+from ..step import Wanted, step, step_by
 from . import common
 
 PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
@@ -110,11 +110,9 @@ def uploads(move: Move) -> Wanted:
     return common.uploads(move, deleting=True, first=True)
 
 
-@step
+@step_by("replicate")
 def pool_password(move: Move) -> Wanted:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
-    if not common.follows(move):
-        return None
     places = (f"{move.old.settings.main_address}:{move.settings.door}", f"127.0.0.1:{move.settings.pgbouncer.port}")
     lines = [f"{place}:*:{common.POOL_ROLE}:" for place in places]
     others = f"grep -vF {sh(f':*:{common.POOL_ROLE}:')} {common.PGPASS} >{common.PGPASS}.new || :"
@@ -135,19 +133,15 @@ printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{comm
     )
 
 
-@step
+@step_by("replicate")
 def pool_role(move: Move) -> Wanted:
     """old: PostgreSQL has a role for the application by PgBouncer; what it makes belongs to the application's own."""
-    if not common.follows(move):
-        return None
     return common.pool_role(move, move.old)
 
 
-@step
+@step_by("replicate")
 def pgbouncer_package(move: Move) -> Wanted:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
-    if not common.follows(move):
-        return None
     apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
     # What is new, that is: an update of a package that was there is not undone.
     run = f"""
@@ -167,11 +161,9 @@ how=purge; [ ! -e before/had-configuration ] || how=remove
     return Command(move.new, run, undo, check, shown=f"apt-get install {PACKAGES}")
 
 
-@step
+@step_by("replicate")
 def pgbouncer(move: Move) -> Wanted:
     """new: PgBouncer leads to old's database over TLS, the certificate checked."""
-    if not common.follows(move):
-        return None
     new = move.new
     userlist = render(
         "templates/pgbouncer-userlist.txt.j2", username=common.POOL_ROLE, password=common.pool_password(move)
@@ -206,11 +198,9 @@ def _refuse_a_stranger(move: Move, ours: bytes) -> None:
         )
 
 
-@step
+@step_by("replicate")
 def pgbouncer_answers(move: Move) -> Wanted:
     """new: a query passes PgBouncer and is answered by old's database."""
-    if not common.follows(move):
-        return None
     script = (
         f'[ "$(psql -XAtq {sh(common.by_pgbouncer(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
     )

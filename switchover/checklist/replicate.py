@@ -17,7 +17,7 @@ from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
 from ..resources.postgres import CLUSTER, PSQL
-from ..step import Wanted, step
+from ..step import Wanted, step_by
 from . import common
 
 HERE = Path(__file__).parent.parent / "database"
@@ -25,10 +25,10 @@ PROGRAMS = ("follow-database", "database.sh")
 CATCHES_UP = 900  # seconds: what was written during the copy
 
 
-@step
+@step_by("replicate")
 def can_follow(move: Move) -> Wanted:
     """old: nothing stands in the way of new's database following this one."""
-    if _copies(move) or move.journal.active("replicate.following"):
+    if move.journal.active("replicate.following"):
         return None
 
     def hindrance() -> str | None:
@@ -42,10 +42,10 @@ def can_follow(move: Move) -> Wanted:
     return Compared(hindrance)
 
 
-@step
+@step_by("replicate")
 def wal_level(move: Move) -> Wanted:
     """old: wal_level is logical; its PostgreSQL was restarted while PgBouncer held every query."""
-    if _copies(move) or (_is_logical(move.old) and not move.journal.active("replicate.wal-level")):
+    if _is_logical(move.old) and not move.journal.active("replicate.wal-level"):
         return None
     old, pool = move.old, move.settings.pgbouncer
     program, name = "/usr/local/sbin/switchover-restart", "switchover-restart.service"
@@ -84,11 +84,9 @@ def wal_level(move: Move) -> Wanted:
     ]
 
 
-@step
+@step_by("replicate")
 def wal_level_new(move: Move) -> Wanted:
     """new: wal_level is logical; its PostgreSQL, which nobody uses yet, was restarted."""
-    if _copies(move):
-        return None
     before = "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' AND sourcefile LIKE '%.auto.conf'"
     slots = "SELECT string_agg(slot_name, ', ') FROM pg_replication_slots WHERE slot_type = 'logical'"
     run = f"""
@@ -113,11 +111,9 @@ fi
     )
 
 
-@step
+@step_by("replicate")
 def limits(move: Move) -> Wanted:
     """old: keeps changes for new only as long as its disk can take it; a link that broke is tried again at once."""
-    if _copies(move):
-        return None
     wanted = []
     for server in move.servers:
         data = f"\"$({PSQL} -c 'SHOW data_directory')/pg_wal/\""
@@ -128,21 +124,17 @@ def limits(move: Move) -> Wanted:
     return wanted
 
 
-@step
+@step_by("replicate")
 def roles(move: Move) -> Wanted:
     """new: has the roles that have something to do in old's database; the move's own may replicate, on both."""
-    if _copies(move):
-        return None
     new = move.new
     own = Role(new, common.ROLE, new.database.owner, common.password(move))
     return [_may_replicate(move.old), own, _may_replicate(new), *_carried_roles(move)]
 
 
-@step
+@step_by("replicate")
 def door_back(move: Move) -> Wanted:
     """new: a port leads old, and nobody else, to PostgreSQL; both databases can log in to each other, over TLS."""
-    if _copies(move):
-        return None
     old, new, door = move.old, move.new, move.settings.door
     wanted: list[Any] = []
     if new.firewall.kind == "ufw":
@@ -165,12 +157,10 @@ def door_back(move: Move) -> Wanted:
     return wanted
 
 
-@step
+@step_by("replicate")
 def identities(move: Move) -> Wanted:
     """old: every table's rows can be told apart: by a unique index, or whole, where there is no primary key."""
     done = move.journal.latest("replicate.identities", 0)
-    if _copies(move):
-        return None
     if done and done.state == "recorded":  # it is finished as it was recorded
         return Command(move.old, ":", check="true")
     without = [t for t in facts.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
@@ -198,28 +188,22 @@ def identities(move: Move) -> Wanted:
     )
 
 
-@step
+@step_by("replicate")
 def publication(move: Move) -> Wanted:
     """old: offers the changes of all tables to new, and has a table for the move's own marks."""
-    if _copies(move):
-        return None
     return _follow(move.old, "publication", "unpublished", "CREATE PUBLICATION switchover FOR TABLE … (every one)")
 
 
-@step
+@step_by("replicate")
 def database(move: Move) -> Wanted:
     """new: an empty database is there, open to nobody; the one that was there is kept."""
-    if _copies(move):
-        return None
     name = move.new.database.name
     return _follow(move.new, "fresh", "restore", f"{name} -> {name}_before_move; CREATE DATABASE {name}")
 
 
-@step
+@step_by("replicate")
 def copy(move: Move) -> Wanted:
     """new: has every row as it was on old at one moment, and old keeps for it what changes from then on."""
-    if _copies(move):
-        return None
     old, new = move.old, move.new
     name, owner = sh(new.database.name), sh(new.database.owner)
     # It goes on by itself when the operator's machine is gone; the same command looks at it again.
@@ -267,17 +251,15 @@ rm -f copied
     ]
 
 
-@step
+@step_by("replicate")
 def following(move: Move) -> Wanted:
     """new: its database takes over every change from old's, at once."""
-    return None if _copies(move) else _subscription(move, move.new, "switchover", enabled=True)
+    return _subscription(move, move.new, "switchover", enabled=True)
 
 
-@step
+@step_by("replicate")
 def way_back(move: Move) -> Wanted:
     """new: all is ready for old to follow new after the switch; until then it does not."""
-    if _copies(move):
-        return None
     new, script = move.new, f"{common.HOME}/way-back.sql"
     units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
     sql_, service, timer = (
@@ -317,14 +299,10 @@ fi
     ]
 
 
-@step
+@step_by("replicate")
 def caught_up(move: Move) -> Wanted:
     """new: has all that old has, less than a second later, and the same tables."""
-    return None if _copies(move) else Compared(lambda: replication.missing(move), within=CATCHES_UP)
-
-
-def _copies(move: Move) -> bool:
-    return not common.follows(move)
+    return Compared(lambda: replication.missing(move), within=CATCHES_UP)
 
 
 def _lines(statements: list[str]) -> bytes:
