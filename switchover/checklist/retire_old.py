@@ -5,7 +5,8 @@ Asks: This ends undo. Nothing can go back to the old server afterwards.
 
 from __future__ import annotations
 
-from ..database import switch as switching
+from collections.abc import Container
+
 from ..hosts import Server
 from ..move import Move
 from ..quote import ident, sh
@@ -53,14 +54,9 @@ def restart(move: Move) -> Wanted:
     new = move.new
     if _pgbouncer_stays(move):
         return None
-    pid, worker = sh(new.in_app(new.app.pidfile)), Worker(new, running=True)
-    # A master of unicorn that got USR2 goes when the new one serves.
+    worker = Worker(new, running=True)
     run = f"""
-old=$(cat {pid})
-kill -USR2 "$old"
-gone() {{ [ ! -d "/proc/$old" ]; }}
-wait_until 120 gone || refuse {sh(new.app.service)}" does not restart: see its log"
-wait_until 10 alive {pid} || refuse {sh(new.app.service)}" does not run: see its log"
+{common.graceful_restart(move)}
 if alive {sh(new.in_app(new.worker.pidfile))}; then
 {worker.stopping()}
 {worker.starting()}
@@ -101,13 +97,18 @@ def _nobody(move: Move) -> str:
 
 def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
     """What these steps did is taken back, the last change of each step first."""
+    return [one for name in steps for one in _parts_taken_back(move, name, range(1000))]
+
+
+def _parts_taken_back(move: Move, step: str, parts: Container[int]) -> list[TakenBack]:
+    """The same for some parts of one. Those taken back already keep their places, by which the journal knows them."""
     return [
         TakenBack(entry.server, move.journal.path(entry), entry.step)
-        for name in steps
-        # Those taken back already keep their places: a step's parts are known by their order.
         for entry in reversed(move.journal.entries)
         # But for old's wal_level: nobody needs it as it was, and nothing holds queries any more for its restart.
-        if entry.step == name and not (name == "replicate.wal-level" and entry.server is move.new)
+        if entry.step == step
+        and entry.part in parts
+        and not (step == "replicate.wal-level" and entry.server is move.new)
     ]
 
 
@@ -116,23 +117,24 @@ def way_back_ends(move: Move) -> Wanted:
     """old: its database no longer follows new's, and neither server keeps changes for the other."""
     old, new = move.old, move.new
     programs = common.programs("follow-database", "database.sh")
+    # Old's fence stays, but for the move's own role, which goes.
+    revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {common.ROLE}')}"
 
-    def end(server: Server, *modes: str) -> Command:
+    def end(server: Server, *modes: str, then: str = "") -> Command:
         name, owner = sh(server.database.name), sh(server.database.owner)
         lines = [f"sh after/follow-database {mode.format(name=name, owner=owner)}" for mode in modes]
-        # Its fence stays, but for the move's own role, which goes.
-        lines.append(f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(server.database.name)} FROM {common.ROLE}')}")
-        lines.append(switching.asks(server)[1])
-        return Command(server, "\n".join(lines), FINAL, shown="; ".join(modes), files=programs)
+        return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=programs)
 
-    line = "replicate.way-back"
-    units = [e for e in reversed(move.journal.entries) if e.step == line and e.part in (1, 2, 3, 4)]
+    # PgBouncer needs its role and certificate where it stays.
+    program = range(5, 1000) if move.settings.pgbouncer.keep else range(1000)
     return [
-        *(TakenBack(entry.server, move.journal.path(entry), entry.step) for entry in units),
+        *_parts_taken_back(move, "replicate.way-back", range(1, 5)),  # the timer; not what closes the database
         end(old, "unsubscribed {name} switchover_back"),
         end(new, "unsubscribed {name} switchover", "no-way-back {name} {owner}", "unpublished {name} {owner}"),
-        end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}"),
-        *_taken_back(move, "replicate.door-back"),
+        end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
+        *_parts_taken_back(move, "switch-db.program", program),
+        *_taken_back(move, "replicate.door-back", "replicate.limits"),
+        *_parts_taken_back(move, "replicate.roles", range(1, 3)),  # the move's own on new; the roles of others stay
         *_identities_as_before(move),
     ]
 

@@ -1,4 +1,4 @@
-"""Switch databases: by a copy under the maintenance page; or, where new's follows, by a hold of milliseconds.
+"""Switch databases: by a copy under the maintenance page; or, where new's follows, by holding visitors for a moment.
 
 Undo: the same way back, under the page or by a hold; everything written since is on old then. Loses nothing.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import say
 from ..database import following
 from ..database import switch as switching
 from ..errors import Problem
 from ..move import Move
+from ..prove import parse
 from ..quote import ident, sh, sql
 from ..render import render
 from ..resources import Absent, Command, Compared, File, Seen, Service, Worker
@@ -39,7 +41,9 @@ def program(move: Move) -> Wanted:
     unit = render("templates/switch-recover.service.j2", program=switching.PROGRAM)
     own = common.programs("switch-database")["switch-database"]
     reload = "systemctl daemon-reload"
-    wanted: list[Any] = [
+    forget = f"rm -f {sh(switching.state(move))}"
+    wanted: list[Any] = [Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)")]
+    wanted += [
         File(new, ini[server.role], common.pgbouncer_ini(move, server), "root:root", "644") for server in move.servers
     ]
     wanted += [
@@ -87,7 +91,7 @@ def _refuse_what_follows(move: Move) -> None:
 
 @step_by("replicate")
 def switch(move: Move) -> Wanted:
-    """new: visitors are led to its own database, held for some milliseconds; old's is fenced and follows."""
+    """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
     new = move.new
     shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/switch-database)"
     return [
@@ -246,3 +250,27 @@ def start_worker(move: Move) -> Wanted:
     return common.again(
         move, "switch-db.stop-worker", Worker(move.new, running=True), f"{move.new.worker.command} start"
     )
+
+
+@step_by("replicate")
+def proved(move: Move) -> Wanted:
+    """new: every row is as it was on old at the moment of the switch."""
+    entry = move.journal.latest("switch-db.switch", 1)
+    if entry is None:
+        return None
+
+    def difference() -> str | None:
+        said = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
+        proof = parse(said.out)
+        if not proof.tables:  # the program died after the commit, or the rows could not be read
+            say.outcome("note", "that moment was not proved; `inv prove` compares now", said.err.strip())
+        if proof.different:
+            names = ", ".join(proof.different[:5])
+            raise Problem(
+                f"{len(proof.different)} differed at the moment of the switch: {names}",
+                str(move.new),
+                "docs/proof.md says how to find out more; inv undo switch-db leads visitors back",
+            )
+        return None
+
+    return Compared(difference)

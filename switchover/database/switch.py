@@ -17,6 +17,11 @@ RECOVERY = "switchover-recover.service"
 QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 
 
+def state(move: Move) -> str:
+    """new: where the program remembers its last switch."""
+    return f"{move.journal.home}/switch.json"
+
+
 def config(move: Move, user: str, passfile: str, ini: dict[str, str]) -> bytes:
     """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that leads there."""
     switch = move.settings.switch
@@ -29,6 +34,7 @@ def config(move: Move, user: str, passfile: str, ini: dict[str, str]) -> bytes:
         "max_hold": switch.max_hold,
         "max_drain": switch.max_drain,
         "ini": ini,
+        "state": state(move),
     }
     return (json.dumps(known, indent=2) + "\n").encode()
 

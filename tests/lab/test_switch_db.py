@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from by_hand import JOURNAL, inv
+from by_hand import JOURNAL, fails, inv, works
 
 from lab.provision import SITES
 from lab.server import until
@@ -38,13 +38,6 @@ def lab(lab_name: str) -> Iterator[Lab]:
     with Lab(seed_mb=5, ci=False, strategy="replicate") as running:
         works(running, *SECTIONS)
         yield running
-
-
-def works(lab: Lab, *words: str) -> str:
-    """`inv`, which must end well."""
-    ran = inv(lab, *words)
-    assert ran.status == 0, ran.out + ran.err
-    return ran.out
 
 
 @contextmanager
@@ -122,3 +115,37 @@ def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
         assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
     works(lab, "undo", "--yes", "switch-db")
     assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
+
+
+def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
+    """Somebody changed a row on new, behind the back of what follows there; all else goes on."""
+    lab.new.psql("UPDATE products SET name = 'behind your back' WHERE id = 1", NEW.database)
+    line = fails(lab, "switch-db")
+    assert "differed at the moment of the switch: public.products" in line and "inv undo switch-db" in line
+    assert leads_to(lab) == "new"
+    worker = f"{NEW.app}/tmp/pids/delayed_job.pid"
+    assert lab.new.exec(f"kill -0 $(cat {worker}) && echo runs", check=False).stdout == "runs\n"
+    works(lab, "undo", "--yes", "switch-db")
+
+
+def test_retire_old_leaves_nothing_of_it(lab: Lab) -> None:
+    """What was opened for following and switching is closed, on both; visitors' database stays open."""
+    name = lab.old.psql("SELECT name FROM products WHERE id = 1", OLD.database)
+    lab.new.psql(f"UPDATE products SET name = '{name}' WHERE id = 1", NEW.database)
+    works(lab, "switch-db", "finish")
+    works(lab, "retire-old", "--yes")
+    ours = "SELECT count(*) FROM {} WHERE {} LIKE 'switchover%'"
+    for server, site in ((lab.old, OLD), (lab.new, NEW)):
+        for catalogue, column in (
+            ("pg_roles", "rolname"), ("pg_replication_slots", "slot_name"), ("pg_subscription", "subname"),
+            ("pg_publication", "pubname"), ("pg_namespace", "nspname"),
+        ):  # fmt: skip
+            found = server.psql(ours.format(catalogue, column), site.database)
+            assert found == "0", f"{server}: {catalogue}"
+        left = "ls -d /usr/local/sbin/switchover* /etc/systemd/system/*switchover* /etc/systemd/system/*/switchover*"
+        assert server.exec(f"{left} 2>/dev/null", check=False).stdout == ""
+        assert server.psql("SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'") == "-1"
+    told_apart = "SELECT count(*) FROM pg_class WHERE relreplident IN ('f', 'i')"
+    assert lab.new.psql(told_apart, NEW.database) == "0"
+    assert enters(lab, "new") and not enters(lab, "old")
+    assert lab.new.psql("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'ofn_user'") == "t"
