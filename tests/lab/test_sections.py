@@ -111,7 +111,7 @@ HALF: dict[str, tuple[Callable[[Lab], None], list[str], list[str]]] = {
     ),
     "switch-cron": (half_switch_cron, ["whenever"], ["crontab -r"]),
     "finish": (half_finish, ["git push production HEAD:"], ["remote set-url production"]),
-    "switch-db": (half_switch_db, ["copy"], ["NOLOGIN"]),
+    "switch-db": (half_switch_db, ["…_before_move)"], ["NOLOGIN"]),
 }
 
 
