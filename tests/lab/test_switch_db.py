@@ -121,7 +121,7 @@ def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
     """Somebody changed a row on new, behind the back of what follows there; all else goes on."""
     lab.new.psql("UPDATE products SET name = 'behind your back' WHERE id = 1", NEW.database)
     line = fails(lab, "switch-db")
-    assert "differed at the moment of the switch: public.products" in line and "inv undo switch-db" in line
+    assert "differed at the moment of the switch: products." in line and "inv undo switch-db" in line
     assert leads_to(lab) == "new"
     worker = f"{NEW.app}/tmp/pids/delayed_job.pid"
     assert lab.new.exec(f"kill -0 $(cat {worker}) && echo runs", check=False).stdout == "runs\n"
