@@ -42,9 +42,9 @@ def inv(lab: Lab, *words: str, settings: Path | None = None, through: list[str] 
 
 
 def sections(lab: Lab) -> list[str]:
-    """The sections of the checklist, in its order, as `inv --list` has them."""
+    """The sections of a move by `copy`, in the checklist's order, as `inv --list` has them."""
     listed = json.loads(inv(lab, "--list", "--list-format", "json").out)
-    return [found["name"] for found in listed["collections"] if found["name"] != "lab"]
+    return [found["name"] for found in listed["collections"] if found["name"] not in ("lab", "replicate")]
 
 
 @dataclass(frozen=True)

@@ -217,10 +217,12 @@ def same_secret(lab: Lab) -> Iterator[None]:
     """New has old's secrets, for a while."""
     secret, service = f"{NEW.app}/config/secrets.yml", f"unicorn_{NEW.name}"
     lab.new.exec(f"cp -p {secret} {secret}.before")
-    lab.new.exec(f"cat >{secret}", input=lab.old.exec(f"cat {OLD.app}/config/secrets.yml").stdout)
-    lab.new.exec(f"systemctl reload {service}")
-    yield
-    lab.new.exec(f"mv {secret}.before {secret} && systemctl reload {service}")
+    try:
+        lab.new.exec(f"cat >{secret}", input=lab.old.exec(f"cat {OLD.app}/config/secrets.yml").stdout)
+        lab.new.exec(f"systemctl reload {service}")
+        yield
+    finally:
+        lab.new.exec(f"mv {secret}.before {secret} && systemctl reload {service}")
 
 
 @pytest.mark.usefixtures("same_secret")
