@@ -105,7 +105,7 @@ def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
     with ordering(lab):
         lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
         ran = inv(lab, "switch-db")
-        lab.new.exec(f"rm {DROP_IN}; systemctl daemon-reload")
+        lab.new.exec(f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
         if part in ("pause", "fence", "marker"):
             assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
             assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
