@@ -4,10 +4,15 @@
 # The way to old is `service=old` of /etc/switchover/pg_service.conf. PostgreSQL's own tools do the work.
 # shellcheck shell=sh disable=SC2034  # names that only one of them reads
 : "${database:?}" "${owner?}"
-export PGSERVICEFILE=/etc/switchover/pg_service.conf PGAPPNAME=switchover
+export PGSERVICEFILE=/etc/switchover/pg_service.conf PGAPPNAME=switchover PGCLIENTENCODING=UTF8
 # Texts that both servers read alike, whatever a role or a database has set.
 export PGOPTIONS='-c client_min_messages=warning -c lock_timeout=30s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c row_security=off'
 jobs=2
+# Debian's psql is a script that looks for the right one, each time: the programs of this server's own version instead.
+if [ -z "${SWITCHOVER_BIN:-}" ]; then
+  SWITCHOVER_BIN=$(env -C / runuser -u postgres -- psql -XAtq -d postgres -c "SELECT setting FROM pg_config WHERE name = 'BINDIR'" 2>/dev/null) || SWITCHOVER_BIN=/usr/bin
+  export SWITCHOVER_BIN PATH="$SWITCHOVER_BIN:$PATH"
+fi
 
 here() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
 cluster() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d postgres "$@"; }
@@ -17,12 +22,17 @@ refuse() { printf '%s\n' "$*" >&2; exit 3; }
 ident() { printf '"%s"' "$(printf %s "$1" | sed 's/"/""/g')"; }
 literal() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
 
-# Tables that hold rows of their own, the largest first: size, name, the columns that can be written.
-TABLES="SELECT pg_table_size(c.oid), format('%I.%I', n.nspname, c.relname),
-    (SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum) FROM pg_attribute a
-     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '') -- PostgreSQL 11 has none
+# Types whose binary form is the same in every version, from 11 on, and names no oid of this database; enums are labels.
+PORTABLE="'{bool,int2,int4,int8,float4,float8,numeric,text,varchar,bpchar,bytea,date,time,timetz,timestamp,timestamptz,interval,uuid,json,jsonb,inet,cidr}'::regtype[]"
+# Tables that hold rows of their own, the largest first: size, name, the columns that can be written, and how they travel.
+TABLES="SELECT pg_table_size(c.oid), format('%I.%I', n.nspname, c.relname), columns, CASE WHEN portable THEN 'binary' ELSE 'text' END
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  CROSS JOIN LATERAL (
+    SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum),
+      bool_and(typtype = 'e' OR CASE typcategory WHEN 'A' THEN typelem ELSE t.oid END = ANY ($PORTABLE))
+    FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+      AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '' -- PostgreSQL 11 has none
+  ) a (columns, portable)
   WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'switchover_own')
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
   ORDER BY 1 DESC"
@@ -82,7 +92,7 @@ copy_tables() { # from to freeze
   "$1" -F '	' -c "$TABLES" >"$work/tables"
   total=$(awk -F '	' '{ s += $1 } END { print s + 0 }' "$work/tables")
   : >"$work/done"
-  cut -f 2,3 "$work/tables" | tr '\n' '\0' |
+  cut -f 2-4 "$work/tables" | tr '\n' '\0' |
     xargs -0 -r -n 1 -P "$jobs" sh "$0" table "$database" "$owner" "$1" "$2" "$3" "$work/done" 2>"$work/errors" &
   copying=$!
   ticks=0
@@ -101,23 +111,23 @@ copy_tables() { # from to freeze
   wait "$copying" || refuse "a table could not be copied: $(sed -n 's/^.*\(ERROR\|FATAL\): *//p' "$work/errors" | grep -m 1 . || tail -n 1 "$work/errors")"
   rm -rf "$work"
 }
-copy_table() { # from to freeze donefile 'name<tab>columns'
+copy_table() { # from to freeze donefile 'name<tab>columns<tab>format'
   finished=$4 ended=$(mktemp)
-  table=$(printf %s "$5" | cut -f 1) columns=$(printf %s "$5" | cut -f 2)
+  table=$(printf %s "$5" | cut -f 1) columns=$(printf %s "$5" | cut -f 2) as="FORMAT $(printf %s "$5" | cut -f 3)"
   read_table() {
     if [ -n "${SNAPSHOT:-}" ]; then
       "$1" -c 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' -c "SET TRANSACTION SNAPSHOT '$SNAPSHOT'" \
-        -c "COPY (SELECT $columns FROM $table) TO STDOUT" -c COMMIT
+        -c "COPY $table ($columns) TO STDOUT ($as)" -c COMMIT
     else
-      "$1" -c "COPY (SELECT $columns FROM $table) TO STDOUT"
+      "$1" -c "COPY $table ($columns) TO STDOUT ($as)"
     fi
   }
   # A reader that dies looks like the end of the table to the writer: its own status decides.
   if [ "$3" = freeze ]; then
     { read_table "$1" && echo whole >"$ended"; } |
-      "$2" -c BEGIN -c "TRUNCATE $table" -c "COPY $table ($columns) FROM STDIN (FREEZE)" -c COMMIT
+      "$2" -c 'SET wal_init_zero = off' -c BEGIN -c "TRUNCATE $table" -c "COPY $table ($columns) FROM STDIN ($as, FREEZE)" -c COMMIT
   else
-    { read_table "$1" && echo whole >"$ended"; } | "$2" -c "COPY $table ($columns) FROM STDIN"
+    { read_table "$1" && echo whole >"$ended"; } | "$2" -c "COPY $table ($columns) FROM STDIN ($as)"
   fi
   [ -s "$ended" ] || refuse "$table could not be read to its end"
   rm -f "$ended"

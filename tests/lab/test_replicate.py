@@ -37,12 +37,32 @@ done | runuser -u postgres -- psql -Xq DATABASE 2>&1
 """
 
 
+# Of types that travel as text, and of such as travel in their binary form; a table that inherits.
+KINDS = """
+SET ROLE openfoodweb;
+CREATE TYPE mood AS ENUM ('glad', 'sad');
+CREATE DOMAIN percent AS integer CHECK (VALUE <= 100);
+CREATE TABLE kinds (id bigserial PRIMARY KEY, mood mood, moods mood[], share percent, words tsvector, many integer[]);
+CREATE TABLE plain (id bigserial PRIMARY KEY, mood mood, a numeric, b float8, c timestamptz, d text[], e jsonb, f bytea,
+  g interval, h uuid, i inet, j boolean, k date);
+CREATE TABLE branch () INHERITS (plain);
+INSERT INTO kinds (mood, moods, share, words, many)
+  SELECT 'sad', '{glad,NULL}', n, to_tsvector('a b ' || n), ARRAY[n, NULL] FROM generate_series(1, 50) n;
+INSERT INTO plain (mood, a, b, c, d, e, f, g, h, i, j, k) VALUES
+  ('glad', 'NaN', 'Infinity', 'infinity', '{"ä\\t","\\\\N",NULL}', '{"a": [1, null, "ü"]}', '\\x0001ff',
+   '1 mon -3 days 00:00:00.5', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '::1/64', NULL, '0044-03-15 BC'),
+  (NULL, 1.500, -0.1, 'epoch', '{}', 'null', '', NULL, NULL, NULL, true, NULL);
+INSERT INTO branch (mood, a) VALUES ('sad', 12345678901234567890.123);
+"""
+
+
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
     with Lab(seed_mb=60, ci=False, strategy="replicate") as running:
         for server in running.servers:
             server.psql("ALTER SYSTEM SET wal_level = logical")
             server.exec("systemctl restart postgresql")
+        running.old.psql(KINDS, OLD.database)
         ran = inv(running, "prepare-old")
         assert ran.status == 0, ran.err
         running.old.psql("CREATE ROLE report LOGIN PASSWORD 'numbers'; GRANT SELECT ON orders TO report", OLD.database)
@@ -107,6 +127,10 @@ def test_it_follows_while_somebody_writes(lab: Lab, before: dict[str, dict[str, 
     follows(lab)
     assert equal(lab)
     assert slots(lab) == ["switchover", "switchover_back"]
+    own = "SELECT (SELECT count(*) FROM ONLY plain), (SELECT count(*) FROM branch), "
+    own += "(SELECT md5(string_agg(p::text, '|' ORDER BY id)) FROM plain p)"
+    assert lab.new.psql(own, NEW.database) == lab.old.psql(own, OLD.database)
+    assert lab.new.psql(own, NEW.database).startswith("2|1|")
 
 
 def test_the_new_database_is_open_to_nobody(lab: Lab) -> None:
