@@ -25,7 +25,7 @@ import yaml
 
 from switchover.errors import Problem
 
-from . import commands, ledger, look, network, report, report_html, terminal
+from . import commands, ledger, look, network, report, report_html, switch, terminal
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .developers import Developers
 from .leaks import Watch, in_file
@@ -224,9 +224,10 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             seen = _looks(lab, settled=True) if plan.with_undo else {}
         whole = _move(lab, plan, course, moving, developers)
-        with course.quiet("after"):
+        with course.quiet(report.STILL):
             time.sleep(plan.quiet)
             _until_enough(plan, course)
+        switched = switch.look(**places, journal=_journal(lab)) if report.SWITCH in course.done else switch.Switch()
         if plan.with_undo and whole:
             _undo(course, moving)
             with course.quiet("after the undo"):
@@ -238,6 +239,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(RETIRE_QUIET)
             course.do(section, "--yes")
         found = _audited(lab, plan, course, places, before, seen)
+    found.switch = switched
     found.deploys = developers.as_report()
     found.other_problems += developers.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
@@ -343,6 +345,10 @@ def _places(lab: Lab) -> dict[str, Place]:
         name: Place(machine, settings[name]["database"]["name"], settings[name]["app"]["path"])
         for name, machine in (("old", lab.old), ("new", lab.new))
     }
+
+
+def _journal(lab: Lab) -> str:
+    return f"/var/lib/switchover/{yaml.safe_load(lab.settings.read_text())['domains'][0]}"
 
 
 def _servers(lab: Lab) -> dict[str, dict[str, str]]:

@@ -16,10 +16,13 @@ from lab.audit import Audit, few
 from lab.leaks import KEPT_IN
 from lab.ledger import Answer, Book, Outcome, percentile
 from lab.look import LEFT_OUT, Difference
+from lab.switch import Switch
 
 PAGE_SHOWN_BY = ("switch-db", "undo switch-db")  # sections that may show the maintenance page
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
 SWITCH = "switch-db"  # the section after which orders go to new's database; its undo leads back
+STILL = "after"  # the stretch in which the way is that of the switch, and nobody moves anything
+WINDOWS = 0.5  # seconds from one window of it to the next
 CRON = "switch-cron"  # the section that promises that no cron run is missed or done twice
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
@@ -61,6 +64,7 @@ class Rehearsal:
     differences: list[Difference] = field(default_factory=list)
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "copy"
+    switch: Switch = field(default_factory=Switch)
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
@@ -115,11 +119,41 @@ class Rehearsal:
         """When which server's database became the one that orders go to. None goes to any while it is copied."""
         names = {SWITCH: "new", f"undo {SWITCH}": "old"}
         done = [span for span in self.spans if span.name in names and not span.exit]
-        return [(max((step.ended for step in span.copies), default=span.ended), names[span.name]) for span in done]
+        ends = [max((step.ended for step in span.copies), default=span.ended) for span in done]
+        first = self.switch.first_on_new  # exactly; the way back is not asked
+        return [
+            (first if first and span.started < first < span.ended else end, names[span.name])
+            for span, end in zip(done, ends, strict=True)
+        ]
 
     def database(self, order: Answer) -> str:
         """The server whose database an order went to."""
         return next((name for moment, name in reversed(self.switches) if moment <= order.ended), "old")
+
+    @property
+    def switching(self) -> Span | None:
+        """When the database was switched: the step that does it, or all of a section that has no such step."""
+        done = [span for span in self.spans if span.name == SWITCH and not span.exit]
+        steps = [step for span in done for step in span.steps if step.name == f"{SWITCH}.switch"]
+        return next(reversed(steps or done), None)
+
+    @property
+    def quiet_longest(self) -> float | None:
+        """The longest request (ms) in windows as long as the switch, when nothing was moved: the p95 of all of them."""
+        switching = self.switching
+        if switching is None:
+            return None
+        windows = []
+        for span in self.spans:
+            if span.quiet and span.name == STILL and span.seconds >= switching.seconds:
+                more = int((span.seconds - switching.seconds) / WINDOWS) + 1
+                starts = [span.started + WINDOWS * number for number in range(more)]
+                windows += [Span(span.name, at, at + switching.seconds) for at in starts]
+        return percentile([self.longest(window) for window in windows], 95) if windows else None
+
+    def longest(self, span: Span) -> float:
+        """The longest request (ms) that was under way at any moment of it."""
+        return max((answer.ms for answer in self.during(span) if answer.kind not in SLOW_ON_PURPOSE), default=0.0)
 
     # --- the judgement --------------------------------------------------------------------------------------
 
@@ -177,6 +211,7 @@ class Rehearsal:
             "ok": not problems,
             "problems": problems,
             "strategy": self.strategy,
+            "switch": self._switch(),
             "servers": self.servers,
             "traffic": self.felt(answers)
             | {
@@ -208,6 +243,15 @@ class Rehearsal:
                 "differences": [str(difference) for difference in self.differences],
                 "left_out": [{"what": list(rule.what), "why": rule.why} for rule in LEFT_OUT],
             },
+        }
+
+    def _switch(self) -> dict[str, Any]:
+        switching, quiet = self.switching, self.quiet_longest
+        return {
+            "strategy": self.strategy,
+            "quiet_longest_p95_ms": None if quiet is None else round(quiet, 1),
+            "longest_ms": None if switching is None else round(self.longest(switching), 1),
+            **self.switch.as_json(),
         }
 
     def _section(self, span: Span) -> dict[str, Any]:

@@ -154,6 +154,11 @@ def _good_news(data: dict[str, Any]) -> list[str]:
     for section in data["sections"]:
         if section["page_seconds"]:
             news.append(f"The maintenance page was up for {section['page_seconds']:.1f} s ({section['name']}).")
+    if (hold := data["switch"]["hold_ms"]) is not None:
+        told = f"The database was switched in a hold of {_time(hold)}"
+        if proof := data["switch"]["proof"]:
+            told += f"; {proof['rows']:,} rows of {proof['tables']} tables were equal at that moment"
+        news.append(f"{told}.")
     if compared := data["undo"]["compared"]:
         news.append(f"After the undo both servers are as they were: {compared:,} things compared.")
     return news

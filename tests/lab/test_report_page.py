@@ -14,6 +14,7 @@ from lab.ledger import Answer, Book, Outcome
 from lab.look import Difference
 from lab.report import Rehearsal, Span
 from lab.report_html import page
+from lab.switch import Switch
 
 NAMES = ("check", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db", "finish")
 BEYOND = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5)"
@@ -43,6 +44,8 @@ def rehearsal(*, good: bool) -> Rehearsal:
     audit.jobs_by_host = {"prod1.shop.test": 1_000_000, "prod2.shop.test": 1_345_678}
     found = Rehearsal(Book(answers, [{"event": "end"}]), spans, audit, looked_at=4711)
     found.servers = {"old": {"os": "Debian 11", "postgresql": "13.16"}, "new": {"os": "Debian 12", "postgresql": "15"}}
+    rows = {"tables": 1_234, "rows": 123_456_789, "different": 0 if good else 17}
+    found.switch = Switch(21.4, 2, {}, 640.0, rows, 1060.0, 1060.25)
     if not good:
         long = "/home/openfoodweb/apps/openfoodweb/" + "a_name_that_never_ends_" * 12
         audit.orders_lost = {"<script>V-1</script>": "in no database"}
@@ -105,6 +108,8 @@ def test_it_shows_the_numbers(browser: Chromium, written: tuple[Rehearsal, Path]
         "of 4,711 things",
         f"{data['orders']['by_database']['old']:,} in old's database",
         "old: Debian 11 with PostgreSQL 13.16",
+        "Held for 21 ms in 2 tries",
+        "of 1,234 with 123,456,789 rows",
         *data["problems"],
         *data["secrets_found"],
         *data["undo"]["differences"],

@@ -13,6 +13,7 @@ from lab.audit import Audit
 from lab.ledger import Answer, Book, Outcome
 from lab.look import Difference
 from lab.report import Rehearsal, Span
+from lab.switch import Switch
 from lab.terminal import show
 
 SPANS = [
@@ -74,6 +75,7 @@ def test_report_has_what_was_promised() -> None:
         "cron": {"expected", "missed", "ran_twice"},
         "sessions": {"checked", "lost"},
         "undo": {"compared", "different"},
+        "switch": {"strategy", "hold_ms", "tries", "quiet_longest_p95_ms", "longest_ms", "restart_hold_ms", "proof"},
     }.items():
         assert fields <= set(data[key]), key
     assert {"name", "seconds", "requests", "failed", "longest_ms"} <= set(data["sections"][0])
@@ -131,6 +133,50 @@ def test_orders_by_the_database_they_went_to() -> None:
     assert found.as_json()["orders"]["by_database"] == {"old": 3, "new": 2}
     failed = rehearsal(*orders, spans=[SPANS[0], replace(SPANS[2], exit=1)])
     assert failed.as_json()["orders"]["by_database"] == {"old": 5, "new": 0}
+
+
+FOLLOWED = [
+    Span("switch-db", 20, 30, steps=(Span("switch-db.can-switch", 20, 22), Span("switch-db.switch", 22, 24))),
+    Span("after", 40, 45, quiet=True),
+]
+
+
+def test_orders_by_the_database_that_committed_them() -> None:
+    orders = [answer(at, kind="order", order=f"V-{at}") for at in (21, 22.5, 23.5, 32)]
+    found = rehearsal(*orders, spans=FOLLOWED, switch=Switch(last_on_old=22.55, first_on_new=23.4))
+    assert found.switches == [(23.4, "new")]
+    assert found.as_json()["orders"]["by_database"] == {"old": 2, "new": 2}
+
+
+def test_the_switch_against_windows_as_long_without_one() -> None:
+    """Two seconds of switching; of the seven windows in the five seconds afterwards the longest but few counts."""
+    felt = [answer(21, 9), answer(23.9, 0.2), answer(25, 7), answer(40.2, 0.05), answer(44.95, 0.08)]
+    known = Switch(21.0, 1, {}, 640.0, {"tables": 2, "rows": 9, "different": 0}, 100.0, 100.25)
+    data = rehearsal(answer(22, 0.1), *felt[1:], spans=FOLLOWED, switch=known, strategy="replicate").as_json()
+    assert data["switch"] == {
+        "strategy": "replicate",
+        "hold_ms": 21.0,
+        "tries": 1,
+        "quiet_longest_p95_ms": 80.0,
+        "longest_ms": 200.0,
+        "restart_hold_ms": 640.0,
+        "proof": {"tables": 2, "rows": 9, "different": 0},
+        "gap_between_commits_ms": 250.0,
+    }
+    assert rehearsal(*felt, spans=FOLLOWED).as_json()["switch"]["longest_ms"] == 9000.0
+
+
+def test_a_switch_by_copy_or_none_has_no_hold() -> None:
+    data = rehearsal(page(25, 3), answer(46)).as_json()["switch"]
+    # All of the section counts, since no step of it is the switch; no stretch afterwards is as long.
+    assert (data["longest_ms"], data["quiet_longest_p95_ms"], data["hold_ms"], data["proof"]) == (
+        3000,
+        None,
+        None,
+        None,
+    )
+    none = rehearsal(answer(1), spans=SPANS[:2]).as_json()["switch"]
+    assert none == dict.fromkeys(data) | {"strategy": "copy"}
 
 
 def test_cron_counts_once_a_section_takes_care_of_it() -> None:
@@ -196,6 +242,9 @@ def test_the_terminal_shows_every_section_and_the_judgement_last(width: int) -> 
     assert "retire-old 9 s 0" in " ".join(good.split())  # nobody came: no times
     assert good.index("✓ 2 requests, none failed.") > good.index("Left out of the comparison")
     assert "✓ The maintenance page was up for 0.1 s (switch-db)." in " ".join(good.split())
+    known = Switch(21.4, 1, proof={"tables": 15, "rows": 1234, "different": 0})
+    switched = " ".join(printed(rehearsal(answer(1), switch=known)).split())
+    assert "in a hold of 21 ms; 1,234 rows of 15 tables were equal" in switched
     bad = printed(rehearsal(answer(11, outcome=Outcome.FAILED, status=502)))
     assert "✗ This rehearsal failed." in bad
     assert "switch-app (502)" in " ".join(bad.split())

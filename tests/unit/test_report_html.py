@@ -12,6 +12,7 @@ from lab.audit import Audit
 from lab.ledger import Answer, Book, Outcome
 from lab.report import Rehearsal, Span
 from lab.report_html import page
+from lab.switch import Switch
 from lab.timeline import timeline
 
 SPANS = [
@@ -97,3 +98,14 @@ def test_the_headline_says_how_it_ended() -> None:
     assert "<h1>The move worked.</h1>" in page(rehearsal(*ANSWERS[:3]))
     assert "<h1>The move worked, and so did the way back.</h1>" in page(rehearsal(*ANSWERS[:3], looked_at=5))
     assert "<h1>This rehearsal failed.</h1>" in page(rehearsal(*ANSWERS))
+
+
+def test_the_switch_has_its_numbers_and_no_empty_ones() -> None:
+    copied = " ".join(page(rehearsal(*ANSWERS)).split())
+    assert "<h2>The database switch</h2>" in copied and "under the maintenance page" in copied
+    assert "Held for" not in copied and "None" not in copied
+    known = Switch(21.4, 2, {}, 640.0, {"tables": 15, "rows": 12_345, "different": 0}, 103.0, 103.15)
+    held = " ".join(page(rehearsal(*ANSWERS, switch=known)).split())
+    for part in ("21 ms <small>in 2 tries", "150 ms <small>the last on old", "of 15 with 12,345 rows", "640 ms"):
+        assert part in held, part
+    assert "<h2>The database switch</h2>" not in page(Rehearsal(Book([], [{"event": "end"}]), [], Audit()))
