@@ -65,10 +65,14 @@ class Plan:
 
 
 class Visitors:
-    """The visitors' process, in their network. A context manager: leaving it ends them, finished or not."""
+    """The visitors' process, in their network. A context manager: leaving it ends them, finished or not.
 
-    def __init__(self, lab: Lab, path: Path, rate: float) -> None:
+    *only*: the one kind of visit that all come for.
+    """
+
+    def __init__(self, lab: Lab, path: Path, rate: float, only: str | None = None) -> None:
         self.path, self._rate, self._lab = path, rate, lab
+        self._only = ("--only", only) if only else ()
 
     def __enter__(self) -> Visitors:
         lab = self._lab
@@ -78,7 +82,7 @@ class Visitors:
                 *network.entry(lab.netns_visitors),
                 *(sys.executable, "-m", "lab.visitors", "--control", "--patience", "60"),
                 *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
-                *("--address", lab.old.address4, "--address", lab.old.address6),
+                *("--address", lab.old.address4, "--address", lab.old.address6, *self._only),
             ],
             cwd=commands.ROOT,
             stdin=subprocess.PIPE,

@@ -86,11 +86,19 @@ class Crowd:
     """All visitors together: what each of them does, and what they remember of the answers."""
 
     def __init__(
-        self, browser: Browser, ledger: Ledger, *, rate: float, statics: Sequence[str] = STATICS, seed: int = 1
+        self,
+        browser: Browser,
+        ledger: Ledger,
+        *,
+        rate: float,
+        statics: Sequence[str] = STATICS,
+        seed: int = 1,
+        only: str | None = None,
     ) -> None:
         self.browser = browser
         self.ledger = ledger
         self.rate = rate
+        self.mix = MIX if only is None else {only: 1}
         self.stopping = asyncio.Event()
         self.requests = 0
         self._dice = random.Random(seed)
@@ -147,7 +155,7 @@ class Crowd:
 
     def _deck(self) -> Sequence[str] | Any:
         """The kinds of visit, endlessly, in exactly the shares of the mix."""
-        cards = [kind for kind, share in MIX.items() for _ in range(share)]
+        cards = [kind for kind, share in self.mix.items() for _ in range(share)]
         while True:
             self._dice.shuffle(cards)
             yield from cards
@@ -489,11 +497,18 @@ async def opening(browser: Browser, stopping: asyncio.Event, seconds: float) -> 
 
 
 async def run(
-    site: Site, ledger: Ledger, *, rate: float, seconds: float | None, control: bool, patience: float = 0
+    site: Site,
+    ledger: Ledger,
+    *,
+    rate: float,
+    seconds: float | None,
+    control: bool,
+    patience: float = 0,
+    only: str | None = None,
 ) -> int:
     """The whole visit, from the first request to the last line of the ledger; 1 when the shop never opened."""
     async with Browser(site) as browser:
-        crowd = Crowd(browser, ledger, rate=rate)
+        crowd = Crowd(browser, ledger, rate=rate, only=only)
         whole = asyncio.current_task()
         assert whole is not None
 
@@ -536,6 +551,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ca", type=Path, required=True, help="the authority of the site's certificate")
     parser.add_argument("--domain", default="shop.test", help="the site's name (shop.test)")
     parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
+    parser.add_argument("--only", choices=MIX, help="all come for this (a mix)")
     parser.add_argument("--seconds", type=float, help="how long (until SIGTERM)")
     parser.add_argument("--timeout", type=float, default=30, help="seconds until a visitor gives up (30)")
     parser.add_argument("--patience", type=float, default=0, help="first wait so many seconds for the shop to open")
@@ -554,6 +570,7 @@ def main(argv: list[str] | None = None) -> int:
                     seconds=given.seconds,
                     control=given.control,
                     patience=given.patience,
+                    only=given.only,
                 )
             )
         except asyncio.CancelledError:

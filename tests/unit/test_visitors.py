@@ -170,13 +170,13 @@ async def opened(shop: LittleShop, certificate: Path, timeout: float = 30) -> As
         await runner.cleanup()
 
 
-def visit(shop: LittleShop, certificate: Path, tmp_path: Path, *, rate: float, seconds: float, timeout=30.0):
+def visit(shop: LittleShop, certificate: Path, tmp_path: Path, *, rate: float, seconds: float, timeout=30.0, only=None):
     """Some visitors; returns their ledger."""
 
     async def all_of_it() -> None:
         async with opened(shop, certificate, timeout) as site, Browser(site) as browser:
             with Ledger(tmp_path / "ledger") as ledger:
-                crowd = Crowd(browser, ledger, rate=rate)
+                crowd = Crowd(browser, ledger, rate=rate, only=only)
                 await crowd.visit(seconds)
                 await crowd.check_sessions()
 
@@ -198,6 +198,12 @@ def test_a_healthy_shop_has_only_good_answers(certificate: Path, tmp_path: Path)
     assert {answer.by for answer in book.answers} == {"prod1"}
     fresh = sum(answer.fresh for answer in book.answers) / len(book.answers)
     assert 0.1 < fresh < 0.3
+
+
+def test_all_may_come_for_the_same(certificate: Path, tmp_path: Path) -> None:
+    shop = LittleShop()
+    book = visit(shop, certificate, tmp_path, rate=50, seconds=1, only="order")
+    assert len(book.acknowledged("order")) == len(shop.orders) == 50
 
 
 def test_slow_answers_hold_nobody_back(certificate: Path, tmp_path: Path) -> None:
