@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,6 +86,11 @@ class Book:
     def named(self, event: str) -> list[dict[str, Any]]:
         """The events of a name."""
         return [found for found in self.events if found["event"] == event]
+
+    def longest_without(self, kind: str, start: float, end: float) -> float:
+        """The longest time (s) between two moments in which no answer of a kind came that its visitor may rely on."""
+        came = sorted(answer.ended for answer in self.acknowledged(kind) if start < answer.ended < end)
+        return max(later - at for at, later in pairwise([start, *came, end]))
 
     def own_lag(self, start: float = -math.inf, end: float = math.inf) -> float:
         """The longest time (ms) that the visitors' own program kept itself waiting between two moments."""
