@@ -59,7 +59,6 @@ class Plan:
     at_least: int = 0  # requests; the traffic afterwards goes on until then
     big_upload: tuple[int, float] = BIG_UPLOAD
     slow_job: int = SLOW_JOB
-    strategy: str = "copy"
     page_grace: float = report.PAGE_GRACE  # seconds that the maintenance page may outlast the copy
     spoil: Callable[[Lab], object] | None = None  # done before the audit: for tests of the rehearsal itself
 
@@ -307,7 +306,7 @@ def _audited(
     clients = (network.address4("visitors"), network.address6("visitors"))
     book = course.visitors.book()
     found = Rehearsal(book, course.spans, judge(book, now, other, before, clients), _servers(lab))
-    found.strategy, found.page_grace = plan.strategy, plan.page_grace
+    found.strategy, found.page_grace = _settings(lab)["strategy"], plan.page_grace
     if left:
         found.other_problems.append(f"{left} job(s) still in the queue after {DRAIN:.0f} s")
     if plan.with_undo and not any(span.name.startswith("undo ") for span in course.spans):
@@ -344,15 +343,20 @@ def _looks(lab: Lab, *, settled: bool = False) -> dict[str, look.Look]:
 
 
 def _places(lab: Lab) -> dict[str, Place]:
-    settings = yaml.safe_load(lab.settings.read_text())
+    settings = _settings(lab)
     return {
         name: Place(machine, settings[name]["database"]["name"], settings[name]["app"]["path"])
         for name, machine in (("old", lab.old), ("new", lab.new))
     }
 
 
+def _settings(lab: Lab) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(lab.settings.read_text())
+    return found
+
+
 def _journal(lab: Lab) -> str:
-    return f"/var/lib/switchover/{yaml.safe_load(lab.settings.read_text())['domains'][0]}"
+    return f"/var/lib/switchover/{_settings(lab)['domains'][0]}"
 
 
 def _servers(lab: Lab) -> dict[str, dict[str, str]]:
@@ -383,9 +387,7 @@ def rehearse(given: argparse.Namespace) -> int:
     from .servers import Lab
 
     out = terminal.console()
-    plan = Plan(
-        given.report, given.rate, given.with_undo, at_least=3000 if given.rate >= 50 else 0, strategy=given.strategy
-    )
+    plan = Plan(given.report, given.rate, given.with_undo, at_least=3000 if given.rate >= 50 else 0)
     started = time.monotonic()
     out.print(f"Rehearsal: Debian {given.old} to Debian {given.new}, database switch by {given.strategy}.")
     with Lab(given.old, given.new, seed_mb=given.seed_mb, strategy=given.strategy) as lab:
