@@ -138,8 +138,8 @@ class Moved:
         if alive {WORKER}; then kill "$(cat {WORKER})"; wait_until 60 not alive {WORKER}; fi
         """)
 
-    def series(self, runs: int, what: str, turn: Callable[[str], Done]) -> list[Done]:
-        """So many switches in turn, with quiet stretches after each."""
+    def series(self, runs: int, what: str, turn: Callable[[str], Done], stretches: int = 0) -> list[Done]:
+        """So many switches in turn, with so many quiet *stretches* after each."""
         found: list[Done] = []
         for number in range(1, runs + 1):
             done = turn(OTHER[self.leads])
@@ -147,7 +147,7 @@ class Moved:
             parts = ", ".join(f"{name} {took:.0f}" for name, took in done.switch.parts.items())
             how = f"held {done.hold:.1f} ms ({parts}), took {seconds(done):.1f} s"
             say(f"  {what} {number}/{runs}, to {self.leads}: {how}")
-            time.sleep(SETTLES + STRETCHES * seconds(done))
+            time.sleep(SETTLES + stretches * seconds(done))
         return found
 
     @contextmanager
@@ -258,7 +258,7 @@ class Benchmark:
             if set(self.parts) != {"unavailable"}:
                 runs = options.runs if "hold" in self.parts else options.variant_runs
                 with pair.visited() as visitors:
-                    done = pair.series(runs, "hold", pair.directly)
+                    done = pair.series(runs, "hold", pair.directly, STRETCHES)
                     visitors.finish()
                     book = visitors.book()
                 self.result["hold_ms"] = summary(done)

@@ -66,7 +66,8 @@ def told(said: str) -> Switch:
     lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"event"')]
     last = next((line for line in reversed(lines) if "hold_ms" in line), {})
     proof = parse(said)
-    compared = {"tables": len(proof.tables), "rows": proof.rows, "different": len(proof.different)}
+    different = sum(not one["equal"] for one in proof.tables)
+    compared = {"tables": len(proof.tables), "rows": proof.rows, "different": different}
     return Switch(
         last.get("hold_ms"), last.get("tries"), last.get("parts", {}), proof=compared if proof.tables else None
     )

@@ -14,6 +14,7 @@ SAID = """\
 progress 3 15 tables
 table {"table": "public.orders", "old": 500, "new": 500, "equal": true, "why": ""}
 table {"table": "public.tags", "old": 3, "new": 4, "equal": false, "why": ""}
+sequence {"sequence": "orders_id_seq", "old": 510, "new": 500, "equal": false}
 took {"ms": 812}
 {"event": "proved", "equal": false}
 """
