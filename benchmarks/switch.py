@@ -237,7 +237,12 @@ class Benchmark:
         self.parts = options.only or PARTS
         self.result: dict[str, Any] = {"variants": {}, "unavailable_seconds": {}}
 
-    def run(self) -> dict[str, Any]:
+    def keep(self) -> None:
+        """What is known so far, and how busy the machine was."""
+        self.result["load_average"] = os.getloadavg()
+        self.options.json.write_text(json.dumps(self.result, indent=1) + "\n")
+
+    def run(self) -> None:
         """All of it; a variant needs the plain hold too."""
         variants = [part for part in PARTS[1:4] if part in self.parts]
         if variants or "hold" in self.parts or "unavailable" in self.parts:
@@ -249,8 +254,6 @@ class Benchmark:
         if "unavailable" in self.parts:
             self._by_copying()
             self._table()
-        self.result["load_average"] = os.getloadavg()
-        return self.result
 
     def _plain(self) -> None:
         options = self.options
@@ -263,6 +266,7 @@ class Benchmark:
                     book = visitors.book()
                 self.result["hold_ms"] = summary(done)
                 self.result["visitors"] = felt(done, book.answers) | orders(pair, book)
+                self.keep()
                 say(f"  {json.dumps(self.result['hold_ms'])}\n  {json.dumps(self.result['visitors'])}")
                 if pair.leads == "old":  # as the journal has it
                     pair.directly("new")
@@ -286,6 +290,7 @@ class Benchmark:
         found = summary(done)
         above = round(found["median"] - self.result["hold_ms"]["median"], 1)
         self.result["variants"][name] = found | {"above_plain_ms": above}
+        self.keep()
         say(f"  {name}: median {found['median']} ms, {above:+} ms against the plain one")
 
     def _by_copying(self) -> None:
@@ -318,6 +323,7 @@ class Benchmark:
         }
         self.result["unavailable_seconds"][name] = found[name]
         self.result.setdefault("without_a_switch_seconds", {})[name] = found[f"{name}_quiet"]
+        self.keep()
         say(f"  no order for {found[name]} s ({name}); without a switch {found[f'{name}_quiet']} s")
 
     def _table(self) -> None:
@@ -360,11 +366,10 @@ def main() -> int:
     options = given.parse_args()
     os.environ.setdefault("SWITCHOVER_LAB_NAME", "bench")
     try:
-        result = Benchmark(options).run()
+        Benchmark(options).run()
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 1
-    options.json.write_text(json.dumps(result, indent=1) + "\n")
     say(f"All of it: {options.json}")
     return 0
 
