@@ -9,7 +9,7 @@ import re
 
 from ..errors import Problem
 from ..move import Move
-from ..quote import sh
+from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, Compared, File, Seen, Service
 from ..resources.command import as_user
@@ -113,7 +113,7 @@ def uploads(move: Move) -> Wanted:
 @step_by("replicate")
 def pool_password(move: Move) -> Wanted:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
-    places = (f"{move.old.settings.main_address}:{move.settings.door}", f"127.0.0.1:{move.settings.pgbouncer.port}")
+    places = (f"{pgpass(move.old.settings.main_address)}:{move.settings.door}", f"127.0.0.1:{move.settings.pgbouncer.port}")
     lines = [f"{place}:*:{common.POOL_ROLE}:" for place in places]
     others = f"grep -vF {sh(f':*:{common.POOL_ROLE}:')} {common.PGPASS} >{common.PGPASS}.new || :"
     put = f"mv {common.PGPASS}.new {common.PGPASS}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import Problem
 from ..move import Move
-from ..quote import sh
+from ..quote import pgpass, sh
 from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen
@@ -65,7 +65,7 @@ def files_pass(move: Move) -> Wanted:
 @step
 def database_password(move: Move) -> Wanted:
     """new: has a password for the way to old's database, made here and kept root's alone."""
-    where = f"{move.old.settings.main_address}:{move.settings.door}:*:{common.ROLE}:"
+    where = f"{pgpass(move.old.settings.main_address)}:{move.settings.door}:*:{common.ROLE}:"
     make = f"""
 umask 077; mkdir -p -m 755 {common.HOME}
 printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{common.PGPASS}.new
