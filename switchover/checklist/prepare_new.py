@@ -113,7 +113,10 @@ def uploads(move: Move) -> Wanted:
 @step_by("replicate")
 def pool_password(move: Move) -> Wanted:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
-    places = (f"{pgpass(move.old.settings.main_address)}:{move.settings.door}", f"127.0.0.1:{move.settings.pgbouncer.port}")
+    places = (
+        f"{pgpass(move.old.settings.main_address)}:{move.settings.door}",
+        f"127.0.0.1:{move.settings.pgbouncer.port}",
+    )
     lines = [f"{place}:*:{common.POOL_ROLE}:" for place in places]
     others = f"grep -vF {sh(f':*:{common.POOL_ROLE}:')} {common.PGPASS} >{common.PGPASS}.new || :"
     put = f"mv {common.PGPASS}.new {common.PGPASS}"
