@@ -295,16 +295,15 @@ class Benchmark:
 
     def _by_copying(self) -> None:
         with moved(self.options, "copying", strategy="copy") as pair:
-            new, path = pair.lab.new, f"{NEW.app}/config/database.yml"
-            owned = {"mode": 0o600, "owner": f"{NEW.user}:{NEW.user}"}
-            before = new.exec(f"cat {path}").stdout
-            new.write(f"{HOME}/pgpass", f"localhost:*:*:{NEW.owner}:{NEW.password}\n", mode=0o600)
-            new.exec("systemctl stop monit")
-            new.write(path, render("database.yml.j2", site=NEW), **owned)  # not read before the start
-            self._unavailable("checklist", pair, lambda: new.exec(CHECKLIST))
-            new.write(path, before, **owned)
-            new.exec(f"/etc/init.d/unicorn_{NEW.name} restart >/dev/null </dev/null; systemctl start monit")
             self._unavailable("copy", pair, lambda: pair.inv("switch-db"))
+            pair.inv("undo", "--yes", "switch-db")
+            new = pair.lab.new
+            new.exec("systemctl stop monit")
+            new.write(f"{HOME}/pgpass", f"localhost:*:*:{NEW.owner}:{NEW.password}\n", mode=0o600)
+            # Not read before the start.
+            yml, owner = render("database.yml.j2", site=NEW), f"{NEW.user}:{NEW.user}"
+            new.write(f"{NEW.app}/config/database.yml", yml, mode=0o600, owner=owner)
+            self._unavailable("checklist", pair, lambda: new.exec(CHECKLIST))
 
     def _unavailable(self, name: str, pair: Moved, work: Callable[[], object]) -> None:
         """For how long no order came through, beside the same without any switch."""
