@@ -1,6 +1,6 @@
 """Kills the operator's command at every point of every step, and sees whether the move goes on, and back.
 
-    inv lab.kills [--sample N] [--seed S] [--json FILE] [--section NAME or STEP] [--strategy replicate]
+    inv lab.kills [--sample N] [--seed S] [--json FILE] [--section NAME or STEP] [--strategy copy]
 
 For each change that a step makes and each of the four points (see `switchover/interruption.py`):
 

@@ -1,6 +1,6 @@
 """The rehearsal: a whole move in the lab, under visitors, and a report of what they felt.
 
-    python -m lab.rehearsal [--report DIR] [--with-undo] [--keep] [--seed-mb N] [--rate N]
+    python -m lab.rehearsal [--report DIR] [--with-undo] [--keep] [--seed-mb N] [--rate N] [--strategy S]
 
 It uses the `inv` commands as a user would, knows no step of them, and judges by what visitors were told and by looking
 at the servers afterwards. Exit status 0: no request failed, nothing was lost, nothing ran twice.
@@ -378,7 +378,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
     parser.add_argument("--old", default="11", help="Debian of the old server: 11, 12 or 13 (11)")
     parser.add_argument("--new", default="12", help="Debian of the new server: 11, 12 or 13 (12)")
-    parser.add_argument("--strategy", default="copy", choices=STRATEGIES, help="how the database is switched (copy)")
+    parser.add_argument("--strategy", default="replicate", choices=STRATEGIES, help="of the database (replicate)")
     return parser.parse_args(argv)
 
 

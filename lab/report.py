@@ -63,7 +63,7 @@ class Rehearsal:
     looked_at: int = 0  # things compared after the undo; 0: there was none
     differences: list[Difference] = field(default_factory=list)
     other_problems: list[str] = field(default_factory=list)
-    strategy: str = "copy"
+    strategy: str = "replicate"
     switch: Switch = field(default_factory=Switch)
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
     page_grace: float = PAGE_GRACE

@@ -55,7 +55,7 @@ class Lab:
     def __init__(
         self, old: str = "11", new: str = "12", state: str | None = None, *,
         seed_mb: int = 300, plain: bool = False, ci: bool = True, firewall: bool = True,
-        strategy: str = "copy",
+        strategy: str = "replicate",
     ) -> None:  # fmt: skip
         self.place = place()
         self._state, self._variant, self._strategy = state, Variant(seed_mb, plain, firewall), strategy

@@ -10,17 +10,17 @@ from . import network
 from .ci import PUSHERS
 from .paths import HOSTS, SITE, Role
 
-STRATEGIES = ("copy", "replicate")
+STRATEGIES = ("replicate", "copy")
 
 
-def text(*, ci: bool = True, strategy: str = "copy") -> str:
+def text(*, ci: bool = True, strategy: str = "replicate") -> str:
     """The settings as YAML; paths in them are relative to the running lab's directory, where the file lies."""
     return "# Written by the lab: it describes the lab's own servers.\n" + yaml.safe_dump(
         settings(ci=ci, strategy=strategy), sort_keys=False, allow_unicode=True
     )
 
 
-def settings(*, ci: bool = True, strategy: str = "copy") -> dict[str, Any]:
+def settings(*, ci: bool = True, strategy: str = "replicate") -> dict[str, Any]:
     """The settings as data, with or without the host that deploys."""
     return {
         "domains": [SITE],

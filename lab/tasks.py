@@ -18,7 +18,7 @@ from invoke.tasks import task
         "plain": "bare servers, without the shop",
         "ci": "the host that deploys is there too",
         "firewall": "old has its firewall on",
-        "strategy": "how its settings say that the database moves: copy or replicate",
+        "strategy": "how its settings say that the database moves: replicate or copy",
     }
 )
 def up(
@@ -30,7 +30,7 @@ def up(
     plain: bool = False,
     ci: bool = True,
     firewall: bool = True,
-    strategy: str = "copy",
+    strategy: str = "replicate",
 ) -> None:
     """Boots old, new and the host that deploys, which then stay up until `inv lab.down`."""
     from switchover.errors import Problem
@@ -83,7 +83,7 @@ def down(_c: Context) -> None:
         "json": "a file for the result",
         "seed-mb": "about how large old's database is",
         "section": "only this section, or this step (what is before it is done without kills)",
-        "strategy": "how the database moves: copy or replicate, which goes as far as there is a switch for it",
+        "strategy": "how the database moves: replicate or copy",
     }
 )
 def kills(
@@ -93,7 +93,7 @@ def kills(
     json: str = "",
     seed_mb: int = 5,
     section: str = "",
-    strategy: str = "copy",
+    strategy: str = "replicate",
 ) -> None:
     """Kills commands at every point of every step, in a lab of its own: does the move go on, and back?"""
     import sys

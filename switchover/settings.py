@@ -260,8 +260,8 @@ class Settings(Part):
     """The port of old, open to new alone, that leads to old's database during the move."""
     job_within: Seconds = 120
     """How long the new worker's log is watched for a first job."""
-    strategy: Literal["copy", "replicate"] = "copy"
-    """How the database moves: copied under the maintenance page, or by following old's through PgBouncer."""
+    strategy: Literal["copy", "replicate"] = "replicate"
+    """How the database moves: new's follows old's, and visitors are held for a moment; or copied under a page."""
     pgbouncer: PgBouncer = PgBouncer()
     switch: Switch = Switch()
     old: Server

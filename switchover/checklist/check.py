@@ -61,7 +61,7 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
         if json:
             _print_json(found, database)
         elif database:
-            _show_database(database, everything)
+            _show_database(move, database, everything)
         if bad:
             raise Problem(f"{bad} to mend before the move", "", "Each line with ✗ says what to do")
 
@@ -72,12 +72,14 @@ def _show(finding: Finding) -> None:
     say.outcome(kind, f"{unknown}{finding.what}", "" if finding.good else finding.do)
 
 
-def _show_database(found: list[following.Finding], everything: bool) -> None:
+def _show_database(move: Move, found: list[following.Finding], everything: bool) -> None:
     """One line where the new database can follow, else one for each hindrance; and what asks for a hand."""
     hindering = following.hindering(found)
     costs = next(f.what for f in found if f.key == "cost")
     if hindering:
-        say.outcome("note", f"database: only `copy` is possible until the {len(hindering)} below are mended", costs)
+        otherwise = ", or say in the settings: strategy: copy" if move.settings.strategy == "replicate" else ""
+        only = f"database: only `copy` is possible until the {len(hindering)} below are mended{otherwise}"
+        say.outcome("note", only, costs)
     else:
         say.outcome("seen", f"database: can follow (replicate): {costs}")
     for one in found:

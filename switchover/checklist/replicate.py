@@ -37,7 +37,11 @@ def can_follow(move: Move) -> Wanted:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         first = found[0]
-        raise Problem(f"new cannot follow: {first.what}{more}", "", f"{first.do}. `inv check` says it all")
+        raise Problem(
+            f"new cannot follow: {first.what}{more}",
+            "",
+            f"{first.do}. `inv check` says it all. Or say in the settings: strategy: copy",
+        )
 
     return Compared(hindrance)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=1) as running:
+    with Lab(seed_mb=1, strategy="copy") as running:
         yield running
 
 

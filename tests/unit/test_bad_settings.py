@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from switchover.checklist import LAST, SECTIONS
+from switchover.database import following, schema
 from switchover.errors import Problem
 from switchover.hosts import Answer, Host, Server
 from switchover.journal import Change, Entry, Journal
@@ -163,6 +164,30 @@ class Listed(Server):
         return "ofn"
 
 
+class InTurn:
+    """In the place of threads: whoever is asked is asked in the same order each time."""
+
+    def __init__(self, _: int) -> None:
+        pass
+
+    def __enter__(self) -> InTurn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, work: Any, *given: Any) -> list[Any]:
+        return [work(*one) for one in zip(*given, strict=False)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_turn() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (following, schema):
+            patch.setattr(module, "ThreadPoolExecutor", InTurn)
+        yield
+
+
 def scripts(settings: Settings) -> tuple[list[str], list[tuple[str, str]]]:
     """Every script that a whole move would run on servers, and every file that it would write there.
 
@@ -229,8 +254,8 @@ class Shell:
                 self._double()
             elif char == "#" and (self.at == 0 or self.text[self.at - 1] in " \n;\t"):
                 self.at = (self.text + "\n").index("\n", self.at)
-            elif self.text.startswith("<<'END'\n", self.at):
-                self.at = self.text.index("\nEND", self.at) + 4
+            elif here := re.compile(r"<<'([^'\n]+)'[^'\"\n]*\n").match(self.text, self.at):
+                self.at = self.text.index(f"\n{here[1]}", self.at) + 1 + len(here[1])
             else:
                 self._take(2 if char == "\\" else 1)
 

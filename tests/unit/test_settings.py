@@ -49,11 +49,11 @@ def test_the_right_ones(data: dict[str, Any]) -> None:
     assert settings.old.worker.command == "script/delayed_job"
 
 
-def test_the_database_is_copied_unless_it_is_said_to_follow(data: dict[str, Any]) -> None:
+def test_the_database_follows_unless_it_is_said_to_be_copied(data: dict[str, Any]) -> None:
     settings = check(data, "move.yaml")
-    assert (settings.strategy, settings.pgbouncer.port, settings.pgbouncer.keep) == ("copy", 6432, False)
-    settings = check(data | {"strategy": "replicate", "pgbouncer": {"pool": 5}}, "move.yaml")
-    assert (settings.strategy, settings.pgbouncer.pool) == ("replicate", 5)
+    assert (settings.strategy, settings.pgbouncer.port, settings.pgbouncer.keep) == ("replicate", 6432, False)
+    settings = check(data | {"strategy": "copy", "pgbouncer": {"pool": 5}}, "move.yaml")
+    assert (settings.strategy, settings.pgbouncer.pool) == ("copy", 5)
     assert "strategy: 'copy' or 'replicate'" in faults(data | {"strategy": "dump"})
     assert "pgbouncer.pool" in faults(data | {"pgbouncer": {"pool": 0}})
     assert "pgbouncer.ports: unknown key; did you mean 'port'?" in faults(data | {"pgbouncer": {"ports": 1}})
