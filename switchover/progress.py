@@ -1,7 +1,7 @@
 """Progress of long work: a bar with a rate and a remaining time on a terminal, plain lines where there is none.
 
 A script on a server reports with lines `progress DONE TOTAL UNIT` (UNIT: bytes, files, rows, seconds), and says with
-`doing WHAT` what it is at; anything else it prints is not progress.
+`doing WHAT` what it is at; a line `note TEXT` is for the operator and stays; anything else it prints is not progress.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._unit = self._doing = ""
+        self._notes: dict[str, None] = {}  # each once, in order
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -34,11 +35,15 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        for text in self._notes:
+            self._console.print(f"  · {text}", style="dim", markup=False, highlight=False)
 
     def line(self, text: str) -> None:
         """One line that a script printed."""
         words = text.split()
-        if words[:1] == ["doing"]:
+        if words[:1] == ["note"]:
+            self._notes[" ".join(words[1:])] = None
+        elif words[:1] == ["doing"]:
             self._doing = " ".join(words[1:])
         elif len(words) == 4 and words[0] == "progress" and words[1].isdigit() and words[2].isdigit():
             self.report(int(words[1]), int(words[2]), words[3])
@@ -64,6 +69,7 @@ class Progress:
             columns: list[Any] = [rich.TextColumn("      {task.description}")]
             if unit == "seconds":  # a wait, whose end nobody knows
                 columns += [rich.SpinnerColumn(), rich.TextColumn("{task.fields[text]}")]
+                columns += [rich.TextColumn("{task.fields[doing]}", markup=False)]
             else:
                 amount = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
                 rate = rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.fields[text]}")

@@ -326,6 +326,7 @@ def _see(move: Move, one: Step, sight: Any) -> str:
                 raise Problem(
                     f"{one.line}: {missing}", "", f"Waited {sight.within:.0f} s; look into it and run it again"
                 )
+            shown.line(f"doing {missing}")
             shown.report(int(sight.within - left), int(sight.within), "seconds")
             time.sleep(0.2)
     return "seen"

@@ -104,6 +104,21 @@ def test_the_bar_ends_when_the_work_fails() -> None:
     assert progress.PATIENCE > 1
 
 
+def test_a_note_stays_and_is_told_once() -> None:
+    for terminal in (True, False):
+        out = console(terminal)
+        with Progress("undo switch-db.switch", out) as bar:
+            for line in (
+                "note all rows equal",
+                "progress 1 2 seconds",
+                "note held for 17 ms [1]",
+                "note all rows equal",
+            ):
+                bar.line(line)
+        text = shown(out)
+        assert text.count("all rows equal") == 1 and text.index("equal") < text.index("held for 17 ms [1]")
+
+
 def test_it_says_what_the_script_is_at() -> None:
     out = console(False)
     with Progress("copy", out) as bar:
