@@ -51,7 +51,7 @@ def facts(move: Move) -> dict[str, Any]:
     old, new = _server(move.old), _server(move.new)
     old["visitors"] = _visitors(move.old)
     old["sessions"] = _sessions(move.old)
-    switched = move.journal.latest("switch-db.copy", 0)
+    switched = move.journal.latest("switch-db.copy", 0) or move.journal.latest("switch-db.switch", 1)
     new["queue"] = _queue(move.new if switched and switched.state == "done" else move.old)
     if found := following.look(move):
         new["following"] = found.as_json() | {"said": following.lines(found)}
@@ -133,7 +133,7 @@ def _table(move: Move, found: dict[str, Any]) -> Table:
     jobs = ", ".join(f"{queue[k]} {k}" for k in ("waiting", "running", "failed") if k in queue)
     table.add_row("jobs", "", f"{jobs}, oldest {queue['oldest_seconds']} s" if queue else "unknown")
     if "following" in new:
-        table.add_row("new's database follows", "", "\n".join(new["following"]["said"]))
+        table.add_row("one database follows", "", "\n".join(new["following"]["said"]))
     for name, key in (("renewals scheduled", "renewals"), ("disk free, %", "disk_free_percent")):
         table.add_row(name, str(old[key]), str(new[key]))
     errors = [f"{s['nginx_errors']['recent']}\n{s['nginx_errors']['last']}".rstrip() for s in (old, new)]

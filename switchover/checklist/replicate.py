@@ -10,6 +10,7 @@ from typing import Any
 
 from ..database import facts, findings
 from ..database import following as replication
+from ..database import switch as switching
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
@@ -262,18 +263,20 @@ def following(move: Move) -> Wanted:
 
 
 @step_by("replicate")
+def answers(move: Move) -> Wanted:
+    """old: answers what the switch will ask, and new too; who writes to the one that follows is noted there."""
+    wanted = []
+    for server in move.servers:
+        make, drop, there = switching.asks(server)
+        files = {"switch.sql": switching.QUESTIONS}
+        wanted.append(Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files))
+    return wanted
+
+
+@step_by("replicate")
 def way_back(move: Move) -> Wanted:
     """new: all is ready for old to follow new after the switch; until then it does not."""
-    new, script = move.new, f"{common.HOME}/way-back.sql"
-    units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
-    sql_, service, timer = (
-        render(f"templates/way-back.{kind}.j2", **values)
-        for kind, values in (
-            ("sql", {"database": new.database.name}),
-            ("service", {"database": new.database.name, "script": script}),
-            ("timer", {"every": 60}),
-        )
-    )
+    new = move.new
     # Old's PostgreSQL has to log in for a moment. Meanwhile the application's roles cannot.
     logins, database = f"{common.HOME}/way-back.logins", ident(new.database.name)
     applications = f"({sql(new.database.owner)}, {sql(common.POOL_ROLE)})"
@@ -293,13 +296,27 @@ fi
 """
     return [
         _follow(new, "way-back", "no-way-back", "CREATE PUBLICATION switchover_back …; slot switchover_back"),
-        File(new, script, sql_, "root:root", "644"),
-        File(new, f"{units}/{name}.service", service, "root:root", "644", then=reload),
-        File(new, f"{units}/{name}.timer", timer, "root:root", "644", then=reload),
-        Service(new, f"{name}.timer", running=True, at_boot=True),
+        *_passing_over(new, "switchover_back"),
         Command(new, open_, close, shown="the database is open to the move's own role for a moment"),
         _subscription(move, move.old, "switchover_back", enabled=False),
         Command(new, close, shown="and to nobody again"),
+        *_passing_over(move.old, "switchover"),
+    ]
+
+
+def _passing_over(server: Server, slot: str) -> list[File | Service]:
+    """*server*: each minute while its database follows, what came from the other one is not kept for that one."""
+    units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
+    script, database = f"{common.HOME}/way-back.sql", server.database.name
+    follows = "switchover" if slot == "switchover_back" else "switchover_back"
+    sql_ = render("templates/way-back.sql.j2", database=database, slot=slot, follows=follows)
+    service = render("templates/way-back.service.j2", database=database, script=script)
+    timer = render("templates/way-back.timer.j2", every=60)
+    return [
+        File(server, script, sql_, "root:root", "644"),
+        File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(server, f"{units}/{name}.timer", timer, "root:root", "644", then=reload),
+        Service(server, f"{name}.timer", running=True, at_boot=True),
     ]
 
 

@@ -26,15 +26,15 @@ PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh")
 
 @step_by("replicate")
 def can_switch(move: Move) -> Wanted:
-    """new: its database has all that old's has, and the same tables."""
+    """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
-    return Compared(lambda: following.missing(move), within=120)
+    return Compared(lambda: following.missing(move, disks=True), within=move.settings.switch.max_drain)
 
 
 @step_by("replicate")
 def program(move: Move) -> Wanted:
-    """new: the program of the switch is there, with its recovery after a crash; both databases answer what it asks."""
+    """new: the program of the switch is there, with its recovery after a crash."""
     new = move.new
     ini = {server.role: f"{common.HOME}/pgbouncer.{server.role}.ini" for server in move.servers}
     known = switching.config(move, common.POOL_ROLE, common.PGPASS, ini)
@@ -54,10 +54,6 @@ def program(move: Move) -> Wanted:
         File(new, f"/etc/systemd/system/{switching.RECOVERY}", unit, "root:root", "644", then=reload),
         Service(new, switching.RECOVERY, at_boot=True),
     ]
-    for server in move.servers:
-        make, drop, there = switching.asks(server)
-        files = {"switch.sql": switching.QUESTIONS}
-        wanted.append(Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files))
     # Its own database is open to nobody yet; another one of that PostgreSQL tells whether PgBouncer will get in.
     way = f"host=127.0.0.1 port={new.database.port} dbname=postgres user={common.POOL_ROLE} connect_timeout=5 "
     way += f"sslmode=verify-ca sslrootcert={common.NEW_CERTIFICATE} passfile="
@@ -69,6 +65,14 @@ psql -XAtq {sh(way)}"$passfile" -c 'SELECT 1' >/dev/null; s=$?; rm -f "$passfile
 """
     wanted.append(Seen(new, logs_in, "the application's role cannot log in to new's PostgreSQL", within=5))
     return wanted
+
+
+@step_by("replicate")
+def gates(move: Move) -> Wanted:
+    """new: every gate of the switch is open: the way back, disks, clocks, connections, transactions, lag."""
+    if move.journal.active("switch-db.switch") or not move.journal.active("switch-db.program"):
+        return None
+    return Compared(lambda: switching.gates(move, "new"), within=move.settings.switch.max_drain)
 
 
 @step

@@ -623,6 +623,12 @@ def rate_now(facts: Facts) -> float:
     return max((int(n) for n in facts.old.get("requests", ())), default=0) / 60
 
 
+def longest_hold(facts: Facts) -> tuple[float, Queue]:
+    """Seconds that the queues in front can take at now's rate, 50 a second at least; and which is full first."""
+    least = min(queues_in_front(facts), key=lambda q: q.holds)
+    return least.holds / max(RATE, rate_now(facts)), least
+
+
 @_check
 def queues(facts: Facts) -> Found:
     """The queues in front hold the requests for as long as it takes."""

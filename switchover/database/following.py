@@ -1,4 +1,7 @@
-"""How new's database follows old's: whether it does, how far behind it is, what old keeps for it on its disk."""
+"""How new's database follows old's, after the switch old's new's: whether, how far behind, what the disks keep for it.
+
+Also who wrote to the one that follows, by no replication: the other one does not have that.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,20 @@ SELECT json_build_object(
       'state', to_jsonb(s) ->> 'wal_status', 'left', (to_jsonb(s) ->> 'safe_wal_size')::bigint))
     FROM pg_replication_slots s WHERE slot_name IN ('{FORWARD}', '{BACK}')),
   'lag', (SELECT coalesce(extract(epoch FROM replay_lag), 0) FROM pg_stat_replication
-    WHERE application_name = '{FORWARD}' AND state IN ('streaming', 'catchup') LIMIT 1),
+    WHERE application_name IN ('{FORWARD}', '{BACK}') AND state IN ('streaming', 'catchup') LIMIT 1),
   'subscriptions', (SELECT json_object_agg(subname, subenabled) FROM pg_subscription
     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND subname IN ('{FORWARD}', '{BACK}')),
   'limit', (SELECT setting::bigint * 1048576 FROM pg_settings
     WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'))
+"""
+
+# On one line, like the rest; a server that was not asked to note them has none.
+STRAGGLERS = """
+SELECT to_regproc('switchover_own.straggled') IS NOT NULL AS asked \\gset
+\\if :asked
+SELECT json_build_object('stragglers', switchover_own.straggled());
+\\endif
 """
 
 
@@ -52,7 +63,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Following:
-    """*behind*: bytes of old's changes that new has not confirmed; *lag*: seconds, None where nobody follows now."""
+    """*behind*: bytes that the follower has not confirmed; *lag*: seconds, None where nobody follows now.
+
+    *leader*: whose database the other one's follows. *stragglers*: on which server, and what, on one line.
+    """
 
     follows: bool
     behind: int
@@ -60,6 +74,13 @@ class Following:
     old: Kept | None
     new: Kept | None
     differences: tuple[str, ...] = ()
+    leader: str = "old"
+    stragglers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def follower(self) -> str:
+        """Whose database follows."""
+        return "new" if self.leader == "old" else "old"
 
     @property
     def caught_up(self) -> bool:
@@ -71,28 +92,44 @@ class Following:
 
 
 def look(move: Move, *, schemas: bool = True) -> Following | None:
-    """What is true now; None where old has no slot for new. *schemas*: whether both are compared as well."""
+    """What is true now; None where neither has a slot for the other. *schemas*: whether both are compared as well."""
     if move.settings.strategy != "replicate":
         return None
     with ThreadPoolExecutor(2) as pool:
         old, new = pool.map(_ask, move.servers)
-    slot, back = old["slots"].get(FORWARD), new["slots"].get(BACK)
+    forward, back = old["slots"].get(FORWARD), new["slots"].get(BACK)
+    switched = bool(old["subscriptions"].get(BACK))
+    slot, leading = (back, new) if switched else (forward, old)
     if slot is None:
         return None
-    subscribed = bool(new["subscriptions"].get(FORWARD))
+    subscribed = switched or bool(new["subscriptions"].get(FORWARD))
     differences = tuple(schema.differences(move)) if schemas and FORWARD in new["subscriptions"] else ()
-    follows = subscribed and bool(slot["active"]) and old["lag"] is not None
-    behind = int(slot["behind"] or 0)
-    return Following(follows, behind, old["lag"] if follows else None, _kept(old, slot), _kept(new, back), differences)
+    follows = subscribed and bool(slot["active"]) and leading["lag"] is not None
+    return Following(
+        follows,
+        int(slot["behind"] or 0),
+        leading["lag"] if follows else None,
+        _kept(old, forward),
+        _kept(new, back),
+        differences,
+        "new" if switched else "old",
+        tuple((role, one["stragglers"]) for role, one in (("old", old), ("new", new)) if one.get("stragglers")),
+    )
 
 
-def missing(move: Move) -> str | None:
-    """What new lacks of what old has; None where nothing. Raises Problem where waiting for it is no use."""
+def missing(move: Move, *, disks: bool = False) -> str | None:
+    """What new lacks of what old has; None where nothing. Raises Problem where waiting for it is no use.
+
+    *disks*: what is kept on them counts too.
+    """
     found = look(move)
     if found is None:
         return "new does not follow yet"
     if broken := broken_off(found):
         raise Problem(broken, str(move.new), "Then: inv replicate")
+    for role, kept in (("old", found.old), ("new", found.new)):
+        if disks and kept and kept.worrying:
+            raise Problem(f"{role} {words(kept)}", "", "Free some of it, or raise max_slot_wal_keep_size; then go on")
     return behind(found)
 
 
@@ -103,17 +140,20 @@ def hindrance(found: Following) -> str | None:
 
 def broken_off(found: Following) -> str | None:
     """Why new will never have all that old has unless somebody does something; None where it will."""
-    if found.old and found.old.lost:
+    if found.old and found.old.lost and found.leader == "old":
         return "old has given up what it kept for new, as its limit was reached; start over: inv undo replicate"
+    if found.new and found.new.lost and found.leader == "new":
+        return "new has given up what it kept for old, as its limit was reached: there is no way back without loss"
     return in_words(found.differences) if found.differences else None
 
 
 def behind(found: Following) -> str | None:
     """By how much new is behind; None where it is not."""
     if not found.follows:
-        return f"new does not follow just now ({size(found.behind)} behind): see PostgreSQL's log on new"
+        who = found.follower
+        return f"{who} does not follow just now ({size(found.behind)} behind): see PostgreSQL's log on {who}"
     if not found.caught_up:
-        return f"new is {size(found.behind)} and {found.lag or 0:.1f} s behind"
+        return f"{found.follower} is {size(found.behind)} and {found.lag or 0:.1f} s behind"
     return None
 
 
@@ -126,11 +166,20 @@ def in_words(differences: tuple[str, ...]) -> str:
 def lines(found: Following) -> list[str]:
     """For people: how it follows, what is kept for it, what is different."""
     lag = f"{found.lag:.1f} s behind" if found.lag is not None else "does NOT follow just now"
-    told = [f"new's database: {lag}, {size(found.behind)} of changes"]
+    told = [f"{found.follower}'s database: {lag}, {size(found.behind)} of changes"]
     for name, kept in (("old", found.old), ("new", found.new)):
         if kept is not None:
             told.append(f"{name} {words(kept)}")
-    return told + [f"schema: {one}" for one in found.differences]
+    return told + [straggled(*one) for one in found.stragglers] + [f"schema: {one}" for one in found.differences]
+
+
+def straggled(role: str, what: str) -> str:
+    """What somebody wrote to the database that follows."""
+    other = "new" if role == "old" else "old"
+    table = "switchover_own.stragglers"
+    return (
+        f"{role} has what {other} lacks, written past the fence: {what}; carry it over, then there: DELETE FROM {table}"
+    )
 
 
 def words(kept: Kept) -> str:
@@ -151,10 +200,13 @@ def size(number: float) -> str:
 def _ask(server: Server) -> dict[str, Any]:
     script = f"""
 {PSQL} -d {sh(server.database.name)} -c {sh(QUESTION)} || exit 1
+printf '%s' {sh(STRAGGLERS)} | {PSQL} -d {sh(server.database.name)} | sed 's/^/stragglers /'
 df -Pk "$({PSQL} -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 {{ printf "%.0f\\n", $4 * 1024 }}'
 """
-    first, free = server.look(script).out.strip().rsplit("\n", 1)
-    found: dict[str, Any] = json.loads(" ".join(first.splitlines()))
+    *lines, free = server.look(script).out.strip().splitlines()
+    noted = [line.removeprefix("stragglers ") for line in lines if line.startswith("stragglers ")]
+    found: dict[str, Any] = json.loads(" ".join(line for line in lines if not line.startswith("stragglers ")))
+    found |= json.loads(noted[0]) if noted else {}
     return found | {name: found[name] or {} for name in ("slots", "subscriptions")} | {"free": int(free)}
 
 

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
 from ..quote import sh
 from ..resources.postgres import PSQL
+from . import facts, findings
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = "/etc/switchover/switch.json"
@@ -24,19 +26,40 @@ def state(move: Move) -> str:
 
 def config(move: Move, user: str, passfile: str, ini: dict[str, str]) -> bytes:
     """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that leads there."""
-    switch = move.settings.switch
+    hold, why = longest_hold(move)
     known: dict[str, Any] = {
         "database": move.new.database.name,
         "port": move.settings.pgbouncer.port,
         "pool": move.settings.pgbouncer.pool,
         "user": user,
         "passfile": passfile,
-        "max_hold": switch.max_hold,
-        "max_drain": switch.max_drain,
+        "max_hold": hold,
+        "max_hold_because": why,
+        "max_drain": move.settings.switch.max_drain,
         "ini": ini,
         "state": state(move),
     }
     return (json.dumps(known, indent=2) + "\n").encode()
+
+
+def longest_hold(move: Move) -> tuple[float, str]:
+    """Seconds that visitors may be held: as the settings say, or less; and why less."""
+    wanted = move.settings.switch.max_hold
+    try:
+        takes, queue = findings.longest_hold(facts.gather(move))
+    except (facts.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
+        return wanted, ""
+    if takes >= wanted:
+        return wanted, ""
+    return round(takes, 1), f"held for {takes:.1f} s at most, not {wanted}: {queue.where} holds {queue.holds} requests"
+
+
+def gates(move: Move, towards: str) -> str | None:
+    """What a switch would have to wait for now; None where nothing. Raises Problem where waiting does not mend it."""
+    answer = move.new.look(f"{PROGRAM} gates {towards}", check=False)
+    if answer.status == 4:
+        raise Problem(answer.last_error, "", "Then: inv switch-db")
+    return answer.last_error if answer.status else None
 
 
 def run(towards: str) -> str:
@@ -50,12 +73,16 @@ if ! systemctl is-active -q $unit; then
     -p TimeoutStopSec=infinity --setenv=LC_ALL=C \\
     sh -c '{PROGRAM} to {towards} >said 2>errors; echo $? >status; [ "$(cat status)" = 0 ]'
 fi
-while systemctl is-active -q $unit; do sleep 0.2; done
-cat said 2>/dev/null || :
+while systemctl is-active -q $unit; do
+  sleep 0.2
+  tail -n 2 said 2>/dev/null || :
+done
+grep -v -e '^doing ' -e '^progress ' said 2>/dev/null || :
 # A program that died after the commit was followed by its recovery, which led on.
 {PROGRAM} recover >recovered 2>&1 || refuse "$(tail -n 1 recovered)"
 said=$(tail -n 1 errors 2>/dev/null) || :
 [ "$({PROGRAM} leads)" = {towards} ] || refuse "${{said:-the program of the switch was ended}}"
+grep -qs '"proved"' said || echo 'note that moment was not proved; `inv prove` compares now'
 """
 
 

@@ -17,6 +17,11 @@ GRANT SELECT ON switchover_own.switch TO switchover;
 CREATE TABLE IF NOT EXISTS switchover_own.fenced (grantee oid NOT NULL, grantable boolean NOT NULL, usual boolean NOT NULL);
 -- How a subscription connects, kept while it is not there.
 CREATE TABLE IF NOT EXISTS switchover_own.way (name name PRIMARY KEY, conninfo text NOT NULL);
+-- What somebody wrote here while this database followed the other one: that one does not have it.
+CREATE TABLE IF NOT EXISTS switchover_own.stragglers (
+  lsn pg_lsn NOT NULL, at timestamptz NOT NULL, change text NOT NULL, relation text NOT NULL, key text NOT NULL,
+  UNIQUE (lsn, change, relation, key)
+);
 
 -- Nobody but the move's own role (and superusers) can connect any more.
 CREATE OR REPLACE FUNCTION switchover_own.fence() RETURNS void
@@ -169,6 +174,178 @@ BEGIN
     EXECUTE format('ALTER SUBSCRIPTION %I ENABLE', subscription);
   END IF;
 END $$;
+
+-- From now on this database keeps for the other one what comes after the last mark: up to there, that one has it.
+CREATE OR REPLACE FUNCTION switchover_own.keep(slot name) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  state text;
+  mark pg_lsn := (SELECT nullif(split_part(value, ' ', 2), '') FROM switchover.marker WHERE name = 'switch');
+BEGIN
+  SELECT coalesce(to_jsonb(s) ->> 'wal_status', '') INTO state FROM pg_replication_slots s WHERE slot_name = slot;
+  IF state <> 'lost' THEN
+    PERFORM pg_replication_slot_advance(slot, greatest(mark, confirmed_flush_lsn))
+    FROM pg_replication_slots WHERE slot_name = slot;
+    RETURN;
+  END IF;
+  IF FOUND THEN
+    PERFORM pg_drop_replication_slot(slot);
+  END IF;
+  PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
+END $$;
+
+-- A number in a message of pgoutput, and a text that ends with a zero byte.
+CREATE OR REPLACE FUNCTION switchover_own.number_at(data bytea, place integer, size integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ('x' || lpad(encode(substring(data FROM place + 1 FOR size), 'hex'), 16, '0'))::bit(64)::bigint
+$$;
+CREATE OR REPLACE FUNCTION switchover_own.text_at(data bytea, place integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT convert_from(substring(rest FROM 1 FOR position('\x00'::bytea IN rest) - 1), pg_client_encoding())
+  FROM substring(data FROM place + 1) rest
+$$;
+CREATE OR REPLACE FUNCTION switchover_own.size(this text) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT octet_length(convert_to(this, pg_client_encoding())) + 1
+$$;
+
+-- pgoutput's message R: a table's name, and its columns, each with whether it is of the key.
+CREATE OR REPLACE FUNCTION switchover_own.relation_at(data bytea, OUT schema text, OUT name text, OUT columns jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  place integer := 5;
+  this text;
+BEGIN
+  schema := switchover_own.text_at(data, place);
+  place := place + switchover_own.size(schema);
+  name := switchover_own.text_at(data, place);
+  place := place + switchover_own.size(name) + 3;
+  columns := '[]';
+  FOR i IN 1..switchover_own.number_at(data, place - 2, 2) LOOP
+    this := switchover_own.text_at(data, place + 1);
+    columns := columns || jsonb_build_object('name', this, 'key', get_byte(data, place) & 1 = 1);
+    place := place + 1 + switchover_own.size(this) + 8;
+  END LOOP;
+END $$;
+
+-- The key in a row of pgoutput's messages I, U and D; the whole row where its table has none.
+CREATE OR REPLACE FUNCTION switchover_own.key_at(data bytea, columns jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  place integer := 8;
+  size integer;
+  found text[] := '{}';
+  every boolean := NOT EXISTS (SELECT FROM jsonb_array_elements(columns) c WHERE (c ->> 'key')::boolean);
+BEGIN
+  FOR i IN 0..switchover_own.number_at(data, 6, 2) - 1 LOOP
+    size := 0;
+    IF get_byte(data, place) = ascii('t') THEN
+      size := switchover_own.number_at(data, place + 1, 4) + 4;
+      IF every OR (columns -> i ->> 'key')::boolean THEN
+        found := found || format('%s=%s', columns -> i ->> 'name',
+          convert_from(substring(data FROM place + 6 FOR size - 4), pg_client_encoding()));
+      END IF;
+    END IF;
+    place := place + 1 + size;
+  END LOOP;
+  RETURN left(array_to_string(found, ' '), 200);
+END $$;
+
+-- Notes the rows that came here by nobody's replication, as far as *slot* keeps them; says up to where it looked, so
+-- that the slot may be advanced to there, once this is committed. Nothing, where this database does not follow, or is
+-- open; *upto*: it was not, up to there.
+CREATE OR REPLACE FUNCTION switchover_own.note(slot name, upto pg_lsn DEFAULT NULL) RETURNS pg_lsn
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  here pg_lsn := coalesce(upto, pg_current_wal_flush_lsn()); -- first: what is found closed below was closed up to here
+  known jsonb := '{}';
+  one record;
+  which record;
+  mine boolean;
+  at timestamptz;
+  this text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
+      WHERE datname = current_database() AND subname IN ('switchover', 'switchover_back') AND subenabled)
+    OR upto IS NULL AND NOT EXISTS (SELECT FROM switchover_own.fenced)
+      AND NOT EXISTS (SELECT FROM pg_database WHERE datname = current_database() AND datconnlimit = 0)
+    OR NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = slot AND NOT active AND database = current_database())
+  THEN
+    RETURN NULL;
+  END IF;
+  FOR one IN SELECT c.lsn, c.data, chr(get_byte(c.data, 0)) AS kind
+    FROM pg_logical_slot_peek_binary_changes(slot, here, NULL, 'proto_version', '1', 'publication_names', quote_ident(slot)) c
+  LOOP
+    IF one.kind = 'B' THEN
+      mine := true;
+      at := '2000-01-01 00:00:00+00'::timestamptz + switchover_own.number_at(one.data, 9, 8) * interval '1 microsecond';
+    ELSIF one.kind = 'O' THEN
+      mine := false;
+    ELSIF one.kind = 'R' THEN
+      SELECT * INTO which FROM switchover_own.relation_at(one.data);
+      known := known || jsonb_build_object(switchover_own.number_at(one.data, 1, 4)::text, to_jsonb(which));
+    ELSIF mine AND one.kind IN ('I', 'U', 'D', 'T') THEN
+      this := switchover_own.number_at(one.data, CASE one.kind WHEN 'T' THEN 6 ELSE 1 END, 4)::text;
+      IF known -> this ->> 'schema' NOT LIKE 'switchover%' THEN
+        INSERT INTO switchover_own.stragglers (lsn, at, change, relation, key)
+        VALUES (one.lsn, at, CASE one.kind WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete' ELSE 'truncate' END,
+          concat(nullif(known -> this ->> 'schema', 'public') || '.', known -> this ->> 'name'),
+          CASE one.kind WHEN 'T' THEN '' ELSE switchover_own.key_at(one.data, known -> this -> 'columns') END)
+        ON CONFLICT DO NOTHING;
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN here;
+END $$;
+
+-- The stragglers on one line; nothing where there are none.
+CREATE OR REPLACE FUNCTION switchover_own.straggled() RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT concat(string_agg(concat_ws(' ', change, relation, nullif(key, '')), ', ' ORDER BY lsn) FILTER (WHERE place <= 5),
+    CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) END)
+  FROM (SELECT *, row_number() OVER (ORDER BY lsn) AS place FROM switchover_own.stragglers) s HAVING count(*) > 0
+$$;
+
+-- Why this database could not follow the other one by *subscription*; nothing where it can log in. All is rolled back.
+CREATE OR REPLACE FUNCTION switchover_own.door(subscription name) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
+DECLARE
+  -- The other one may be open to nobody yet; another of that PostgreSQL tells as well.
+  way text := (SELECT subconninfo || ' dbname=postgres' FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
+    WHERE datname = current_database() AND subname = subscription);
+BEGIN
+  IF way IS NULL THEN
+    RETURN format('the subscription %s is not there', subscription);
+  END IF;
+  EXECUTE format('CREATE SUBSCRIPTION switchover_door CONNECTION %L PUBLICATION %I '
+    'WITH (copy_data = false, create_slot = false, enabled = false, slot_name = NONE)', way, subscription);
+  RAISE EXCEPTION USING ERRCODE = 'SWDOR';
+EXCEPTION WHEN OTHERS THEN
+  RETURN CASE WHEN SQLSTATE <> 'SWDOR' THEN split_part(SQLERRM, E'\n', 1) END;
+END $$;
+
+-- Whose transaction has been open for too long; nothing where nobody's has.
+CREATE OR REPLACE FUNCTION switchover_own.longest(most interval) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('%s (pid %s%s), %s s', usename, pid, ', ' || nullif(application_name, ''),
+    round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1))
+  FROM pg_stat_activity
+  WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    AND usename <> 'switchover' AND NOT (usename = 'postgres' AND application_name LIKE 'switchover%')
+    AND clock_timestamp() - xact_start > most
+  ORDER BY xact_start LIMIT 1
+$$;
+
+-- What is kept for the other server, where its limit is not far; nothing where it is.
+CREATE OR REPLACE FUNCTION switchover_own.filling() RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('keeps %s of changes for the other server, and gives up at %s', pg_size_pretty(kept), pg_size_pretty(most))
+  FROM (SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) AS kept, to_jsonb(s) ->> 'wal_status' AS state
+      FROM pg_replication_slots s WHERE slot_name IN ('switchover', 'switchover_back')) slots,
+    (SELECT setting::bigint * 1048576 AS most FROM pg_settings WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1') l
+  WHERE kept > 0.7 * most OR state = 'lost'
+  LIMIT 1
+$$;
 
 CREATE OR REPLACE FUNCTION switchover_own.refresh() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -278,6 +278,15 @@ def test_sizes_times_and_queues_are_told() -> None:
     assert [q.holds for q in findings.queues_in_front(facts)] == [384, 384, 1027]
 
 
+def test_the_longest_hold_is_what_the_first_full_queue_takes() -> None:
+    facts = sound()
+    seconds, queue = findings.longest_hold(facts)
+    assert seconds == 384 / 50 and queue == findings.Queue("old's nginx", 384)
+    facts.new["backlog"], facts.old["requests"] = ["64"], ["6000"]
+    seconds, queue = findings.longest_hold(facts)
+    assert queue.where == "new's unicorn" and seconds == queue.holds / 100
+
+
 def test_queues_without_the_running_application() -> None:
     """Its configuration tells, and the kernel's limit counts."""
     facts = sound()
