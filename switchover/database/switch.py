@@ -82,7 +82,7 @@ grep -v -e '^doing ' -e '^progress ' said 2>/dev/null || :
 {PROGRAM} recover >recovered 2>&1 || refuse "$(tail -n 1 recovered)"
 said=$(tail -n 1 errors 2>/dev/null) || :
 [ "$({PROGRAM} leads)" = {towards} ] || refuse "${{said:-the program of the switch was ended}}"
-grep -qs '"proved"' said || echo 'note that moment was not proved; `inv prove` compares now'
+grep -qs -e '"proved"' -e '"already"' said || echo 'note that moment was not proved; `inv prove` compares now'
 """
 
 

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from by_hand import JOURNAL, fails, inv, works
+from by_hand import fails, inv, one_line, works
+from switching import DROP_IN, SECTIONS, carried_over, enters, leads_to, ordering, told
 
 from lab.provision import SITES
-from lab.server import until
 from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
-SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
 
 pytestmark = pytest.mark.usefixtures("lab_name")
-
-# Somebody who orders by the application's way, one order a connection; what was acknowledged is in a file.
-WRITER = r"""
-n=0
-while [ ! -e /tmp/writer-ends ]; do
-  n=$(( n + 1 ))
-  order="INSERT INTO orders (number, total, created_at) VALUES ('s-$$-$n', 1, now()) RETURNING number"
-  psql -XAtq "WAY" -c "$order" >>/tmp/acknowledged || echo "order $n"
-done 2>&1
-"""
-
-
-WAY = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passfile=/etc/switchover/pgpass"
 
 
 @pytest.fixture(scope="module")
@@ -40,50 +23,12 @@ def lab(lab_name: str) -> Iterator[Lab]:
         yield running
 
 
-@contextmanager
-def ordering(lab: Lab) -> Iterator[None]:
-    """Somebody orders meanwhile, and each order that was acknowledged is there in the end, once, on both servers."""
-    lab.new.write("/tmp/writer", WRITER.replace("WAY", f"{WAY} sslmode=disable"))
-    lab.new.exec("rm -f /tmp/writer-ends /tmp/acknowledged; setsid sh /tmp/writer >/tmp/writer.log </dev/null 2>&1 &")
-    yield
-    lab.new.exec("touch /tmp/writer-ends; while pgrep -f '^sh /tmp/writer' >/dev/null; do sleep 0.1; done")
-    assert lab.new.exec("cat /tmp/writer.log").stdout == ""
-    promised = lab.new.exec("cat /tmp/acknowledged").stdout.split()
-    assert len(promised) > 5
-
-    def there(psql: Any, database: str) -> bool:
-        return sorted(psql("SELECT number FROM orders WHERE number LIKE 's-%'", database).split()) == sorted(promised)
-
-    lab.new.exec("cat /tmp/acknowledged >>/tmp/all-acknowledged")
-    promised = lab.new.exec("cat /tmp/all-acknowledged").stdout.split()
-    until(lambda: there(lab.new.psql, NEW.database) and there(lab.old.psql, OLD.database), 10, "an order is missing")
-
-
-def told(lab: Lab) -> list[dict[str, Any]]:
-    """What the program of the switch said, each time."""
-    lines = lab.new.exec(f"cat {JOURNAL}/*switch-db.switch.1/said").stdout.splitlines()
-    return [json.loads(line) for line in lines if line.startswith('{"event"')]
-
-
-def leads_to(lab: Lab) -> str:
-    """The port of the database that the application's way leads to tells which one it is."""
-    version = lab.new.exec(f"psql -XAtq '{WAY} sslmode=disable' -c 'SHOW server_version_num'").stdout
-    return "old" if version.startswith("13") else "new"
-
-
-def enters(lab: Lab, server: str) -> bool:
-    """Whether the application's own role gets into the application's database there."""
-    site = SITES[server]  # type: ignore[index]
-    role = "openfoodweb" if server == "old" else "ofn_user"
-    sql = f"SELECT has_database_privilege('{role}', '{site.database}', 'CONNECT') AND datconnlimit <> 0"
-    return getattr(lab, server).psql(f"{sql} FROM pg_database WHERE datname = '{site.database}'") == "t"
-
-
 def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     with ordering(lab):
         works(lab, "switch-db")
         assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
-        works(lab, "undo", "--yes", "switch-db")
+        undone = works(lab, "undo", "--yes", "switch-db").out
+        assert " rows equal" in undone and "ms behind; held for " in undone
         assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
         works(lab, "switch-db")
         assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
@@ -94,9 +39,6 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     new_id = "INSERT INTO products (name, price) SELECT 'later', 1 RETURNING id > (SELECT max(id) FROM products)"
     assert lab.new.psql(f"BEGIN; {new_id}; ROLLBACK", NEW.database).splitlines()[-1] == "t"
     works(lab, "undo", "--yes", "switch-db")
-
-
-DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"
 
 
 @pytest.mark.parametrize("part", ["pause", "fence", "marker", "commit", "resume", "release"])
@@ -120,11 +62,17 @@ def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
 def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
     """Somebody changed a row on new, behind the back of what follows there; all else goes on."""
     lab.new.psql("UPDATE products SET name = 'behind your back' WHERE id = 1", NEW.database)
-    line = fails(lab, "switch-db")
+    ran = inv(lab, "switch-db")
+    line = one_line(ran.status, ran.out, ran.err)
+    assert "new has what old lacks, written past the fence: update products id=1" in ran.out
     assert "differed at the moment of the switch: products." in line and "inv undo switch-db" in line
     assert leads_to(lab) == "new"
     worker = f"{NEW.app}/tmp/pids/delayed_job.pid"
     assert lab.new.exec(f"kill -0 $(cat {worker}) && echo runs", check=False).stdout == "runs\n"
+    # It would be lost with the way back.
+    line = fails(lab, "undo", "--yes", "switch-db")
+    assert "new has what old lacks, written past the fence: update products id=1. Carry it over" in line
+    carried_over(lab, "new")
     works(lab, "undo", "--yes", "switch-db")
 
 
