@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS switchover_own.stragglers (
   lsn pg_lsn NOT NULL, at timestamptz NOT NULL, change text NOT NULL, relation text NOT NULL, key text NOT NULL,
   UNIQUE (lsn, change, relation, key)
 );
+-- Up to where a slot's part of the log was looked at for them: the slot itself forgets that when PostgreSQL crashes.
+CREATE TABLE IF NOT EXISTS switchover_own.looked (slot name PRIMARY KEY, upto pg_lsn NOT NULL);
 
 -- Nobody but the move's own role (and superusers) can connect any more.
 CREATE OR REPLACE FUNCTION switchover_own.fence() RETURNS void
@@ -186,12 +188,14 @@ BEGIN
   IF state <> 'lost' THEN
     PERFORM pg_replication_slot_advance(slot, greatest(mark, confirmed_flush_lsn))
     FROM pg_replication_slots WHERE slot_name = slot;
-    RETURN;
+  ELSE
+    IF state = 'lost' THEN
+      PERFORM pg_drop_replication_slot(slot);
+    END IF;
+    PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
   END IF;
-  IF FOUND THEN
-    PERFORM pg_drop_replication_slot(slot);
-  END IF;
-  PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
+  INSERT INTO switchover_own.looked SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = slot
+  ON CONFLICT ON CONSTRAINT looked_pkey DO UPDATE SET upto = excluded.upto;
 END $$;
 
 -- A number in a message of pgoutput, and a text that ends with a zero byte.
@@ -258,6 +262,7 @@ CREATE OR REPLACE FUNCTION switchover_own.note(slot name, upto pg_lsn DEFAULT NU
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   here pg_lsn := coalesce(upto, pg_current_wal_flush_lsn()); -- first: what is found closed below was closed up to here
+  since pg_lsn := coalesce((SELECT l.upto FROM switchover_own.looked l WHERE l.slot = note.slot), '0/0');
   known jsonb := '{}';
   one record;
   which record;
@@ -277,7 +282,7 @@ BEGIN
     FROM pg_logical_slot_peek_binary_changes(slot, here, NULL, 'proto_version', '1', 'publication_names', quote_ident(slot)) c
   LOOP
     IF one.kind = 'B' THEN
-      mine := true;
+      mine := switchover_own.number_at(one.data, 1, 8) >= pg_wal_lsn_diff(since, '0/0');
       at := '2000-01-01 00:00:00+00'::timestamptz + switchover_own.number_at(one.data, 9, 8) * interval '1 microsecond';
     ELSIF one.kind = 'O' THEN
       mine := false;
@@ -295,6 +300,8 @@ BEGIN
       END IF;
     END IF;
   END LOOP;
+  INSERT INTO switchover_own.looked VALUES (note.slot, here)
+  ON CONFLICT ON CONSTRAINT looked_pkey DO UPDATE SET upto = greatest(looked.upto, here);
   RETURN here;
 END $$;
 
