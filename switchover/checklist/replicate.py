@@ -263,17 +263,6 @@ def following(move: Move) -> Wanted:
 
 
 @step_by("replicate")
-def answers(move: Move) -> Wanted:
-    """old: answers what the switch will ask, and new too; who writes to the one that follows is noted there."""
-    wanted = []
-    for server in move.servers:
-        make, drop, there = switching.asks(server)
-        files = {"switch.sql": switching.QUESTIONS}
-        wanted.append(Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files))
-    return wanted
-
-
-@step_by("replicate")
 def way_back(move: Move) -> Wanted:
     """new: all is ready for old to follow new after the switch; until then it does not."""
     new = move.new
@@ -301,7 +290,15 @@ fi
         _subscription(move, move.old, "switchover_back", enabled=False),
         Command(new, close, shown="and to nobody again"),
         *_passing_over(move.old, "switchover"),
+        *(_asked(server) for server in move.servers),
     ]
+
+
+def _asked(server: Server) -> Command:
+    """*server*'s database answers what the switch asks, and notes who writes to it while it follows."""
+    make, drop, there = switching.asks(server)
+    files = {"switch.sql": switching.QUESTIONS}
+    return Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files)
 
 
 def _passing_over(server: Server, slot: str) -> list[File | Service]:

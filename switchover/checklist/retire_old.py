@@ -134,7 +134,8 @@ def way_back_ends(move: Move) -> Wanted:
         end(new, "unsubscribed {name} switchover", "no-way-back {name} {owner}", "unpublished {name} {owner}"),
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
         *_parts_taken_back(move, "switch-db.program", program),
-        *_taken_back(move, "replicate.answers", "replicate.door-back", "replicate.limits"),
+        *_parts_taken_back(move, "replicate.way-back", range(12, 14)),  # what the switch asked
+        *_taken_back(move, "replicate.door-back", "replicate.limits"),
         *_parts_taken_back(move, "replicate.roles", range(1, 3)),  # the move's own on new; the roles of others stay
         *_identities_as_before(move),
     ]

@@ -57,7 +57,8 @@ SELECT jsonb_build_object('tables', coalesce(jsonb_agg(jsonb_build_object(
     AND NOT attisdropped))
   ORDER BY nspname, relname), '[]'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind IN ('r', 'p', 'f', 'm') AND relpersistence <> 't' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+WHERE relkind IN ('r', 'p', 'f', 'm') AND relpersistence <> 't' AND nspname !~ '^pg_'
+  AND nspname NOT IN ('information_schema', 'switchover_own')
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e');
 
 SELECT jsonb_build_object('sequences', coalesce(jsonb_agg(jsonb_build_object(
