@@ -31,6 +31,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   one record;
 BEGIN
+  -- What is written next, the mark, brings this to disk as well.
+  PERFORM set_config('synchronous_commit', 'off', true);
   IF NOT EXISTS (SELECT FROM switchover_own.fenced) THEN
     INSERT INTO switchover_own.fenced
     SELECT DISTINCT ON (grantee) grantee, is_grantable, datacl IS NULL
@@ -95,7 +97,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION switchover_own.open_switch(number bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  INSERT INTO switchover_own.switch (number, state) VALUES (number, 'open')
+  INSERT INTO switchover_own.switch (number, state) VALUES (number, 'open') ON CONFLICT DO NOTHING
 $$;
 
 -- This database admits the application from now on, and that is the commit of the switch: one transaction.

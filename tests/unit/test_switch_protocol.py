@@ -154,7 +154,7 @@ class Server:
         return next(answer for part, answer in self.ANSWERS.items() if part in sql)(self, *values)
 
     def _open(self, number: int) -> None:
-        self.one.switches[number] = ("open", None)
+        self.one.switches.setdefault(number, ("open", None))
 
     def _fence(self) -> None:
         self.one.admits = False
@@ -275,7 +275,7 @@ def _remember(number: int, towards: str, phase: str) -> None:
     world.state = {"number": number, "towards": towards, "phase": phase}
 
 
-def _lead_to(role: str, config: dict[str, Any], pooler: Pooler | None) -> None:
+def _lead_to(role: str, config: dict[str, Any], pooler: Pooler | None, *, lasting: bool = True) -> None:
     world.tick()
     world.ini = role
     if pooler is not None:
