@@ -80,7 +80,7 @@ put_away() { # the copy here ends: DATABASE_before_move is DATABASE again
 # Old's schema in a file; with SNAPSHOT as that sees it.
 dump_schema() {
   dump=$(mktemp -d); chmod 711 "$dump"
-  pg_dump --schema-only -Fc --no-publications --no-subscriptions ${SNAPSHOT:+--snapshot="$SNAPSHOT"} service=old >"$dump/schema"
+  pg_dump --schema-only -Fc --no-publications --no-subscriptions --exclude-schema=switchover_own ${SNAPSHOT:+--snapshot="$SNAPSHOT"} service=old >"$dump/schema"
   chmod 644 "$dump/schema"
 }
 restore() { env -C / runuser -u postgres -- pg_restore -d "$database" --no-owner --no-acl --role="$owner" --exit-on-error "$@" "$dump/schema"; }
