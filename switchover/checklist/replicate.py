@@ -285,12 +285,12 @@ fi
 """
     return [
         _follow(new, "way-back", "no-way-back", "CREATE PUBLICATION switchover_back …; slot switchover_back"),
+        *(_asked(server) for server in move.servers),
         *_passing_over(new, "switchover_back"),
         Command(new, open_, close, shown="the database is open to the move's own role for a moment"),
         _subscription(move, move.old, "switchover_back", enabled=False),
         Command(new, close, shown="and to nobody again"),
         *_passing_over(move.old, "switchover"),
-        *(_asked(server) for server in move.servers),
     ]
 
 
@@ -304,6 +304,9 @@ def _asked(server: Server) -> Command:
 def _passing_over(server: Server, slot: str) -> list[File | Service]:
     """*server*: each minute while its database follows, what came from the other one is not kept for that one."""
     units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
+    # A run of it that the undo met half-way has failed, and systemd would remember that.
+    forgotten = f"systemctl stop {name}.service 2>/dev/null || :; {reload}; "
+    forgotten += f"systemctl reset-failed {name}.service 2>/dev/null || :"
     script, database = f"{common.HOME}/way-back.sql", server.database.name
     follows = "switchover" if slot == "switchover_back" else "switchover_back"
     sql_ = render("templates/way-back.sql.j2", database=database, slot=slot, follows=follows)
@@ -311,7 +314,7 @@ def _passing_over(server: Server, slot: str) -> list[File | Service]:
     timer = render("templates/way-back.timer.j2", every=60)
     return [
         File(server, script, sql_, "root:root", "644"),
-        File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(server, f"{units}/{name}.service", service, "root:root", "644", then=forgotten),
         File(server, f"{units}/{name}.timer", timer, "root:root", "644", then=reload),
         Service(server, f"{name}.timer", running=True, at_boot=True),
     ]
