@@ -18,3 +18,7 @@ class Problem(Exit):
 
     def __str__(self) -> str:
         return str(self.message)
+
+
+class Unreached(Problem):
+    """A server that does not let us in, or is off."""

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import Problem
+from .errors import Problem, Unreached
 
 if TYPE_CHECKING:
     from . import settings as vocabulary
@@ -47,6 +47,7 @@ class Host:
         self.role, self.destination, self.dry = role, destination, dry
         self._ssh_config = ssh_config
         self.greeting = ""  # what the login shell said before our last script
+        self.unreached: Unreached | None = None  # why it is not asked any more by this command
 
     def __str__(self) -> str:
         return f"{self.role} ({self.name})"
@@ -114,7 +115,7 @@ class Host:
         try:
             connection.open()
         except paramiko.BadHostKeyException:
-            raise Problem(
+            raise Unreached(
                 "its host key is not the one you know",
                 str(self),
                 f"Find out why before you go on (ssh {self.name})",
@@ -123,7 +124,7 @@ class Host:
             do = f"Try `ssh {self.destination} true`"
             if "not found in known_hosts" in str(error):
                 do = f"Its host key is unknown here: connect once with `ssh {self.destination}` and compare the key"
-            raise Problem(f"no ssh connection ({error or type(error).__name__})", str(self), do) from None
+            raise Unreached(f"no ssh connection ({error or type(error).__name__})", str(self), do) from None
         connection.transport.set_keepalive(15)
         if isinstance(connection.transport.sock, socket.socket):
             # Small packets go at once: each command would wait 40 ms otherwise.
@@ -133,6 +134,8 @@ class Host:
     def _run(self, script: str, on_line: Callable[[str], None] | None) -> Answer:
         import paramiko
 
+        if self.unreached:
+            raise self.unreached
         root = "sh -s" if self._connection.user == "root" else "sudo -n sh -s"
         # A function is read whole before it runs, so no command in it can eat the rest of the script.
         text = f"printf '\\036'; {PRELUDE}\nmain() {{\n{script}\n}}\nmain </dev/null\n"

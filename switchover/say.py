@@ -49,6 +49,11 @@ def note(text: str) -> None:
     console().print(Text(f"  {text}", style="dim"))
 
 
+def aside(text: str) -> None:
+    """What is worth knowing beside what the command prints, which a program may read."""
+    print(text, file=sys.stderr)
+
+
 def outcome(kind: str, doc: str, detail: str = "", seconds: float | None = None) -> None:
     """A line for a step: what became of it."""
     from rich.text import Text
