@@ -43,6 +43,12 @@ def _absolute(value: str) -> str:
     return value.rstrip("/") or "/"
 
 
+def _no_queue(value: str) -> str:
+    if re.match(r"/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$)", value):
+        raise ValueError("no queue of mail: old sends what is there, and it would be sent twice")
+    return value
+
+
 def _text(value: object) -> object:
     if not isinstance(value, str):  # 1 is an address too, and none that anybody means
         raise ValueError("an IPv4 or IPv6 address, in quotes")
@@ -63,6 +69,7 @@ Destination = Annotated[
 ]
 AnyPath = Annotated[str, AfterValidator(_path)]
 Absolute = Annotated[str, AfterValidator(_path), AfterValidator(_absolute)]
+Source = Annotated[AnyPath, AfterValidator(_no_queue)]
 Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")]
 Language = Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
 Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
@@ -200,7 +207,7 @@ class Server(Part):
 class Carried(Part):
     """A file that goes from old to new. *adapt*: old's application path in it becomes new's."""
 
-    source: AnyPath = Field(alias="from")
+    source: Source = Field(alias="from")
     target: AnyPath = Field(alias="to")
     secret: bool = False
     adapt: bool = False
@@ -210,7 +217,7 @@ class Carried(Part):
 class Uploads(Part):
     """A directory that visitors write to."""
 
-    source: AnyPath = Field(alias="from")
+    source: Source = Field(alias="from")
     target: AnyPath = Field(alias="to")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.tasks import task
 
+from . import mail, say
 from . import move as moves
-from . import say
 from .checklist import common
 from .database import following
 from .hosts import Server
@@ -67,12 +67,14 @@ printf 'error %s\n' "$(tail -n 5000 /var/log/nginx/error.log 2>/dev/null |
 printf 'disk %s\n' "$(df -P /var/lib | awk 'NR == 2 { print 100 - $5 }')"
 """
         + f"printf 'renewals %s\\n' \"$({common.RENEWALS})\""
+        + f"\n{mail.FUNCTIONS}\nprintf 'mail %s\\n' \"$(queued)\""
     )
     said = dict(line.partition(" ")[::2] for line in server.look(script).out.splitlines())
     return {
         "nginx_errors": {"recent": _number(said.get("errors")), "last": said.get("error", "")},
         "disk_free_percent": _number(said.get("disk")),
         "renewals": _number(said.get("renewals")),
+        "mail_queued": _number(said.get("mail")),
     }
 
 
@@ -134,7 +136,11 @@ def _table(move: Move, found: dict[str, Any]) -> Table:
     table.add_row("jobs", "", f"{jobs}, oldest {queue['oldest_seconds']} s" if queue else "unknown")
     if "following" in new:
         table.add_row("one database follows", "", "\n".join(new["following"]["said"]))
-    for name, key in (("renewals scheduled", "renewals"), ("disk free, %", "disk_free_percent")):
+    for name, key in (
+        ("mail queued", "mail_queued"),
+        ("renewals scheduled", "renewals"),
+        ("disk free, %", "disk_free_percent"),
+    ):
         table.add_row(name, str(old[key]), str(new[key]))
     errors = [f"{s['nginx_errors']['recent']}\n{s['nginx_errors']['last']}".rstrip() for s in (old, new)]
     table.add_row("nginx errors, recent", *errors)

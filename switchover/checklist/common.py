@@ -53,6 +53,12 @@ def key(move: Move) -> str:
     return f"{HOME}/{move.settings.domain}.key.pem"
 
 
+def monit_file(server: Server, name: str) -> str:
+    """Where *server*'s monit finds another check, beside its others."""
+    known = server.watch.app or server.watch.worker or "/etc/monit/conf.d/none"
+    return f"{known.rpartition('/')[0]}/{name}"
+
+
 def again(move: Move, ended_by: str, wanted: File | Absent | Service | Worker, shown: str) -> Wanted:
     """*wanted*; under --dry, where the step *ended_by* would end it: that it begins again, as no look can tell yet."""
     return Command(wanted.server, "", shown=shown) if ended_by in move.would_change else wanted
@@ -87,8 +93,11 @@ last=$(stat -c %Y {sh(PROXY_LOG)} 2>/dev/null || echo 0); ago=$(( $(date +%s) - 
 """
 
 
-def deploy_hook(move: Move, *, cron: bool, migrate: bool) -> list[File]:
-    """new: the hooks of a deploy; *cron*: it installs the crontab; *migrate*: it may change the database's schema."""
+def deploy_hook(move: Move, *, cron: bool, migrate: bool, moved: bool = False) -> list[File]:
+    """new: the hooks of a deploy; *cron*: it installs the crontab; *migrate*: it may change the database's schema.
+
+    *moved*: where it may not, that is because old's database follows new's.
+    """
     new = move.new
     if new.deploys.kind != "git":
         return []
@@ -107,12 +116,26 @@ def deploy_hook(move: Move, *, cron: bool, migrate: bool) -> list[File]:
         worker_command=new.worker.command,
         cron=new.schedule.install if cron else None,
     )
-    values = {"branch": new.deploys.branch, "date": when, "who": who, "domain": move.settings.domain}
+    domain = move.settings.domain
+    values = {"branch": new.deploys.branch, "date": when, "who": who, "domain": domain, "moved": moved}
     before = render("hooks/new-pre-receive.j2", **values)
     hooks = [File(new, f"{new.repository}/hooks/post-receive", after, owner, "755", test_file="sh -n")]
     if not migrate:
         hooks.append(File(new, f"{new.repository}/hooks/pre-receive", before, owner, "755", test_file="sh -n"))
     return hooks
+
+
+def complete_deploy_hook(move: Move) -> list[File | Absent]:
+    """new: the hooks of a deploy that does all: cron jobs, logrotate and migrations."""
+    if move.new.deploys.kind != "git":
+        return []
+    path = f"{move.new.repository}/hooks/pre-receive"
+    was = before(move, "prepare-new.deploy-hook", path, part=1)
+    if was is None or was.content is None:
+        free: Absent | File = Absent(move.new, path)
+    else:
+        free = File(move.new, path, was.content, was.owner, was.mode)
+    return [*deploy_hook(move, cron=True, migrate=True), free]
 
 
 def paths(move: Move) -> dict[str, str]:

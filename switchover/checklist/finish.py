@@ -5,29 +5,26 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
+from .. import mail, say
 from ..errors import Problem
 from ..move import Move
 from ..quote import sh
 from ..render import render
-from ..resources import Absent, Command, File, Seen
+from ..resources import Command, Compared, File, Seen
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..step import Wanted, step
 from . import common
 
+MAIL = 20  # seconds for queued mail to go out
+
 
 @step
 def deploy_hook(move: Move) -> Wanted:
-    """new: the deploy hook is complete: cron jobs, logrotate and migrations."""
-    if move.new.deploys.kind != "git":
-        return None
-    path = f"{move.new.repository}/hooks/pre-receive"
-    was = common.before(move, "prepare-new.deploy-hook", path, part=1)
-    if was is None or was.content is None:
-        free: Absent | File = Absent(move.new, path)
-    else:
-        free = File(move.new, path, was.content, was.owner, was.mode)
-    return [*common.deploy_hook(move, cron=True, migrate=True), free]
+    """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
+    if common.follows(move):
+        return common.deploy_hook(move, cron=True, migrate=False, moved=True)
+    return common.complete_deploy_hook(move)
 
 
 @step
@@ -110,7 +107,12 @@ def ci_deploys(move: Move) -> Wanted:
     ci = move.settings.ci
     branch = move.new.deploys.branch
     push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {sh(ci.remote)} HEAD:{sh(branch)}"
-    run = f'said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || refuse "$(printf %s "$said" | tail -n 1)"'
+    # A deploy that fails is no failed push for git: its hook comes when the push is over. It says so by itself.
+    run = f"""
+s=0; said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
+why=$(printf '%s\\n' "$said" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
+[ "$s" -eq 0 ] && [ -z "$why" ] || refuse "${{why:-$(printf '%s\\n' "$said" | tail -n 1)}}"
+"""
     return Command(move.ci, run, shown=f"git push {ci.remote} HEAD:{branch}")
 
 
@@ -153,6 +155,23 @@ def old_database_is_left(move: Move) -> Wanted:
     """old: nobody is connected to the old database."""
     query = common.strangers(move)
     return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
+
+
+@step
+def mail_leaves(move: Move) -> Wanted:
+    """old: mail that is still queued there goes out, from there: nothing else sends it."""
+    old = move.old
+    if not mail.queued(old)[0]:
+        return None
+    run = f"{mail.FUNCTIONS}\ntry_mail_again\nwait_until {MAIL} no_mail || :"
+
+    def left() -> None:
+        number, why = mail.queued(old)
+        if number:
+            what = f"{number} mails are still queued on old ({why or 'not tried yet'})"
+            say.outcome("note", f"{what}; old tries them again, and `retire-old` waits for them")
+
+    return [Command(old, run, shown="the mail queue is tried again"), Compared(left)]
 
 
 def _home(user: str) -> str:

@@ -24,6 +24,7 @@ from . import common
 HERE = Path(__file__).parent.parent / "database"
 PROGRAMS = ("follow-database", "database.sh")
 CATCHES_UP = 900  # seconds: what was written during the copy
+FAR = (64, 60)  # megabytes, seconds: further behind somebody has to know
 
 
 @step_by("replicate")
@@ -324,6 +325,28 @@ def _passing_over(server: Server, slot: str) -> list[File | Service]:
 def caught_up(move: Move) -> Wanted:
     """new: has all that old has, less than a second later, and the same tables."""
     return Compared(lambda: replication.missing(move), within=CATCHES_UP)
+
+
+@step_by("replicate")
+def monit(move: Move) -> Wanted:
+    """new: monit watches how far the database that follows is behind, until the end of the move."""
+    new = move.new
+    if new.watch.kind != "monit":
+        return None
+    program = "/usr/local/sbin/switchover-lag"
+    check = render("templates/monit-lag.j2", program=f"{program} {new.database.name} {FAR[0]} {FAR[1]}")
+    return [
+        File(new, program, common.programs("lag")["lag"], "root:root", "755"),
+        File(
+            new,
+            common.monit_file(new, "switchover_lag"),
+            check,
+            "root:root",
+            "600",
+            test="monit -t",
+            then=common.MONIT_RELOAD,
+        ),
+    ]
 
 
 def _lines(statements: list[str]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from .. import mail
 from ..hosts import Server
 from ..move import Move
 from ..quote import ident, sh
@@ -25,6 +26,17 @@ FINAL = "refuse 'retire-old has ended undo'"
 def nobody_by_old(move: Move) -> Wanted:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
     return Seen(move.old, common.last_visitor(move), f"visitors still come by {move.old.name}: change DNS first")
+
+
+@step
+def mail_has_left(move: Move) -> Wanted:
+    """old: no mail waits there any more; it would be lost with the server."""
+    script = f"""
+{mail.FUNCTIONS}
+no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
+"""
+    do = "there, `postqueue -p` shows it, `postqueue -f` tries again, `postsuper -d` gives one up"
+    return Seen(move.old, script, f"mail is still queued on old: {do}")
 
 
 @step
@@ -128,6 +140,7 @@ def way_back_ends(move: Move) -> Wanted:
     # PgBouncer needs its role and certificate where it stays.
     program = range(5, 1000) if move.settings.pgbouncer.keep else range(1000)
     return [
+        *_taken_back(move, "replicate.monit"),
         # The timers; not what closes the database.
         *_parts_taken_back(move, "replicate.way-back", (*range(1, 5), *range(8, 12))),
         end(old, "unsubscribed {name} switchover_back"),
@@ -139,6 +152,12 @@ def way_back_ends(move: Move) -> Wanted:
         *_parts_taken_back(move, "replicate.roles", range(1, 3)),  # the move's own on new; the roles of others stay
         *_identities_as_before(move),
     ]
+
+
+@step_by("replicate")
+def deploy_hook(move: Move) -> Wanted:
+    """new: deploys may change the database's schema again."""
+    return common.complete_deploy_hook(move)
 
 
 def _identities_as_before(move: Move) -> list[Command]:
