@@ -50,6 +50,7 @@ LEFT_OUT = (
         ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
         "uploads of the visitors: the audit compares each of them with what was acknowledged",
     ),
+    LeftOut(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
     LeftOut(
         (
             *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),

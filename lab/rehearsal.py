@@ -29,6 +29,7 @@ from . import commands, ledger, look, network, report, report_html, switch, term
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .developers import Developers
 from .leaks import Watch, in_file
+from .mail import Post
 from .report import Rehearsal, Span
 from .settings import STRATEGIES
 
@@ -218,7 +219,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     retiring = [section for section in sections if section.name in AFTERWARDS]
     places = _places(lab)
     before = gather(places["old"])
-    developers = Developers()
+    developers, post = Developers(), Post(lab)
     with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
         course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
@@ -226,7 +227,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
         with course.quiet("before"):
             time.sleep(plan.quiet)
             seen = _looks(lab, settled=True) if plan.with_undo else {}
-        whole = _move(lab, plan, course, moving, developers)
+        whole = _move(lab, plan, course, moving, developers, post)
         with course.quiet(report.STILL):
             time.sleep(plan.quiet)
             _until_enough(plan, course)
@@ -242,17 +243,22 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(RETIRE_QUIET)
             course.do(section, "--yes")
         found = _audited(lab, plan, course, places, before, seen)
+        post.audit(places["new" if report.SWITCH in course.done else "old"])
     found.switch = switched
     found.deploys = developers.as_report()
-    found.other_problems += developers.problems
+    found.mail = post.as_report()
+    found.other_problems += developers.problems + post.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
     found.secrets_looked_for, found.processes_seen = leaks.looked_for, len(leaks.seen)
     return found
 
 
-def _move(lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section], developers: Developers) -> bool:
+def _move(
+    lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section], developers: Developers, post: Post
+) -> bool:
     """The sections in order; False when one failed, and then no further one is begun."""
     for section in sections:
+        post.before(section.name)
         _meanwhile(lab, plan, course.visitors, section.name)
         if not course.do(section):
             return False

@@ -66,6 +66,7 @@ class Rehearsal:
     strategy: str = "replicate"
     switch: Switch = field(default_factory=Switch)
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
+    mail: dict[str, int] = field(default_factory=lambda: {"queued": 0, "never_sent": 0, "sent_twice": 0})
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
     secrets_looked_for: list[str] = field(default_factory=list)
@@ -227,6 +228,7 @@ class Rehearsal:
             "quiet": [self._section(span) for span in self.spans if span.quiet],
             **audit,
             "deploys": self.deploys,
+            "mail": self.mail,
             "secrets_found": self.secrets_found,
             "secrets": {
                 "looked_for": len(self.secrets_looked_for),

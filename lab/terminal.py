@@ -136,6 +136,9 @@ def _notes(data: dict[str, Any]) -> list[str]:
     if any(data["deploys"].values()):
         pushes = f"{data['deploys']['refused']} push(es) to old were refused with the reason"
         notes.append(f"{pushes}; CI deployed {data['deploys']['by_ci']} time(s) to new.")
+    if queued := data["mail"]["queued"]:
+        lost, twice = data["mail"]["never_sent"], data["mail"]["sent_twice"]
+        notes.append(f"{queued} mail(s) were queued on old when visitors had moved: {lost} never sent, {twice} twice.")
     lag = traffic["visitors_own_lag_ms"]
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:

@@ -4,6 +4,7 @@ ShipOrder = Struct.new(:number, :seconds) do
     started_at = Time.current
     sleep(seconds) if seconds
     Order.where(number: number).update_all(state: "shipped")
+    Receipt.for(number)
     JobRun.create!(order_number: number, host: Socket.gethostname, started_at: started_at, finished_at: Time.current)
   end
 end
