@@ -11,7 +11,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyAddress, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    ValidationError,
+    model_validator,
+)
 
 from . import settings_file
 from .errors import Problem
@@ -221,6 +230,21 @@ class Uploads(Part):
     target: AnyPath = Field(alias="to")
 
 
+class ThirdParty(Part):
+    """A service that may allow by address: asked from both servers, a page (*url*) or a port of a *host*."""
+
+    name: Line
+    url: Annotated[str, _plain(r"https?://[^\s\"'\\\\]+", "an address like https://api.example.org/")] | None = None
+    host: Annotated[str, _plain(r"[A-Za-z0-9:._-]+", "a host's name or address")] | None = None
+    port: Port = 443
+
+    @model_validator(mode="after")
+    def _one(self) -> ThirdParty:
+        if (self.url is None) == (self.host is None):
+            raise ValueError("either a url, or a host (with its port)")
+        return self
+
+
 class Page503(Part):
     """The maintenance page: its texts by language and when a visitor's browser may ask again (seconds)."""
 
@@ -276,6 +300,7 @@ class Settings(Part):
     ci: Ci | None = None
     carry: tuple[Carried, ...] = ()
     uploads: tuple[Uploads, ...] = ()
+    third_parties: tuple[ThirdParty, ...] = ()
     maintenance: Page503 = Page503()
     retire: Retire = Retire()
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from invoke.tasks import task
 
+from .. import afterwards, say
 from .. import move as moves
-from .. import say
 from ..database import facts
 from ..database import findings as following
 from ..database import following as live
@@ -50,7 +50,9 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
             if not json:
                 _show(finding)
         database: list[following.Finding] = []
+        week: list[following.Finding] = []
         if found[0].good and found[1].good:
+            week = _afterwards(move)
             try:
                 database = following.find(facts.gather(move))
             except Problem as problem:
@@ -59,9 +61,12 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
                     _show(found[-1])
         bad = sum(one.good is not True for one in found)
         if json:
-            _print_json(found, database)
-        elif database:
-            _show_database(move, database, everything)
+            _print_json(found, database, week)
+        else:
+            if database:
+                _show_database(move, database, everything)
+            if week:
+                _show_week(week, everything)
         if bad:
             raise Problem(f"{bad} to mend before the move", "", "Each line with ✗ says what to do")
 
@@ -90,12 +95,31 @@ def _show_database(move: Move, found: list[following.Finding], everything: bool)
             say.outcome("seen" if one.kind == "good" else "note", f"  {unknown}{one.what}", one.do)
 
 
-def _print_json(found: list[Finding], database: list[following.Finding]) -> None:
+def _afterwards(move: Move) -> list[following.Finding]:
+    try:
+        return afterwards.find(afterwards.gather(move))
+    except (Problem, ValueError, IndexError) as error:
+        what, do = (error.what, error.do) if isinstance(error, Problem) else (str(error), "")
+        return [following.Finding("afterwards", "unknown", f"the week after ({what})", do or "Look at that server")]
+
+
+def _show_week(found: list[following.Finding], everything: bool) -> None:
+    """One line that says how it looks, and those that ask for a hand. Nothing of it keeps a move from being made."""
+    ask = afterwards.worth_a_look(found)
+    what = f"the week after: {len(ask)} to look at" if ask else "the week after: nothing in sight"
+    say.outcome("note" if ask else "seen", what)
+    for one in found if everything else ask:
+        unknown = "could not be checked: " if one.kind == "unknown" else ""
+        say.outcome("seen" if one.kind == "good" else "note", f"  {unknown}{one.what}", one.do)
+
+
+def _print_json(found: list[Finding], database: list[following.Finding], week: list[following.Finding]) -> None:
     import json
 
     strategy = "copy" if following.hindering(database) or not database else "replicate"
     servers = [asdict(one) for one in found]
     report = {"strategy": strategy, "servers": servers, "database": [asdict(one) for one in database]}
+    report["afterwards"] = [asdict(one) for one in week]
     print(json.dumps(report, indent=2, ensure_ascii=False))
 
 

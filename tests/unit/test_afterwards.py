@@ -1,0 +1,158 @@
+"""The week after: each check with facts that make it find something, and with sound ones that do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from switchover import afterwards
+from switchover.afterwards import CHECKS, Facts, find
+from switchover.names import Unanswered, reverse
+
+OLD, NEW = ("192.0.2.11", "2001:db8::11"), ("198.51.100.12", "2001:db8:1::12")
+ZONE: dict[tuple[str, str], tuple[str, ...]] = {
+    ("shop.org", "A"): OLD[:1],
+    ("shop.org", "AAAA"): OLD[1:],
+    ("shop.org", "TXT"): ("something=else", "v=spf1 a ip4:198.51.100.0/24 ip6:2001:db8:1::/64 -all"),
+    ("shop.org", "MX"): ("20 backup.mail.org.", "10 mx.mail.org."),
+    ("mx.mail.org", "A"): ("192.0.2.99",),
+    ("prod1.shop.org", "A"): OLD[:1],
+    ("prod1.shop.org", "AAAA"): OLD[1:],
+    ("prod2.shop.org", "A"): NEW[:1],
+    ("prod2.shop.org", "AAAA"): NEW[1:],
+    **{(reverse(a), "PTR"): ("prod1.shop.org",) for a in OLD},
+    **{(reverse(a), "PTR"): ("prod2.shop.org",) for a in NEW},
+}
+
+
+def sound(zone: dict[tuple[str, str], tuple[str, ...]] | None = None, **others: Any) -> Facts:
+    """Facts without a finding; *zone*: what is otherwise in the name system, () for what is not there."""
+    records = ZONE | (zone or {})
+    facts = Facts(
+        domains=("shop.org",),
+        old=OLD,
+        new=NEW,
+        ask=lambda name, kind: records.get((name, kind), ()),
+        new_name="prod2.shop.org",
+        sendmail={"old": True, "new": True},
+        host_keys=("NEWKEY",),
+        ci_user="agent",
+        known={"prod2.shop.org": ("NEWKEY",), "shop.org": ()},
+        may_deploy={"old": ("ssh-ed25519 AAA anna@laptop",), "new": ("ssh-ed25519 AAA anna",)},
+        answers={"payments": ("200", "200")},
+        rules={"old": ("allow from 192.0.2.50 to any port 5432",), "new": ("allow from 192.0.2.50 to any port 5432",)},
+    )
+    return replace(facts, **others)
+
+
+def told(facts: Facts, key: str) -> list[str]:
+    """What a check asks to be done about, alone."""
+    assert {one.key for one in find(facts)} == set(CHECKS)
+    return [one.what for one in afterwards.worth_a_look(find(facts)) if one.key == key]
+
+
+def test_nothing_is_in_sight_where_all_is_sound() -> None:
+    assert [one for one in find(sound()) if one.kind != "good"] == []
+
+
+FOUND: list[tuple[str, Facts, str]] = [
+    ("names-lead", sound({("shop.org", "A"): ("203.0.113.1",)}), "leads to 203.0.113.1, which is not old's"),
+    ("names-lead", sound({("shop.org", "A"): (), ("shop.org", "AAAA"): ()}), "leads nowhere"),
+    ("names-lead", sound({("www.shop.org", "A"): OLD[:1]}), "www.shop.org leads to old too"),
+    ("aaaa", sound(new=NEW[:1]), "has an IPv6 address (AAAA), and new has none"),
+    ("aaaa", sound(web_answers=lambda address: False), "does not answer old at 2001:db8:1::12 port 443"),
+    ("reverse-dns", sound({(reverse(NEW[0]), "PTR"): ()}), "198.51.100.12 has no name"),
+    ("reverse-dns", sound({(reverse(NEW[0]), "PTR"): ("other.org",)}), "is called other.org, which does not lead back"),
+    ("spf", sound({("shop.org", "TXT"): ("v=spf1 a -all",)}), "not 198.51.100.12, 2001:db8:1::12"),
+    ("mail-server", sound(sendmail={"old": True, "new": False}), "new has none"),
+    ("mail-port", sound(greets=lambda role, address: role == "old"), "not answered by mx.mail.org port 25"),
+    ("mail-port", sound(greets=lambda role, address: role == "old", relay="10.0.0.1"), "by 10.0.0.1 port 25"),
+    ("mail-arrives", sound({("shop.org", "MX"): ("10 prod1.shop.org.",)}), "arrives on old (MX prod1.shop.org)"),
+    ("mail-queue", sound(queued=(3, "host said: later")), "3 mails wait on old (host said: later)"),
+    ("known-hosts", sound(known={"shop.org": ("OLDKEY",)}), "ssh refuses after the change of DNS"),
+    ("known-hosts", sound(known={"prod2.shop.org": ("OTHER",)}), "ssh refuses now"),
+    ("deploy-keys", sound(may_deploy={"old": ("ssh-rsa BBB bert",), "new": ()}), "old and not to new: bert"),
+    ("third-parties", sound(answers={"payments": ("200", "403")}), "payments answers old with 200, and new with 403"),
+    ("firewall-rules", sound(rules={"old": ("allow from 192.0.2.50 to any port 5432",), "new": ()}), "192.0.2.50"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "facts", "says"), FOUND)
+def test_what_is_found_is_said_with_what_to_do(key: str, facts: Facts, says: str) -> None:
+    assert any(says in one for one in told(facts, key)), told(facts, key)
+
+
+def test_each_check_finds_something() -> None:
+    assert {key for key, _, _ in FOUND} == set(CHECKS)
+
+
+QUIET: list[tuple[str, Facts]] = [
+    ("reverse-dns", sound({(reverse(a), "PTR"): () for a in (*OLD, *NEW)})),  # old has none either
+    ("mail-port", sound(greets=lambda role, address: False)),
+    ("mail-port", sound(sendmail={"old": False, "new": False}, greets=lambda role, address: False)),
+    ("spf", sound({("shop.org", "TXT"): ()})),
+    ("known-hosts", sound(known={"prod2.shop.org": ()})),  # `finish` sees to that
+    ("third-parties", sound(answers={})),
+]
+
+
+@pytest.mark.parametrize(("key", "facts"), QUIET)
+def test_what_is_no_worse_than_before_asks_for_nothing(key: str, facts: Facts) -> None:
+    assert told(facts, key) == []
+
+
+def test_where_nobody_answers_it_is_not_passed() -> None:
+    def silent(name: str, kind: str) -> tuple[str, ...]:
+        raise Unanswered("refused")
+
+    found = {one.key: one for one in find(sound(ask=silent))}
+    assert found["spf"].kind == "unknown" and "refused" in found["spf"].what and found["spf"].do
+    assert found["mail-queue"].kind == "good"
+
+
+@pytest.mark.parametrize(
+    ("record", "may"),
+    [
+        ("v=spf1 ip4:198.51.100.12 -all", True),
+        ("v=spf1 ip4:198.51.100.0/28 ~all", True),
+        ("v=spf1 -ip4:198.51.100.12 +all", False),
+        ("v=spf1 a:prod2.shop.org -all", True),
+        ("v=spf1 a:other.shop.org/24 -all", True),
+        ("v=spf1 mx -all", False),
+        ("v=spf1 mx:two.org -all", True),
+        ("v=spf1 include:two.org -all", True),
+        ("v=spf1 include:none.org -all", False),
+        ("v=spf1 redirect=two.org", True),
+        ("v=spf1 ?all", False),
+        ("v=spf1", False),
+        ("v=spf1 exists:%{i}.x.org -all", None),
+        ("v=spf10 +all", None),
+        (" ".join(["v=spf1", *["include:none.org"] * 11, "+all"]), None),
+    ],
+)
+def test_spf_is_read_as_receivers_read_it(record: str, may: bool | None) -> None:
+    more = {
+        ("shop.org", "TXT"): (record,),
+        ("two.org", "TXT"): ("v=spf1 ip4:198.51.100.12 -all",),
+        ("two.org", "MX"): ("10 prod2.shop.org.",),
+        ("none.org", "TXT"): ("v=spf1 -all",),
+        ("other.shop.org", "A"): ("198.51.100.99",),
+    }
+    assert afterwards._may_send(sound(more).ask, "shop.org", NEW[0]) is may
+
+
+def test_keys_and_rules_are_taken_from_what_stands_around_them() -> None:
+    lines = [
+        "# ssh-rsa X no",
+        'restrict,command="x" ssh-ed25519 AAAAC3 switchover',
+        "no-pty ecdsa-sha2-nistp256 AAAA= a b",
+    ]
+    assert list(afterwards._deploy_keys(lines)) == ["ecdsa-sha2-nistp256 AAAA= a b"]
+    rules = [
+        "allow 22/tcp",
+        "allow from 10.0.0.1 to any port 5433 comment 'switchover: the move'",
+        "allow from 10.0.0.2",
+    ]
+    assert list(afterwards._rules(rules, {"10.0.0.3"})) == ["allow from 10.0.0.2"]
