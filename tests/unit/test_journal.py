@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from switchover import journal
-from switchover.errors import Problem
+from switchover.errors import Problem, Unreached
+from switchover.hosts import Answer, Host
 from switchover.journal import Change, Entry
 from switchover.move import Move
 
@@ -258,3 +259,41 @@ def test_the_functions_of_recorded_scripts(tmp_path: Path) -> None:
     assert sh("alive missing") == 1
     assert sh("not false; not alive missing; wait_until 1 true; (sleep 0.3; touch c) & wait_until 5 [ -e c ]") == 0
     assert sh("wait_until 1 false") == 1
+
+
+# --- a host that is off -------------------------------------------------------------------------------------------
+
+
+class Off(Host):
+    """A machine that nobody reaches; it says how often that was tried."""
+
+    tried = 0
+
+    def _run(self, script: str, on_line: Callable[[str], None] | None) -> Answer:
+        self.tried += 1
+        raise Unreached("no ssh connection (timed out)", str(self), "Try `ssh ci true`")
+
+
+def test_a_ci_host_that_is_off_is_told_of_once_and_the_rest_is_read(
+    here: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    move = here()
+    first = record(move, CHANGE)
+    off = Off("ci", "ci.example.org")
+    book = journal.Journal(move.settings.domain, [*move.servers, off], move.journal.name)
+    book.home = move.journal.home
+    assert [entry.number for entry in book.entries] == [first.number]
+    shown = capsys.readouterr()
+    said = "ci (ci.example.org): no ssh connection (timed out): what the move did there is not seen, and left alone\n"
+    assert (shown.out, shown.err) == ("", said)
+    # It may have entries of its own, whose numbers are not taken by others.
+    entry, _ = book.record_and_apply(move.old, "finish.x", 0, "", CHANGE)
+    assert entry.number > first.number + 5
+    assert off.tried == 1 and off.unreached is not None
+
+
+def test_a_server_of_the_move_that_is_off_ends_the_command(here: Made) -> None:
+    move = here()
+    book = journal.Journal(move.settings.domain, [move.old, Off("new", "prod2.example.org")])
+    with pytest.raises(Unreached, match="no ssh connection"):
+        book.entries  # noqa: B018
