@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import mail
 from lab.look import compare, look
 from lab.provision import SITES
 from lab.rehearsal import Plan, Rehearsal, run_move
@@ -57,6 +58,17 @@ def drop_an_upload(lab: Lab) -> None:
     lab.old.exec(f"cd {OLD.app}/public/system/uploads && rm $(ls -t upload-* | head -n 1)")
 
 
+NEWEST = f"cd {mail.CUSTOMERS}/new && until mail=$(ls -t | head -n 1) && [ $mail ]; do sleep 0.1; done"
+
+
+def double_a_mail(lab: Lab) -> None:
+    lab.ci.exec(f"{NEWEST}; cp -a $mail $mail.again")
+
+
+def lose_a_mail(lab: Lab) -> None:
+    lab.ci.exec(f"{NEWEST}; rm $mail")
+
+
 def leave_a_secret(lab: Lab) -> None:
     lab.old.exec("(umask 077; cat >/root/.bash_history); chmod 644 /etc/ssl/private/*.key", input=OLD.password)
     lab.new.exec("password=$(cat); PGPASSWORD=$password setsid sleep 3 >/dev/null 2>&1 &", input=OLD.password)
@@ -74,6 +86,7 @@ def test_with_nothing_spoilt_it_is_content(lab: Lab, tmp_path: Path) -> None:
     assert data["uploads"]["acknowledged"] >= 3
     assert data["jobs"]["expected"] == data["orders"]["acknowledged"]
     assert data["sessions"]["checked"] >= 2
+    assert data["mail"] == {"queued": 0, "never_sent": 0, "sent_twice": 0} and mail.received(lab)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +95,8 @@ def test_with_nothing_spoilt_it_is_content(lab: Lab, tmp_path: Path) -> None:
         (delete_an_order, "orders", "lost", "1 order(s) lost: V-"),
         (double_a_job, "jobs", "ran_twice", "1 job(s) ran twice: V-"),
         (drop_an_upload, "uploads", "lost", "1 upload(s) lost: upload-"),
+        (double_a_mail, "mail", "sent_twice", "1 mail(s) sent twice: V-"),
+        (lose_a_mail, "mail", "never_sent", "1 mail(s) never sent: V-"),
     ],
 )
 def test_it_fails_and_says_what_was_lost_or_doubled(
