@@ -23,6 +23,7 @@ from lab.servers import Lab
 from switchover import afterwards
 
 OLD, NEW = SITES["old"], SITES["new"]
+WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
 RUNS = "The application that ran before"
 
 pytestmark = pytest.mark.usefixtures("lab_name")
@@ -243,6 +244,7 @@ def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
     works(lab, "undo", "--yes", "finish")
     assert not [entry for entry in recorded(lab) if entry.state == "done" and entry.step[:6] == "finish"]
     works(lab, "finish")
+    lab.new.exec(f"kill -KILL $(cat {WORKER})")  # for the test after the next
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -261,6 +263,8 @@ def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
 
 
 def test_afterwards_deploys_change_the_schema_again(lab: Lab) -> None:
+    runs = f"kill -0 $(cat {WORKER})"
+    until(lambda: lab.new.exec(runs, check=False).returncode == 0, 40, "monit does not start the worker", pause=0.5)
     time.sleep(2)  # retire.quiet
     works(lab, "retire-old", "--yes")
     assert "switchover_lag" not in lab.new.exec("monit summary", check=False).stdout
