@@ -83,6 +83,7 @@ def full() -> dict[str, Any]:
         "ci": {"ssh": "ci.example.org", "user": "agent", "checkout": "/home/agent/shop", "remote": "production"},
         "carry": [{"from": "a.yml", "to": "b.yml", "replace": {"one": "two"}}],
         "uploads": [{"from": "public/system/", "to": "public/system/"}],
+        "third_parties": [{"name": "bank", "url": "https://bank.example.org/"}, {"name": "relay", "host": "mx.org"}],
         "maintenance": {"texts": {"en": "Soon."}},
     }
 
