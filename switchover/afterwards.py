@@ -9,17 +9,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from . import mail, names
+from . import asking, mail
 from .database.findings import Finding, Kind
 from .errors import Problem, Unreached
 from .hosts import Host, Server
 from .move import Move
-from .names import Ask, Unanswered
+from .asking import Ask, Unanswered
 from .quote import sh
 
 Found = Iterator[tuple[Kind, str, str]]
@@ -121,7 +121,7 @@ def aaaa(facts: Facts) -> Found:
 def reverse_dns(facts: Facts) -> Found:
     """New's addresses have a name in reverse that leads back to them, as far as old's have."""
     for address in facts.new:
-        called = facts.ask(names.reverse(address), "PTR")
+        called = facts.ask(asking.reverse(address), "PTR")
         if any(address in _addresses(facts.ask, name) for name in called):
             continue
         what = f"{address} is called {called[0]}, which does not lead back" if called else f"{address} has no name"
@@ -244,7 +244,7 @@ def _addresses(ask: Ask, name: str) -> set[str]:
 
 
 def _leads_back(ask: Ask, address: str) -> bool:
-    return any(address in _addresses(ask, name) for name in ask(names.reverse(address), "PTR"))
+    return any(address in _addresses(ask, name) for name in ask(asking.reverse(address), "PTR"))
 
 
 def _mail_servers(ask: Ask, domain: str) -> list[str]:
@@ -316,7 +316,7 @@ def gather(move: Move) -> Facts:
         domains=move.settings.domains,
         old=tuple(old.addresses),
         new=tuple(new.addresses),
-        ask=names.by(new),
+        ask=asking.by(new),
         new_name=new.name,
         sendmail={role: bool(found["sendmail"]) for role, found in seen.items()},
         relay=next(iter(seen["new"]["relay"]), "").strip("[]").partition(":")[0].rstrip("]"),
@@ -389,15 +389,15 @@ def _answer(server: Server, party: Any) -> str:
 
 def _connects(server: Server, address: str, port: int) -> bool:
     try:
-        with server.dial(address, port):
-            return True
-    except Problem:
+        server.dial(address, port).close()
+    except OSError:
         return False
+    return True
 
 
 def _greets(server: Server, address: str) -> bool:
     try:
-        with server.dial(address, SMTP) as line:
+        with closing(server.dial(address, SMTP)) as line:
             return bytes(line.recv(3)) == b"220"
-    except Problem:
+    except OSError:
         return False

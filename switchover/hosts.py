@@ -10,8 +10,7 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -84,35 +83,32 @@ class Host:
             raise Problem("a change was tried under --dry", str(self), "Please report this: it is a fault of ours")
         return self._run(script, on_line)
 
-    @contextmanager
-    def dial(self, address: str, port: int, seconds: float = 6) -> Iterator[Any]:
-        """A TCP connection from this machine to *address* (a name too), to send and to receive by.
+    def again(self) -> Host:
+        """The same machine, to be reached by a second, new connection."""
+        return Host(self.role, self.destination, ssh_config=self._ssh_config, dry=self.dry)
 
-        Raises Problem where nobody answers there within *seconds*, or falls silent for as long.
+    def dial(self, address: str, port: int, timeout: float = 10) -> Any:
+        """A TCP connection from this machine to *address*, like a socket: ssh passes it on. It is for looking.
+
+        Raises Problem where ssh may pass nothing on, OSError where nobody answers there.
         """
         import paramiko
 
         if self.unreached:
             raise self.unreached
-        where, self_ = f"{address} port {port}", ("127.0.0.1", 0)
         try:
-            line = self._connection.transport.open_channel("direct-tcpip", (address, port), self_, timeout=seconds)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            prohibited = getattr(error, "code", 0) == 1  # by this machine's own sshd: AllowTcpForwarding
-            why = "its sshd passes no connections on" if prohibited else "does not answer"
-            raise Problem(f"{where} {why}", str(self), "Look at that server" if not prohibited else "") from None
-        try:
-            line.settimeout(seconds)
-            yield line
-        except OSError:
-            raise Problem(f"{where} says nothing", str(self)) from None
-        finally:
-            with suppress(OSError, EOFError):
-                line.close()
-
-    def again(self) -> Host:
-        """The same machine, to be reached by a second, new connection."""
-        return Host(self.role, self.destination, ssh_config=self._ssh_config, dry=self.dry)
+            wire = self._connection.transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
+            )
+        except paramiko.ChannelException as error:
+            if error.code == 1:  # by its administrator
+                do = "Set AllowTcpForwarding to local there"
+                raise Problem("its ssh passes no connections on", str(self), do) from None
+            raise OSError(f"no connection from {self}") from None
+        except (paramiko.SSHException, EOFError) as error:
+            raise OSError(f"no connection from {self} ({error or type(error).__name__})") from None
+        wire.settimeout(timeout)
+        return wire
 
     def close(self) -> None:
         """Ends the connection, if there is one."""

@@ -9,7 +9,7 @@ import pytest
 
 from switchover import afterwards
 from switchover.afterwards import CHECKS, Facts, find
-from switchover.names import Unanswered, reverse
+from switchover.asking import Unanswered, reverse
 
 OLD, NEW = ("192.0.2.11", "2001:db8::11"), ("198.51.100.12", "2001:db8:1::12")
 ZONE: dict[tuple[str, str], tuple[str, ...]] = {

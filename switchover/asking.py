@@ -8,10 +8,10 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from typing import Any
 
-from .errors import Problem
 from .hosts import Host
 
 Ask = Callable[[str, str], tuple[str, ...]]  # a name and a type: the records' data as text, without final dots
@@ -40,7 +40,7 @@ def by(host: Host) -> Ask:
         for server in [one for one in servers if one not in gone]:
             try:
                 return _ask(host, server, name, kind)
-            except Problem:
+            except OSError:
                 gone.add(server)  # nobody waits for it once more
             except Unanswered as problem:
                 why = str(problem)
@@ -60,7 +60,7 @@ def _ask(host: Host, server: str, name: str, kind: str) -> tuple[str, ...]:
 
     question = message.make_query(name, kind)
     wire = question.to_wire()
-    with host.dial(server, 53) as line:
+    with closing(host.dial(server, 53, 6)) as line:
         line.sendall(struct.pack("!H", len(wire)) + wire)
         (length,) = struct.unpack("!H", _whole(line, 2))
         try:
