@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 from . import asking, mail
+from .asking import Ask, Unanswered
 from .database.findings import Finding, Kind
 from .errors import Problem, Unreached
 from .hosts import Host, Server
 from .move import Move
-from .asking import Ask, Unanswered
 from .quote import sh
 
 Found = Iterator[tuple[Kind, str, str]]
