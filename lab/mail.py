@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .servers import Lab
 
 DOMAIN = "customers.test"  # of all customers' addresses
-CUSTOMERS = "/home/customers/Maildir"  # on ci: one file a mail
+CUSTOMERS = "/var/lib/customers/Maildir"  # on ci: one file a mail; where no look at a host looks
 LATER, TAKEN = "prepare-new", "finish"  # before these sections old is told to come again later, and no more
 SECONDS = 60  # that the last mails may take
 QUEUE = "for d in maildrop incoming active deferred; do find /var/spool/postfix/$d -type f; done 2>/dev/null | wc -l"
@@ -40,7 +40,7 @@ postconf -e myhostname=$(hostname) mydestination=localhost alias_maps= inet_inte
   smtp_tls_session_cache_database=
 """
 RECEIVES = f"""
-useradd --create-home customers
+useradd --create-home --home-dir /var/lib/customers customers
 postconf -e inet_interfaces=all inet_protocols=ipv4 mydestination={DOMAIN} myorigin={DOMAIN} alias_maps= \\
   local_recipient_maps= luser_relay=customers home_mailbox=Maildir/ smtpd_peername_lookup=no \\
   smtpd_client_restrictions='check_client_access cidr:/etc/postfix/later'
