@@ -110,8 +110,11 @@ def _undo(move: Move, what: str, yes: bool) -> None:
         return
     if not yes and not say.ask("Put these back as they were before?"):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
+    warnings: list[str] = []
     for _, parts in groupby(entries, key=lambda e: e.step):
-        _take_back(move, list(parts))
+        warnings += _take_back(move, list(parts))
+    if warnings:
+        raise Problem(f"all of it is undone, but {warnings[0]}", "", "Look into that before anything else")
 
 
 def _to_undo(move: Move, what: str) -> list[Entry]:
@@ -131,12 +134,13 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
     return entries
 
 
-def _take_back(move: Move, parts: Sequence[Entry]) -> None:
-    """Takes back one step, its last part first."""
-    watch = say.Stopwatch()
+def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
+    """Takes back one step, its last part first; says what somebody must look into."""
+    watch, warnings = say.Stopwatch(), list[str]()
     for entry in parts:
         with say.progress(f"undo {entry.step}") as shown:
             answer = move.journal.undo(entry, shown.line)
+        warnings += shown.warnings
         if answer.status != 0:
             raise Problem(
                 f"{entry.step} could not be undone: {answer.last_error}",
@@ -144,6 +148,7 @@ def _take_back(move: Move, parts: Sequence[Entry]) -> None:
                 f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
             )
     say.outcome("undone", parts[0].doc, parts[0].step, watch.seconds)
+    return warnings
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:

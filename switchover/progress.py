@@ -1,7 +1,8 @@
 """Progress of long work: a bar with a rate and a remaining time on a terminal, plain lines where there is none.
 
 A script on a server reports with lines `progress DONE TOTAL UNIT` (UNIT: bytes, files, rows, seconds), and says with
-`doing WHAT` what it is at; a line `note TEXT` is for the operator and stays; anything else it prints is not progress.
+`doing WHAT` what it is at; a line `note TEXT` is for the operator and stays, and so does `warn TEXT`, which asks for
+somebody to look into it; anything else it prints is not progress.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Progress:
         self._task: Any = None
         self._unit = self._doing = ""
         self._notes: dict[str, None] = {}  # each once, in order
+        self.warnings: dict[str, None] = {}
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -37,12 +39,16 @@ class Progress:
             self._bar.stop()
         for text in self._notes:
             self._console.print(f"  · {text}", style="dim", markup=False, highlight=False)
+        for text in self.warnings:
+            self._console.print(f"  ! {text}", style="bold red", markup=False, highlight=False)
 
     def line(self, text: str) -> None:
         """One line that a script printed."""
         words = text.split()
         if words[:1] == ["note"]:
             self._notes[" ".join(words[1:])] = None
+        elif words[:1] == ["warn"]:
+            self.warnings[" ".join(words[1:])] = None
         elif words[:1] == ["doing"]:
             self._doing = " ".join(words[1:])
         elif len(words) == 4 and words[0] == "progress" and words[1].isdigit() and words[2].isdigit():

@@ -254,10 +254,7 @@ def pool_role(move: Move, server: Server) -> Role:
 
 
 def pgbouncer_ini(move: Move, to: Server) -> bytes:
-    """new: PgBouncer's configuration, in which the application's database is the one on *to*.
-
-    Each knows the certificate of that one alone: two of the same subject, as Debian makes them, hide each other.
-    """
+    """new: PgBouncer's configuration, in which the application's database is the one on *to*."""
     pool = move.settings.pgbouncer
     here = to is move.new
     return render(
@@ -269,7 +266,7 @@ def pgbouncer_ini(move: Move, to: Server) -> bytes:
         username=POOL_ROLE,
         listen_port=pool.port,
         pool=pool.pool,
-        certificate=NEW_CERTIFICATE if here else OLD_CERTIFICATE,
+        certificate=None if here else OLD_CERTIFICATE,
     )
 
 

@@ -47,7 +47,6 @@ def program(move: Move) -> Wanted:
         File(new, ini[server.role], common.pgbouncer_ini(move, server), "root:root", "644") for server in move.servers
     ]
     wanted += [
-        File(new, common.NEW_CERTIFICATE, common.database_certificate(new), "root:root", "644"),
         common.pool_role(move, new),
         File(new, switching.PROGRAM, own, "root:root", "755"),
         File(new, switching.CONFIG, known, "root:root", "644"),
@@ -56,7 +55,7 @@ def program(move: Move) -> Wanted:
     ]
     # Its own database is open to nobody yet; another one of that PostgreSQL tells whether PgBouncer will get in.
     way = f"host=127.0.0.1 port={new.database.port} dbname=postgres user={common.POOL_ROLE} connect_timeout=5 "
-    way += f"sslmode=verify-ca sslrootcert={common.NEW_CERTIFICATE} passfile="
+    way += "sslmode=disable passfile="
     here = f"127[.]0[.]0[.]1:{move.settings.pgbouncer.port}:\\*:{common.POOL_ROLE}:"
     logs_in = f"""
 umask 077; passfile=$(mktemp)

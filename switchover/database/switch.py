@@ -70,7 +70,7 @@ if ! systemctl is-active -q $unit; then
   {PROGRAM} recover >recovered 2>&1 || refuse "$(tail -n 1 recovered)"
   rm -f said errors status
   systemd-run --quiet --collect --unit=$unit -p WorkingDirectory="$PWD" -p ExecStopPost="{PROGRAM} recover" \\
-    -p TimeoutStopSec=infinity --setenv=LC_ALL=C \\
+    -p TimeoutStopSec=infinity -p Nice=-10 --setenv=LC_ALL=C \\
     sh -c '{PROGRAM} to {towards} >said 2>errors; echo $? >status; [ "$(cat status)" = 0 ]'
 fi
 while systemctl is-active -q $unit; do

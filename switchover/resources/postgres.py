@@ -18,7 +18,10 @@ PSQL = "env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 CLUSTER = f"{PSQL} -c 'SHOW config_file' | sed -nE 's|^/etc/postgresql/([^/]+)/([^/]+)/.*|postgresql@\\1-\\2|p'"
 
 
-def scram(password: str, salt: bytes | None = None, rounds: int = 4096) -> str:
+ROUNDS = 1  # of hashing: more of them protect passwords that can be guessed, and each login pays for them
+
+
+def scram(password: str, salt: bytes | None = None, rounds: int = ROUNDS) -> str:
     """The SCRAM-SHA-256 verifier of *password* (RFC 5803), so that the password itself never meets a server's log."""
     salt = salt or os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
@@ -51,7 +54,7 @@ def matches(verifier: str, password: str) -> bool:
 
 @dataclass(frozen=True)
 class Role:
-    """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*.
+    """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*, a random one.
 
     *acts_as_it*: from its login on it is *member_of*, to whom then belongs what it makes; and what is set for that role
     (ALTER ROLE … SET) holds for this one too. *sets*: what else is set for it.

@@ -73,6 +73,7 @@ class World:
     ini: str = "old"
     leads: str = "old"
     paused: bool = False
+    narrow: bool = False  # the pooler has fewer connections than its configuration says
     pooler: bool = True
     watched: bool = False
     acknowledged: list[str] = field(default_factory=list)
@@ -111,7 +112,7 @@ class World:
             for one in self.databases.values():
                 one.up = True
         elif what == "pooler":
-            self.leads, self.paused = self.ini, False
+            self.leads, self.paused, self.narrow = self.ini, False, False
         elif what == "killed":
             raise Killed
 
@@ -255,6 +256,17 @@ class Pooler:
     def missing(self) -> str | None:
         return None if world.databases[world.leads].up and world.databases[world.leads].admits else "no connections"
 
+    def narrow(self) -> None:
+        world.tick()
+        world.narrow = True
+
+    def widen(self) -> None:
+        if world.narrow:
+            self.reload()
+
+    def gap(self, seconds: float) -> None:
+        world.tick()
+
     def pause(self, seconds: float) -> bool:
         world.tick()
         world.paused = True
@@ -267,7 +279,7 @@ class Pooler:
 
     def reload(self) -> None:
         world.tick()
-        world.leads = world.ini
+        world.leads, world.narrow = world.ini, False
 
 
 def _remember(number: int, towards: str, phase: str) -> None:
@@ -404,7 +416,7 @@ def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
             world.happen("up")
             program.settled(CONFIG)
             right = world.databases[world.leads]
-            assert right.admits and not world.paused and world.ini == world.leads
+            assert right.admits and not world.paused and not world.narrow and world.ini == world.leads
             for _ in range(len(right.log) + 2):
                 world.happen("travel")
             assert set(world.acknowledged) <= set(right.log)
