@@ -222,7 +222,9 @@ def database_door(server: Server, port: int, addresses: list[str]) -> list[File 
     units, name = "/etc/systemd/system", "switchover-database"
     there = "new" if server.role == "old" else "old"
     socket = render("templates/database-door.socket.j2", door=port, addresses=addresses, there=there)
-    service = render("templates/database-door.service.j2", host=server.database.host, port=server.database.port)
+    # By IPv4: see the template.
+    host = "127.0.0.1" if server.database.host == "localhost" else server.database.host
+    service = render("templates/database-door.service.j2", host=host, port=server.database.port)
     reload = "systemctl daemon-reload"
     return [
         File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
