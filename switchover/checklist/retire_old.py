@@ -142,12 +142,12 @@ def way_back_ends(move: Move) -> Wanted:
     return [
         *_taken_back(move, "replicate.monit"),
         # The timers; not what closes the database.
-        *_parts_taken_back(move, "replicate.way-back", (*range(1, 5), *range(8, 12))),
+        *_parts_taken_back(move, "replicate.way-back", (*range(3, 7), *range(10, 14))),
         end(old, "unsubscribed {name} switchover_back"),
         end(new, "unsubscribed {name} switchover", "no-way-back {name} {owner}", "unpublished {name} {owner}"),
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
         *_parts_taken_back(move, "switch-db.program", program),
-        *_parts_taken_back(move, "replicate.way-back", range(12, 14)),  # what the switch asked
+        *_parts_taken_back(move, "replicate.way-back", range(1, 3)),  # what the switch asked
         *_taken_back(move, "replicate.door-back", "replicate.limits"),
         *_parts_taken_back(move, "replicate.roles", range(1, 3)),  # the move's own on new; the roles of others stay
         *_identities_as_before(move),
