@@ -29,16 +29,20 @@ PACKAGES = """
     systemd-sysv dbus openssh-server openssh-client sudo ufw iptables nginx-light postgresql pgbouncer
     ruby-rails ruby-pg unicorn ruby-delayed-job ruby-delayed-job-active-record ruby-daemons ruby-whenever
     monit cron logrotate rsync git ca-certificates curl openssl ssl-cert procps iproute2 less python3 python3-psycopg2
-    certbot fish locales
+    certbot fish locales postfix pebble bind9 bind9-dnsutils
 """.split()  # noqa: SIM905
 
 # Nobody searches manual pages here: their index takes longer than many a package.
-DURING = """echo man-db man-db/auto-update boolean false | chroot "$1" debconf-set-selections"""
-# What a package switches on but a server of the lab lacks or must not do: unicorn has no configuration yet,
-# and apt finds no archive. People's shells and languages differ, so there is another one of each.
+DURING = """printf '%s\\n' 'man-db man-db/auto-update boolean false' \\
+      'postfix postfix/main_mailer_type select Local only' 'postfix postfix/mailname string localhost' |
+    chroot "$1" debconf-set-selections"""
+# What a package switches on but a server of the lab lacks or must not do: unicorn has no configuration yet, one host
+# alone gives names and certificates, apt finds no archive. People's shells and languages differ, so there is another
+# one of each.
 AFTER = r"""
     chroot "$1" localedef -i de_DE -f UTF-8 de_DE.UTF-8
-    chroot "$1" systemctl disable unicorn.service
+    chroot "$1" systemctl disable unicorn.service named.service postfix.service
+    chroot "$1" systemctl disable pebble.service 2>/dev/null || :
     chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer man-db.timer
     rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/apt.conf.d/99mmdebstrap
     find "$1"/var/log -type f -delete
