@@ -138,7 +138,7 @@ def way_back_ends(move: Move) -> Wanted:
         return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=programs)
 
     # PgBouncer needs its role and certificate where it stays.
-    program = range(5, 1000) if move.settings.pgbouncer.keep else range(1000)
+    program = range(4, 1000) if move.settings.pgbouncer.keep else range(1000)
     return [
         *_taken_back(move, "replicate.monit"),
         # The timers; not what closes the database.

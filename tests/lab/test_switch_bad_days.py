@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from by_hand import INV, JOURNAL, ROOT, fails, one_line, works
+from by_hand import INV, JOURNAL, ROOT, fails, inv, one_line, works
 from switching import NEW, OLD, SECTIONS, WAY, carried_over, enters, leads_to, ordering
 
 from lab.server import BOOT, LabServer, until
@@ -126,8 +126,10 @@ def test_who_writes_past_the_fence_is_told_and_what_would_be_lost_is_refused(lab
     # And the slot by which they are found keeps nothing for long.
     kept = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) FROM pg_replication_slots"
     assert int(lab.old.psql(f"{kept} WHERE slot_name = 'switchover'")) < 100_000
-    undone = works(lab, "undo", "--yes", "switch-db").out
-    assert found in undone and 'at the moment of the switch: 1 differ: "products"' in undone
+    undone = inv(lab, "undo", "--yes", "switch-db")
+    line = one_line(undone.status, undone.out, undone.err)
+    assert found in undone.out and 'at the moment of the switch: 1 differ: "products"' in undone.out
+    assert "all of it is undone, but" in line
     leads(lab, "old")
     line = fails(lab, "switch-db.can-switch", "switch-db.program", "switch-db.gates")
     assert f"{found}. Carry it over, then on old: DELETE FROM switchover_own.stragglers" in line
