@@ -131,11 +131,17 @@ def limits(move: Move) -> Wanted:
 
 
 @step_by("replicate")
-def roles(move: Move) -> Wanted:
-    """new: has the roles that have something to do in old's database; the move's own may replicate, on both."""
+def own_role(move: Move) -> Wanted:
+    """new: has the move's own role too; on both servers it may replicate."""
     new = move.new
     own = Role(new, common.ROLE, new.database.owner, common.password(move))
-    return [_may_replicate(move.old), own, _may_replicate(new), *_carried_roles(move)]
+    return [_may_replicate(move.old), own, _may_replicate(new)]
+
+
+@step_by("replicate")
+def roles(move: Move) -> Wanted:
+    """new: has the roles that have something to do in old's database, with their passwords."""
+    return _carried_roles(move)
 
 
 @step_by("replicate")
@@ -264,6 +270,17 @@ def following(move: Move) -> Wanted:
 
 
 @step_by("replicate")
+def switch_sql(move: Move) -> Wanted:
+    """new: its database, and old's, answer what the switch asks, and note who writes to them while they follow."""
+    files = {"switch.sql": switching.QUESTIONS}
+    wanted = []
+    for server in move.servers:
+        make, drop, there = switching.asks(server)
+        wanted.append(Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files))
+    return wanted
+
+
+@step_by("replicate")
 def way_back(move: Move) -> Wanted:
     """new: all is ready for old to follow new after the switch; until then it does not."""
     new = move.new
@@ -286,24 +303,19 @@ fi
 """
     return [
         _follow(new, "way-back", "no-way-back", "CREATE PUBLICATION switchover_back …; slot switchover_back"),
-        *(_asked(server) for server in move.servers),
-        *_passing_over(new, "switchover_back"),
         Command(new, open_, close, shown="the database is open to the move's own role for a moment"),
         _subscription(move, move.old, "switchover_back", enabled=False),
         Command(new, close, shown="and to nobody again"),
-        *_passing_over(move.old, "switchover"),
     ]
 
 
-def _asked(server: Server) -> Command:
-    """*server*'s database answers what the switch asks, and notes who writes to it while it follows."""
-    make, drop, there = switching.asks(server)
-    files = {"switch.sql": switching.QUESTIONS}
-    return Command(server, make, drop, there, shown="schema switchover_own: see switch.sql", files=files)
+@step_by("replicate")
+def way_back_timer(move: Move) -> Wanted:
+    """new: each minute while its database follows, what came from old is not kept for old; and the other way round."""
+    return [*_passing_over(move.new, "switchover_back"), *_passing_over(move.old, "switchover")]
 
 
 def _passing_over(server: Server, slot: str) -> list[File | Service]:
-    """*server*: each minute while its database follows, what came from the other one is not kept for that one."""
     units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
     # A run of it that the undo met half-way has failed, and systemd would remember that.
     forgotten = f"systemctl stop {name}.service 2>/dev/null || :; {reload}; "

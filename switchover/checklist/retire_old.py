@@ -5,8 +5,6 @@ Asks: This ends undo. Nothing can go back to the old server afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from .. import mail
 from ..hosts import Server
 from ..move import Move
@@ -109,18 +107,13 @@ def _nobody(move: Move) -> str:
 
 def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
     """What these steps did is taken back, the last change of each step first."""
-    return [one for name in steps for one in _parts_taken_back(move, name, range(1000))]
-
-
-def _parts_taken_back(move: Move, step: str, parts: Container[int]) -> list[TakenBack]:
-    """The same for some parts of one. Those taken back already keep their places, by which the journal knows them."""
     return [
         TakenBack(entry.server, move.journal.path(entry), entry.step)
+        for step in steps
+        # Those taken back already keep their places, by which the journal knows them.
         for entry in reversed(move.journal.entries)
         # But for old's wal_level: nobody needs it as it was, and nothing holds queries any more for its restart.
-        if entry.step == step
-        and entry.part in parts
-        and not (step == "replicate.wal-level" and entry.server is move.new)
+        if entry.step == step and not (step == "replicate.wal-level" and entry.server is move.new)
     ]
 
 
@@ -137,19 +130,16 @@ def way_back_ends(move: Move) -> Wanted:
         lines = [f"sh after/follow-database {mode.format(name=name, owner=owner)}" for mode in modes]
         return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=programs)
 
-    # PgBouncer needs its role and certificate where it stays.
-    program = range(4, 1000) if move.settings.pgbouncer.keep else range(1000)
+    # PgBouncer needs its role where it stays.
+    pool_role = () if move.settings.pgbouncer.keep else ("switch-db.pool-role",)
     return [
-        *_taken_back(move, "replicate.monit"),
-        # The timers; not what closes the database.
-        *_parts_taken_back(move, "replicate.way-back", (*range(3, 7), *range(10, 14))),
+        *_taken_back(move, "replicate.monit", "replicate.way-back-timer"),
         end(old, "unsubscribed {name} switchover_back"),
         end(new, "unsubscribed {name} switchover", "no-way-back {name} {owner}", "unpublished {name} {owner}"),
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
-        *_parts_taken_back(move, "switch-db.program", program),
-        *_parts_taken_back(move, "replicate.way-back", range(1, 3)),  # what the switch asked
-        *_taken_back(move, "replicate.door-back", "replicate.limits"),
-        *_parts_taken_back(move, "replicate.roles", range(1, 3)),  # the move's own on new; the roles of others stay
+        *_taken_back(move, "switch-db.program", *pool_role, "replicate.switch-sql"),
+        # The roles of others stay.
+        *_taken_back(move, "replicate.door-back", "replicate.limits", "replicate.own-role"),
         *_identities_as_before(move),
     ]
 

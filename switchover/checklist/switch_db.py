@@ -33,6 +33,12 @@ def can_switch(move: Move) -> Wanted:
 
 
 @step_by("replicate")
+def pool_role(move: Move) -> Wanted:
+    """new: its PostgreSQL has the role that PgBouncer logs in with."""
+    return common.pool_role(move, move.new)
+
+
+@step_by("replicate")
 def program(move: Move) -> Wanted:
     """new: the program of the switch is there, with its recovery after a crash."""
     new = move.new
@@ -47,7 +53,6 @@ def program(move: Move) -> Wanted:
         File(new, ini[server.role], common.pgbouncer_ini(move, server), "root:root", "644") for server in move.servers
     ]
     wanted += [
-        common.pool_role(move, new),
         File(new, switching.PROGRAM, own, "root:root", "755"),
         File(new, switching.CONFIG, known, "root:root", "644"),
         File(new, f"/etc/systemd/system/{switching.RECOVERY}", unit, "root:root", "644", then=reload),
