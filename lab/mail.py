@@ -1,8 +1,7 @@
 """Mail: the shop's customers are written to by the mail server of old or new, and have their mailbox on the ci host.
 
-Both servers pass all mail to the ci host, as to a provider's relay. Each tenth order is confirmed by the job that ships
-it. During a rehearsal the ci host has old come again later for a while, as receivers do, so that mail is queued on old
-when the site moves; it shall arrive once.
+Each tenth order is confirmed by the job that ships it. During a rehearsal the ci host has old come again later for a
+while, as receivers do, so that mail is queued on old when the site moves; it shall arrive once.
 """
 
 from __future__ import annotations
@@ -10,59 +9,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import network
-from .audit import few
+from .audit import Place, few
 from .paths import Role
-from .ssh import File
+from .postfix import CUSTOMERS
+from .server import LabServer
+from .servers import Lab
 
-if TYPE_CHECKING:
-    from .audit import Place
-    from .server import LabServer
-    from .servers import Lab
-
-DOMAIN = "customers.test"  # of all customers' addresses
-CUSTOMERS = "/var/lib/customers/Maildir"  # on ci: one file a mail; where no look at a host looks
 LATER, TAKEN = "prepare-new", "finish"  # before these sections old is told to come again later, and no more
 SECONDS = 60  # that the last mails may take
 QUEUE = "for d in maildrop incoming active deferred; do find /var/spool/postfix/$d -type f; done 2>/dev/null | wc -l"
-
-# Where it is, the shop writes to customers, and its host's mail server runs: a lab without the ci host has neither.
-SHOPS = (
-    File("/etc/shop-mail", f"{DOMAIN}\n"),
-    File("/etc/systemd/system/multi-user.target.d/mail.conf", "[Unit]\nWants=postfix.service\n"),
-)
-
-SENDS = """
-postconf -e myhostname=$(hostname) mydestination=localhost alias_maps= inet_interfaces=loopback-only \\
-  inet_protocols=ipv4 relayhost=[{relay}] default_transport=smtp relay_transport=smtp smtp_tls_security_level=none \\
-  smtp_tls_session_cache_database=
-"""
-RECEIVES = f"""
-useradd --create-home --home-dir /var/lib/customers customers
-postconf -e inet_interfaces=all inet_protocols=ipv4 mydestination={DOMAIN} myorigin={DOMAIN} alias_maps= \\
-  local_recipient_maps= luser_relay=customers home_mailbox=Maildir/ smtpd_peername_lookup=no \\
-  smtpd_client_restrictions='check_client_access cidr:/etc/postfix/later'
-touch /etc/postfix/later
-systemctl enable --quiet postfix
-"""
-
-
-def sends(server: LabServer) -> None:
-    """Old or new, prepared: its mail server passes everything on to the ci host."""
-    server.exec(SENDS.format(relay=network.address4("ci")))
-
-
-def receives(server: LabServer) -> None:
-    """The ci host, prepared: it takes all mail to customers."""
-    server.exec("set -e\n" + RECEIVES)
-
-
-def switch_on(files: dict[Role, list[File]]) -> None:
-    """Adds to the *files* of old and new that the shop writes to customers."""
-    for role in ("old", "new"):
-        files[role] += SHOPS
 
 
 def later(lab: Lab, *roles: Role) -> None:

@@ -31,7 +31,7 @@ from typing import Any, Self
 from switchover import say
 from switchover.errors import Problem
 
-from . import base, cache, cgroups, ci, clean, images, layers, machine, mail, network, settings, ssh, supervisor
+from . import base, cache, cgroups, ci, clean, images, layers, machine, network, postfix, settings, ssh, supervisor
 from .authority import Authority
 from .layers import Described, Variant
 from .locks import locked
@@ -184,7 +184,7 @@ class Lab:
         self._files = ssh.generate(self.place, self._releases)
         if "ci" in self._releases and not self._variant.plain:
             ci.authorise(self._files)
-            mail.switch_on(self._files)
+            postfix.switch_on(self._files)
         shutil.copy(authority.certificate, self.ca)
         self.settings.write_text(settings.text(ci="ci" in self._releases, strategy=self._strategy))
 
@@ -215,12 +215,12 @@ class Lab:
         if server.role == "ci":
             ci.provision(server, shop=not self._variant.plain)
             if not self._variant.plain:
-                mail.receives(server)
+                postfix.receives(server)
         elif not self._variant.plain:
             domain = CERTIFIED[server.role]
             certificates = {domain: authority.issue([domain])}
             provision(server, server.role, ShopOptions(self._variant.seed_mb, certificates))
-            mail.sends(server)
+            postfix.sends(server)
 
     def _prepared(self, server: LabServer) -> Path:
         return layers.prepared(self.place, server.role, self._releases[server.role], self._variant)
