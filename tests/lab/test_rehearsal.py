@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import mail
+from lab import mail, postfix
 from lab.look import compare, look
 from lab.provision import SITES
 from lab.rehearsal import Plan, Rehearsal, run_move
@@ -58,7 +58,7 @@ def drop_an_upload(lab: Lab) -> None:
     lab.old.exec(f"cd {OLD.app}/public/system/uploads && rm $(ls -t upload-* | head -n 1)")
 
 
-NEWEST = f"cd {mail.CUSTOMERS}/new && until mail=$(ls -t | head -n 1) && [ $mail ]; do sleep 0.1; done"
+NEWEST = f"cd {postfix.CUSTOMERS}/new && until mail=$(ls -t | head -n 1) && [ $mail ]; do sleep 0.1; done"
 
 
 def double_a_mail(lab: Lab) -> None:
