@@ -20,7 +20,7 @@ from .paths import Place, Role
 HERE = Path(__file__).parent
 RECIPE = [HERE / "base.py"]
 SHOP_RECIPE = [HERE / "provision.py", HERE / "mail.py", HERE / "shop", HERE / "templates"]
-CI_RECIPE = [HERE / "ci.py", HERE / "mail.py"]
+CI_RECIPE = [HERE / "ci.py", HERE / "mail.py", HERE / "acme.py"]
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ca.pem", "move.yaml")
 
 

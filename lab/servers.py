@@ -31,7 +31,22 @@ from typing import Any, Self
 from switchover import say
 from switchover.errors import Problem
 
-from . import base, cache, cgroups, ci, clean, images, layers, machine, network, postfix, settings, ssh, supervisor
+from . import (
+    acme,
+    base,
+    cache,
+    cgroups,
+    ci,
+    clean,
+    images,
+    layers,
+    machine,
+    network,
+    postfix,
+    settings,
+    ssh,
+    supervisor,
+)
 from .authority import Authority
 from .layers import Described, Variant
 from .locks import locked
@@ -215,6 +230,7 @@ class Lab:
         if server.role == "ci":
             ci.provision(server, shop=not self._variant.plain)
             if not self._variant.plain:
+                acme.provision(server, authority)
                 postfix.receives(server)
         elif not self._variant.plain:
             domain = CERTIFIED[server.role]
@@ -229,6 +245,8 @@ class Lab:
         Described(self._releases, self._layers).write(self.place.run / "lab.json")
         self._all(self._start)
         self._files = {}  # in the server's layer now; a later boot must not lose what came since
+        if "ci" in self._releases:
+            acme.trusted(self.ci, self.servers, self.ca)
 
     def _start(self, server: LabServer) -> None:
         supervisor.start(

@@ -183,6 +183,25 @@ class Certificate(Part):
     key: Absolute
 
 
+class OwnCertificate(Part):
+    """New's own certificate for the production domains: ordered by certbot from an ACME authority (Let's Encrypt unless
+    *server* names another's directory); or old's *copied*, which somebody else renews.
+
+    *certbot*: the distribution's package, or the current release (or *version*) in an environment of its own.
+    *agree_tos*: the authority's terms are agreed to. *staging*: a trial, with its staging, of which nothing is kept.
+    """
+
+    kind: Literal["certbot", "copied"] = "certbot"
+    certbot: Literal["package", "current"] = "package"
+    version: Annotated[str, _plain(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
+    server: Annotated[str, _plain(r"https://[^\s\"'\\\\]+", "an address like https://acme.example.org/directory")] = (
+        "https://acme-v02.api.letsencrypt.org/directory"
+    )
+    email: Annotated[str, _plain(r"[^\s@]+@[^\s@]+", "an address like me@shop.org")] | None = None
+    agree_tos: Annotated[bool, Field(strict=True)] = False
+    staging: Annotated[bool, Field(strict=True)] = False
+
+
 class Server(Part):
     """One server: how it is reached and what runs there."""
 
@@ -302,6 +321,7 @@ class Settings(Part):
     uploads: tuple[Uploads, ...] = ()
     third_parties: tuple[ThirdParty, ...] = ()
     maintenance: Page503 = Page503()
+    certificate: OwnCertificate = OwnCertificate()
     retire: Retire = Retire()
 
     @property
