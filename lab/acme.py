@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .paths import HOSTS
+from .paths import HOSTS, SITE
 from .server import until
 
 if TYPE_CHECKING:
     from .authority import Authority
     from .server import LabServer
+    from .servers import Lab
 
 URL = f"https://{HOSTS['ci']}:14000/dir"
 SETTINGS = {"kind": "certbot", "server": URL, "agree_tos": True}  # as move.yaml has them
@@ -91,20 +94,45 @@ def trusted(ci: LabServer, servers: Iterable[LabServer], visitors: Path) -> None
 
 
 def shown(server: LabServer, domain: str) -> dict[str, Any]:
-    """The certificate that *server* shows who asks for *domain*: `issuer`, `serial`, `names`, `days`, `chain`."""
-    from datetime import UTC, datetime
-
+    """The certificate that *server* shows who asks for *domain*: `issuer`, `serial`, `names`, `days`."""
     from cryptography import x509
     from cryptography.x509.oid import ExtensionOID, NameOID
 
-    ask = f"openssl s_client -connect 127.0.0.1:443 -servername {domain} -showcerts </dev/null 2>/dev/null"
-    chain = x509.load_pem_x509_certificates(server.exec(ask).stdout.encode())
-    found = chain[0]
+    ask = f"openssl s_client -connect 127.0.0.1:443 -servername {domain} </dev/null 2>/dev/null"
+    found = x509.load_pem_x509_certificate(server.exec(ask).stdout.encode())
     names: Any = found.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
-    common = found.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     return {
-        "issuer": str(common[0].value),
+        "issuer": str(found.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value),
         "serial": f"{found.serial_number:x}",
         "names": sorted(str(name.value) for name in names),
         "days": (found.not_valid_after_utc - datetime.now(UTC)).days,
     }
+
+
+@dataclass
+class Certificates:
+    """The certificates of a rehearsal: what old shows at its beginning, and what new shows when all has moved."""
+
+    lab: Lab
+    old: dict[str, Any] = field(default_factory=dict)
+    new: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.old = shown(self.lab.old, SITE)
+
+    def look(self, ordered: bool) -> None:
+        """What new shows, where an own one was *ordered*."""
+        if ordered and self.lab.ci in self.lab.hosts:
+            self.new = shown(self.lab.new, SITE)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, in words."""
+        if not self.new:
+            return []
+        wrong = not self.new["issuer"].startswith(ISSUER) or self.new["serial"] == self.old["serial"]
+        return [f"new shows no certificate of its own: {self.new['issuer']}, {self.new['serial']}"] if wrong else []
+
+    def as_report(self) -> dict[str, Any]:
+        """For report.json."""
+        return self.new | {"serial_old": self.old["serial"]} if self.new else {}

@@ -26,6 +26,7 @@ import yaml
 from switchover.errors import Problem
 
 from . import commands, ledger, look, network, report, report_html, switch, terminal
+from .acme import Certificates
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .developers import Developers
 from .leaks import Watch, in_file
@@ -219,7 +220,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     retiring = [section for section in sections if section.name in AFTERWARDS]
     places = _places(lab)
     before = gather(places["old"])
-    developers, post = Developers(), Post(lab)
+    developers, post, certificates = Developers(), Post(lab), Certificates(lab)
     with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
         course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
@@ -232,6 +233,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             _until_enough(plan, course)
         switched = switch.look(**places, journal=_journal(lab)) if report.SWITCH in course.done else switch.Switch()
+        certificates.look(report.CERTIFICATE in course.done)
         if plan.with_undo and whole:
             _undo(course, moving)
             with course.quiet("after the undo"):
@@ -247,7 +249,8 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     found.switch = switched
     found.deploys = developers.as_report()
     found.mail = post.as_report()
-    found.other_problems += developers.problems + post.problems
+    found.certificate = certificates.as_report()
+    found.other_problems += developers.problems + post.problems + certificates.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
     found.secrets_looked_for, found.processes_seen = leaks.looked_for, len(leaks.seen)
     return found

@@ -13,6 +13,7 @@ from .resources.file import read
 LIVE = "/etc/letsencrypt/live"
 CURRENT = "/opt/certbot"  # where a current release has its environment
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+SOON = 20  # days before its end at which monit says so: ten after it should have been renewed
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 

@@ -80,7 +80,6 @@ def _run(the_move: Move, whole: Section) -> None:
         if not whole.without:
             raise
         say.outcome("failed", str(problem))
-        say.outcome("note", whole.without)
 
 
 @task(help={"yes": "do not ask"})

@@ -121,7 +121,15 @@ class Section(Task[Any]):
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         with move.lock(self.name):
             for one in steps:
-                live(move, one)
+                self._live(move, one)
+
+    def _live(self, move: Move, one: Step) -> None:
+        try:
+            live(move, one)
+        except Problem:
+            if self.without:
+                say.outcome("note", self.without)
+            raise
 
     def steps_of(self, move: Move) -> list[Step]:
         """Those that are part of this move, and those that were done when the settings said otherwise."""

@@ -124,7 +124,7 @@ said=$(openssl verify -purpose sslserver -verify_hostname {sh(domain)} -CAfile {
 """
     # It has read them when it started, or was told to read its configuration again.
     read = f"""
-worker=$(pgrep -n -f '^nginx: worker process$') || exit 0
+worker=$(pgrep -n -f '^nginx: worker process') || exit 1
 [ "$(stat -L -c %Z {bundle})" -lt $(( $(date +%s) - $(ps -o etimes= -p "$worker") )) ]
 """
     return [
@@ -204,7 +204,16 @@ def site(move: Move) -> Wanted:
     if not certificates.kept(move):
         return None
     content = common.nginx_site(move, certificates.live(move))
-    return File(move.new, common.SITE, content, "root:root", "644", test=common.NGINX_TEST, then=common.NGINX_RELOAD)
+    old = move.old.settings.main_address
+    asked = [f'[ "$({common.ask(domain, old, common.ANSWERS, "-f")})" = new ]' for domain in move.settings.domains]
+    # Who comes by old must not wait for a person to put it back.
+    then = f"""{common.NGINX_RELOAD}
+passed_on() {{ {" && ".join(asked)}; }} 2>/dev/null
+case $0 in
+  */apply) wait_until 5 passed_on || refuse "old does not pass visitors on to a server with that certificate" ;;
+esac
+"""
+    return File(move.new, common.SITE, content, "root:root", "644", test=common.NGINX_TEST, then=then)
 
 
 @step

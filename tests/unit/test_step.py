@@ -339,6 +339,7 @@ SECTIONS = [
     "switch-jobs",
     "switch-app",
     "switch-cron",
+    "expand-cert",
     "replicate",
     "switch-db",
     "finish",
