@@ -82,6 +82,7 @@ Source = Annotated[AnyPath, AfterValidator(_no_queue)]
 Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")]
 Language = Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
 Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
+Email = Annotated[str, _plain(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an address like me@shop.org")]
 Address = Annotated[IPvAnyAddress, BeforeValidator(_text)]
 Line = Annotated[str, _plain(r"[^\x00-\x1f\x7f]+", "one line of text")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
@@ -197,7 +198,7 @@ class OwnCertificate(Part):
     server: Annotated[str, _plain(r"https://[^\s\"'\\\\]+", "an address like https://acme.example.org/directory")] = (
         "https://acme-v02.api.letsencrypt.org/directory"
     )
-    email: Annotated[str, _plain(r"[^\s@]+@[^\s@]+", "an address like me@shop.org")] | None = None
+    email: Email | None = None
     agree_tos: Annotated[bool, Field(strict=True)] = False
     staging: Annotated[bool, Field(strict=True)] = False
 
