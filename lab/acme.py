@@ -33,7 +33,7 @@ UNIT = f"""[Unit]
 Description=The lab's ACME authority
 After=network.target named.service
 [Service]
-Environment=PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0
+Environment=PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 PEBBLE_AUTHZREUSE=0
 ExecStart=/bin/sh -c 'd=; ! systemctl is-enabled -q named || d="-dnsserver 127.0.0.1:53"; \\
   exec /usr/bin/pebble -config {FOLDER}/config.json $d'
 [Install]

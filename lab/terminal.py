@@ -139,6 +139,8 @@ def _notes(data: dict[str, Any]) -> list[str]:
     if queued := data["mail"]["queued"]:
         lost, twice = data["mail"]["never_sent"], data["mail"]["sent_twice"]
         notes.append(f"{queued} mail(s) were queued on old when visitors had moved: {lost} never sent, {twice} twice.")
+    if own := data["certificate"]:
+        notes.append(f"New has a certificate of its own for {', '.join(own['names'])}, from {own['issuer']}.")
     lag = traffic["visitors_own_lag_ms"]
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:

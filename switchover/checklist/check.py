@@ -10,7 +10,7 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import afterwards, say
+from .. import afterwards, certificates, say
 from .. import move as moves
 from ..database import facts
 from ..database import findings as following
@@ -137,8 +137,22 @@ def findings(move: Move) -> Iterator[Finding]:
         for one in (_tools, _paths, _services, _database, _space, _firewall, _nginx):
             yield from _attempt(one, server, move)
     if len(reached) == 2:
-        for both in (_two_machines, _clocks, _versions, _copy_fits, _following):
+        for both in (_two_machines, _clocks, _versions, _copy_fits, _certificate, _following):
             yield from _attempt(both, None, move)
+
+
+def _certificate(move: Move) -> Iterator[Finding]:
+    ours = move.settings.certificate
+    if certificates.wanted(move):
+        yield Finding(
+            f"the terms of {ours.server} are agreed to",
+            ours.agree_tos or bool(move.new.look(certificates.account(move), check=False).out),
+            "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}",
+        )
+        names = [name for name in certificates.of_old(move).names if name not in move.settings.domains]
+        if names:
+            do = "Where visitors use it: add it to domains"
+            yield Finding(f"old's certificate is of {', '.join(names)} too, new's will not be ({do})", True)
 
 
 def _attempt(one: Callable[..., Iterator[Finding]], server: Server | None, move: Move) -> Iterator[Finding]:

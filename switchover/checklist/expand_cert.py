@@ -18,8 +18,8 @@ from ..step import Wanted, step
 from . import common
 
 CHALLENGE = "/.well-known/acme-challenge/switchover"
-HOOK = "/etc/letsencrypt/renewal-hooks/deploy/switchover"
-UNIT = "switchover-certbot"
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/nginx"
+UNIT = "certbot-renew"
 
 
 @step

@@ -146,12 +146,12 @@ def monit(move: Move) -> Wanted:
 @step
 def monit_certificate(move: Move) -> Wanted:
     """new: monit says when the certificate that nginx shows ends soon."""
-    new, program = move.new, "/usr/local/sbin/switchover-certificate"
+    new, program = move.new, "/usr/local/sbin/certificate-age"
     if new.watch.kind != "monit":
         return None
     domains = " ".join(move.settings.domains)
     check = render("templates/monit-certificate.j2", program=f"{program} {certificates.SOON} {domains}")
-    path = common.monit_file(new, "switchover_certificate")
+    path = common.monit_file(new, "certificate_age")
     content = common.programs("certificate-age")["certificate-age"]
     return [
         File(new, program, content, "root:root", "755"),

@@ -98,7 +98,9 @@ def untouched(lab: Lab) -> str:
 
 
 def test_terms_are_agreed_to_by_a_person(lab: Lab, untouched: str) -> None:
-    said = fails(lab, "expand-cert", settings=beside(lab, "terms", agree_tos=False))
+    terms = beside(lab, "terms", agree_tos=False)
+    assert f"the terms of {acme.URL} are agreed to  (Read them" in inv(lab, "check", settings=terms).out
+    said = fails(lab, "expand-cert", settings=terms)
     assert said.startswith(f"{lab.new}: nobody has agreed to the terms of {acme.URL}. Read them, then say in the ")
     assert "certificate: {agree_tos: true}" in said and letsencrypt(lab.new) == untouched
 
@@ -189,9 +191,9 @@ def test_finish_proves_that_it_renews(lab: Lab) -> None:
 
 def test_monit_says_when_it_ends(lab: Lab) -> None:
     works(lab, "finish.monit-certificate")
-    until(lambda: "switchover_certificate" in lab.new.exec("monit summary", check=False).stdout, 20, "monit does not")
-    program = "/usr/local/sbin/switchover-certificate"
-    assert "20 shop.test www.shop.test" in lab.new.exec("cat /etc/monit/conf.d/switchover_certificate").stdout
+    until(lambda: "certificate_age" in lab.new.exec("monit summary", check=False).stdout, 20, "monit does not")
+    program = "/usr/local/sbin/certificate-age"
+    assert "20 shop.test www.shop.test" in lab.new.exec("cat /etc/monit/conf.d/certificate_age").stdout
     good = lab.new.exec(f"{program} 20 {' '.join(DOMAINS)}").stdout
     assert re.fullmatch(r"(\S*shop\.test: the certificate ends in \d+ days\n){2}", good)
     assert lab.new.exec(f"{program} 9999 shop.test", check=False).returncode == 1

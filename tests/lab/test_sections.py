@@ -89,7 +89,7 @@ def half_switch_cron(lab: Lab) -> None:
 def half_expand_cert(lab: Lab) -> None:
     """Somebody has an account with the authority, and nginx takes whatever was renewed."""
     lab.new.exec(f"certbot -q register --agree-tos --register-unsafely-without-email --server {acme.URL}")
-    lab.new.write("/etc/letsencrypt/renewal-hooks/deploy/nginx", "#!/bin/sh\nsystemctl reload nginx\n", mode=0o755)
+    lab.new.write("/etc/letsencrypt/renewal-hooks/post/theirs", "#!/bin/sh\nsystemctl reload nginx\n", mode=0o755)
 
 
 def half_finish(lab: Lab) -> None:
