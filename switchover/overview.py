@@ -18,7 +18,7 @@ from .database import following
 from .errors import Problem
 from .journal import Entry
 from .move import Move
-from .step import Section, Step, for_people, section
+from .step import Section, Step, for_people, section, take_back
 
 COLLECTIONS = tuple(section(module) for module in (*SECTIONS, LAST))
 WHOLE: tuple[Section, ...] = tuple(collection.tasks["all"] for collection in COLLECTIONS)
@@ -139,7 +139,7 @@ def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
     watch, warnings = say.Stopwatch(), list[str]()
     for entry in parts:
         with say.progress(f"undo {entry.step}") as shown:
-            answer = move.journal.undo(entry, shown.line)
+            answer = take_back(move, entry, shown.line)
         warnings += shown.warnings
         if answer.status != 0:
             raise Problem(
