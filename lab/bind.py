@@ -87,7 +87,7 @@ def provision(server: LabServer) -> None:
 
 
 def switch_on(files: dict[Role, list[File]], run: Path) -> None:
-    """Adds to the *files* of the hosts the operator's key, new in each lab, and who asks whom; *run* gets the key too."""
+    """Adds to the *files* of the hosts the operator's key, new in each lab, and who asks whom; *run* gets it too."""
     secret = base64.b64encode(secrets.token_bytes(32)).decode()
     text = f'key "operator" {{\n\talgorithm hmac-sha256;\n\tsecret "{secret}";\n}};\n'
     (run / OPERATORS).touch(0o600)

@@ -77,6 +77,11 @@ def shown(changes: Changes) -> str:
     return "\n".join(lines)
 
 
+def undoing(facts: Mapping[str, Any]) -> str:
+    """What goes and comes when it is taken back."""
+    return shown(list(zip(from_json(facts["after"]), from_json(facts["before"]), strict=True)))
+
+
 def _wait(move: Move, wanted: Sequence[Addresses], on_line: Callable[[str], None]) -> None:
     within, started = move.settings.dns.within, time.monotonic()
     while (missing := move.names.look().missing(wanted)) is not None:

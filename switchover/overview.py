@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from . import move as moves
-from . import say
+from . import name_changes, say
 from .checklist import LAST, SECTIONS
 from .database import following
 from .errors import Problem
@@ -107,6 +107,8 @@ def _undo(move: Move, what: str, yes: bool) -> None:
     if move.dry:
         for entry in entries:
             say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
+            if entry.names:
+                say.diff(name_changes.undoing(entry.names))
         return
     if not yes and not say.ask("Put these back as they were before?"):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import say
+from ..errors import Problem
 from ..move import Move
 from ..names import Addresses, Look
 from ..resources import Compared, Records
@@ -23,6 +24,9 @@ def servers_agree(move: Move) -> Wanted:
 
     def otherwise() -> str | None:
         look = move.names.look()
+        for server, why in look.silent.items():
+            do = "Mend it, or take it out of the zone: visitors ask it too"
+            raise Problem(f"does not answer ({why})", server, do)
         return look.missing(look.found)
 
     return Compared(otherwise, within=60)

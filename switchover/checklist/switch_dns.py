@@ -42,10 +42,11 @@ def old_ttl_over(move: Move) -> Wanted:
 
 @step
 def new_answers(move: Move) -> Wanted:
-    """old: a visitor who comes to new by the site's names is answered there, with a certificate good for them."""
+    """old: who comes to new by the site's names is answered, with a certificate good for them; old passes others on."""
     if not common.has_names(move):
         return None
     six = any(":" in address for address in move.old.addresses)
+    old = common.ask(move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
     asks = [
         f'[ "$({common.ask(domain, address, common.ANSWERS, "-f")})" = new ] || {{ '
         f"echo {sh(f'{domain} at {address}')}; exit 1; }}"
@@ -53,7 +54,8 @@ def new_answers(move: Move) -> Wanted:
         for address in move.new.addresses
         if six or ":" not in address
     ]
-    return Seen(move.old, "\n".join(asks), "new does not answer as the site")
+    passes = f'[ "$({old})" = new ] || {{ echo "old answers by itself: first inv switch-app"; exit 1; }}'
+    return Seen(move.old, "\n".join([*asks, passes]), "visitors would not all come to new")
 
 
 @step
