@@ -6,7 +6,6 @@ made yet, and then every authoritative server is waited for. So it may be cut sh
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import socket
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import asking, say
 from .asking import Unanswered
 from .errors import Problem
-from .names import Addresses, Look, from_json, one
+from .names import Addresses, Look, from_json, one, plain
 from .quote import sh
 
 if TYPE_CHECKING:
@@ -223,7 +222,7 @@ class Lexicon:
         """What the provider has."""
         found = self._do(name, lambda api: api.list_records(kind, name))
         ttl = next((int(one["ttl"]) for one in found if str(one.get("ttl") or "").isdigit()), 0)
-        return Addresses(name, kind, ttl, tuple(sorted(_plain(one["content"]) for one in found)))
+        return Addresses(name, kind, ttl, tuple(sorted(plain(one["content"]) for one in found)))
 
     def write(self, changes: Changes) -> None:
         """Has it make them, one record after the other; what comes first."""
@@ -236,15 +235,15 @@ class Lexicon:
             if datum not in before.data:
                 api.create_record(kind, name, datum)
         for found in api.list_records(kind, name):
-            if _plain(found["content"]) not in after.data:
+            if plain(found["content"]) not in after.data:
                 api.delete_record(found["id"], kind, name, found["content"])
             elif str(found.get("ttl")) != str(after.ttl):
                 api.update_record(found["id"], kind, name, found["content"])
-        left = {str(found.get("ttl") or after.ttl) for found in api.list_records(kind, name)}
-        if after.data and left != {str(after.ttl)}:
+        left = {str(found["ttl"]) for found in api.list_records(kind, name) if found.get("ttl") is not None}
+        if left - {str(after.ttl)}:
             # Taken away and made anew it would have it; but then visitors could find no address for a moment.
             do = f"Set it there by hand to {after.ttl}, and run this again"
-            raise Problem(f"leaves the TTL of {name} {kind} at {', '.join(left)}", self._provider, do)
+            raise Problem(f"leaves the TTL of {name} {kind} at {', '.join(sorted(left))}", self._provider, do)
 
     def _do(self, name: str, work: Callable[[Any], Any], ttl: int | None = None) -> Any:
         try:
@@ -266,11 +265,3 @@ class Lexicon:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             do = "See its credentials in the environment (LEXICON_…) or in lexicon.yml"
             raise Problem(f"did not do it: {said[:200]}", self._provider, do) from None
-
-
-def _plain(address: object) -> str:
-    """An address as name servers write it."""
-    try:
-        return str(ipaddress.ip_address(str(address)))
-    except ValueError:
-        return str(address)

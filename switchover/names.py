@@ -5,6 +5,7 @@ They are asked from new, through its ssh connection, as `asking` does; who they 
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -190,6 +191,14 @@ class Names:
         raise why
 
 
+def plain(address: object) -> str:
+    """An address as everybody here writes it."""
+    try:
+        return str(ipaddress.ip_address(str(address)))
+    except ValueError:
+        return str(address)
+
+
 def one(line: Any, look: Look, name: str, kind: str) -> Addresses | None:
     """What a server says to one question; None where the name is an alias, which *look* then has."""
     from dns import flags, rdatatype
@@ -204,5 +213,5 @@ def one(line: Any, look: Look, name: str, kind: str) -> Addresses | None:
             look.aliases[name] = records[0].target.to_text().rstrip(".")
             return None
         if records.name == at and records.rdtype == rdatatype.from_text(kind):
-            found = replace(found, ttl=records.ttl, data=tuple(sorted(data.address for data in records)))
+            found = replace(found, ttl=records.ttl, data=tuple(sorted(plain(data.address) for data in records)))
     return found
