@@ -370,6 +370,8 @@ def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
     if settings.ssh_config:
         path = _beside(settings.ssh_config, beside, "ssh_config", name)
         settings = settings.model_copy(update={"ssh_config": path})
+    if settings.dns.key_on == "ci" and settings.ci is None:
+        raise Problem("dns.key_on: there is no ci in these settings", name, "Say where the key is: here, old or new")
     if settings.dns.key_file and settings.dns.key_on == "here":
         dns = settings.dns.model_copy(update={"key_file": _beside(settings.dns.key_file, beside, "dns.key_file", name)})
         settings = settings.model_copy(update={"dns": dns})
