@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 PREPARE, SWITCH, RETIRE = "dns-prepare", "switch-dns", "retire-old"
 
 
-def records(lab: Lab, server: str) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """By kind, what a name server says of the site: the TTL and the addresses."""
+def records(lab: Lab, server: str, name: str = SITE) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """By kind, what a name server says of a name: the TTL and the addresses."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
     for kind in ("A", "AAAA"):
-        said = lab.ci.exec(f"dig +noall +answer @{server} {SITE} {kind}").stdout
+        said = lab.ci.exec(f"dig +noall +answer @{server} {name} {kind}").stdout
         lines = re.findall(r"^\S+\s+(\d+)\s+IN\s+A+\s+(\S+)$", said, re.MULTILINE)
         if lines:
             found[kind] = int(lines[0][0]), tuple(sorted(address for _, address in lines))
@@ -73,7 +73,8 @@ class Names:
         lowered = PREPARE in done and RETIRE not in done
         if (ttl := self._ttl()) != (wanted := self.new_ttl if lowered else self.old_ttl):
             self.problems.append(f"the name's TTL is {ttl} s in the end, not {wanted} s")
-        changed = [step.ended for span in spans for step in span.steps if step.name == f"{SWITCH}.records"]
+        switched = [step for span in spans if span.name == SWITCH for step in span.steps]
+        changed = [step.ended for step in switched if step.name == f"{SWITCH}.records"]
         if changed:
             by_old = [a.at - changed[-1] for a in book.answers if a.to in old and a.at < _undone(spans)]
             self.last = max(0.0, *by_old) if by_old else None

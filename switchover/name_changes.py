@@ -10,7 +10,7 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +34,10 @@ class NotYet(Problem):
     """The change was made, or handed to people, and not every authoritative server says so yet."""
 
 
+class NothingDone(Problem):
+    """It went wrong before anything was changed."""
+
+
 class Writer(Protocol):
     """Who changes records."""
 
@@ -47,24 +51,34 @@ class Writer(Protocol):
 def carry_out(move: Move, facts: Mapping[str, Any], on_line: Callable[[str], None], *, back: bool = False) -> None:
     """Makes the change that a journal has the *facts* of, or takes it *back*; returns when every server says so.
 
-    Raises NotYet where that takes too long; Problem where it cannot be made, or somebody has changed the records since.
+    Raises NotYet where that takes too long; NothingDone where what there is cannot be known, or somebody has changed it
+    since; Problem where the change cannot be made.
     """
     if move.dry:
-        raise Problem("a change was tried under --dry", "names", "Please report this: it is a fault of ours")
+        raise NothingDone("a change was tried under --dry", "names", "Please report this: it is a fault of ours")
     was, wanted = from_json(facts["before"]), from_json(facts["after"])
     if back:
         was, wanted = wanted, was
-    writer, changes = _writer(move), []
+    try:
+        writer = _writer(move)
+        changes = [change for change in _there(writer, was, wanted) if not change[0].same(change[1])]
+    except Problem as problem:
+        raise NothingDone(problem.what, problem.where, problem.do) from None
+    if changes:
+        writer.write(changes)
+    _wait(move, wanted, on_line)
+
+
+def _there(
+    writer: Writer, was: Sequence[Addresses], wanted: Sequence[Addresses]
+) -> Iterator[tuple[Addresses, Addresses]]:
+    """What there is and shall be. Raises Problem where that is neither what was nor what is wanted."""
     for before, want in zip(was, wanted, strict=True):
         now = writer.present(*want.key)
         if not {*now.data} <= {*before.data, *want.data}:
             what = f"{now}, which is neither what it was nor what it shall be"
             raise Problem(what, "names", f"Mend that by hand: {'; '.join(want.lines) or f'no {want.kind}'}")
-        if not now.same(want):
-            changes.append((now, want))
-    if changes:
-        writer.write(changes)
-    _wait(move, wanted, on_line)
+        yield now, want
 
 
 def shown(changes: Changes) -> str:
@@ -215,12 +229,12 @@ class Lexicon:
 
     def __init__(self, move: Move) -> None:
         self._move, self._provider = move, str(move.settings.dns.provider)
-        # It looks for the list of public suffixes in the net, which it does not need with a zone that is known.
+        # It guesses the zone by a list of public suffixes, looked for in the net; ours is known.
         logging.getLogger("tldextract").setLevel(logging.CRITICAL)
 
     def present(self, name: str, kind: str) -> Addresses:
         """What the provider has."""
-        found = self._do(name, lambda api: api.list_records(kind, name))
+        found = self._do(name, lambda api: _of(api, name, kind))
         ttl = next((int(one["ttl"]) for one in found if str(one.get("ttl") or "").isdigit()), 0)
         return Addresses(name, kind, ttl, tuple(sorted(plain(one["content"]) for one in found)))
 
@@ -234,12 +248,12 @@ class Lexicon:
         for datum in after.data:
             if datum not in before.data:
                 api.create_record(kind, name, datum)
-        for found in api.list_records(kind, name):
+        for found in _of(api, name, kind):
             if plain(found["content"]) not in after.data:
                 api.delete_record(found["id"], kind, name, found["content"])
             elif str(found.get("ttl")) != str(after.ttl):
                 api.update_record(found["id"], kind, name, found["content"])
-        left = {str(found["ttl"]) for found in api.list_records(kind, name) if found.get("ttl") is not None}
+        left = {str(found["ttl"]) for found in _of(api, name, kind) if found.get("ttl") is not None}
         if left - {str(after.ttl)}:
             # Taken away and made anew it would have it; but then visitors could find no address for a moment.
             do = f"Set it there by hand to {after.ttl}, and run this again"
@@ -248,16 +262,18 @@ class Lexicon:
     def _do(self, name: str, work: Callable[[Any], Any], ttl: int | None = None) -> Any:
         try:
             from lexicon.client import Client
-            from lexicon.config import ConfigResolver
+            from lexicon.config import ConfigResolver, DictConfigSource
         except ImportError:
             do = "pip install dns-lexicon, or write dns: {kind: by-hand}"
             raise Problem("dns-lexicon is not installed", "dns.kind: lexicon", do) from None
         zone = next(zone for zone, names in self._move.names.zones.items() if name in names)
-        given = {"provider_name": self._provider, "domain": zone, "delegated": zone, "ttl": ttl}
+        given = {"provider_name": self._provider, "domain": zone, "ttl": ttl}
         resolver: Any = ConfigResolver
         config = resolver().with_dict({k: v for k, v in given.items() if v is not None})
         try:
-            with Client(config.with_env().with_config_dir(str(Path.cwd()))) as api:
+            client = Client(config.with_env().with_config_dir(str(Path.cwd())))
+            client.config.add_config_source(DictConfigSource({"domain": zone}), 0)  # no guess of its own
+            with client as api:
                 return work(api)
         except Problem:
             raise
@@ -265,3 +281,9 @@ class Lexicon:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             do = "See its credentials in the environment (LEXICON_…) or in lexicon.yml"
             raise Problem(f"did not do it: {said[:200]}", self._provider, do) from None
+
+
+def _of(api: Any, name: str, kind: str) -> list[dict[str, Any]]:
+    """A provider's records of one name: for that of the zone itself some modules give those of all names."""
+    found = api.list_records(kind, name)
+    return [one for one in found if str(one.get("name", "")).rstrip(".").removeprefix("@.").lower() == name.lower()]

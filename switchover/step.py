@@ -252,7 +252,7 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
             return "would"
         with say.progress(one.line) as shown:
             answer = move.journal.apply(entry, shown.line)
-            answer = _names(move, entry, answer, shown.line)
+            answer = _names(move, entry, answer, shown.line, fresh=False)
         _verify(move, entry, resource, answer)
         return "finished"
     built_on = _built_on(move, one)
@@ -278,7 +278,7 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
         server, doc = resource.server, one.summary
         entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line, apply=apply)
         interruption.here(one.line, part, "after-record")
-        answer = _names(move, entry, answer, shown.line)
+        answer = _names(move, entry, answer, shown.line, fresh=True)
     _verify(move, entry, resource, answer)
     return "done"
 
@@ -311,13 +311,22 @@ def _verify(move: Move, entry: Entry, resource: Any, answer: Answer) -> None:
     move.journal.done(entry)
 
 
-def _names(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None]) -> Answer:
-    """The part of a change that is made in the name system, where there is one; what came of all of it."""
+def _names(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None], *, fresh: bool) -> Answer:
+    """The part of a change that is made in the name system, where there is one; what came of all of it.
+
+    *fresh*: no run before has begun it.
+    """
     if not entry.names or answer.status != 0:
         return answer
     try:
         name_changes.carry_out(move, entry.names, on_line)
     except name_changes.NotYet:  # it stands, and the next run goes on with it
+        raise
+    except name_changes.NothingDone as problem:
+        if fresh and move.journal.undo(entry).status == 0:
+            raise Problem(
+                f"{entry.step} failed: {problem.what}", problem.where, f"Nothing was changed. {problem.do}"
+            ) from None
         raise
     except Problem as problem:
         return Answer("", f"{problem.where}: {problem.what}", 1)
