@@ -292,7 +292,6 @@ def test_new_loses_its_power_in_the_hold(lab: Lab, part: str) -> None:
     """It settles the switch before PgBouncer starts again."""
     switched(lab, "old")
     with ordering(lab, errors=True):
-        time.sleep(0.5)
         starts(lab, "new", f"{part}:SIGSTOP")
         stopped(lab)
         before = lab.new.pid
