@@ -24,6 +24,7 @@ SWITCH = "switch-db"  # the section after which orders go to new's database; its
 STILL = "after"  # the stretch in which the way is that of the switch, and nobody moves anything
 WINDOWS = 0.5  # seconds from one window of it to the next
 CRON = "switch-cron"  # the section that promises that no cron run is missed or done twice
+DNS = ("old_ttl", "new_ttl", "visitors_by_old", "visitors_by_new", "last_by_old_s")
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
 
@@ -67,6 +68,7 @@ class Rehearsal:
     switch: Switch = field(default_factory=Switch)
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
     mail: dict[str, int] = field(default_factory=lambda: {"queued": 0, "never_sent": 0, "sent_twice": 0})
+    dns: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(DNS))
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
     secrets_looked_for: list[str] = field(default_factory=list)
@@ -229,6 +231,7 @@ class Rehearsal:
             **audit,
             "deploys": self.deploys,
             "mail": self.mail,
+            "dns": self.dns,
             "secrets_found": self.secrets_found,
             "secrets": {
                 "looked_for": len(self.secrets_looked_for),
