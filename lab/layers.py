@@ -20,7 +20,7 @@ from .paths import Place, Role
 HERE = Path(__file__).parent
 RECIPE = [HERE / "base.py"]
 SHOP_RECIPE = [HERE / "provision.py", HERE / "mail.py", HERE / "shop", HERE / "templates"]
-CI_RECIPE = [HERE / "ci.py", HERE / "postfix.py", HERE / "bind.py"]
+CI_RECIPE = [HERE / "ci.py", HERE / "postfix.py", HERE / "acme.py", HERE / "bind.py"]
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
 
 

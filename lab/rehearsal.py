@@ -26,6 +26,7 @@ import yaml
 from switchover.errors import Problem
 
 from . import commands, ledger, look, network, report, report_html, switch, terminal
+from .acme import Certificates
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .bind import OPERATORS
 from .developers import Developers
@@ -230,7 +231,8 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     retiring = [section for section in sections if section.name in AFTERWARDS]
     places = _places(lab)
     before = gather(places["old"])
-    developers, post, names = Developers(), Post(lab), Names(lab)
+    developers, post = Developers(), Post(lab)
+    names, certificates = Names(lab), Certificates(lab)
     with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
         course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
@@ -243,6 +245,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             _until_enough(plan, course)
         switched = switch.look(**places, journal=_journal(lab)) if report.SWITCH in course.done else switch.Switch()
+        certificates.look(report.CERTIFICATE in course.done)
         if plan.with_undo and whole:
             _undo(course, moving)
             with course.quiet("after the undo"):
@@ -262,8 +265,8 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
         names.audit(found.book, course.spans, course.done)
     found.switch = switched
     found.deploys = developers.as_report()
-    found.mail, found.dns = post.as_report(), names.as_report()
-    found.other_problems += developers.problems + post.problems + names.problems
+    found.mail, found.dns, found.certificate = post.as_report(), names.as_report(), certificates.as_report()
+    found.other_problems += developers.problems + post.problems + names.problems + certificates.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
     found.secrets_looked_for, found.processes_seen = leaks.looked_for, len(leaks.seen)
     return found

@@ -32,6 +32,7 @@ from switchover import say
 from switchover.errors import Problem
 
 from . import (
+    acme,
     base,
     bind,
     cache,
@@ -236,6 +237,7 @@ class Lab:
         if server.role == "ci":
             ci.provision(server, shop=not self._variant.plain)
             if not self._variant.plain:
+                acme.provision(server, authority)
                 postfix.receives(server)
                 bind.provision(server)
         elif not self._variant.plain:
@@ -251,6 +253,8 @@ class Lab:
         Described(self._releases, self._layers).write(self.place.run / "lab.json")
         self._all(self._start)
         self._files = {}  # in the server's layer now; a later boot must not lose what came since
+        if "ci" in self._releases:
+            acme.trusted(self.ci, self.servers, self.ca)
 
     def _start(self, server: LabServer) -> None:
         supervisor.start(

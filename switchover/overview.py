@@ -15,7 +15,7 @@ from . import move as moves
 from . import name_changes, say
 from .checklist import LAST, SECTIONS
 from .database import following
-from .errors import Problem
+from .errors import Problem, Unreached
 from .journal import Entry
 from .move import Move
 from .step import Section, Step, for_people, section, take_back
@@ -67,7 +67,19 @@ def move(context: Any, yes: bool = False) -> None:
                     say.note(f"{whole.changes}. {whole.undoing}")
                 if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
-                whole.run(the_move)
+                _run(the_move, whole)
+
+
+def _run(the_move: Move, whole: Section) -> None:
+    """The section; one that the move can do without may fail."""
+    try:
+        whole.run(the_move)
+    except Unreached:
+        raise
+    except Problem as problem:
+        if not whole.without:
+            raise
+        say.outcome("failed", str(problem))
 
 
 @task(help={"yes": "do not ask"})
@@ -131,7 +143,7 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
         raise Problem(f"{what} has nothing to undo", "", "`inv status` shows what was done")
     place = order.index(entries[0].section)
     later = sorted({e.section for e in active if e.section in order[place + 1 :]}, key=order.index)
-    if later:
+    if later and not WHOLE[place].without:
         raise Problem(f"{', '.join(later)} came after {entries[0].section}", "", f"First: inv undo {later[-1]}")
     return entries
 

@@ -82,6 +82,7 @@ Source = Annotated[AnyPath, AfterValidator(_no_queue)]
 Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")]
 Language = Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
 Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
+Email = Annotated[str, _plain(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an address like me@shop.org")]
 Address = Annotated[IPvAnyAddress, BeforeValidator(_text)]
 Line = Annotated[str, _plain(r"[^\x00-\x1f\x7f]+", "one line of text")]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
@@ -181,6 +182,25 @@ class Certificate(Part):
 
     fullchain: Absolute
     key: Absolute
+
+
+class OwnCertificate(Part):
+    """New's own certificate for the production domains: ordered by certbot from an ACME authority (Let's Encrypt unless
+    *server* names another's directory); or old's *copied*, which somebody else renews.
+
+    *certbot*: the distribution's package, or the current release (or *version*) in an environment of its own.
+    *agree_tos*: the authority's terms are agreed to. *staging*: a trial, with its staging, of which nothing is kept.
+    """
+
+    kind: Literal["certbot", "copied"] = "certbot"
+    certbot: Literal["package", "current"] = "package"
+    version: Annotated[str, _plain(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
+    server: Annotated[str, _plain(r"https://[^\s\"'\\\\]+", "an address like https://acme.example.org/directory")] = (
+        "https://acme-v02.api.letsencrypt.org/directory"
+    )
+    email: Email | None = None
+    agree_tos: Annotated[bool, Field(strict=True)] = False
+    staging: Annotated[bool, Field(strict=True)] = False
 
 
 class Server(Part):
@@ -334,6 +354,7 @@ class Settings(Part):
     third_parties: tuple[ThirdParty, ...] = ()
     maintenance: Page503 = Page503()
     dns: Dns = Dns()
+    certificate: OwnCertificate = OwnCertificate()
     retire: Retire = Retire()
 
     @property

@@ -63,6 +63,7 @@ class Step(Task[Any]):
 
     section = ""
     strategy: str | None = None  # of the database's move, where the step is for one of them alone
+    dispensable = False  # the move goes on without its section, which may come when later ones were done
 
     @property
     def line(self) -> str:
@@ -120,7 +121,15 @@ class Section(Task[Any]):
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         with move.lock(self.name):
             for one in steps:
-                live(move, one)
+                self._live(move, one)
+
+    def _live(self, move: Move, one: Step) -> None:
+        try:
+            live(move, one)
+        except Problem:
+            if self.without:
+                say.outcome("note", self.without)
+            raise
 
     def steps_of(self, move: Move) -> list[Step]:
         """Those that are part of this move, and those that were done when the settings said otherwise."""
@@ -147,6 +156,11 @@ class Section(Task[Any]):
     def asking(self) -> str:
         """What is asked before, where it cannot be taken back: the docstring's line `Asks: …`."""
         return self._said("Asks")
+
+    @property
+    def without(self) -> str:
+        """How the move goes on where it fails, if it does: the docstring's line `Fails: …`."""
+        return self._said("Fails")
 
     def _said(self, word: str) -> str:
         lines = (self.__doc__ or "").splitlines()
@@ -215,7 +229,7 @@ def section(module: ModuleType) -> Collection:
     task.steps = steps
     collection.add_task(task, name="all")
     for one in steps:
-        one.section = name
+        one.section, one.dispensable = name, bool(task.without)
         one._name = collection.transform(one.name)
         collection.add_task(one)
     return collection
@@ -297,6 +311,8 @@ def _may_overwrite(one: Step, file: File, change: Change) -> None:
 
 def _built_on(move: Move, one: Step) -> str | None:
     """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
+    if one.dispensable:
+        return ""
     later = ORDER[ORDER.index(one.section) + 1 :]
     return next((e.section for e in move.journal.active() if e.section in later), None)
 

@@ -2,6 +2,7 @@
 
 from . import (
     dns_prepare,
+    expand_cert,
     finish,
     prepare_new,
     prepare_old,
@@ -15,7 +16,7 @@ from . import (
 )
 
 SECTIONS = (
-    *(dns_prepare, prepare_old, prepare_new, switch_jobs, switch_app, switch_cron, replicate, switch_db),
+    *(dns_prepare, prepare_old, prepare_new, switch_jobs, switch_app, switch_cron, expand_cert, replicate, switch_db),
     *(finish, switch_dns),
 )
 LAST = retire_old  # days later; not part of `inv move`

@@ -34,14 +34,17 @@ ON_OLD = f"PGSERVICEFILE={HOME}/pg_service.conf psql -XAtq service=old"  # new: 
 NGINX_TEST = "nginx -t"
 NGINX_RELOAD = "systemctl reload nginx"
 MONIT_RELOAD = "monit reload >/dev/null 2>&1"
-# How many renewals of certificates are scheduled. Debian's /etc/cron.d/certbot does nothing where systemd runs.
-RENEWALS = r"""
+# Which renewals of certificates are scheduled. Debian's /etc/cron.d/certbot does nothing where systemd runs.
+SCHEDULED = r"""{
 for f in /var/spool/cron/crontabs/* /etc/crontab /etc/cron.d/* /etc/cron.daily/*; do
-  [ -f "$f" ] && grep -v '^[[:space:]]*#' "$f"
-done | grep -v '/run/systemd/system' | grep -cE '(certbot|letsencrypt|acme).*renew' |
-  { read -r crons; timers=$(systemctl list-timers --no-legend | grep -c certbot); echo $((crons + timers)); }
-"""
+  [ ! -f "$f" ] || grep -v '^[[:space:]]*#' "$f" | grep -v '/run/systemd/system' |
+    grep -E '(certbot|letsencrypt|acme).*renew' | sed "s|^|$f: |"
+done
+systemctl list-timers --no-legend | grep -oE '[^ ]*certbot[^ ]*[.]timer' || :
+}"""
+RENEWALS = f"{SCHEDULED} | grep -c ."  # how many
 ANSWERS = "/.well-known/switchover/server"
+SITE = "/etc/nginx/sites-enabled/switchover"  # on new
 # sh for old: `ago` is how many seconds ago the last visitor came by the proxy, empty where nobody did. Those who only
 # ask who answers are the move's own; yesterday's visitors are in the log that was put aside.
 AGO = rf"""
@@ -217,15 +220,15 @@ def uploads(move: Move, *, deleting: bool = False, first: bool = False, always: 
     return [Synchronised(old, new, source, target, deleting, first, always) for source, target in pairs]
 
 
-def nginx_site(move: Move) -> bytes:
-    """new: the nginx site for the production domain."""
+def nginx_site(move: Move, live: str = "") -> bytes:
+    """new: the nginx site for the production domain; with the certificate in the directory *live*, else old's copy."""
     new = move.new
     return render(
         "nginx/new-site.conf.j2",
         domains=move.settings.domains,
         socket=new.in_app(new.app.socket),
-        fullchain=fullchain(move),
-        key=key(move),
+        fullchain=f"{live}/fullchain.pem" if live else fullchain(move),
+        key=f"{live}/privkey.pem" if live else key(move),
         public=under(new.app.path, "public"),
         old_addresses=move.old.addresses,
         old_host=host(move.old),
@@ -360,6 +363,26 @@ def ask(domain: str, address: str, path: str, more: str = "") -> str:
     url = sh(f"https://{domain}{path}")
     at = f"[{address}]" if ":" in address else address
     return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"
+
+
+def packages(server: Server, names: str, configuration: str) -> Command:
+    """*server*: these packages are installed. Undone, they go, with a *configuration* that was not there before."""
+    apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
+    # What is new, that is: an update of a package that was there is not undone.
+    run = f"""
+[ -s before/packages ] || apt-get -s -qq install --no-install-recommends {names} |
+  awk '$1 == "Inst" && $3 !~ /^\\[/ {{ print $2 }}' >before/packages
+[ ! -d {configuration} ] || touch before/had-configuration
+{apt} install --no-install-recommends {names} >apt.log 2>&1 ||
+  refuse "apt-get install {names}: $(grep -m 1 '^E:' apt.log)"
+"""
+    undo = f"""
+how=purge; [ ! -e before/had-configuration ] || how=remove
+[ ! -s before/packages ] || {apt} $how $(cat before/packages) >apt.log 2>&1 ||
+  refuse "apt-get $how: $(grep -m 1 '^E:' apt.log)"
+"""
+    installed = f"dpkg-query -W -f '${{db:Status-Status}}\\n' {names} 2>/dev/null | grep -cx installed"
+    return Command(server, run, undo, f'[ "$({installed})" = {len(names.split())} ]', f"apt-get install {names}")
 
 
 def _slash(path: str) -> str:

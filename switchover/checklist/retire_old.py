@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from .. import mail
+from .. import certificates, mail
 from ..hosts import Server
 from ..move import Move
 from ..names import Addresses, Look, from_json
@@ -56,6 +56,22 @@ no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 """
     do = "there, `postqueue -p` shows it, `postqueue -f` tries again, `postsuper -d` gives one up"
     return Seen(move.old, script, f"mail is still queued on old: {do}")
+
+
+@step
+def certificate_of_its_own(move: Move) -> Wanted:
+    """new: its nginx shows a certificate that is renewed there."""
+    if not certificates.kept(move):
+        return None
+
+    def missing() -> str | None:
+        name = certificates.found(move)
+        uses = f"grep -qF {sh(f'{certificates.LIVE}/{name}/')} {common.SITE}"
+        if name and move.new.look(f'{uses} && [ "$({common.RENEWALS})" = 1 ]', check=False).status == 0:
+            return None
+        return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
+
+    return Compared(missing)
 
 
 @step
@@ -228,6 +244,35 @@ def copies_removed(move: Move) -> Wanted:
         FINAL,
         shown=f"DROP DATABASE {move.new.database.name}_before_move",
         files=common.programs("copy-database", "database.sh"),
+    )
+
+
+@step
+def renewals_end(move: Move) -> Wanted:
+    """old: no longer renews certificates of the site, which would fail from now on."""
+    domains = " ".join(sh(domain) for domain in move.settings.domains)
+    functions = f"""
+ours() {{ # the files that say what is renewed; certbot looks at those that end in .conf
+  for conf in /etc/letsencrypt/renewal/*.conf; do
+    cert=$(sed -n 's/^cert *= *//p' "$conf" 2>/dev/null) && [ -e "$cert" ] || continue
+    for domain in {domains}; do
+      openssl x509 -in "$cert" -noout -checkhost "$domain" | grep -q 'does match' || continue
+      printf '%s\\n' "$conf"
+      break
+    done
+  done
+}}
+idle() {{ # the timer runs, and has nothing to renew
+  systemctl is-enabled -q certbot.timer 2>/dev/null && ! ls /etc/letsencrypt/renewal/*.conf >/dev/null 2>&1
+}}
+"""
+    run = f"""{functions}
+ours | while IFS= read -r conf; do mv "$conf" "$conf.retired"; done
+! idle || systemctl -q disable --now certbot.timer
+"""
+    check = f'{functions}\n[ -z "$(ours)" ] && ! idle'
+    return Command(
+        move.old, run, FINAL, check, shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off"
     )
 
 

@@ -22,6 +22,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
 from switchover.database import following, schema
 from switchover.errors import Problem
@@ -86,6 +87,12 @@ def full() -> dict[str, Any]:
         "third_parties": [{"name": "bank", "url": "https://bank.example.org/"}, {"name": "relay", "host": "mx.org"}],
         "maintenance": {"texts": {"en": "Soon."}},
         "dns": {"kind": "update", "zone": "example.org", "key": "op", "key_file": "op.key", "provider": "cloudns"},
+        "certificate": {
+            "email": "me@shop.org",
+            "server": "https://acme.org/dir",
+            "version": "5.8.0",
+            "agree_tos": True,
+        },
     }
 
 
@@ -187,6 +194,8 @@ def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (following, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
+        patch.setattr(certificates, "found", lambda move: move.settings.domain)
+        patch.setattr(certificates, "read_pem", lambda content: certificates.Certificate((), "--key-type rsa", "1", ""))
         yield
 
 
