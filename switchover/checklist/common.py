@@ -45,6 +45,13 @@ systemctl list-timers --no-legend | grep -oE '[^ ]*certbot[^ ]*[.]timer' || :
 RENEWALS = f"{SCHEDULED} | grep -c ."  # how many
 ANSWERS = "/.well-known/switchover/server"
 SITE = "/etc/nginx/sites-enabled/switchover"  # on new
+# sh for old: `ago` is how many seconds ago the last visitor came by the proxy, empty where nobody did. Those who only
+# ask who answers are the move's own; yesterday's visitors are in the log that was put aside.
+AGO = rf"""
+at=$(tac {PROXY_LOG} {PROXY_LOG}.1 2>/dev/null | grep -m 1 -vF ' {ANSWERS} ' |
+  sed -n 's|^[^"]*\[\([0-9]*\)/\([A-Za-z]*\)/\([0-9]*\):\([^]"]*\)\] ".*|\1 \2 \3 \4|p')
+ago=; [ -z "$at" ] || ago=$(( $(date +%s) - $(date -d "$at" +%s) ))
+"""
 
 
 def fullchain(move: Move) -> str:
@@ -91,16 +98,14 @@ def remote(move: Move) -> str:
 def last_visitor(move: Move) -> str:
     """sh for old: succeeds where the last visitor came by the proxy longer ago than settings say."""
     quiet = move.settings.retire.quiet
-    return f"""
-last=$(stat -c %Y {sh(PROXY_LOG)} 2>/dev/null || echo 0); ago=$(( $(date +%s) - last ))
-[ ! -s {sh(PROXY_LOG)} ] || [ "$ago" -ge {quiet} ] || {{ echo "the last one $ago s ago; wanted: {quiet} s"; exit 1; }}
+    return f"""{AGO}
+[ -z "$ago" ] || [ "$ago" -ge {quiet} ] || {{ echo "the last one $ago s ago; wanted: {quiet} s"; exit 1; }}
 """
 
 
 def last_by_old(move: Move) -> int | None:
     """How many seconds ago the last visitor came by the proxy; None where nobody did."""
-    log = sh(PROXY_LOG)
-    said = move.old.look(f"[ -s {log} ] || exit 0; echo $(( $(date +%s) - $(stat -c %Y {log}) ))").out
+    said = move.old.look(f'{AGO}\necho "$ago"').out
     return int(said) if said.strip() else None
 
 

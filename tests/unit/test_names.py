@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -351,3 +353,35 @@ def test_a_secret_that_is_not_base64_is_told_without_it(moved: Any, tmp_path: Pa
     with pytest.raises(Problem, match="the key's secret is not base64") as caught:
         name_changes.Update(moved(kind="update", key_file=str(tmp_path / "key"))).write([(A, TO_NEW[0])])
     assert "not*" not in str(caught.value)
+
+
+# --- who still comes by old -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("today", "yesterday", "ago"),
+    [
+        ([], [], None),
+        ([(30, "/"), (10, "/orders"), (2, common.ANSWERS)], [], 10),
+        ([(2, common.ANSWERS)], [(90_000, "/"), (80_000, "/about")], 80_000),
+        ([(2, common.ANSWERS)], [], None),
+    ],
+)
+def test_the_last_visitor_by_old_is_told_from_the_moves_own_looks(
+    tmp_path: Path, today: list[tuple[int, str]], yesterday: list[tuple[int, str]], ago: int | None
+) -> None:
+    """As nginx writes it; also from the log that was put aside in the night."""
+    log = tmp_path / "switchover.log"
+    now = datetime.now(UTC).replace(microsecond=0)
+    for file, visits in ((log, today), (Path(f"{log}.1"), yesterday)):
+        times = [(f"{now - timedelta(seconds=before):%d/%b/%Y:%H:%M:%S +0000}", path) for before, path in visits]
+        lines = [f'192.0.2.7 - [x] [{at}] "GET {path} HTTP/1.1" 200 1 "-" "[{at}]"\n' for at, path in times]
+        file.write_text("".join(lines))
+    script = common.AGO.replace(common.PROXY_LOG, str(log)) + '\necho "$ago"'
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+    )
+    assert done.stderr == ""
+    said = done.stdout.strip()
+    assert (said == "") == (ago is None)
+    assert ago is None or ago <= int(said) < ago + 30
