@@ -62,10 +62,10 @@ def challenge_passes(move: Move) -> Wanted:
     lines = []
     for domain in move.settings.domains:
         at = f"--resolve {sh(f'{domain}:80:{common.host(move.old)}')}"
-        ask = f"curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')}"
-        lines.append(f'[ "$({ask})" = new ] || {{ echo {sh(domain)}; exit 1; }}')
+        lines.append(f"said=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
+        lines.append(f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}""")
     return Seen(
-        move.new, "\n".join(lines), "the authority would not find new's answer by old: inv switch-app", within=10
+        move.new, "\n".join(lines), "the authority would not find new's answer by old: inv switch-app", within=3
     )
 
 
@@ -203,16 +203,23 @@ def site(move: Move) -> Wanted:
     """new: nginx shows that certificate."""
     if not certificates.kept(move):
         return None
-    content = common.nginx_site(move, certificates.live(move))
-    old = move.old.settings.main_address
-    asked = [f'[ "$({common.ask(domain, old, common.ANSWERS, "-f")})" = new ]' for domain in move.settings.domains]
-    # Who comes by old must not wait for a person to put it back.
+    live, old = certificates.live(move), move.old.settings.main_address
+    asked = [f'[ "$({common.ask(domain, old, common.ANSWERS, "-fk")})" = new ]' for domain in move.settings.domains]
+    # Who comes by old must not wait for a person to put it back. (A reload returns before its nginx answers by it.)
     then = f"""{common.NGINX_RELOAD}
+shown() {{
+  echo | openssl s_client -connect 127.0.0.1:443 -servername {sh(move.settings.domain)} 2>/dev/null |
+    openssl x509 -noout -serial 2>/dev/null | grep -qxF "$(openssl x509 -in {sh(live)}/cert.pem -noout -serial)"
+}}
 passed_on() {{ {" && ".join(asked)}; }} 2>/dev/null
 case $0 in
-  */apply) wait_until 5 passed_on || refuse "old does not pass visitors on to a server with that certificate" ;;
+  */apply)
+    wait_until 10 shown || refuse "nginx does not show it"
+    wait_until 5 passed_on || refuse "old does not pass visitors on to a server with that certificate"
+    ;;
 esac
 """
+    content = common.nginx_site(move, live)
     return File(move.new, common.SITE, content, "root:root", "644", test=common.NGINX_TEST, then=then)
 
 
@@ -230,7 +237,8 @@ def visitors_see_it(move: Move) -> Wanted:
         ask = f"openssl s_client {at} {checked} </dev/null 2>/dev/null"
         shown = f'"$({ask} | openssl x509 -noout -serial)" = {sh(serial)}'
         lines.append(f"[ {shown} ] || {{ echo {sh(f'{domain} by new')}; exit 1; }}")
-        for server in move.servers:
-            answer = common.ask(domain, server.settings.main_address, common.ANSWERS, "-f")
+        # What old itself shows is as it was, for a name that its certificate lacks too.
+        for server, how in ((new, "-f"), (move.old, "-fk")):
+            answer = common.ask(domain, server.settings.main_address, common.ANSWERS, how)
             lines.append(f'[ "$({answer})" = new ] || {{ echo {sh(f"{domain} by {server.role}")}; exit 1; }}')
     return Seen(move.old, "\n".join(lines), "visitors are not answered with it", within=15)
