@@ -149,7 +149,7 @@ def head(server: LabServer) -> str:
 
 
 def test_a_deploy_that_fails_leaves_what_runs_and_says_so(lab: Lab) -> None:
-    works(lab, "prepare-old", "prepare-new")
+    works(lab, "dns-prepare", "prepare-old", "prepare-new")
     running, commit = deploys.title(lab.new), head(lab.new)
     pushed = deploys.push(lab, "new", "broken", by="dev")
     assert f"[ERROR] The deploy failed. {RUNS}" in pushed.output and "push again" in pushed.output
@@ -263,6 +263,7 @@ def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
 
 
 def test_afterwards_deploys_change_the_schema_again(lab: Lab) -> None:
+    works(lab, "switch-dns")
     time.sleep(2)  # retire.quiet
     works(lab, "retire-old", "--yes")
     assert "switchover_lag" not in lab.new.exec("monit summary", check=False).stdout
