@@ -48,6 +48,8 @@ def rehearsal(*, good: bool) -> Rehearsal:
     found = Rehearsal(Book(answers, [{"event": "end"}]), spans, audit, looked_at=4711)
     found.servers = {"old": {"os": "Debian 11", "postgresql": "13.16"}, "new": {"os": "Debian 12", "postgresql": "15"}}
     rows = {"tables": 1_234, "rows": 123_456_789, "different": 0 if good else 17}
+    found.certificate = {"issuer": "Pebble Intermediate CA 38eef0", "serial": "59735fb89f258f0c", "days": 1825}
+    found.certificate |= {"serial_old": "2253f56b771e73ea6b6c1eff0b66be59b562c3d", "names": ["www.shop.test"] * 20}
     found.switch = Switch(21.4, 2, {}, 640.0, rows, 1060.0, 1060.25)
     found.dns = {"old_ttl": 86_400, "new_ttl": 300, "visitors_by_old": 1_234_567, "visitors_by_new": 1}
     found.dns["last_by_old_s"] = 301.5 if good else None

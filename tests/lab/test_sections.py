@@ -27,7 +27,7 @@ from by_hand import (
     upload,
 )  # fmt: skip
 
-from lab import bind, names
+from lab import acme, bind, names
 from lab.provision import SITES
 from lab.server import until
 from lab.servers import Lab
@@ -87,6 +87,12 @@ def half_switch_cron(lab: Lab) -> None:
     lab.old.exec(f"crontab -r -u {OLD.user}")
 
 
+def half_expand_cert(lab: Lab) -> None:
+    """Somebody has an account with the authority, and nginx takes whatever was renewed."""
+    lab.new.exec(f"certbot -q register --agree-tos --register-unsafely-without-email --server {acme.URL}")
+    lab.new.write("/etc/letsencrypt/renewal-hooks/deploy/nginx", "#!/bin/sh\nsystemctl reload nginx\n", mode=0o755)
+
+
 def half_finish(lab: Lab) -> None:
     """The CI host's remote leads to new."""
     ci, new = yaml.safe_load(lab.settings.read_text())["ci"], f"{NEW.user}@prod2.shop.test:{NEW.app}"
@@ -136,6 +142,7 @@ HALF: dict[str, tuple[Callable[[Lab], None], list[str], list[str]]] = {
         ["+        proxy_send_timeout", "systemctl disable unicorn_"],
     ),
     "switch-cron": (half_switch_cron, ["whenever"], ["crontab -r"]),
+    "expand-cert": (half_expand_cert, ["certbot certonly", "+    ssl_certificate "], ["renewal-hooks"]),
     "finish": (half_finish, ["git push production HEAD:"], ["remote set-url production"]),
     "switch-db": (half_switch_db, ["…_before_move)"], ["NOLOGIN"]),
 }

@@ -168,7 +168,7 @@ def test_mail_that_is_queued_when_visitors_move_is_sent_once(lab: Lab) -> None:
     for number in range(10):  # each tenth order has a mail
         order(lab, f"mail-{number}")
     until(lambda: mail.queued(lab.old) == 1, 30, "no mail is queued", pause=0.3)
-    works(lab, "switch-jobs", "switch-app", "switch-cron")
+    works(lab, "switch-jobs", "switch-app", "switch-cron", "expand-cert")
     assert mail.queued(lab.old) == 1
     assert json.loads(inv(lab, "watch", "--json").out)["old"]["mail_queued"] == 1
     assert "1 mails wait on old (host 10.77.0.13" in inv(lab, "check").out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from here import right
 
 from switchover.certificates import read_pem, trial
 from switchover.move import Move
+from switchover.render import render
 from switchover.settings import check
 
 SCRIPT = Path(__file__).parents[2] / "scripts/order-certificate"
@@ -148,6 +150,15 @@ def test_what_certbot_itself_says(tmp_path: Path) -> None:
     assert said(tmp_path, f"Saving debug log to /x\n{asked}\nAsk for help\n") == f"{asked}\n"
     assert said(tmp_path, TRIPPED) == "AttributeError: can't set attribute\n"
     assert said(tmp_path, "") == "certbot said nothing: see /var/log/letsencrypt/letsencrypt.log\n"
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing_in_the_hook_and_the_programs(tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_bytes(render("templates/renewed.sh.j2", domain="shop.test", live="/etc/letsencrypt/live/it's"))
+    programs = [SCRIPT, SCRIPT.with_name("certificate-age")]
+    done = subprocess.run(["shellcheck", "-x", hook, *programs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 # --- what an undo leaves -------------------------------------------------------------------------------------------
