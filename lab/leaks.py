@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import re
 import shlex
 import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,10 +61,15 @@ KEPT_IN = (
         "the application's own configuration, where Rails reads it",
     ),
     Kept(
-        ("/etc/letsencrypt/archive/*/privkey*.pem", "/etc/ssl/private/*", "/etc/switchover/*.key.pem"),
-        "certificates' keys, where nginx and PostgreSQL read them",
+        (
+            *("/etc/letsencrypt/archive/*/privkey*.pem", "/etc/letsencrypt/keys/*.pem"),
+            *("/etc/ssl/private/*", "/etc/switchover/*.key.pem"),
+        ),
+        "certificates' keys, where certbot keeps them and nginx and PostgreSQL read them",
     ),
+    Kept(("/etc/letsencrypt/accounts/*/private_key.json",), "certbot's key to its account with the authority"),
     Kept(("/etc/ssh/ssh_host_*_key", "/root/.ssh/*", "/home/*/.ssh/*", "/var/lib/*/.ssh/*"), "ssh's own keys"),
+    Kept(("/etc/bind/*.key",), "the key by which the name servers' records may be changed, where they read it"),
     Kept(("/etc/switchover/pgpass",), "the password of the move's role in old's database, where libpq reads it"),
     Kept(
         ("/var/lib/switchover/*/before/*", "/var/lib/switchover/*/after/*"),
@@ -98,27 +104,38 @@ def in_file(path: str, text: str) -> Iterator[tuple[str, str]]:
     if "PRIVATE KEY-----" in text:
         public = _public(text)
         for line in text.splitlines():
-            if len(line) > 24 and not line.startswith(("-----", SSH_HEAD)) and line not in public:
+            if len(line) > 24 and not line.startswith(("-----", SSH_HEAD)) and not public(line):
                 yield f"key {path}", line
+    elif path.endswith("private_key.json"):
+        yield f"key {path}", str(json.loads(text)["d"])
     elif path.endswith("pgpass"):
         for line in text.splitlines():
             fields = re.findall(r"((?:\\.|[^\\:])*)(?::|$)", line)  # host:port:database:user:password
             if len(fields) > 4 and not line.startswith("#"):
                 yield "password of the move", re.sub(r"\\(.)", r"\1", fields[4])
+    elif path.endswith(".key"):
+        for secret in re.findall(r'\bsecret\s+"([^"]+)";', text):
+            yield f"key {path}", secret
     elif path.endswith(".yml"):
         for name, value in _settings(yaml.safe_load(text)):
             if name in ("password", "secret_key_base", "secret_access_key"):
                 yield f"{name} in {path.rpartition('/')[2]}", str(value)
 
 
-def _public(text: str) -> str:
-    """The public half of an OpenSSH key, which its file holds too and everybody may have."""
-    if "OPENSSH" not in text:
-        return ""
-    from cryptography.hazmat.primitives import serialization
+def _public(text: str) -> Callable[[str], bool]:
+    """Tells whether a line of a key's file is of its public half, which the file holds too and everybody may have."""
+    from cryptography.hazmat.primitives import serialization as s
 
-    key = serialization.load_ssh_private_key(text.encode(), None).public_key()
-    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    if "OPENSSH" in text:
+        key: Any = s.load_ssh_private_key(text.encode(), None).public_key()
+        shown = key.public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode()
+        return lambda line: line in shown
+    try:
+        key = s.load_pem_private_key(text.encode(), None).public_key()
+    except ValueError:  # it is none that can be read
+        return lambda line: False
+    half = key.public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
+    return lambda line: base64.b64decode(line + "=" * (-len(line) % 4)) in half
 
 
 def _settings(data: Any) -> Iterator[tuple[str, Any]]:
@@ -130,7 +147,8 @@ def _settings(data: Any) -> Iterator[tuple[str, Any]]:
 _LEARN = r"""
 for file in /home/*/apps/*/current/config/database.yml /home/*/apps/*/current/config/secrets.yml \
   /home/*/apps/*/current/config/s3.yml /etc/switchover/pgpass /etc/switchover/*.pem \
-  /etc/letsencrypt/archive/*/privkey*.pem /etc/ssl/private/* /etc/ssh/ssh_host_*_key /root/.ssh/* /home/*/.ssh/* \
+  /etc/letsencrypt/archive/*/privkey*.pem /etc/letsencrypt/accounts/*/*/*/private_key.json \
+  /etc/ssl/private/* /etc/ssh/ssh_host_*_key /root/.ssh/* /home/*/.ssh/* \
   /var/lib/*/.ssh/*
 do
   [ ! -f "$file" ] || { printf '%s\t' "$file"; base64 -w0 "$file"; echo; }

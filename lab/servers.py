@@ -31,7 +31,23 @@ from typing import Any, Self
 from switchover import say
 from switchover.errors import Problem
 
-from . import base, cache, cgroups, ci, clean, images, layers, machine, network, postfix, settings, ssh, supervisor
+from . import (
+    acme,
+    base,
+    bind,
+    cache,
+    cgroups,
+    ci,
+    clean,
+    images,
+    layers,
+    machine,
+    network,
+    postfix,
+    settings,
+    ssh,
+    supervisor,
+)
 from .authority import Authority
 from .layers import Described, Variant
 from .locks import locked
@@ -100,6 +116,11 @@ class Lab:
     def ssh_config(self) -> Path:
         """For `ssh -F`: the servers by their names."""
         return self.place.run / "ssh" / "config"
+
+    @property
+    def name_servers(self) -> tuple[str, ...]:
+        """Whom visitors ask for names; nobody in a lab without the ci host, where they know the site's addresses."""
+        return bind.SERVERS if "ci" in self._releases else ()
 
     @property
     def netns_visitors(self) -> str:
@@ -185,6 +206,7 @@ class Lab:
         if "ci" in self._releases and not self._variant.plain:
             ci.authorise(self._files)
             postfix.switch_on(self._files)
+            bind.switch_on(self._files, self.place.run)
         shutil.copy(authority.certificate, self.ca)
         self.settings.write_text(settings.text(ci="ci" in self._releases, strategy=self._strategy))
 
@@ -215,7 +237,9 @@ class Lab:
         if server.role == "ci":
             ci.provision(server, shop=not self._variant.plain)
             if not self._variant.plain:
+                acme.provision(server, authority)
                 postfix.receives(server)
+                bind.provision(server)
         elif not self._variant.plain:
             domain = CERTIFIED[server.role]
             certificates = {domain: authority.issue([domain])}
@@ -229,6 +253,8 @@ class Lab:
         Described(self._releases, self._layers).write(self.place.run / "lab.json")
         self._all(self._start)
         self._files = {}  # in the server's layer now; a later boot must not lose what came since
+        if "ci" in self._releases:
+            acme.trusted(self.ci, self.servers, self.ca)
 
     def _start(self, server: LabServer) -> None:
         supervisor.start(

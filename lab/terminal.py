@@ -139,6 +139,12 @@ def _notes(data: dict[str, Any]) -> list[str]:
     if queued := data["mail"]["queued"]:
         lost, twice = data["mail"]["never_sent"], data["mail"]["sent_twice"]
         notes.append(f"{queued} mail(s) were queued on old when visitors had moved: {lost} never sent, {twice} twice.")
+    if (name := data["dns"])["new_ttl"] is not None:
+        came = f"{name['visitors_by_old']:,} requests came by old and {name['visitors_by_new']:,} by new itself"
+        last = (
+            "" if name["last_by_old_s"] is None else f", the last by old {name['last_by_old_s']:.0f} s after the change"
+        )
+        notes.append(f"The name's TTL was {name['old_ttl']} s, and {name['new_ttl']} s for the change: {came}{last}.")
     lag = traffic["visitors_own_lag_ms"]
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:

@@ -12,13 +12,13 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from . import move as moves
-from . import say
+from . import name_changes, say
 from .checklist import LAST, SECTIONS
 from .database import following
-from .errors import Problem
+from .errors import Problem, Unreached
 from .journal import Entry
 from .move import Move
-from .step import Section, Step, for_people, section
+from .step import Section, Step, for_people, section, take_back
 
 COLLECTIONS = tuple(section(module) for module in (*SECTIONS, LAST))
 WHOLE: tuple[Section, ...] = tuple(collection.tasks["all"] for collection in COLLECTIONS)
@@ -67,7 +67,19 @@ def move(context: Any, yes: bool = False) -> None:
                     say.note(f"{whole.changes}. {whole.undoing}")
                 if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
-                whole.run(the_move)
+                _run(the_move, whole)
+
+
+def _run(the_move: Move, whole: Section) -> None:
+    """The section; one that the move can do without may fail."""
+    try:
+        whole.run(the_move)
+    except Unreached:
+        raise
+    except Problem as problem:
+        if not whole.without:
+            raise
+        say.outcome("failed", str(problem))
 
 
 @task(help={"yes": "do not ask"})
@@ -107,6 +119,8 @@ def _undo(move: Move, what: str, yes: bool) -> None:
     if move.dry:
         for entry in entries:
             say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
+            if entry.names:
+                say.diff(name_changes.undoing(entry.names))
         return
     if not yes and not say.ask("Put these back as they were before?"):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
@@ -129,7 +143,7 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
         raise Problem(f"{what} has nothing to undo", "", "`inv status` shows what was done")
     place = order.index(entries[0].section)
     later = sorted({e.section for e in active if e.section in order[place + 1 :]}, key=order.index)
-    if later:
+    if later and not WHOLE[place].without:
         raise Problem(f"{', '.join(later)} came after {entries[0].section}", "", f"First: inv undo {later[-1]}")
     return entries
 
@@ -139,7 +153,7 @@ def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
     watch, warnings = say.Stopwatch(), list[str]()
     for entry in parts:
         with say.progress(f"undo {entry.step}") as shown:
-            answer = move.journal.undo(entry, shown.line)
+            answer = take_back(move, entry, shown.line)
         warnings += shown.warnings
         if answer.status != 0:
             raise Problem(

@@ -16,7 +16,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import interruption, say
+from . import interruption, name_changes, say
 from . import move as moves
 from .errors import Problem
 from .hosts import Answer, Host
@@ -63,6 +63,7 @@ class Step(Task[Any]):
 
     section = ""
     strategy: str | None = None  # of the database's move, where the step is for one of them alone
+    dispensable = False  # the move goes on without its section, which may come when later ones were done
 
     @property
     def line(self) -> str:
@@ -120,7 +121,15 @@ class Section(Task[Any]):
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         with move.lock(self.name):
             for one in steps:
-                live(move, one)
+                self._live(move, one)
+
+    def _live(self, move: Move, one: Step) -> None:
+        try:
+            live(move, one)
+        except Problem:
+            if self.without:
+                say.outcome("note", self.without)
+            raise
 
     def steps_of(self, move: Move) -> list[Step]:
         """Those that are part of this move, and those that were done when the settings said otherwise."""
@@ -134,8 +143,8 @@ class Section(Task[Any]):
     @property
     def changes(self) -> str:
         """Which servers it changes."""
-        roles = [role for role in ("old", "new", "ci") if any(s.summary.startswith(f"{role}:") for s in self.steps)]
-        return f"Changes {', '.join(roles)}"
+        where = ("old", "new", "ci", "names")
+        return f"Changes {', '.join(w for w in where if any(s.summary.startswith(f'{w}:') for s in self.steps))}"
 
     @property
     def undoing(self) -> str:
@@ -147,6 +156,11 @@ class Section(Task[Any]):
     def asking(self) -> str:
         """What is asked before, where it cannot be taken back: the docstring's line `Asks: …`."""
         return self._said("Asks")
+
+    @property
+    def without(self) -> str:
+        """How the move goes on where it fails, if it does: the docstring's line `Fails: …`."""
+        return self._said("Fails")
 
     def _said(self, word: str) -> str:
         lines = (self.__doc__ or "").splitlines()
@@ -215,7 +229,7 @@ def section(module: ModuleType) -> Collection:
     task.steps = steps
     collection.add_task(task, name="all")
     for one in steps:
-        one.section = name
+        one.section, one.dispensable = name, bool(task.without)
         one._name = collection.transform(one.name)
         collection.add_task(one)
     return collection
@@ -241,7 +255,7 @@ def live(move: Move, one: Step) -> None:
     if diffs:
         move.would_change.add(one.line)
     for server, diff in diffs:
-        say.diff(diff, "" if one.summary.startswith(f"{server.role}:") else f"on {server}:")
+        say.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
 
 
 def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Host, str]]) -> str:
@@ -252,6 +266,7 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
             return "would"
         with say.progress(one.line) as shown:
             answer = move.journal.apply(entry, shown.line)
+            answer = _names(move, entry, answer, shown.line, fresh=False)
         _verify(move, entry, resource, answer)
         return "finished"
     built_on = _built_on(move, one)
@@ -276,7 +291,8 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     with say.progress(one.line) as shown:
         server, doc = resource.server, one.summary
         entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line, apply=apply)
-    interruption.here(one.line, part, "after-record")
+        interruption.here(one.line, part, "after-record")
+        answer = _names(move, entry, answer, shown.line, fresh=True)
     _verify(move, entry, resource, answer)
     return "done"
 
@@ -295,6 +311,8 @@ def _may_overwrite(one: Step, file: File, change: Change) -> None:
 
 def _built_on(move: Move, one: Step) -> str | None:
     """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
+    if one.dispensable:
+        return ""
     later = ORDER[ORDER.index(one.section) + 1 :]
     return next((e.section for e in move.journal.active() if e.section in later), None)
 
@@ -309,8 +327,41 @@ def _verify(move: Move, entry: Entry, resource: Any, answer: Answer) -> None:
     move.journal.done(entry)
 
 
+def _names(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None], *, fresh: bool) -> Answer:
+    """The part of a change that is made in the name system, where there is one; what came of all of it.
+
+    *fresh*: no run before has begun it.
+    """
+    if not entry.names or answer.status != 0:
+        return answer
+    try:
+        name_changes.carry_out(move, entry.names, on_line)
+    except name_changes.NotYet:  # it stands, and the next run goes on with it
+        raise
+    except name_changes.NothingDone as problem:
+        if fresh and move.journal.undo(entry).status == 0:
+            raise Problem(
+                f"{entry.step} failed: {problem.what}", problem.where, f"Nothing was changed. {problem.do}"
+            ) from None
+        raise
+    except Problem as problem:
+        return Answer("", f"{problem.where}: {problem.what}", 1)
+    return answer
+
+
+def take_back(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
+    """Undoes a change: what is in the name system from here, then by the recorded script."""
+    if entry.names:
+        name_changes.carry_out(move, entry.names, on_line, back=True)
+    return move.journal.undo(entry, on_line)
+
+
 def _put_back(move: Move, entry: Entry, reason: str) -> None:
-    answer = move.journal.undo(entry)
+    try:
+        with say.progress(entry.step) as shown:
+            answer = take_back(move, entry, shown.line)
+    except Problem as problem:
+        answer = Answer("", problem.what, 1)
     state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
     raise Problem(f"{entry.step} failed: {reason}", str(entry.server), f"{state}. Mend that and run it again") from None
 

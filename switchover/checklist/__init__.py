@@ -1,6 +1,22 @@
 """The checklist: a module a section, a function a step, to be read from top to bottom."""
 
-from . import finish, prepare_new, prepare_old, replicate, retire_old, switch_app, switch_cron, switch_db, switch_jobs
+from . import (
+    dns_prepare,
+    expand_cert,
+    finish,
+    prepare_new,
+    prepare_old,
+    replicate,
+    retire_old,
+    switch_app,
+    switch_cron,
+    switch_db,
+    switch_dns,
+    switch_jobs,
+)
 
-SECTIONS = (prepare_old, prepare_new, switch_jobs, switch_app, switch_cron, replicate, switch_db, finish)
+SECTIONS = (
+    *(dns_prepare, prepare_old, prepare_new, switch_jobs, switch_app, switch_cron, expand_cert, replicate, switch_db),
+    *(finish, switch_dns),
+)
 LAST = retire_old  # days later; not part of `inv move`

@@ -5,7 +5,7 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
-from .. import mail, say
+from .. import certificates, mail, say
 from ..errors import Problem
 from ..move import Move
 from ..quote import sh
@@ -144,6 +144,22 @@ def monit(move: Move) -> Wanted:
 
 
 @step
+def monit_certificate(move: Move) -> Wanted:
+    """new: monit says when the certificate that nginx shows ends soon."""
+    new, program = move.new, "/usr/local/sbin/switchover-certificate"
+    if new.watch.kind != "monit":
+        return None
+    domains = " ".join(move.settings.domains)
+    check = render("templates/monit-certificate.j2", program=f"{program} {certificates.SOON} {domains}")
+    path = common.monit_file(new, "switchover_certificate")
+    content = common.programs("certificate-age")["certificate-age"]
+    return [
+        File(new, program, content, "root:root", "755"),
+        File(new, path, check, "root:root", "600", test="monit -t", then=common.MONIT_RELOAD),
+    ]
+
+
+@step
 def one_renewal(move: Move) -> Wanted:
     """new: exactly one renewal of certificates is scheduled."""
     script = f'count=$({common.RENEWALS}); [ "$count" = 1 ] || {{ echo "$count found"; exit 1; }}'
@@ -172,6 +188,25 @@ def mail_leaves(move: Move) -> Wanted:
             say.outcome("note", f"{what}; old tries them again, and `retire-old` waits for them")
 
     return [Command(old, run, shown="the mail queue is tried again"), Compared(left)]
+
+
+@step
+def certificate_renews(move: Move) -> Wanted:
+    """new: its certificate renews: certbot tries it, and nothing is kept of that."""
+    if not certificates.kept(move):
+        return None
+    name = certificates.found(move)
+    if not name:
+        return Compared(lambda: _nobody_renews(move))
+    command = f"renew --cert-name {sh(name)} --no-random-sleep-on-renew {certificates.trial(move)}"
+    run = f"sh after/order-certificate try {certificates.program(move)} {command}"
+    return Command(move.new, run, shown=f"certbot {command}", files=common.programs("order-certificate"))
+
+
+def _nobody_renews(move: Move) -> None:
+    ends = certificates.of_old(move).ends
+    what = f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
+    say.outcome("note", f"{what}: inv expand-cert")
 
 
 def _home(user: str) -> str:

@@ -145,23 +145,7 @@ def pool_role(move: Move) -> Wanted:
 @step_by("replicate")
 def pgbouncer_package(move: Move) -> Wanted:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
-    apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
-    # What is new, that is: an update of a package that was there is not undone.
-    run = f"""
-[ -s before/packages ] || apt-get -s -qq install --no-install-recommends {PACKAGES} |
-  awk '$1 == "Inst" && $3 !~ /^\\[/ {{ print $2 }}' >before/packages
-[ ! -d /etc/pgbouncer ] || touch before/had-configuration
-{apt} install --no-install-recommends {PACKAGES} >apt.log 2>&1 ||
-  refuse "apt-get install {PACKAGES}: $(grep -m 1 '^E:' apt.log)"
-"""
-    undo = f"""
-how=purge; [ ! -e before/had-configuration ] || how=remove
-[ ! -s before/packages ] || {apt} $how $(cat before/packages) >apt.log 2>&1 ||
-  refuse "apt-get $how: $(grep -m 1 '^E:' apt.log)"
-"""
-    installed = f"dpkg-query -W -f '${{db:Status-Status}}\\n' {PACKAGES} 2>/dev/null | grep -cx installed"
-    check = f'[ "$({installed})" = {len(PACKAGES.split())} ]'
-    return Command(move.new, run, undo, check, shown=f"apt-get install {PACKAGES}")
+    return common.packages(move.new, PACKAGES, "/etc/pgbouncer")
 
 
 @step_by("replicate")
@@ -278,7 +262,7 @@ def site(move: Move) -> Wanted:
     """new: nginx answers for the production domain."""
     return File(
         move.new,
-        "/etc/nginx/sites-enabled/switchover",
+        common.SITE,
         common.nginx_site(move),
         "root:root",
         "644",

@@ -5,12 +5,16 @@ Asks: This ends undo. Nothing can go back to the old server afterwards.
 
 from __future__ import annotations
 
-from .. import mail
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from .. import certificates, mail
 from ..hosts import Server
 from ..move import Move
+from ..names import Addresses, Look, from_json
 from ..quote import ident, sh
 from ..render import render
-from ..resources import Command, File, Seen, Worker
+from ..resources import Command, Compared, File, Records, Seen, Worker
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
@@ -21,9 +25,26 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
+def names_lead(move: Move) -> Wanted:
+    """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
+    if not common.has_names(move):
+        return None
+
+    def otherwise() -> str | None:
+        look = move.names.look()
+        if missing := look.missing(common.to_new(move, look)):
+            return f"{missing}: first `inv switch-dns`"
+        until = common.old_remembered_until(move)
+        over = until is None or until <= datetime.now(UTC)
+        return None if over else f"old's address may be remembered until {until:%Y-%m-%d %H:%M:%S} UTC"
+
+    return Compared(otherwise)
+
+
+@step
 def nobody_by_old(move: Move) -> Wanted:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
-    return Seen(move.old, common.last_visitor(move), f"visitors still come by {move.old.name}: change DNS first")
+    return Seen(move.old, common.last_visitor(move), f"visitors still come by {move.old.name}: see inv watch")
 
 
 @step
@@ -35,6 +56,22 @@ no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 """
     do = "there, `postqueue -p` shows it, `postqueue -f` tries again, `postsuper -d` gives one up"
     return Seen(move.old, script, f"mail is still queued on old: {do}")
+
+
+@step
+def certificate_of_its_own(move: Move) -> Wanted:
+    """new: its nginx shows a certificate that is renewed there."""
+    if not certificates.kept(move):
+        return None
+
+    def missing() -> str | None:
+        name = certificates.found(move)
+        uses = f"grep -qF {sh(f'{certificates.LIVE}/{name}/')} {common.SITE}"
+        if name and move.new.look(f'{uses} && [ "$({common.RENEWALS})" = 1 ]', check=False).status == 0:
+            return None
+        return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
+
+    return Compared(missing)
 
 
 @step
@@ -211,6 +248,35 @@ def copies_removed(move: Move) -> Wanted:
 
 
 @step
+def renewals_end(move: Move) -> Wanted:
+    """old: no longer renews certificates of the site, which would fail from now on."""
+    domains = " ".join(sh(domain) for domain in move.settings.domains)
+    functions = f"""
+ours() {{ # the files that say what is renewed; certbot looks at those that end in .conf
+  for conf in /etc/letsencrypt/renewal/*.conf; do
+    cert=$(sed -n 's/^cert *= *//p' "$conf" 2>/dev/null) && [ -e "$cert" ] || continue
+    for domain in {domains}; do
+      openssl x509 -in "$cert" -noout -checkhost "$domain" | grep -q 'does match' || continue
+      printf '%s\\n' "$conf"
+      break
+    done
+  done
+}}
+idle() {{ # the timer runs, and has nothing to renew
+  systemctl is-enabled -q certbot.timer 2>/dev/null && ! ls /etc/letsencrypt/renewal/*.conf >/dev/null 2>&1
+}}
+"""
+    run = f"""{functions}
+ours | while IFS= read -r conf; do mv "$conf" "$conf.retired"; done
+! idle || systemctl -q disable --now certbot.timer
+"""
+    check = f'{functions}\n[ -z "$(ours)" ] && ! idle'
+    return Command(
+        move.old, run, FINAL, check, shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off"
+    )
+
+
+@step
 def proxy_gone(move: Move) -> Wanted:
     """old: nginx no longer answers for the site."""
     old = move.old
@@ -221,3 +287,19 @@ def proxy_gone(move: Move) -> Wanted:
         key=old.certificate.key,
     )
     return File(old, old.web.site, content, test=common.NGINX_TEST, then=common.NGINX_RELOAD)
+
+
+@step
+def old_ttl(move: Move) -> Wanted:
+    """names: their addresses may be remembered for as long as before the move."""
+    entry = move.journal.latest("dns-prepare.ttl", 0)
+    if not common.has_names(move) or entry is None:
+        return None
+    before = {one.key: one.ttl for one in from_json(entry.names["before"]) if one.data}
+    by_name = {name: ttl for (name, _), ttl in before.items()}  # for an address of a kind that there was none of
+
+    def as_before(look: Look) -> list[Addresses]:
+        found = [one for one in look.found if one.data]
+        return [replace(one, ttl=before.get(one.key, by_name.get(one.name, one.ttl))) for one in found]
+
+    return Records(move, as_before, ends_undo=FINAL)

@@ -16,7 +16,10 @@ from lab.report import Rehearsal, Span
 from lab.report_html import page
 from lab.switch import Switch
 
-NAMES = ("check", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db", "finish")
+NAMES = (
+    *("check", "dns-prepare", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db"),
+    *("finish", "switch-dns"),
+)
 BEYOND = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5)"
 SMALLEST = (
     "Math.min(...[...document.querySelectorAll('body *')].filter(e => e.innerText).map(e => "
@@ -46,6 +49,8 @@ def rehearsal(*, good: bool) -> Rehearsal:
     found.servers = {"old": {"os": "Debian 11", "postgresql": "13.16"}, "new": {"os": "Debian 12", "postgresql": "15"}}
     rows = {"tables": 1_234, "rows": 123_456_789, "different": 0 if good else 17}
     found.switch = Switch(21.4, 2, {}, 640.0, rows, 1060.0, 1060.25)
+    found.dns = {"old_ttl": 86_400, "new_ttl": 300, "visitors_by_old": 1_234_567, "visitors_by_new": 1}
+    found.dns["last_by_old_s"] = 301.5 if good else None
     if not good:
         long = "/home/openfoodweb/apps/openfoodweb/" + "a_name_that_never_ends_" * 12
         audit.orders_lost = {"<script>V-1</script>": "in no database"}

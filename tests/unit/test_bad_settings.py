@@ -22,6 +22,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
 from switchover.database import following, schema
 from switchover.errors import Problem
@@ -85,6 +86,13 @@ def full() -> dict[str, Any]:
         "uploads": [{"from": "public/system/", "to": "public/system/"}],
         "third_parties": [{"name": "bank", "url": "https://bank.example.org/"}, {"name": "relay", "host": "mx.org"}],
         "maintenance": {"texts": {"en": "Soon."}},
+        "dns": {"kind": "update", "zone": "example.org", "key": "op", "key_file": "op.key", "provider": "cloudns"},
+        "certificate": {
+            "email": "me@shop.org",
+            "server": "https://acme.org/dir",
+            "version": "5.8.0",
+            "agree_tos": True,
+        },
     }
 
 
@@ -186,6 +194,8 @@ def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (following, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
+        patch.setattr(certificates, "found", lambda move: move.settings.domain)
+        patch.setattr(certificates, "read_pem", lambda content: certificates.Certificate((), "--key-type rsa", "1", ""))
         yield
 
 
@@ -391,7 +401,7 @@ def test_a_value_is_refused_or_harmless(place: tuple[Any, ...]) -> None:
             same_file(path, one, two, evil, like)
     well_formed(whole)
     # A path, a command or a text may hold nearly anything.
-    many = ("path", "file", "site", "command", "log", "config", "from", "to", "texts.en", "one")
+    many = ("path", "file", "site", "command", "log", "config", "from", "to", "texts.en", "replace.one")
     assert whole or place[-1] is None or not named(place).endswith(many)
 
 

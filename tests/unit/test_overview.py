@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from switchover import overview, say
-from switchover.errors import Problem
+from switchover.errors import Problem, Unreached
 from switchover.journal import Change
 from switchover.move import Move
+from switchover.step import Section
 
 Made = Callable[..., Move]
 
@@ -73,6 +74,35 @@ def test_what_others_were_built_on_is_not_undone_first(here: Made) -> None:
     with pytest.raises(Problem, match=r"^switch-app has nothing to undo\. `inv status` shows what was done$"):
         overview._undo(here(), "switch-app", yes=True)
     assert undone(here()) == []
+
+
+def test_what_nothing_is_built_on_is_undone_whenever_it_is_named(here: Made) -> None:
+    did(here(), *DONE, "new:expand-cert.order", "old:switch-db.fence")
+    overview._undo(here(), "expand-cert", yes=True)
+    assert undone(here()) == ["expand-cert.order"]
+    overview._undo(here(), "", yes=True)
+    assert undone(here()) == ["expand-cert.order", "switch-db.fence"]
+
+
+class Broken(Section):
+    """A section that fails."""
+
+    def __init__(self, error: Problem, doc: str) -> None:
+        super().__init__(lambda context: None, name="broken")
+        self.error, self.__doc__ = error, doc
+
+    def run(self, move: Move) -> None:
+        raise self.error
+
+
+def test_the_move_goes_on_without_what_it_can_do_without(here: Made, capsys) -> None:
+    refused = Problem("the authority gives none", "new (prod2)", "Wait")
+    overview._run(here(), Broken(refused, "Expand.\n\nFails: The move goes on."))
+    assert "new (prod2): the authority gives none. Wait" in capsys.readouterr().out
+    with pytest.raises(Problem):
+        overview._run(here(), Broken(refused, "Switch."))
+    with pytest.raises(Unreached):
+        overview._run(here(), Broken(Unreached("no ssh connection"), "Expand.\n\nFails: The move goes on."))
 
 
 def test_undo_ends_at_what_cannot_be_undone_and_goes_on_from_there(here: Made) -> None:
@@ -184,7 +214,7 @@ def test_status_as_a_table_with_who_is_at_work(here: Made, capsys) -> None:
 def test_move_asks_before_each_section_and_stops_where_nobody_answers(here: Made, monkeypatch, capsys) -> None:
     move = here()
     monkeypatch.setattr("switchover.move.of", lambda context: move)
-    with pytest.raises(Problem, match=r"^stopped before prepare-old\. `inv move` goes on from there; or give --yes$"):
+    with pytest.raises(Problem, match=r"^stopped before dns-prepare\. `inv move` goes on from there; or give --yes$"):
         overview.move.body(None)
     shown = capsys.readouterr().out
     first = overview.WHOLE[0]

@@ -210,6 +210,20 @@ def test_a_step_not_done_is_not_done_behind_a_later_section(here: Made, wanted: 
     assert file.read_text() == "old\n"
 
 
+def test_a_step_of_a_section_that_the_move_can_do_without_is_done_late_too(
+    here: Made, wanted: Step, file: Path
+) -> None:
+    live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
+    wanted.dispensable = True
+    live(here(), wanted)
+    assert file.read_text() == "new\n"
+
+
+def test_only_the_certificate_may_be_lacking() -> None:
+    assert [whole.name for whole in overview.WHOLE if whole.without] == ["expand-cert"]
+    assert {one.section for one in overview.steps() if one.dispensable} == {"expand-cert"}
+
+
 def test_what_must_be_seen_is_waited_for(here: Made, file: Path, capsys) -> None:
     answers = iter(["not yet", "not yet", None])
     live(here(), of(lambda move: Compared(lambda: next(answers), within=5)))
@@ -334,14 +348,17 @@ def inv(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 
 
 SECTIONS = [
+    "dns-prepare",
     "prepare-old",
     "prepare-new",
     "switch-jobs",
     "switch-app",
     "switch-cron",
+    "expand-cert",
     "replicate",
     "switch-db",
     "finish",
+    "switch-dns",
     "retire-old",
 ]
 STEPS = [one.line for one in overview.steps()]
@@ -384,7 +401,7 @@ def test_the_list_for_programs_has_the_same_order() -> None:
 @pytest.mark.parametrize("one", overview.steps(), ids=STEPS)
 def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
     doc = (one.__doc__ or "").strip()
-    assert re.fullmatch(r"(old|new|ci): [^\n]+\.", doc)
+    assert re.fullmatch(r"(old|new|ci|names): [^\n]+\.", doc)
     assert one.summary == doc.removesuffix(".") and len(doc) < 120
     assert one.line == f"{one.section}.{one.name}" and "_" not in one.line
 
@@ -393,7 +410,7 @@ def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
 def test_a_section_says_what_it_does_and_what_its_undo_takes_and_loses(whole: Section) -> None:
     assert re.fullmatch(r"[A-Z].{20,}", whole.summary)
     assert whole.asking or re.match(rf"Undo \(inv undo {whole.name}\): .+\.", whole.undoing)
-    assert re.fullmatch(r"Changes (old|new|ci)(, (new|ci))*", whole.changes)
+    assert re.fullmatch(r"Changes (old|new|ci|names)(, (new|ci|names))*", whole.changes)
 
 
 def test_the_help_of_a_step_and_of_a_section() -> None:
