@@ -46,9 +46,8 @@ tidy() { rm -rf "$FILL"; }
 # A fresh database, open to nobody; what was here is kept as DATABASE_before_move.
 taken() { [ "$(cluster -c "SELECT count(*) FROM pg_database WHERE datname = $(literal "${database}_before_move")")" = 1 ]; }
 end_sessions() { # what they run ends too: a program that reads rows may wait for old
-  sessions=$(cluster -c "SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE datname = $(literal "$database") AND backend_type = 'client backend'")
-  [ -z "$sessions" ] || pkill -P "$sessions" || :
-  cluster -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $(literal "$database")" >/dev/null
+  sessions=$(cluster -c "SELECT string_agg(pid::text, ','), count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $(literal "$database")")
+  [ "$sessions" = '|0' ] || pkill -P "${sessions%|*}" || :
 }
 fresh() {
   name=$(ident "$database") before=$(ident "${database}_before_move")
@@ -68,11 +67,12 @@ fresh() {
     rm -f /run/switchover-rows /run/switchover-old
     end_sessions
     cluster -c "ALTER DATABASE $name RENAME TO $before"
+  else
+    end_sessions
   fi
   facts=$(cluster -F ' ' -c "SELECT pg_encoding_to_char(encoding), quote_literal(datcollate), quote_literal(datctype) FROM pg_database WHERE datname = $(literal "${database}_before_move")")
   # shellcheck disable=SC2086  # three words
   set -- $facts
-  end_sessions
   cluster -c "DROP DATABASE IF EXISTS $name" -c "CREATE DATABASE $name OWNER $(ident "$owner") TEMPLATE template0 ENCODING '$1' LC_COLLATE $2 LC_CTYPE $3 CONNECTION LIMIT 0"
   old -c "SELECT format('CREATE EXTENSION IF NOT EXISTS %I;', extname) FROM pg_extension WHERE extname <> 'plpgsql'" | here
 }

@@ -63,7 +63,7 @@ plan_rows() { # from
       file = fill "/sql/" id ".read"; print began "COPY " $2 " " $3 " TO STDOUT (FORMAT " $4 ");" >file; close(file)
       file = fill "/sql/" id ".write"
       print "BEGIN; " empty "COPY " $2 " " $3 " FROM " (here ? "PROGRAM \047exec sh " fill "/reader " id "\047" : "STDIN") \
-        " (" freeze "FORMAT " $4 "); COMMIT;" >file; close(file)
+        " (" freeze "FORMAT " $4 "); COMMIT;" (here ? " ANALYZE " $2 ";" : "") >file; close(file)
       piece(id, $1 + 4 * $6, $1, 1, $2)
     }
     $1 <= small {
@@ -135,23 +135,27 @@ work() { # from to: until nothing is left, or somebody failed
     fi
   done
 }
-# To the end of it: what new's PostgreSQL does for the copy is gentle, and once a second it says how far the rows are.
+# To the end of it: what new's PostgreSQL does for the copy is gentle, and once a second it says how far that is.
 watch() {
-  # PostgreSQL 14 and later tell how far a COPY is.
-  bytes=$(cluster -c "SELECT CASE WHEN to_regclass('pg_stat_progress_copy') IS NULL THEN '0'
-    ELSE '(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy WHERE datname = current_database())' END")
-  printf '%s \\watch 0.2\n' "SELECT $bytes, string_agg(pid::text, ' ') FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()" | here -F ' ' | while read -r bytes pids; do
+  # PostgreSQL 12 and later tell how far an index is (here: what share of those under way), 14 and later a COPY.
+  far=$(cluster -c "SELECT CASE WHEN to_regclass('pg_stat_progress_copy') IS NULL THEN '0'
+      ELSE '(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy WHERE datname = current_database())' END || ', ' ||
+    CASE WHEN to_regclass('pg_stat_progress_create_index') IS NULL THEN '0'
+      ELSE '(SELECT coalesce(round(avg(coalesce(blocks_done / nullif(blocks_total, 0.0), 0) + coalesce(tuples_done / nullif(tuples_total, 0.0), 0)) / 2, 2), 0)
+        FROM pg_stat_progress_create_index WHERE datname = current_database())' END")
+  printf '%s \\watch 0.2\n' "SELECT $far, string_agg(pid::text, ' ') FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()" | here -F ' ' | while read -r bytes share pids; do
     [ -d "$FILL" ] || break
     # shellcheck disable=SC2086  # pids
-    gently $pids
+    [ "$pids" = "${before:-}" ] || gently $pids
+    before=$pids
     ticks=$(( (${ticks:-0} + 1) % 5 ))
     [ "$ticks" = 0 ] || continue
     [ ! -e "$FILL/filled" ] || continue
-    awk -F '	' -v now="$bytes" '
+    awk -F '	' -v now="$bytes" -v share="$share" '
       FILENAME ~ /total$/ { all = $1; tables = $2; next }
       FILENAME ~ /done$/ { now += $1; n += $2; next }
-      { names = names (names ? ", " : "") $3 }
+      { names = names (names ? ", " : "") $3; if (!$2) now += share * $1 }
       END { printf "doing %d of %d tables done, now %s\nprogress %.0f %.0f bytes\n", n, tables, names, now < all ? now : all, all }
     ' "$FILL/total" "$FILL/done" "$FILL/taken"/* 2>/dev/null || : # nothing is taken just now
   done
@@ -180,8 +184,9 @@ fill_here() {
   echo "doing constraints"
   [ ! -e "$FILL/lists/rest" ] || quickly restore -L "$FILL/lists/rest" -j "$jobs"
 }
+# Statistics of what has none yet, and of expressions.
 analyze() {
-  env -C / runuser -u postgres -- vacuumdb -q --analyze-only -j "$jobs" "$database"
-  # Of a table in parts, all of it.
-  here -c "SELECT format('ANALYZE %s;', oid::regclass) FROM pg_class WHERE relkind = 'p' AND NOT relispartition" | here
+  here -c "SELECT format('ANALYZE %s;', c.oid::regclass) FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND c.oid >= 16384
+    AND (NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = c.oid) OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
+      OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL))" | here
 }
