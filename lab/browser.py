@@ -7,17 +7,22 @@ them, and what a browser does by itself about a connection that the server close
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from dns import asyncresolver
+from dns.exception import DNSException
+from dns.resolver import Cache, NoAnswer
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from lab.ledger import Outcome
@@ -25,9 +30,12 @@ from lab.ledger import Outcome
 NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
+RESOLVERS = 4  # visitors' providers, of which each remembers by itself what it was told
+
+
 @dataclass(slots=True, frozen=True)
 class Site:
-    """The site as its visitors know it: a name, and the addresses that the name has for them."""
+    """The site as its visitors know it: a name, and whom they ask for its addresses; or its addresses, for ever."""
 
     domain: str
     addresses: tuple[str, ...]
@@ -35,6 +43,7 @@ class Site:
     timeout: float = 30.0  # seconds until a visitor gives up
     https_port: int = 443
     http_port: int = 80
+    name_servers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,6 +59,7 @@ class Reply:
     fresh: bool = False
     reopened: bool = False
     note: str | None = None
+    to: str | None = None  # the address that was connected to
 
     def wrong(self, why: str) -> Reply:
         """The same reply, judged to be something else than was asked for."""
@@ -64,18 +74,23 @@ def judge(status: int, retry_after: bool) -> Outcome:
 
 
 class _Addresses(AbstractResolver):
-    """A name server with one name. New connections take turns at its addresses, as different visitors do."""
+    """Knows one name. New connections take turns at its addresses, as different visitors do.
+
+    Who asks name servers remembers their answers for as long as their TTL says, and no longer.
+    """
 
     def __init__(self, site: Site) -> None:
         self._domain = site.domain
-        self._turns = cycle(site.addresses)
+        self._known = cycle(site.addresses)
+        self._turns = cycle(range(2 * RESOLVERS))
+        self._resolvers = [_resolver(site.name_servers) for _ in range(RESOLVERS)] if site.name_servers else []
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         if host != self._domain:
             raise OSError(f"visitors know {self._domain} only, not {host}")
-        address = next(self._turns)
+        address = await self._asked() if self._resolvers else next(self._known)
         return [
             ResolveResult(
                 hostname=host,
@@ -87,8 +102,41 @@ class _Addresses(AbstractResolver):
             )
         ]
 
+    async def _asked(self) -> str:
+        """What one of the resolvers says: an IPv4 address, or an IPv6 one where there is one."""
+        turn = next(self._turns)
+        resolver = self._resolvers[turn % RESOLVERS]
+        for kind in ("A", "AAAA") if turn < RESOLVERS else ("AAAA", "A"):
+            try:
+                found = [record.address for record in await resolver.resolve(f"{self._domain}.", kind)]
+            except NoAnswer:
+                continue
+            except DNSException as error:
+                raise OSError(f"{self._domain} is not found: {type(error).__name__}") from None
+            return random.choice(found)
+        raise OSError(f"{self._domain} has no address")
+
     async def close(self) -> None:
         pass
+
+
+def _resolver(servers: Sequence[str]) -> asyncresolver.Resolver:
+    """One that asks these servers, in an order of its own."""
+    made = asyncresolver.Resolver(configure=False)
+    made.nameservers = random.sample(servers, len(servers))
+    made.cache = Cache()
+    return made
+
+
+class _Response(aiohttp.ClientResponse):
+    """Remembers where it came from: when it has been read its connection is another's."""
+
+    to: str | None = None
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        peer = connection.transport and connection.transport.get_extra_info("peername")
+        self.to = peer[0] if peer else None
+        return await super().start(connection)
 
 
 class Browser:
@@ -115,6 +163,7 @@ class Browser:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # every visitor brings its own
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `ask` has its own
+                response_class=_Response,
                 trace_configs=[trace],
                 headers={"User-Agent": "switchover-visitors"},
             )
@@ -188,7 +237,8 @@ class Browser:
                         continue
                     outcome = judge(response.status, "Retry-After" in response.headers)
                     seen = None if outcome is Outcome.OK else body[:200].decode(errors="replace")
-                    return reply(outcome, status=response.status, headers=response.headers, body=body, note=seen)
+                    came = {"status": response.status, "headers": response.headers, "body": body, "note": seen}
+                    return reply(outcome, to=response.to, **came)
         except TimeoutError:
             return reply(Outcome.TIMEOUT, note=f"no answer in {timeout or site.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 INV = Path(sys.executable).with_name("inv")
 CHECK = "check"  # the first section, a task without steps
 NOT_SECTIONS = ("lab",)  # collections that are no part of the checklist
+NOTHING = "(nothing to do here)"  # ends the line of a step that is none of this move's
 PATIENCE = 3.0  # seconds that an interrupted command has to end by itself; its servers are thrown away
 
 
@@ -85,7 +86,8 @@ def run(settings: Path, *words: str, section: Section, log: Path | None = None) 
         for at, line in output.lines():
             told.append(f"{at - started:6.2f} {line}")
             if step := _step(line, section.steps):
-                found.append(Span(step, before, at))
+                if not line.rstrip().endswith(NOTHING):
+                    found.append(Span(step, before, at))
                 before = at
         status = command.wait()
     except BaseException:

@@ -20,8 +20,8 @@ from .paths import Place, Role
 HERE = Path(__file__).parent
 RECIPE = [HERE / "base.py"]
 SHOP_RECIPE = [HERE / "provision.py", HERE / "mail.py", HERE / "shop", HERE / "templates"]
-CI_RECIPE = [HERE / "ci.py", HERE / "mail.py", HERE / "acme.py"]
-RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ca.pem", "move.yaml")
+CI_RECIPE = [HERE / "ci.py", HERE / "postfix.py", HERE / "acme.py", HERE / "bind.py"]
+RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ def save(place: Place, name: str, running: Described) -> Described:
         keep(supervisor.folder(place, role) / "upper", target)
         layers[role] = [str(target), *running.layers[role]]
     described = Described(running.releases, layers)
-    described.write(_state(place, name), files={file: (place.run / file).read_text() for file in RUN_FILES})
+    described.write(
+        _state(place, name),
+        files={file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()},
+    )
     _collect(place, described)
     return described
 

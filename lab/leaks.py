@@ -69,6 +69,7 @@ KEPT_IN = (
     ),
     Kept(("/etc/letsencrypt/accounts/*/private_key.json",), "certbot's key to its account with the authority"),
     Kept(("/etc/ssh/ssh_host_*_key", "/root/.ssh/*", "/home/*/.ssh/*", "/var/lib/*/.ssh/*"), "ssh's own keys"),
+    Kept(("/etc/bind/*.key",), "the key by which the name servers' records may be changed, where they read it"),
     Kept(("/etc/switchover/pgpass",), "the password of the move's role in old's database, where libpq reads it"),
     Kept(
         ("/var/lib/switchover/*/before/*", "/var/lib/switchover/*/after/*"),
@@ -112,6 +113,9 @@ def in_file(path: str, text: str) -> Iterator[tuple[str, str]]:
             fields = re.findall(r"((?:\\.|[^\\:])*)(?::|$)", line)  # host:port:database:user:password
             if len(fields) > 4 and not line.startswith("#"):
                 yield "password of the move", re.sub(r"\\(.)", r"\1", fields[4])
+    elif path.endswith(".key"):
+        for secret in re.findall(r'\bsecret\s+"([^"]+)";', text):
+            yield f"key {path}", secret
     elif path.endswith(".yml"):
         for name, value in _settings(yaml.safe_load(text)):
             if name in ("password", "secret_key_base", "secret_access_key"):

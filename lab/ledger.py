@@ -44,6 +44,7 @@ class Answer:
     outcome: Outcome
     status: int | None = None
     by: str | None = None  # X-Served-By: the host name of the server whose application answered
+    to: str | None = None  # the address that the visitor came to
     late_ms: float = 0.0
     fresh: bool = False  # on a new connection, not on a kept one
     reopened: bool = False  # a GET repeated on a new connection, as a browser does

@@ -28,9 +28,11 @@ from switchover.errors import Problem
 from . import commands, ledger, look, network, report, report_html, switch, terminal
 from .acme import Certificates
 from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
+from .bind import OPERATORS
 from .developers import Developers
 from .leaks import Watch, in_file
 from .mail import Post
+from .names import SWITCH, Names
 from .report import Rehearsal, Span
 from .settings import STRATEGIES
 
@@ -83,7 +85,8 @@ class Visitors:
                 *network.entry(lab.netns_visitors),
                 *(sys.executable, "-m", "lab.visitors", "--control", "--patience", "60"),
                 *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
-                *("--address", lab.old.address4, "--address", lab.old.address6, *self._only),
+                *_whereabouts(lab),
+                *self._only,
             ],
             cwd=commands.ROOT,
             stdin=subprocess.PIPE,
@@ -138,6 +141,14 @@ class Visitors:
     def _gone(self) -> Problem:
         said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
         return Problem(f"they ended with status {self._process.poll()}", "visitors", said[-1] if said else "")
+
+
+def _whereabouts(lab: Lab) -> Iterator[str]:
+    """How visitors find the site: by its name, or where nobody knows names by old's addresses."""
+    for server in lab.name_servers:
+        yield from ("--name-server", server)
+    for address in () if lab.name_servers else (lab.old.address4, lab.old.address6):
+        yield from ("--address", address)
 
 
 @dataclass(slots=True)
@@ -220,7 +231,8 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     retiring = [section for section in sections if section.name in AFTERWARDS]
     places = _places(lab)
     before = gather(places["old"])
-    developers, post, certificates = Developers(), Post(lab), Certificates(lab)
+    developers, post = Developers(), Post(lab)
+    names, certificates = Names(lab), Certificates(lab)
     with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
         course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
@@ -228,7 +240,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
         with course.quiet("before"):
             time.sleep(plan.quiet)
             seen = _looks(lab, settled=True) if plan.with_undo else {}
-        whole = _move(lab, plan, course, moving, developers, post)
+        whole = _move(lab, plan, course, moving, developers, post, names)
         with course.quiet(report.STILL):
             time.sleep(plan.quiet)
             _until_enough(plan, course)
@@ -239,36 +251,54 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             with course.quiet("after the undo"):
                 time.sleep(plan.quiet)
                 _until_enough(plan, course)
+        retiring = retiring if whole and not plan.with_undo else []
+        if SWITCH in course.done and names.works:  # visitors come by new
+            _retire(course, retiring)
+            retiring = []
+            with course.quiet("without old"):
+                time.sleep(plan.quiet)
         out.print("Nobody new comes; the last visitors get their answers, and the last jobs run.")
         visitors.finish()
-        for section in retiring if whole and not plan.with_undo else ():
-            time.sleep(RETIRE_QUIET)
-            course.do(section, "--yes")
+        _retire(course, retiring)
         found = _audited(lab, plan, course, places, before, seen)
         post.audit(places["new" if report.SWITCH in course.done else "old"])
+        names.audit(found.book, course.spans, course.done)
     found.switch = switched
     found.deploys = developers.as_report()
-    found.mail = post.as_report()
-    found.certificate = certificates.as_report()
-    found.other_problems += developers.problems + post.problems + certificates.problems
+    found.mail, found.dns, found.certificate = post.as_report(), names.as_report(), certificates.as_report()
+    found.other_problems += developers.problems + post.problems + names.problems + certificates.problems
     found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
     found.secrets_looked_for, found.processes_seen = leaks.looked_for, len(leaks.seen)
     return found
 
 
 def _move(
-    lab: Lab, plan: Plan, course: Course, sections: Sequence[commands.Section], developers: Developers, post: Post
+    lab: Lab,
+    plan: Plan,
+    course: Course,
+    sections: Sequence[commands.Section],
+    developers: Developers,
+    post: Post,
+    names: Names,
 ) -> bool:
     """The sections in order; False when one failed, and then no further one is begun."""
     for section in sections:
         post.before(section.name)
+        names.before(section.name)
         _meanwhile(lab, plan, course.visitors, section.name)
         if not course.do(section):
             return False
+        names.after(section.name)
         if lab.ci in lab.hosts and developers.have_something_to_push(section.name):
             with course.quiet("pushes"):
                 developers.push(lab, section.name)
     return True
+
+
+def _retire(course: Course, sections: Sequence[commands.Section]) -> None:
+    for section in sections:
+        time.sleep(RETIRE_QUIET)
+        course.do(section, "--yes")
 
 
 def _undo(course: Course, sections: Sequence[commands.Section]) -> None:
@@ -331,9 +361,9 @@ def _audited(
 
 def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
     """Where secrets are and may not be. Of the lab's directory all is searched but what the lab itself put there."""
-    operator = lab.place.run / "ssh" / "operator"
-    for name, secret in in_file(operator.name, operator.read_text()):
-        leaks.add(f"the operator's {name}", secret)
+    for file in (lab.place.run / "ssh" / "operator", lab.place.run / OPERATORS):
+        for name, secret in in_file(file.name, file.read_text() if file.exists() else ""):
+            leaks.add(f"the operator's {name}", secret)
     servers = {host.role for host in lab.hosts}
     own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", *servers}]
     consoles = list(lab.place.run.glob("*/console.log"))

@@ -25,6 +25,7 @@ STILL = "after"  # the stretch in which the way is that of the switch, and nobod
 WINDOWS = 0.5  # seconds from one window of it to the next
 CERTIFICATE = "expand-cert"  # the section after which new shows a certificate of its own
 CRON = "switch-cron"  # the section that promises that no cron run is missed or done twice
+DNS = ("old_ttl", "new_ttl", "visitors_by_old", "visitors_by_new", "last_by_old_s")
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
 
@@ -68,6 +69,7 @@ class Rehearsal:
     switch: Switch = field(default_factory=Switch)
     deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
     mail: dict[str, int] = field(default_factory=lambda: {"queued": 0, "never_sent": 0, "sent_twice": 0})
+    dns: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(DNS))
     certificate: dict[str, Any] = field(default_factory=dict)
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
@@ -231,6 +233,7 @@ class Rehearsal:
             **audit,
             "deploys": self.deploys,
             "mail": self.mail,
+            "dns": self.dns,
             "certificate": self.certificate,
             "secrets_found": self.secrets_found,
             "secrets": {

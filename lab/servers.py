@@ -34,6 +34,7 @@ from switchover.errors import Problem
 from . import (
     acme,
     base,
+    bind,
     cache,
     cgroups,
     ci,
@@ -115,6 +116,11 @@ class Lab:
     def ssh_config(self) -> Path:
         """For `ssh -F`: the servers by their names."""
         return self.place.run / "ssh" / "config"
+
+    @property
+    def name_servers(self) -> tuple[str, ...]:
+        """Whom visitors ask for names; nobody in a lab without the ci host, where they know the site's addresses."""
+        return bind.SERVERS if "ci" in self._releases else ()
 
     @property
     def netns_visitors(self) -> str:
@@ -200,6 +206,7 @@ class Lab:
         if "ci" in self._releases and not self._variant.plain:
             ci.authorise(self._files)
             postfix.switch_on(self._files)
+            bind.switch_on(self._files, self.place.run)
         shutil.copy(authority.certificate, self.ca)
         self.settings.write_text(settings.text(ci="ci" in self._releases, strategy=self._strategy))
 
@@ -232,6 +239,7 @@ class Lab:
             if not self._variant.plain:
                 acme.provision(server, authority)
                 postfix.receives(server)
+                bind.provision(server)
         elif not self._variant.plain:
             domain = CERTIFIED[server.role]
             certificates = {domain: authority.issue([domain])}

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from . import acme, network
+from . import acme, bind, network
 from .ci import PUSHERS
 from .paths import HOSTS, SITE, Role
 
@@ -37,6 +37,9 @@ def settings(*, ci: bool = True, strategy: str = "replicate") -> dict[str, Any]:
             {"from": "log/logrotate.conf", "to": "log/logrotate.conf", "adapt": True},
         ],
         "uploads": [{"from": "public/system/", "to": "public/system/"}],
+        "dns": {"kind": "update", "key_file": bind.OPERATORS, "ttl": bind.LOWERED, "within": 30}
+        if ci
+        else {"kind": "none"},
         "certificate": acme.SETTINGS if ci else {"kind": "copied"},
         "retire": {"quiet": 1},
     }

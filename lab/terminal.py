@@ -141,6 +141,12 @@ def _notes(data: dict[str, Any]) -> list[str]:
         notes.append(f"{queued} mail(s) were queued on old when visitors had moved: {lost} never sent, {twice} twice.")
     if own := data["certificate"]:
         notes.append(f"New has a certificate of its own for {', '.join(own['names'])}, from {own['issuer']}.")
+    if (name := data["dns"])["new_ttl"] is not None:
+        came = f"{name['visitors_by_old']:,} requests came by old and {name['visitors_by_new']:,} by new itself"
+        last = (
+            "" if name["last_by_old_s"] is None else f", the last by old {name['last_by_old_s']:.0f} s after the change"
+        )
+        notes.append(f"The name's TTL was {name['old_ttl']} s, and {name['new_ttl']} s for the change: {came}{last}.")
     lag = traffic["visitors_own_lag_ms"]
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:

@@ -189,6 +189,7 @@ class Crowd:
                 outcome=reply.outcome,
                 status=reply.status,
                 by=reply.headers.get("X-Served-By"),
+                to=reply.to,
                 late_ms=round(late * 1000, 1),
                 fresh=reply.fresh,
                 reopened=reply.reopened,
@@ -547,7 +548,9 @@ def main(argv: list[str] | None = None) -> int:
     """The program; exit status 0 when it came to its end, 1 without a shop, 130 when it was made to stop at once."""
     parser = argparse.ArgumentParser(prog="lab.visitors", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--ledger", type=Path, required=True, help="the file to write answers to")
-    parser.add_argument("--address", action="append", required=True, help="an address of the site; repeatable")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--address", action="append", default=[], help="an address of the site; repeatable")
+    how.add_argument("--name-server", action="append", default=[], help="whom they ask for addresses; repeatable")
     parser.add_argument("--ca", type=Path, required=True, help="the authority of the site's certificate")
     parser.add_argument("--domain", default="shop.test", help="the site's name (shop.test)")
     parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
@@ -559,7 +562,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--http-port", type=int, default=80)
     parser.add_argument("--control", action="store_true", help="obey lines on standard input, end with it")
     given = parser.parse_args(argv)
-    site = Site(given.domain, tuple(given.address), given.ca, given.timeout, given.https_port, given.http_port)
+    ports = (given.https_port, given.http_port)
+    site = Site(given.domain, tuple(given.address), given.ca, given.timeout, *ports, tuple(given.name_server))
     with Ledger(given.ledger) as ledger:
         try:
             return asyncio.run(

@@ -7,7 +7,7 @@
 export PGSERVICEFILE=/etc/switchover/pg_service.conf PGAPPNAME=switchover PGCLIENTENCODING=UTF8
 # Texts that both servers read alike, whatever a role or a database has set.
 export PGOPTIONS='-c client_min_messages=warning -c lock_timeout=30s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c row_security=off'
-jobs=2
+jobs=$(nproc); [ "$jobs" -gt 1 ] || jobs=2
 # Debian's psql is a script that looks for the right one, each time: the programs of this server's own version instead.
 if [ -z "${SWITCHOVER_BIN:-}" ]; then
   SWITCHOVER_BIN=$(env -C / runuser -u postgres -- psql -XAtq -d postgres -c "SELECT setting FROM pg_config WHERE name = 'BINDIR'" 2>/dev/null) || SWITCHOVER_BIN=/usr/bin
@@ -24,11 +24,11 @@ literal() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
 
 # Types whose binary form is the same in every version, from 11 on, and names no oid of this database; enums are labels.
 PORTABLE="'{bool,int2,int4,int8,float4,float8,numeric,text,varchar,bpchar,bytea,date,time,timetz,timestamp,timestamptz,interval,uuid,json,jsonb,inet,cidr}'::regtype[]"
-# Tables that hold rows of their own, the largest first: size, name, the columns that can be written, and how they travel.
-TABLES="SELECT pg_table_size(c.oid), format('%I.%I', n.nspname, c.relname), columns, CASE WHEN portable THEN 'binary' ELSE 'text' END
+# Tables that hold rows of their own, the largest first: size, name, the columns that can be written, how they travel, oid.
+TABLES="SELECT pg_table_size(c.oid), format('%I.%I', n.nspname, c.relname), columns, CASE WHEN portable THEN 'binary' ELSE 'text' END, c.oid
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   CROSS JOIN LATERAL (
-    SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum),
+    SELECT coalesce('(' || string_agg(format('%I', attname), ', ' ORDER BY attnum) || ')', ''),
       bool_and(typtype = 'e' OR CASE typcategory WHEN 'A' THEN typelem ELSE t.oid END = ANY ($PORTABLE))
     FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
       AND coalesce(to_jsonb(a) ->> 'attgenerated', '') = '' -- PostgreSQL 11 has none
@@ -40,9 +40,15 @@ SEQUENCES="SELECT format('SELECT setval(%L, %s, %L);', format('%I.%I', schemanam
     coalesce(last_value, start_value), last_value IS NOT NULL) FROM pg_sequences ORDER BY 1"
 VIEWS="SELECT format('REFRESH MATERIALIZED VIEW %I.%I;', schemaname, matviewname) FROM pg_matviews ORDER BY 1"
 
+FILL=/run/switchover-fill # while a database is filled: pieces of work, and the password as new's PostgreSQL reads it
+tidy() { rm -rf "$FILL"; }
+
 # A fresh database, open to nobody; what was here is kept as DATABASE_before_move.
 taken() { [ "$(cluster -c "SELECT count(*) FROM pg_database WHERE datname = $(literal "${database}_before_move")")" = 1 ]; }
-end_sessions() { cluster -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $(literal "$database")" >/dev/null; }
+end_sessions() { # what they run ends too: a program that reads rows may wait for old
+  sessions=$(cluster -c "SELECT string_agg(pid::text, ','), count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $(literal "$database")")
+  [ "$sessions" = '|0' ] || pkill -P "${sessions%|*}" || :
+}
 fresh() {
   name=$(ident "$database") before=$(ident "${database}_before_move")
   if ! taken; then
@@ -61,11 +67,12 @@ fresh() {
     rm -f /run/switchover-rows /run/switchover-old
     end_sessions
     cluster -c "ALTER DATABASE $name RENAME TO $before"
+  else
+    end_sessions
   fi
   facts=$(cluster -F ' ' -c "SELECT pg_encoding_to_char(encoding), quote_literal(datcollate), quote_literal(datctype) FROM pg_database WHERE datname = $(literal "${database}_before_move")")
   # shellcheck disable=SC2086  # three words
   set -- $facts
-  end_sessions
   cluster -c "DROP DATABASE IF EXISTS $name" -c "CREATE DATABASE $name OWNER $(ident "$owner") TEMPLATE template0 ENCODING '$1' LC_COLLATE $2 LC_CTYPE $3 CONNECTION LIMIT 0"
   old -c "SELECT format('CREATE EXTENSION IF NOT EXISTS %I;', extname) FROM pg_extension WHERE extname <> 'plpgsql'" | here
 }
@@ -75,61 +82,4 @@ put_away() { # the copy here ends: DATABASE_before_move is DATABASE again
     end_sessions
     cluster -c "DROP DATABASE IF EXISTS $name" -c "ALTER DATABASE $before RENAME TO $name"
   fi
-}
-
-# Old's schema in a file; with SNAPSHOT as that sees it.
-dump_schema() {
-  dump=$(mktemp -d); chmod 711 "$dump"
-  pg_dump --schema-only -Fc --no-publications --no-subscriptions --exclude-schema=switchover_own ${SNAPSHOT:+--snapshot="$SNAPSHOT"} service=old >"$dump/schema"
-  chmod 644 "$dump/schema"
-}
-restore() { env -C / runuser -u postgres -- pg_restore -d "$database" --no-owner --no-acl --role="$owner" --exit-on-error "$@" "$dump/schema"; }
-
-# One table at a time goes through a pipe, so that nothing waits on a disk in between; $jobs side by side.
-# With SNAPSHOT (of old's, exported and kept open elsewhere) all are read as that sees them.
-copy_tables() { # from to freeze
-  work=$(mktemp -d)
-  "$1" -F '	' -c "$TABLES" >"$work/tables"
-  total=$(awk -F '	' '{ s += $1 } END { print s + 0 }' "$work/tables")
-  : >"$work/done"
-  cut -f 2-4 "$work/tables" | tr '\n' '\0' |
-    xargs -0 -r -n 1 -P "$jobs" sh "$0" table "$database" "$owner" "$1" "$2" "$3" "$work/done" 2>"$work/errors" &
-  copying=$!
-  ticks=0
-  while kill -0 "$copying" 2>/dev/null; do
-    sleep 0.1; ticks=$(( ticks + 1 ))
-    [ $(( ticks % 10 )) -eq 0 ] || continue
-    # PostgreSQL 14 and later tell how far a COPY is.
-    running=$(here -c 'SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy' 2>/dev/null) || running=0
-    awk -F '	' -v total="$total" -v s="$running" -v jobs="$jobs" 'FILENAME == ARGV[1] { d[$1]; next }
-      $2 in d { s += $1; n++; next }
-      now < jobs { now++; names = names (now > 1 ? ", " : "") $2 }
-      END { if (!total) exit
-        printf "doing %d of %d tables done, now %s\n", n, FNR, names ? names : "the last"
-        printf "progress %.0f %.0f bytes\n", s < total ? s : total, total }' "$work/done" "$work/tables"
-  done
-  wait "$copying" || refuse "a table could not be copied: $(sed -n 's/^.*\(ERROR\|FATAL\): *//p' "$work/errors" | grep -m 1 . || tail -n 1 "$work/errors")"
-  rm -rf "$work"
-}
-copy_table() { # from to freeze donefile 'name<tab>columns<tab>format'
-  finished=$4 ended=$(mktemp)
-  table=$(printf %s "$5" | cut -f 1) columns=$(printf %s "$5" | cut -f 2) as="FORMAT $(printf %s "$5" | cut -f 3)"
-  read_table() {
-    if [ -n "${SNAPSHOT:-}" ]; then
-      "$1" -c 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' -c "SET TRANSACTION SNAPSHOT '$SNAPSHOT'" \
-        -c "COPY $table ($columns) TO STDOUT ($as)" -c COMMIT
-    else
-      "$1" -c "COPY $table ($columns) TO STDOUT ($as)"
-    fi
-  }
-  # A reader that dies looks like the end of the table to the writer: its own status decides.
-  if [ "$3" = freeze ]; then
-    { read_table "$1" && echo whole >"$ended"; } |
-      "$2" -c 'SET wal_init_zero = off' -c BEGIN -c "TRUNCATE $table" -c "COPY $table ($columns) FROM STDIN ($as, FREEZE)" -c COMMIT
-  else
-    { read_table "$1" && echo whole >"$ended"; } | "$2" -c "COPY $table ($columns) FROM STDIN ($as)"
-  fi
-  [ -s "$ended" ] || refuse "$table could not be read to its end"
-  rm -f "$ended"
-  printf '%s\n' "$table" >>"$finished"
 }

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import Any
 
 from . import say
 from .errors import Problem, Unreached
@@ -38,6 +39,7 @@ class Change:
     *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
     with the functions of `FUNCTIONS` at hand. *keep*: files whose originals go to `before/`.
     *files*: new contents for `after/`. *commands*: what exactly is run, where *diff* only sums it up.
+    *names*: the records of the name system that are changed; that is done from here, before and beside the scripts.
     """
 
     diff: str
@@ -46,6 +48,7 @@ class Change:
     keep: Sequence[str] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     commands: str = ""
+    names: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Entry:
     who: str
     when: str
     state: str
+    names: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def section(self) -> str:
@@ -134,7 +138,7 @@ class Journal:
         number = max((e.number for e in self.entries), default=0) + 1
         if any(host.unreached for host in self._servers):
             number += UNSEEN
-        entry = Entry(server, number, step, part, doc, operator(), now(), "recorded")
+        entry = Entry(server, number, step, part, doc, operator(), now(), "recorded", change.names)
         # Left of `||` the shell would ignore `set -e` and go on to the change after a failed recording.
         recording = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n"
         answer = server.change(recording + (self._running(entry, "apply") if apply else ""), on_line=on_line)
@@ -164,6 +168,14 @@ class Journal:
         if answer.status != 0:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(entry.server))
         self._set(entry, "done")
+
+    def done_at(self, entry: Entry) -> datetime | None:
+        """When it was made and verified; None where it was not yet."""
+        try:
+            said = json.loads(entry.server.look(f"cat {sh(self.path(entry))}/done 2>/dev/null", check=False).out)
+            return datetime.strptime(said["when"], "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC)
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def _run(self, entry: Entry, script: str, on_line: Callable[[str], None] | None) -> Answer:
         return entry.server.change(self._running(entry, script), on_line=on_line)
@@ -219,6 +231,7 @@ class Journal:
                         data["who"],
                         data["when"],
                         state,
+                        data.get("names", {}),
                     )
                 )
             except (ValueError, KeyError, TypeError):
@@ -247,6 +260,7 @@ class Journal:
             "who": entry.who,
             "when": entry.when,
             "diff": change.diff,
+            **({"names": change.names} if change.names else {}),
         }
         head = f"# {entry.step}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
         opening = f'set -eu\numask 022\nentry={sh(target)}\ncd "$entry"\n{FUNCTIONS}\n'

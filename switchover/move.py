@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import Problem
 from .hosts import Host, Server
 from .journal import Journal, now, operator
+from .names import Names
 from .quote import sh
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ class Move:
     def servers(self) -> tuple[Server, Server]:
         """Old, then new."""
         return self.old, self.new
+
+    @cached_property
+    def names(self) -> Names:
+        """The site's names, as authoritative servers have them."""
+        return Names(self.new, self.settings)
 
     def other(self, server: Server) -> Server:
         """The server that *server* is not."""

@@ -12,13 +12,13 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from . import move as moves
-from . import say
+from . import name_changes, say
 from .checklist import LAST, SECTIONS
 from .database import following
 from .errors import Problem, Unreached
 from .journal import Entry
 from .move import Move
-from .step import Section, Step, for_people, section
+from .step import Section, Step, for_people, section, take_back
 
 COLLECTIONS = tuple(section(module) for module in (*SECTIONS, LAST))
 WHOLE: tuple[Section, ...] = tuple(collection.tasks["all"] for collection in COLLECTIONS)
@@ -119,6 +119,8 @@ def _undo(move: Move, what: str, yes: bool) -> None:
     if move.dry:
         for entry in entries:
             say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
+            if entry.names:
+                say.diff(name_changes.undoing(entry.names))
         return
     if not yes and not say.ask("Put these back as they were before?"):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
@@ -151,7 +153,7 @@ def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
     watch, warnings = say.Stopwatch(), list[str]()
     for entry in parts:
         with say.progress(f"undo {entry.step}") as shown:
-            answer = move.journal.undo(entry, shown.line)
+            answer = take_back(move, entry, shown.line)
         warnings += shown.warnings
         if answer.status != 0:
             raise Problem(

@@ -294,6 +294,37 @@ class Switch(Part):
     max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
 
 
+class Dns(Part):
+    """Who changes the name system's records. *ttl*: seconds for which resolvers may remember them during the move.
+    *zone*: where it is not found by asking. *within*: seconds until every authoritative server says what was changed.
+
+    `update`: a dynamic update (RFC 2136), signed with the key in the file *key_file*, as `tsig-keygen` writes it, or
+    its bare secret, with the name *key* and the *algorithm* said here. *key_on*: where that file lies; *through*: from
+    where the update is sent; *server*: who takes it, where that is not the primary server that the zone names.
+    `lexicon`: by the API of *provider*, with dns-lexicon, which finds the credentials by itself.
+    `by-hand`: the exact records are printed, and looked for. `none`: the names are nobody's business here.
+    """
+
+    kind: Literal["by-hand", "update", "lexicon", "none"] = "by-hand"
+    ttl: Annotated[int, Field(strict=True, ge=1, le=3600)] = 300
+    zone: Domain | None = None
+    within: Seconds = 600
+    server: Address | None = None
+    key: Name | None = None
+    algorithm: Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
+    key_file: AnyPath | None = None
+    key_on: Literal["here", "old", "new", "ci"] = "here"
+    through: Literal["here", "old", "new"] = "new"
+    provider: Name | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Dns:
+        needed = {"update": "key_file", "lexicon": "provider"}.get(self.kind)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"kind: {self.kind} takes a {needed}")
+        return self
+
+
 class Retire(Part):
     """When the old server may go. *quiet*: seconds in which no visitor has come by it."""
 
@@ -322,6 +353,7 @@ class Settings(Part):
     uploads: tuple[Uploads, ...] = ()
     third_parties: tuple[ThirdParty, ...] = ()
     maintenance: Page503 = Page503()
+    dns: Dns = Dns()
     certificate: OwnCertificate = OwnCertificate()
     retire: Retire = Retire()
 
@@ -357,12 +389,22 @@ def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
             "Give the new server's own name and addresses",
         )
     if settings.ssh_config:
-        try:
-            path = beside / Path(settings.ssh_config).expanduser()
-        except RuntimeError:
-            raise Problem("ssh_config: there is no such user here", name, "Write the path from the root") from None
-        settings = settings.model_copy(update={"ssh_config": str(path)})
+        path = _beside(settings.ssh_config, beside, "ssh_config", name)
+        settings = settings.model_copy(update={"ssh_config": path})
+    if settings.dns.key_on == "ci" and settings.ci is None:
+        raise Problem("dns.key_on: there is no ci in these settings", name, "Say where the key is: here, old or new")
+    if settings.dns.key_file and settings.dns.key_on == "here":
+        dns = settings.dns.model_copy(update={"key_file": _beside(settings.dns.key_file, beside, "dns.key_file", name)})
+        settings = settings.model_copy(update={"dns": dns})
     return settings
+
+
+def _beside(path: str, beside: Path, key: str, name: str) -> str:
+    """A file of this machine, which may be written as one from the settings' directory, or from a home."""
+    try:
+        return str(beside / Path(path).expanduser())
+    except RuntimeError:
+        raise Problem(f"{key}: there is no such user here", name, "Write the path from the root") from None
 
 
 # What pydantic says in Python's words.

@@ -16,7 +16,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import interruption, say
+from . import interruption, name_changes, say
 from . import move as moves
 from .errors import Problem
 from .hosts import Answer, Host
@@ -143,8 +143,8 @@ class Section(Task[Any]):
     @property
     def changes(self) -> str:
         """Which servers it changes."""
-        roles = [role for role in ("old", "new", "ci") if any(s.summary.startswith(f"{role}:") for s in self.steps)]
-        return f"Changes {', '.join(roles)}"
+        where = ("old", "new", "ci", "names")
+        return f"Changes {', '.join(w for w in where if any(s.summary.startswith(f'{w}:') for s in self.steps))}"
 
     @property
     def undoing(self) -> str:
@@ -255,7 +255,7 @@ def live(move: Move, one: Step) -> None:
     if diffs:
         move.would_change.add(one.line)
     for server, diff in diffs:
-        say.diff(diff, "" if one.summary.startswith(f"{server.role}:") else f"on {server}:")
+        say.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
 
 
 def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Host, str]]) -> str:
@@ -266,6 +266,7 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
             return "would"
         with say.progress(one.line) as shown:
             answer = move.journal.apply(entry, shown.line)
+            answer = _names(move, entry, answer, shown.line, fresh=False)
         _verify(move, entry, resource, answer)
         return "finished"
     built_on = _built_on(move, one)
@@ -290,7 +291,8 @@ def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tu
     with say.progress(one.line) as shown:
         server, doc = resource.server, one.summary
         entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line, apply=apply)
-    interruption.here(one.line, part, "after-record")
+        interruption.here(one.line, part, "after-record")
+        answer = _names(move, entry, answer, shown.line, fresh=True)
     _verify(move, entry, resource, answer)
     return "done"
 
@@ -325,8 +327,41 @@ def _verify(move: Move, entry: Entry, resource: Any, answer: Answer) -> None:
     move.journal.done(entry)
 
 
+def _names(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None], *, fresh: bool) -> Answer:
+    """The part of a change that is made in the name system, where there is one; what came of all of it.
+
+    *fresh*: no run before has begun it.
+    """
+    if not entry.names or answer.status != 0:
+        return answer
+    try:
+        name_changes.carry_out(move, entry.names, on_line)
+    except name_changes.NotYet:  # it stands, and the next run goes on with it
+        raise
+    except name_changes.NothingDone as problem:
+        if fresh and move.journal.undo(entry).status == 0:
+            raise Problem(
+                f"{entry.step} failed: {problem.what}", problem.where, f"Nothing was changed. {problem.do}"
+            ) from None
+        raise
+    except Problem as problem:
+        return Answer("", f"{problem.where}: {problem.what}", 1)
+    return answer
+
+
+def take_back(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
+    """Undoes a change: what is in the name system from here, then by the recorded script."""
+    if entry.names:
+        name_changes.carry_out(move, entry.names, on_line, back=True)
+    return move.journal.undo(entry, on_line)
+
+
 def _put_back(move: Move, entry: Entry, reason: str) -> None:
-    answer = move.journal.undo(entry)
+    try:
+        with say.progress(entry.step) as shown:
+            answer = take_back(move, entry, shown.line)
+    except Problem as problem:
+        answer = Answer("", problem.what, 1)
     state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
     raise Problem(f"{entry.step} failed: {reason}", str(entry.server), f"{state}. Mend that and run it again") from None
 

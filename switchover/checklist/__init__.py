@@ -1,6 +1,7 @@
 """The checklist: a module a section, a function a step, to be read from top to bottom."""
 
 from . import (
+    dns_prepare,
     expand_cert,
     finish,
     prepare_new,
@@ -10,8 +11,12 @@ from . import (
     switch_app,
     switch_cron,
     switch_db,
+    switch_dns,
     switch_jobs,
 )
 
-SECTIONS = (prepare_old, prepare_new, switch_jobs, switch_app, switch_cron, expand_cert, replicate, switch_db, finish)
+SECTIONS = (
+    *(dns_prepare, prepare_old, prepare_new, switch_jobs, switch_app, switch_cron, expand_cert, replicate, switch_db),
+    *(finish, switch_dns),
+)
 LAST = retire_old  # days later; not part of `inv move`

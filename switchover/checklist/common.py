@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import now, operator
 from ..move import Move
+from ..names import KINDS, Addresses, Look, from_json
 from ..quote import sh, sql, under
 from ..render import HOME as REPOSITORY
 from ..render import render
@@ -44,6 +45,13 @@ systemctl list-timers --no-legend | grep -oE '[^ ]*certbot[^ ]*[.]timer' || :
 RENEWALS = f"{SCHEDULED} | grep -c ."  # how many
 ANSWERS = "/.well-known/switchover/server"
 SITE = "/etc/nginx/sites-enabled/switchover"  # on new
+# sh for old: `ago` is how many seconds ago the last visitor came by the proxy, empty where nobody did. Those who only
+# ask who answers are the move's own; yesterday's visitors are in the log that was put aside.
+AGO = rf"""
+at=$(tac {PROXY_LOG} {PROXY_LOG}.1 2>/dev/null | grep -m 1 -vF ' {ANSWERS} ' |
+  sed -n 's|^[^"]*\[\([0-9]*\)/\([A-Za-z]*\)/\([0-9]*\):\([^]"]*\)\] ".*|\1 \2 \3 \4|p')
+ago=; [ -z "$at" ] || ago=$(( $(date +%s) - $(date -d "$at" +%s) ))
+"""
 
 
 def fullchain(move: Move) -> str:
@@ -90,10 +98,55 @@ def remote(move: Move) -> str:
 def last_visitor(move: Move) -> str:
     """sh for old: succeeds where the last visitor came by the proxy longer ago than settings say."""
     quiet = move.settings.retire.quiet
-    return f"""
-last=$(stat -c %Y {sh(PROXY_LOG)} 2>/dev/null || echo 0); ago=$(( $(date +%s) - last ))
-[ ! -s {sh(PROXY_LOG)} ] || [ "$ago" -ge {quiet} ] || {{ echo "the last one $ago s ago; wanted: {quiet} s"; exit 1; }}
+    return f"""{AGO}
+[ -z "$ago" ] || [ "$ago" -ge {quiet} ] || {{ echo "the last one $ago s ago; wanted: {quiet} s"; exit 1; }}
 """
+
+
+def last_by_old(move: Move) -> int | None:
+    """How many seconds ago the last visitor came by the proxy; None where nobody did."""
+    said = move.old.look(f'{AGO}\necho "$ago"').out
+    return int(said) if said.strip() else None
+
+
+def has_names(move: Move) -> bool:
+    """Whether the site's names are part of the move."""
+    return move.settings.dns.kind != "none"
+
+
+def old_ttl_until(move: Move) -> datetime | None:
+    """Until when the names may be remembered for as long as before `dns-prepare`; None where it changed nothing."""
+    return _remembered(move, "dns-prepare.ttl")
+
+
+def old_remembered_until(move: Move) -> datetime | None:
+    """Until when old's addresses may be remembered; None where `switch-dns` changed nothing."""
+    return _remembered(move, "switch-dns.records")
+
+
+def _remembered(move: Move, line: str) -> datetime | None:
+    """Until when what was there before a step may be remembered."""
+    entry = move.journal.latest(line, 0)
+    at = move.journal.done_at(entry) if entry else None
+    if entry is None or at is None:
+        return None
+    # It was verified before it was written down as done, so no name server says the old any more since then.
+    return at + timedelta(seconds=max(one.ttl for one in from_json(entry.names["before"])))
+
+
+def to_new(move: Move, look: Look) -> list[Addresses]:
+    """What the names shall be. One that stands for another name is left."""
+    new = {kind: tuple(sorted(a for a in move.new.addresses if (":" in a) == (kind == "AAAA"))) for kind in KINDS}
+    found = {one.key: one for one in look.found}
+    wanted = []
+    for name in move.settings.domains:
+        its = [found[name, kind] for kind in KINDS if (name, kind) in found]
+        if any(one.kind == "A" and one.data for one in its) and not new["A"]:
+            do = "Say it in new.address: most visitors have no IPv6"
+            raise Problem(f"{name} has an IPv4 address, and new has none", "names", do)
+        ttl = min((one.ttl for one in its if one.data), default=move.settings.dns.ttl)
+        wanted += [Addresses(name, one.kind, one.ttl if one.data else ttl, new[one.kind]) for one in its]
+    return wanted
 
 
 def deploy_hook(move: Move, *, cron: bool, migrate: bool, moved: bool = False) -> list[File]:

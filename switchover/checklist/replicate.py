@@ -22,7 +22,7 @@ from ..step import Wanted, step_by
 from . import common
 
 HERE = Path(__file__).parent.parent / "database"
-PROGRAMS = ("follow-database", "database.sh")
+PROGRAMS = ("follow-database", "database.sh", "fill.sh")
 CATCHES_UP = 900  # seconds: what was written during the copy
 FAR = (64, 60)  # megabytes, seconds: further behind somebody has to know
 

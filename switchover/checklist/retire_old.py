@@ -5,12 +5,16 @@ Asks: This ends undo. Nothing can go back to the old server afterwards.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from .. import certificates, mail
 from ..hosts import Server
 from ..move import Move
+from ..names import Addresses, Look, from_json
 from ..quote import ident, sh
 from ..render import render
-from ..resources import Command, Compared, File, Seen, Worker
+from ..resources import Command, Compared, File, Records, Seen, Worker
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
@@ -21,9 +25,26 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
+def names_lead(move: Move) -> Wanted:
+    """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
+    if not common.has_names(move):
+        return None
+
+    def otherwise() -> str | None:
+        look = move.names.look()
+        if missing := look.missing(common.to_new(move, look)):
+            return f"{missing}: first `inv switch-dns`"
+        until = common.old_remembered_until(move)
+        over = until is None or until <= datetime.now(UTC)
+        return None if over else f"old's address may be remembered until {until:%Y-%m-%d %H:%M:%S} UTC"
+
+    return Compared(otherwise)
+
+
+@step
 def nobody_by_old(move: Move) -> Wanted:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
-    return Seen(move.old, common.last_visitor(move), f"visitors still come by {move.old.name}: change DNS first")
+    return Seen(move.old, common.last_visitor(move), f"visitors still come by {move.old.name}: see inv watch")
 
 
 @step
@@ -266,3 +287,19 @@ def proxy_gone(move: Move) -> Wanted:
         key=old.certificate.key,
     )
     return File(old, old.web.site, content, test=common.NGINX_TEST, then=common.NGINX_RELOAD)
+
+
+@step
+def old_ttl(move: Move) -> Wanted:
+    """names: their addresses may be remembered for as long as before the move."""
+    entry = move.journal.latest("dns-prepare.ttl", 0)
+    if not common.has_names(move) or entry is None:
+        return None
+    before = {one.key: one.ttl for one in from_json(entry.names["before"]) if one.data}
+    by_name = {name: ttl for (name, _), ttl in before.items()}  # for an address of a kind that there was none of
+
+    def as_before(look: Look) -> list[Addresses]:
+        found = [one for one in look.found if one.data]
+        return [replace(one, ttl=before.get(one.key, by_name.get(one.name, one.ttl))) for one in found]
+
+    return Records(move, as_before, ends_undo=FINAL)

@@ -21,7 +21,7 @@ from ..resources.postgres import PSQL
 from ..step import Wanted, step, step_by
 from . import common
 
-PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh")
+PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh", "fill.sh")
 
 
 @step_by("replicate")

@@ -73,9 +73,15 @@ if ! systemctl is-active -q $unit; then
     -p TimeoutStopSec=infinity -p Nice=-10 --setenv=LC_ALL=C \\
     sh -c '{PROGRAM} to {towards} >said 2>errors; echo $? >status; [ "$(cat status)" = 0 ]'
 fi
+looks=0
 while systemctl is-active -q $unit; do
   sleep 0.2
   tail -n 2 said 2>/dev/null || :
+  looks=$(( looks + 1 ))
+  # In the hold the watchdog ends a program that somebody stopped (SIGSTOP); after it, this does.
+  if [ $(( looks % 25 )) = 0 ] && ps -eo stat=,args= | grep -q '^T.* {PROGRAM} to '; then
+    {PROGRAM} recover >recovered 2>&1 || :
+  fi
 done
 grep -v -e '^doing ' -e '^progress ' said 2>/dev/null || :
 # A program that died after the commit was followed by its recovery, which led on.

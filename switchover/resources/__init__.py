@@ -4,6 +4,7 @@ from .command import Command
 from .file import Absent, File
 from .firewall import Rule
 from .postgres import Role, Setting
+from .records import Records
 from .seen import Compared, Seen
 from .service import Service
 from .uploads import Synchronised
@@ -14,6 +15,7 @@ __all__ = [
     "Command",
     "Compared",
     "File",
+    "Records",
     "Role",
     "Rule",
     "Seen",

@@ -63,7 +63,8 @@ def recorded(lab: Lab) -> list[Recorded]:
     found = []
     for server in lab.hosts:
         shown = server.exec(
-            f"cd {JOURNAL} 2>/dev/null || exit 0; for e in [0-9]*; do [ -e $e/done ] && s=done || s=recorded; "
+            f"cd {JOURNAL} 2>/dev/null || exit 0; for e in [0-9]*; do [ -e $e/entry.json ] || continue; "
+            "[ -e $e/done ] && s=done || s=recorded; "
             '[ ! -e $e/undone ] || s=undone; printf "%s\\t%s\\t" $e $s; cat $e/entry.json; done'
         ).stdout
         for line in shown.splitlines():

@@ -39,13 +39,13 @@ def ordering(lab: Lab, *, errors: bool = False) -> Iterator[None]:
     *errors*: some may have been answered with one; what became of those nobody was told.
     """
     lab.new.write("/var/tmp/writer", WRITER.replace("WAY", f"{WAY} sslmode=disable"))
-    lab.new.exec("rm -f /var/tmp/writer-ends /var/tmp/acknowledged")
+    lab.new.exec("rm -f /var/tmp/writer-ends; : >/var/tmp/acknowledged")
     lab.new.exec("setsid sh /var/tmp/writer >/var/tmp/writer.log </dev/null 2>&1 &")
+    until(lambda: int(lab.new.exec("wc -l </var/tmp/acknowledged").stdout) > 5, 30, "nobody can order", pause=0.1)
     yield
     lab.new.exec("touch /var/tmp/writer-ends; while pgrep -f '^sh /var/tmp/writer' >/dev/null; do sleep 0.1; done")
     assert errors or lab.new.exec("cat /var/tmp/writer.log").stdout == ""
     promised = lab.new.exec("cat /var/tmp/acknowledged").stdout.split()
-    assert len(promised) > 5
     lab.new.exec("cat /var/tmp/acknowledged >>/var/tmp/all-acknowledged")
     promised = sorted(lab.new.exec("cat /var/tmp/all-acknowledged").stdout.split())
     until(lambda: kept(lab, promised, errors), 10, "an order is missing, or there twice")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from by_hand import fails, inv, order, recorded, works
 
-from lab import acme
+from lab import acme, bind
 from lab.provision import SITES
 from lab.server import LabServer, until
 from lab.servers import Lab
@@ -33,8 +33,8 @@ def lab(lab_name: str) -> Iterator[Lab]:
     """Visitors come by old's proxy, and the site has two names."""
     with Lab(seed_mb=5, strategy="copy") as running:
         running.settings.write_text(yaml.safe_dump(changed(running, domains=DOMAINS)))
-        for host in running.hosts:
-            leads(host, running.old, *DOMAINS)
+        for server in running.servers:
+            leads(server, running.old, *DOMAINS)
         works(running, "prepare-old", "prepare-new", "switch-app")
         yield running
 
@@ -54,10 +54,17 @@ def beside(lab: Lab, name: str, **certificate: Any) -> Path:
 
 
 def leads(host: LabServer, to: LabServer, *names: str) -> None:
-    """For *host* these names lead to a server."""
+    """For *host* these names lead to a server, whatever the name servers say."""
     for name in names:
         host.exec(f"sed 's/ {name}$//; s/ {name} / /' /etc/hosts >/tmp/hosts && cat /tmp/hosts >/etc/hosts")
         host.exec(f"printf '%s {name}\\n' {to.address4} {to.address6} >>/etc/hosts")
+
+
+def changes_name(lab: Lab, to: LabServer) -> None:
+    """The site's name, and www with it, leads to a server for whoever asks the name servers, as the authority does."""
+    lines = ["server 127.0.0.1", "delete shop.test A", "delete shop.test AAAA"]
+    lines += [f"add shop.test 5 A {to.address4}", f"add shop.test 5 AAAA {to.address6}", "send"]
+    lab.ci.exec(f"nsupdate -k {bind.KEY}", "\n".join(lines) + "\n")
 
 
 @contextmanager
@@ -269,7 +276,7 @@ def test_old_s_renewal_ends_and_new_s_goes_on_when_the_name_leads_there(lab: Lab
     works(lab, "retire-old.renewals-end")
     assert lab.old.exec(f"{RENEW}; systemctl is-active certbot.timer", check=False).stdout == "inactive\n"
     works(lab, "retire-old.proxy-gone")
-    leads(lab.ci, lab.new, *DOMAINS)
+    changes_name(lab, lab.new)
     serial = acme.shown(lab.new, "shop.test")["serial"]
     lab.new.exec(RENEW)
     until(lambda: acme.shown(lab.new, "shop.test")["serial"] != serial, 10, "nginx shows the old one", pause=0.2)

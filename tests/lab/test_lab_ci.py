@@ -40,7 +40,7 @@ def test_the_ci_host_is_light_and_everybody_knows_everybody(lab: Lab) -> None:
     assert lab.ci.exec("systemctl is-system-running; cut -d. -f1 /etc/debian_version").stdout == "running\n12\n"
     assert lab.ci.exec("pgrep -l 'postgres|pgbouncer|nginx|monit|ruby'", check=False).stdout == ""
     used = lab.ci.exec("cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Pss:/ {s += $2} END {print s}'").stdout
-    assert int(used) / 1024 < 60  # MB
+    assert int(used) / 1024 < 100  # MB; two name servers are half of that
     for host in lab.hosts:
         for other in lab.hosts:
             for address in (other.address4, other.address6, other.name):

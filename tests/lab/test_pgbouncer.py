@@ -244,7 +244,7 @@ def test_a_hold_whose_program_died_ends_by_itself(lab: Lab, visitors: Visitors) 
         time.sleep(4)
     lab.new.exec("rm /root/hold.sh")
     assert dying.failed == []
-    assert 1000 < dying.longest < 6000
+    assert 500 < dying.longest < 6000
 
 
 def test_a_killed_pgbouncer_is_there_again_at_once(lab: Lab, visitors: Visitors) -> None:

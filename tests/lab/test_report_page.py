@@ -16,7 +16,10 @@ from lab.report import Rehearsal, Span
 from lab.report_html import page
 from lab.switch import Switch
 
-NAMES = ("check", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db", "finish")
+NAMES = (
+    *("check", "dns-prepare", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db"),
+    *("finish", "switch-dns"),
+)
 BEYOND = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5)"
 SMALLEST = (
     "Math.min(...[...document.querySelectorAll('body *')].filter(e => e.innerText).map(e => "
@@ -48,6 +51,8 @@ def rehearsal(*, good: bool) -> Rehearsal:
     found.certificate = {"issuer": "Pebble Intermediate CA 38eef0", "serial": "59735fb89f258f0c", "days": 1825}
     found.certificate |= {"serial_old": "2253f56b771e73ea6b6c1eff0b66be59b562c3d", "names": ["www.shop.test"] * 20}
     found.switch = Switch(21.4, 2, {}, 640.0, rows, 1060.0, 1060.25)
+    found.dns = {"old_ttl": 86_400, "new_ttl": 300, "visitors_by_old": 1_234_567, "visitors_by_new": 1}
+    found.dns["last_by_old_s"] = 301.5 if good else None
     if not good:
         long = "/home/openfoodweb/apps/openfoodweb/" + "a_name_that_never_ends_" * 12
         audit.orders_lost = {"<script>V-1</script>": "in no database"}

@@ -41,9 +41,12 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     works(lab, "undo", "--yes", "switch-db")
 
 
-@pytest.mark.parametrize("part", ["pause", "fence", "marker", "commit", "resume", "release"])
+@pytest.mark.parametrize("part", ["pause", "fence", "marker", "commit", "resume", "release", "follow:SIGSTOP"])
 def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
-    """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move."""
+    """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move.
+
+    Stopped after the hold, when no watchdog looks, it is ended by the command that follows it.
+    """
     with ordering(lab):
         lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
         ran = inv(lab, "switch-db")

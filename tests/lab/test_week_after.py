@@ -15,7 +15,7 @@ import pytest
 import yaml
 from by_hand import fails, inv, order, recorded, works
 
-from lab import deploys, mail
+from lab import bind, deploys, mail
 from lab.ci import PUSHERS
 from lab.provision import SITES
 from lab.server import LabServer, until
@@ -23,7 +23,6 @@ from lab.servers import Lab
 from switchover import afterwards, asking
 
 OLD, NEW = SITES["old"], SITES["new"]
-KEY = "/etc/bind/operator.key"
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
 RUNS = "The application that ran before"
 
@@ -33,30 +32,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
     with Lab(seed_mb=5) as running:
-        if running.ci.exec("systemctl is-active -q named", check=False).returncode != 0:
-            _name_server(running)
         yield running
-
-
-def _name_server(lab: Lab) -> None:
-    """The ci host has the site's zone and those of the addresses, and new asks it."""
-    head = "$TTL 20\n@ IN SOA ns.shop.test. root.shop.test. 1 3600 60 86400 20\n@ IN NS ns.shop.test.\n"
-    zones = {"shop.test": f"{head}ns A {lab.ci.address4}\n"}
-    for server, names in ((lab.old, ("@", "prod1")), (lab.new, ("prod2",))):
-        for name in names:
-            zones["shop.test"] += f"{name} A {server.address4}\n{name} AAAA {server.address6}\n"
-        for address in (server.address4, server.address6):
-            back = asking.reverse(address)
-            zone = back.partition(".")[2]
-            zones[zone] = zones.get(zone, head) + f"{back}. PTR {server.name}.\n"
-    text = f'include "{KEY}";\noptions {{ directory "/var/cache/bind"; recursion no; empty-zones-enable no; }};\n'
-    for zone, records in zones.items():
-        lab.ci.write(f"/var/lib/bind/{zone}", records, owner="bind:bind")
-        text += f'zone "{zone}" {{ type master; file "/var/lib/bind/{zone}"; allow-update {{ key operator; }}; }};\n'
-    lab.ci.write("/etc/bind/named.conf", text)
-    lab.ci.exec(f"tsig-keygen operator >{KEY} && chown bind {KEY} && systemctl start named")
-    lab.new.write("/etc/resolv.conf", f"nameserver {lab.ci.address4}\n")
-    until(lambda: lab.ci.exec("dig +short @127.0.0.1 shop.test").stdout != "", 20, "named does not answer", pause=0.2)
 
 
 # --- check: each finding appears, and vanishes when it is mended ---------------------------------------------------
@@ -75,7 +51,7 @@ class Fault:
 
 def update(line: str) -> str:
     """sh for ci: changes the name system."""
-    return f"printf 'server 127.0.0.1\\n%s\\nsend\\n' '{line}' | nsupdate -k {KEY}"
+    return f"printf 'server 127.0.0.1\\n%s\\nsend\\n' '{line}' | nsupdate -k {bind.KEY}"
 
 
 def shut(address: str, port: int) -> tuple[str, str]:
@@ -173,7 +149,7 @@ def head(server: LabServer) -> str:
 
 
 def test_a_deploy_that_fails_leaves_what_runs_and_says_so(lab: Lab) -> None:
-    works(lab, "prepare-old", "prepare-new")
+    works(lab, "dns-prepare", "prepare-old", "prepare-new")
     running, commit = deploys.title(lab.new), head(lab.new)
     pushed = deploys.push(lab, "new", "broken", by="dev")
     assert f"[ERROR] The deploy failed. {RUNS}" in pushed.output and "push again" in pushed.output
@@ -287,6 +263,7 @@ def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
 
 
 def test_afterwards_deploys_change_the_schema_again(lab: Lab) -> None:
+    works(lab, "switch-dns")
     time.sleep(2)  # retire.quiet
     works(lab, "retire-old", "--yes")
     assert "switchover_lag" not in lab.new.exec("monit summary", check=False).stdout

@@ -50,6 +50,14 @@ def test_a_whole_move_and_its_undo(lab: Lab, tmp_path: Path) -> None:
     }
     [page] = [section["page_seconds"] for section in data["sections"] if section["name"] == "switch-db"]
     assert page - 1 < data["switch"]["gap_between_commits_ms"] / 1000 < page + 10
+    assert data["dns"] | dict.fromkeys(("visitors_by_old", "visitors_by_new", "last_by_old_s"), 0) == {
+        "old_ttl": 20,
+        "new_ttl": 5,
+        "visitors_by_old": 0,
+        "visitors_by_new": 0,
+        "last_by_old_s": 0,
+    }
+    assert data["dns"]["visitors_by_old"] > data["dns"]["visitors_by_new"] > 0
     names = [span.name for span in found.spans if not span.quiet]
     assert names[0] == "check"
-    assert names[-1] == "undo prepare-old"
+    assert names[-1] == "undo dns-prepare"

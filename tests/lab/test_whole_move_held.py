@@ -35,4 +35,13 @@ def test_a_whole_move_and_its_undo_without_any_page(lab: Lab, tmp_path: Path) ->
     # By the orders themselves, asked past the program of the switch.
     assert switch["longest_ms"] > 0 and switch["quiet_longest_p95_ms"] > 0
     assert switch["gap_between_commits_ms"] > 0
+    # Nobody knows names in a lab without the CI host: there is nothing to do, nor to undo, about them.
+    assert data["dns"] == {
+        "old_ttl": None,
+        "new_ttl": None,
+        "visitors_by_old": data["traffic"]["requests"],
+        "visitors_by_new": 0,
+        "last_by_old_s": None,
+    }
+    assert not {f"undo {name}" for name in ("dns-prepare", "switch-dns")} & {span.name for span in found.spans}
     assert {f"undo {name}" for name in ("replicate", "switch-db")} <= {span.name for span in found.spans}

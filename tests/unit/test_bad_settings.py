@@ -86,6 +86,7 @@ def full() -> dict[str, Any]:
         "uploads": [{"from": "public/system/", "to": "public/system/"}],
         "third_parties": [{"name": "bank", "url": "https://bank.example.org/"}, {"name": "relay", "host": "mx.org"}],
         "maintenance": {"texts": {"en": "Soon."}},
+        "dns": {"kind": "update", "zone": "example.org", "key": "op", "key_file": "op.key", "provider": "cloudns"},
         "certificate": {
             "email": "me@shop.org",
             "server": "https://acme.org/dir",
@@ -400,7 +401,7 @@ def test_a_value_is_refused_or_harmless(place: tuple[Any, ...]) -> None:
             same_file(path, one, two, evil, like)
     well_formed(whole)
     # A path, a command or a text may hold nearly anything.
-    many = ("path", "file", "site", "command", "log", "config", "from", "to", "texts.en", "one")
+    many = ("path", "file", "site", "command", "log", "config", "from", "to", "texts.en", "replace.one")
     assert whole or place[-1] is None or not named(place).endswith(many)
 
 

@@ -214,7 +214,7 @@ def test_status_as_a_table_with_who_is_at_work(here: Made, capsys) -> None:
 def test_move_asks_before_each_section_and_stops_where_nobody_answers(here: Made, monkeypatch, capsys) -> None:
     move = here()
     monkeypatch.setattr("switchover.move.of", lambda context: move)
-    with pytest.raises(Problem, match=r"^stopped before prepare-old\. `inv move` goes on from there; or give --yes$"):
+    with pytest.raises(Problem, match=r"^stopped before dns-prepare\. `inv move` goes on from there; or give --yes$"):
         overview.move.body(None)
     shown = capsys.readouterr().out
     first = overview.WHOLE[0]

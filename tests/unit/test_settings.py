@@ -59,6 +59,15 @@ def test_the_database_follows_unless_it_is_said_to_be_copied(data: dict[str, Any
     assert "pgbouncer.ports: unknown key; did you mean 'port'?" in faults(data | {"pgbouncer": {"ports": 1}})
 
 
+def test_a_key_of_the_name_system_lies_beside_the_settings_or_on_a_server(data: dict[str, Any]) -> None:
+    dns = {"kind": "update", "key_file": "keys/dns.key"}
+    assert check(data, "move.yaml").dns.kind == "by-hand"
+    assert check(data | {"dns": dns}, "move.yaml", Path("/home/anna")).dns.key_file == "/home/anna/keys/dns.key"
+    assert (
+        check(data | {"dns": dns | {"key_on": "old"}}, "move.yaml", Path("/home/anna")).dns.key_file == "keys/dns.key"
+    )
+
+
 def test_an_address_may_be_ipv6_alone(data: dict[str, Any]) -> None:
     settings = check(put(data, "old.address", ["2001:db8::11"]), "move.yaml")
     assert (settings.old.address4, settings.old.main_address) == (None, "2001:db8::11")
@@ -106,6 +115,19 @@ def test_the_example_is_right() -> None:
         ("maintenance.texts", {}, "maintenance.texts: at least one is needed"),
         ("maintenance.texts", {"english": "x"}, "maintenance.texts.english: a language like en or pt-BR"),
         ("ssh_config", "~nobody-here/config", "ssh_config: there is no such user here"),
+        ("dns.kind", "manual", "dns.kind: 'by-hand', 'update', 'lexicon' or 'none', not 'manual'"),
+        ("dns.kind", "update", "dns: kind: update takes a key_file"),
+        ("dns.kind", "lexicon", "dns: kind: lexicon takes a provider"),
+        ("dns.ttl", 0, "dns.ttl: greater than or equal to 1, not 0"),
+        ("dns.ttl", 7200, "dns.ttl: less than or equal to 3600, not 7200"),
+        ("dns.ttl", "5m", "dns.ttl: a whole number, not '5m'"),
+        ("dns.zone", "shop org", "dns.zone: a domain like shop.org, not 'shop org'"),
+        ("dns.server", "ns1.shop.org", "dns.server: an IPv4 or IPv6 address, not 'ns1.shop.org'"),
+        ("dns.algorithm", "hmac-md5", "dns.algorithm: 'hmac-sha1', "),
+        ("dns.key_on", "laptop", "dns.key_on: 'here', 'old', 'new' or 'ci'"),
+        ("dns.secret", "c2VjcmV0", "dns.secret: unknown key; "),
+        ("dns", {"kind": "update", "key_file": "~nobody-here/key"}, "dns.key_file: there is no such user here"),
+        ("dns", {"kind": "update", "key_file": "/k", "key_on": "ci"}, "dns.key_on: there is no ci in these settings"),
         ("two\nlines", 1, r"'two\nlines': unknown key"),
     ],
 )

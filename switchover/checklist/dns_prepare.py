@@ -1,0 +1,51 @@
+"""Prepare the name: its records are remembered for minutes only, so that everybody soon hears of the new server.
+
+Undo: the old TTL is back. Takes seconds, loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .. import say
+from ..errors import Problem
+from ..move import Move
+from ..names import Addresses, Look
+from ..resources import Compared, Records
+from ..step import Wanted, step
+from . import common
+
+
+@step
+def servers_agree(move: Move) -> Wanted:
+    """names: every authoritative server answers, and all say the same."""
+    if not common.has_names(move):
+        return None
+
+    def otherwise() -> str | None:
+        look = move.names.look()
+        for server, why in look.silent.items():
+            do = "Mend it, or take it out of the zone: visitors ask it too"
+            raise Problem(f"does not answer ({why})", server, do)
+        return look.missing(look.found)
+
+    return Compared(otherwise, within=60)
+
+
+@step
+def ttl(move: Move) -> Wanted:
+    """names: their addresses may be remembered for a few minutes only; it is told from when on that is so."""
+    if not common.has_names(move):
+        return None
+
+    def lower(look: Look) -> list[Addresses]:
+        return [replace(found, ttl=min(found.ttl, move.settings.dns.ttl)) for found in look.found if found.data]
+
+    def told() -> None:
+        if until := common.old_ttl_until(move):
+            say.outcome("note", f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
+                        "`inv switch-dns` waits for that")  # fmt: skip
+            for name, other in move.names.look().aliases.items():
+                say.outcome("note", f"{name} stands for {other} (CNAME), and is left as it is")
+
+    return [Records(move, lower), Compared(told)]

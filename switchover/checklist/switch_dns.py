@@ -1,0 +1,113 @@
+"""Switch the name: it leads to the new server; visitors come there by themselves, and no longer by old's proxy.
+
+Undo: the records are as before, and browsers ask anew. Takes as long as the TTL, loses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from .. import say
+from ..errors import Problem
+from ..move import Move
+from ..quote import sh
+from ..resources import Command, Compared, Records, Seen
+from ..step import Wanted, step
+from . import common
+
+LONG = 600  # seconds that are waited; for longer somebody comes again
+WATCHED = 60  # seconds in which the last visitors may leave old's proxy
+RELOAD = "systemctl reload nginx"
+
+
+@step
+def old_ttl_over(move: Move) -> Wanted:
+    """names: nobody remembers them for longer than `dns-prepare` has said."""
+    if not common.has_names(move):
+        return None
+
+    def left() -> str | None:
+        until = common.old_ttl_until(move)
+        seconds = (until - datetime.now(UTC)).total_seconds() if until else 0
+        if until is None or seconds <= 0:
+            return None
+        if seconds > LONG:
+            do = "Run it again then: sooner, some would come by old for that long"
+            raise Problem(f"the old TTL is over at {until:%Y-%m-%d %H:%M:%S} UTC", "names", do)
+        return f"the old TTL is over in {seconds:.0f} s"
+
+    return Compared(left, within=LONG + 5)
+
+
+@step
+def new_answers(move: Move) -> Wanted:
+    """old: who comes to new by the site's names is answered, with a certificate good for them; old passes others on."""
+    if not common.has_names(move):
+        return None
+    six = any(":" in address for address in move.old.addresses)
+    old = common.ask(move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
+    asks = [
+        f'[ "$({common.ask(domain, address, common.ANSWERS, "-f")})" = new ] || {{ '
+        f"echo {sh(f'{domain} at {address}')}; exit 1; }}"
+        for domain in move.settings.domains
+        for address in move.new.addresses
+        if six or ":" not in address
+    ]
+    passes = f'[ "$({old})" = new ] || {{ echo "old answers by itself: first inv switch-app"; exit 1; }}'
+    return Seen(move.old, "\n".join([*asks, passes]), "visitors would not all come to new")
+
+
+@step
+def way_back(move: Move) -> Wanted:
+    """new: for the way back: then browsers let go of the connections that they keep to new."""
+    if not common.has_names(move):
+        return None
+    wait = f"""
+waited=0
+while [ "$waited" -lt {move.settings.dns.ttl} ]; do
+  sleep 1; waited=$(( waited + 1 )); echo "progress $waited {move.settings.dns.ttl} seconds"
+done
+{RELOAD}
+"""
+    return Command(move.new, run=":", undo=wait, shown="(undone: waits for the TTL, and reloads nginx)")
+
+
+@step
+def records(move: Move) -> Wanted:
+    """names: they lead to new, and every authoritative server says so."""
+    return Records(move, lambda look: common.to_new(move, look)) if common.has_names(move) else None
+
+
+@step
+def visitors_follow(move: Move) -> Wanted:
+    """old: who still has a connection to it lets go of it, and comes to new; it is told who still comes by old."""
+    if not common.has_names(move):
+        return None
+
+    def remembered() -> str | None:
+        until = common.old_remembered_until(move)
+        seconds = (until - datetime.now(UTC)).total_seconds() if until else 0
+        return f"old's address may be remembered for {seconds:.0f} s more" if seconds > 0 else None
+
+    started = time.monotonic()
+
+    def still() -> str | None:
+        ago = common.last_by_old(move)
+        quiet, wanted = move.settings.retire.quiet, min(move.settings.dns.ttl, WATCHED)
+        if ago is not None and ago < wanted:
+            if time.monotonic() - started < move.settings.dns.ttl + 2 * WATCHED:
+                return f"a visitor came by old {ago} s ago"
+            say.outcome(
+                "note", f"Some still come by old (the last {ago} s ago); they are served. `inv watch` shows them"
+            )
+        left = quiet - ago if ago is not None else 0
+        when = f"from {datetime.now(UTC) + timedelta(seconds=left):%Y-%m-%d %H:%M} UTC on" if left > 0 else "now"
+        say.outcome("note", f"Old's proxy may go {when}, unless somebody comes by it until then: inv retire-old")
+        return None
+
+    return [
+        Compared(remembered, within=3700),
+        Command(move.old, RELOAD, shown=f"{RELOAD} (what is under way ends first)"),
+        Compared(still, within=3700),
+    ]

@@ -1,0 +1,71 @@
+"""Records of the name system. They are on no server of the move; what was done to them new's journal has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import name_changes
+from ..errors import Problem
+from ..hosts import Server
+from ..journal import Change
+from ..names import Addresses, Look, as_json
+from ..quote import sh
+from ..render import HOME
+
+if TYPE_CHECKING:
+    from ..move import Move
+
+PROGRAM = "names-are"
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every authoritative server says what *wanted* makes of what they say. *ends_undo*: it is not taken back."""
+
+    move: Move
+    wanted: Callable[[Look], Iterable[Addresses]]
+    ends_undo: str = ""
+    once: bool = False
+    visible: bool = True
+
+    @property
+    def server(self) -> Server:
+        """Where it is written down."""
+        return self.move.new
+
+    def change(self) -> Change | None:
+        """The records that go and come; None where every server has them already."""
+        look = self.move.names.look()
+        for server, why in look.silent.items():
+            raise Problem(f"does not answer ({why})", server, "Every name server must, else nobody knows what it says")
+        wanted = list(self.wanted(look))
+        differing = {now.key: now for _, now in reversed(list(look.differences(wanted)))}
+        after = [want for want in wanted if want.key in differing]
+        if not after:
+            return None
+        before = [differing[want.key] for want in after]
+        diff = name_changes.shown(list(zip(before, after, strict=True)))
+        facts = {"before": as_json(before), "after": as_json(after)}
+        if self.ends_undo:
+            return Change(diff, ":", self.ends_undo, names=facts)
+        zones = self.move.names.zones
+        servers = [
+            {"name": name, "addresses": addresses, "names": zones[zone]}
+            for zone in zones
+            for name, addresses in self.move.names.servers(zone).items()
+        ]
+        files = {
+            PROGRAM: (HOME / "scripts" / PROGRAM).read_bytes(),
+            "before.json": json.dumps({"servers": servers, "records": facts["before"]}).encode(),
+        }
+        return Change(diff, ":", _undo(before), files=files, names=facts)
+
+
+def _undo(before: list[Addresses]) -> str:
+    """sh that cannot change the records, since nobody's credentials are on a server: it sees whether they are back."""
+    lines = [line for one in before for line in one.lines or [f"no {one.kind} of {one.name}"]]
+    said = sh(f"put these records back where you manage the name, then run this again: {'; '.join(lines)}")
+    return f'said=$(python3 after/{PROGRAM} after/before.json 2>&1) || refuse {said}" (now $said)"'
