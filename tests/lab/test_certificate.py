@@ -33,8 +33,6 @@ def lab(lab_name: str) -> Iterator[Lab]:
     """Visitors come by old's proxy, and the site has two names."""
     with Lab(seed_mb=5, strategy="copy") as running:
         running.settings.write_text(yaml.safe_dump(changed(running, domains=DOMAINS)))
-        for server in running.servers:
-            leads(server, running.old, *DOMAINS)
         works(running, "prepare-old", "prepare-new", "switch-app")
         yield running
 
@@ -51,13 +49,6 @@ def beside(lab: Lab, name: str, **certificate: Any) -> Path:
     data = changed(lab)
     file.write_text(yaml.safe_dump(data | {"certificate": data["certificate"] | certificate}))
     return file
-
-
-def leads(host: LabServer, to: LabServer, *names: str) -> None:
-    """For *host* these names lead to a server, whatever the name servers say."""
-    for name in names:
-        host.exec(f"sed 's/ {name}$//; s/ {name} / /' /etc/hosts >/tmp/hosts && cat /tmp/hosts >/etc/hosts")
-        host.exec(f"printf '%s {name}\\n' {to.address4} {to.address6} >>/etc/hosts")
 
 
 def changes_name(lab: Lab, to: LabServer) -> None:
