@@ -131,7 +131,7 @@ class Moved:
 
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
-        for name in PROGRAMS[1:]:
+        for name in PROGRAMS[2:]:
             self.lab.new.write(f"{HOME}/after/{name}", (ROOT / "scripts" / name).read_bytes())
         self.lab.new.exec(f"""{FUNCTIONS}
         systemctl stop monit

@@ -21,7 +21,7 @@ from ..resources.postgres import PSQL
 from ..step import Wanted, step, step_by
 from . import common
 
-PROGRAMS = ("copy-database", "prove", "prove.sql", "database.sh", "fill.sh")
+PROGRAMS = ("copy-database", "fill.sh", "prove", "prove.sql", "database.sh")
 
 
 @step_by("replicate")
@@ -105,7 +105,7 @@ def switch(move: Move) -> Wanted:
     return [
         # Undone last: what is kept of the other database's types goes.
         Command(new, ":", common.graceful_restart(move), shown="(undone: the application restarts)"),
-        Command(new, switching.run("new"), switching.run("old"), shown=shown, files=common.programs(*PROGRAMS[1:])),
+        Command(new, switching.run("new"), switching.run("old"), shown=shown, files=common.programs(*PROGRAMS[2:])),
     ]
 
 
