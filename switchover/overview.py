@@ -141,9 +141,8 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
     entries = move.journal.active(what or max((e.section for e in active), key=order.index))
     if not entries:
         raise Problem(f"{what} has nothing to undo", "", "`inv status` shows what was done")
-    place = order.index(entries[0].section)
-    later = sorted({e.section for e in active if e.section in order[place + 1 :]}, key=order.index)
-    if later and not WHOLE[place].without:
+    building = WHOLE[order.index(entries[0].section)].later
+    if later := sorted({e.section for e in active if e.section in building}, key=order.index):
         raise Problem(f"{', '.join(later)} came after {entries[0].section}", "", f"First: inv undo {later[-1]}")
     return entries
 

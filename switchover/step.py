@@ -63,7 +63,6 @@ class Step(Task[Any]):
 
     section = ""
     strategy: str | None = None  # of the database's move, where the step is for one of them alone
-    dispensable = False  # the move goes on without its section, which may come when later ones were done
 
     @property
     def line(self) -> str:
@@ -162,6 +161,18 @@ class Section(Task[Any]):
         """How the move goes on where it fails, if it does: the docstring's line `Fails: …`."""
         return self._said("Fails")
 
+    @property
+    def until(self) -> str:
+        """Before which section it must be done, where that is not the next one: the docstring's line `Until: …`."""
+        return self._said("Until")
+
+    @property
+    def later(self) -> list[str]:
+        """The sections that build on it: none where the move can do without it."""
+        names = list(SECTIONS)
+        later = [] if self.without else names[names.index(self.name) + 1 :]
+        return later[later.index(self.until) :] if self.until else later
+
     def _said(self, word: str) -> str:
         lines = (self.__doc__ or "").splitlines()
         return next((line.removeprefix(f"{word}: ") for line in lines if line.startswith(f"{word}: ")), "")
@@ -205,14 +216,13 @@ _transform = Collection.transform
 Collection.transform = _in_order  # type: ignore[method-assign, assignment]
 
 
-ORDER: list[str] = []  # the sections' names, as the checklist has them
+SECTIONS: dict[str, Section] = {}  # by name, as the checklist has them
 
 
 def section(module: ModuleType) -> Collection:
     """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
     name = module.__name__.rpartition(".")[2].replace("_", "-")
     steps = [value for value in vars(module).values() if isinstance(value, Step)]
-    ORDER.append(name)
     collection = Collection(name)
     collection.__doc__ = (module.__doc__ or "").strip().splitlines()[0]
 
@@ -227,9 +237,10 @@ def section(module: ModuleType) -> Collection:
     whole.__doc__ = doc
     task = Section(whole, name=Ordered(name), default=True)
     task.steps = steps
+    SECTIONS[name] = task
     collection.add_task(task, name="all")
     for one in steps:
-        one.section, one.dispensable = name, bool(task.without)
+        one.section = name
         one._name = collection.transform(one.name)
         collection.add_task(one)
     return collection
@@ -311,9 +322,7 @@ def _may_overwrite(one: Step, file: File, change: Change) -> None:
 
 def _built_on(move: Move, one: Step) -> str | None:
     """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
-    if one.dispensable:
-        return ""
-    later = ORDER[ORDER.index(one.section) + 1 :]
+    later = SECTIONS[one.section].later
     return next((e.section for e in move.journal.active() if e.section in later), None)
 
 

@@ -1,6 +1,7 @@
 """Prepare the name: its records are remembered for minutes only, so that everybody soon hears of the new server.
 
 Undo: the old TTL is back. Takes seconds, loses nothing.
+Until: switch-dns
 """
 
 from __future__ import annotations

@@ -29,8 +29,13 @@ def old_ttl_over(move: Move) -> Wanted:
 
     def left() -> str | None:
         until = common.old_ttl_until(move)
-        seconds = (until - datetime.now(UTC)).total_seconds() if until else 0
-        if until is None or seconds <= 0:
+        if until is None:
+            long = max((one.ttl for one in move.names.look().found), default=0)
+            if long > move.settings.dns.ttl and not move.journal.active("switch-dns"):
+                raise Problem(f"they may be remembered for {long} s", "names", "First: inv dns-prepare")
+            return None
+        seconds = (until - datetime.now(UTC)).total_seconds()
+        if seconds <= 0:
             return None
         if seconds > LONG:
             do = "Run it again then: sooner, some would come by old for that long"

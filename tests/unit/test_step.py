@@ -210,18 +210,18 @@ def test_a_step_not_done_is_not_done_behind_a_later_section(here: Made, wanted: 
     assert file.read_text() == "old\n"
 
 
-def test_a_step_of_a_section_that_the_move_can_do_without_is_done_late_too(
-    here: Made, wanted: Step, file: Path
-) -> None:
+def test_a_step_of_a_section_that_the_move_can_do_without_is_done_late_too(here: Made, file: Path) -> None:
     live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
-    wanted.dispensable = True
-    live(here(), wanted)
+    live(here(), of(lambda move: File(move.old, str(file), b"new\n"), "expand-cert"))
     assert file.read_text() == "new\n"
 
 
-def test_only_the_certificate_may_be_lacking() -> None:
-    assert [whole.name for whole in overview.WHOLE if whole.without] == ["expand-cert"]
-    assert {one.section for one in overview.steps() if one.dispensable} == {"expand-cert"}
+def test_what_builds_on_a_section() -> None:
+    names = [whole.name for whole in overview.WHOLE]
+    later = {whole.name: whole.later for whole in overview.WHOLE}
+    assert later.pop("expand-cert") == []  # the move goes on without it
+    assert later.pop("dns-prepare") == ["switch-dns", "retire-old"]
+    assert all(found == names[names.index(name) + 1 :] for name, found in later.items())
 
 
 def test_what_must_be_seen_is_waited_for(here: Made, file: Path, capsys) -> None:
