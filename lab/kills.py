@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 NOTHING_TO_UNDO = "nothing to undo"
 LATE = "retire-old"  # it ends undo: killed and gone on only
-MOST_PARTS = 60  # of a step
 # What comes out differently each time by its nature, so that only its being there is compared.
 RANDOM = (
     r"file /root/\.ssh/switchover(\.pub)?",  # the key of the move
@@ -77,7 +76,7 @@ class Result:
 def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = "") -> Result:
     """Drives every point of all but the last section in a lab that is up and untouched.
 
-    Or one point each of *sample* steps, drawn by *seed*, and then the last section, at points that are drawn too.
+    Or one point each of *sample* steps, drawn by *seed*, and one of each step's first change in the last section.
     """
     chance = random.Random(seed)
     result = Result()
@@ -112,7 +111,7 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
     _pass(lab, passed)
     if sample and not only:
         for line in _lines_of_last(lab):
-            _forward(lab, line, [(part, chance.choice(POINTS)) for part in range(MOST_PARTS)], result, out)
+            _forward(lab, line, [(0, chance.choice(POINTS))], result, out)
     return result
 
 

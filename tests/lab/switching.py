@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from by_hand import JOURNAL
 
 from lab.provision import SITES
@@ -15,6 +16,9 @@ from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
 SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
+BEFORE = ("pause", "fence", "sessions", "marker", "sequences", "pins", "intent")  # the commit
+HELD = (*BEFORE, "commit", "resume")
+POINTS = (*HELD, "release", "follow")  # at which the program of the switch can be told to die
 DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"
 
 # Somebody who orders by the application's way, one order a connection; what was acknowledged is in a file.
@@ -30,6 +34,12 @@ done 2>&1
 
 
 WAY = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passfile=/etc/switchover/pgpass"
+
+
+def at(*sample: str, points: tuple[str, ...] = POINTS) -> pytest.MarkDecorator:
+    """At each of the *points*; but for the *sample* only in a campaign."""
+    campaign = {one: () if one in sample else (pytest.mark.campaign,) for one in points}
+    return pytest.mark.parametrize("part", [pytest.param(one, marks=marks) for one, marks in campaign.items()])
 
 
 @contextmanager

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
     """Both servers speak German and greet whoever comes; new's sudo user has fish; old has things with odd names."""
-    with Lab(seed_mb=1, ci=False, strategy="copy") as running:
+    with Lab(seed_mb=5, ci=False, strategy="copy") as running:
         for host in running.servers:
             german(host)
             greets(host)

@@ -189,7 +189,7 @@ def test_finish_proves_that_it_renews(lab: Lab) -> None:
 
 def test_monit_says_when_it_ends(lab: Lab) -> None:
     works(lab, "finish.monit-certificate")
-    until(lambda: "certificate_age" in lab.new.exec("monit summary", check=False).stdout, 20, "monit does not")
+    until(lambda: "certificate_age" in lab.new.exec("monit summary", check=False).stdout, 90, "monit does not")
     program = "/usr/local/sbin/certificate-age"
     assert "20 shop.test www.shop.test" in lab.new.exec("cat /etc/monit/conf.d/certificate_age").stdout
     good = lab.new.exec(f"{program} 20 {' '.join(DOMAINS)}").stdout

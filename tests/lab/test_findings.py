@@ -30,7 +30,7 @@ Seen = dict[str, list[tuple[str, str]]]
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=20, ci=False) as running:
+    with Lab(seed_mb=5, ci=False) as running:
         yield running
 
 

@@ -13,14 +13,14 @@ import pytest
 from lab import kills, terminal
 from lab.servers import Lab
 
-SAMPLE = int(os.environ.get("SWITCHOVER_KILLS_SAMPLE", "6"))
+SAMPLE = int(os.environ.get("SWITCHOVER_KILLS_SAMPLE", "3"))
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=1, strategy="copy") as running:
+    with Lab(seed_mb=5, strategy="copy") as running:
         yield running
 
 

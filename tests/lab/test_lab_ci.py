@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=20, firewall=False) as running:
+    with Lab(seed_mb=5, firewall=False) as running:
         yield running
     assert clean.left() == []
 

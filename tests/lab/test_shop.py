@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=20) as running:
+    with Lab(seed_mb=5) as running:
         yield running
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from by_hand import INV, JOURNAL, ROOT, fails, inv, one_line, works
-from switching import NEW, OLD, SECTIONS, WAY, carried_over, enters, leads_to, ordering
+from switching import BEFORE, HELD, NEW, OLD, SECTIONS, WAY, at, carried_over, enters, leads_to, ordering
 
 from lab.server import BOOT, LabServer, until
 from lab.servers import Lab
@@ -178,17 +178,6 @@ def stopped(lab: Lab) -> None:
 
 def goes_on(lab: Lab) -> None:
     lab.new.exec(f"pkill -CONT -f '^[^ ]*python3 {PROGRAM} to'", check=False)
-
-
-BEFORE = ("pause", "fence", "sessions", "marker", "sequences", "pins", "intent")  # the commit
-HELD = (*BEFORE, "commit", "resume")
-POINTS = (*HELD, "release", "follow")
-
-
-def at(*sample: str, points: tuple[str, ...] = POINTS) -> pytest.MarkDecorator:
-    """At each of the *points*; but for the *sample* only in a campaign."""
-    campaign = {one: () if one in sample else (pytest.mark.campaign,) for one in points}
-    return pytest.mark.parametrize("part", [pytest.param(one, marks=marks) for one, marks in campaign.items()])
 
 
 @pytest.mark.parametrize("towards", ["new", "old"])

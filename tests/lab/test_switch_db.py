@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from by_hand import fails, inv, one_line, works
-from switching import DROP_IN, SECTIONS, carried_over, enters, leads_to, ordering, told
+from switching import BEFORE, DROP_IN, POINTS, SECTIONS, at, carried_over, enters, leads_to, ordering, told
 
 from lab.provision import SITES
 from lab.servers import Lab
@@ -41,7 +41,7 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     works(lab, "undo", "--yes", "switch-db")
 
 
-@pytest.mark.parametrize("part", ["pause", "fence", "marker", "commit", "resume", "release", "follow:SIGSTOP"])
+@at("marker", "commit", "follow:SIGSTOP", points=(*POINTS, "follow:SIGSTOP"))
 def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
     """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move.
 
@@ -51,7 +51,7 @@ def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
         lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
         ran = inv(lab, "switch-db")
         lab.new.exec(f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
-        if part in ("pause", "fence", "marker"):
+        if part in BEFORE:
             assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
             assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
             works(lab, "switch-db")

@@ -182,7 +182,7 @@ def lag(lab: Lab) -> tuple[int, str]:
 
 def test_monit_watches_the_database_that_follows(lab: Lab) -> None:
     works(lab, "replicate")
-    until(lambda: "switchover_lag" in lab.new.exec("monit summary", check=False).stdout, 20, "monit does not watch")
+    until(lambda: "switchover_lag" in lab.new.exec("monit summary", check=False).stdout, 90, "monit does not watch")
     status, said = lag(lab)
     assert (status, said.partition(" is ")[0]) == (0, "the database on new")
     lab.new.psql("ALTER SUBSCRIPTION switchover DISABLE", db=NEW.database)
@@ -267,7 +267,7 @@ def test_afterwards_deploys_change_the_schema_again(lab: Lab) -> None:
     time.sleep(2)  # retire.quiet
     works(lab, "retire-old", "--yes")
     watched = "monit summary | grep switchover_lag"  # monit reads its files again when it has ended what it looks at
-    until(lambda: lab.new.exec(watched, check=False).returncode == 1, 20, "monit still watches how far new is behind")
+    until(lambda: lab.new.exec(watched, check=False).returncode == 1, 90, "monit still watches how far new is behind")
     assert lab.new.exec("ls /usr/local/sbin/switchover-lag", check=False).returncode != 0
     pushed = deploys.push(lab, "new", "migration", by="dev")
     assert pushed.ok and "[ERROR]" not in pushed.output, pushed.output

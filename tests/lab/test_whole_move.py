@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=20, strategy="copy") as running:
+    with Lab(seed_mb=5, strategy="copy") as running:
         yield running
 
 
