@@ -14,7 +14,7 @@ import pytest
 from lab import clean, paths
 
 # Begun first, so that no worker is left alone with one at the end.
-LONGEST = ("test_whole_move", "test_whole_move_held", "test_kills", "test_switch_db", "test_switch_bad_days")
+LONGEST = ("test_whole_move", "test_whole_move_held", "test_kills", "test_switch_db")
 LONGEST += ("test_sections", "test_replicate")
 NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
 

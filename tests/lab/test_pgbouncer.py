@@ -238,13 +238,13 @@ def test_a_broken_configuration_is_found_before_the_restart(lab: Lab, visitors: 
 
 def test_a_hold_whose_program_died_ends_by_itself(lab: Lab, visitors: Visitors) -> None:
     lab.new.write("/root/hold.sh", (ROOT / "scripts/hold.sh").read_text())
-    held = f"port=6432 database={NEW.database}; . /root/hold.sh; dead_man 2; hold {POOL} 200 10 && kill -9 $$"
+    held = f"port=6432 database={NEW.database}; . /root/hold.sh; dead_man 3; hold {POOL} 200 10 && kill -9 $$"
     with felt(visitors) as dying:
         lab.new.exec(f"sh -c {held!r}", check=False)
-        time.sleep(4)
+        time.sleep(5)
     lab.new.exec("rm /root/hold.sh")
     assert dying.failed == []
-    assert 500 < dying.longest < 6000
+    assert 1000 < dying.longest < 6000
 
 
 def test_a_killed_pgbouncer_is_there_again_at_once(lab: Lab, visitors: Visitors) -> None:

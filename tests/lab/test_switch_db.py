@@ -1,17 +1,45 @@
-"""`switch-db` of a database that follows: to new and back while somebody writes, and its program killed in the hold."""
+"""`switch-db` of a database that follows: to new and back while somebody orders. And its bad days: whoever dies, stops
+or stands in the way, visitors are on old or on new, nothing is lost, and the same command, or undo, goes on from there.
+
+Most are played by the program of the switch alone, as a unit of its own like that of `inv switch-db`; at a sample of
+the points where it can die, or at all of them: `.venv/bin/pytest -m '' tests/lab/test_switch_db.py`.
+"""
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from by_hand import fails, inv, one_line, works
-from switching import BEFORE, DROP_IN, POINTS, SECTIONS, at, carried_over, enters, leads_to, ordering, told
+import yaml
+from by_hand import INV, JOURNAL, ROOT, fails, inv, one_line, works
+from switching import (
+    BEFORE,
+    DROP_IN,
+    HELD,
+    NEW,
+    OLD,
+    POINTS,
+    SECTIONS,
+    WAY,
+    at,
+    carried_over,
+    enters,
+    leads_to,
+    ordering,
+    told,
+)
 
-from lab.provision import SITES
+from lab.server import BOOT, LabServer, until
 from lab.servers import Lab
 
-OLD, NEW = SITES["old"], SITES["new"]
+PROGRAM = "/usr/local/sbin/switchover-switch"
+OTHER = {"old": "new", "new": "old"}
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
@@ -19,8 +47,37 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
     with Lab(seed_mb=5, ci=False, strategy="replicate") as running:
+        data = yaml.safe_load(running.settings.read_text())
+        running.settings.write_text(
+            yaml.safe_dump({**data, "switch": {"max_drain": 5, "max_hold": 2}, "pgbouncer": {"pool": 4}})
+        )
         works(running, *SECTIONS)
         yield running
+
+
+def server(lab: Lab, role: str) -> LabServer:
+    """`old` or `new`."""
+    return lab.old if role == "old" else lab.new
+
+
+def leads(lab: Lab, role: str) -> None:
+    """The application is with that database, and with no other; soon, where PgBouncer has just lost its connections."""
+    ask = f"psql -XAtq '{WAY} sslmode=disable' -c 'SELECT 1'"
+    until(lambda: lab.new.exec(ask, check=False).returncode == 0, 10, "the application's way leads nowhere", pause=0.2)
+    assert (leads_to(lab), enters(lab, role), enters(lab, OTHER[role])) == (role, True, False)
+
+
+@contextmanager
+def session(host: LabServer, database: str, sql: str) -> Iterator[None]:
+    """Somebody's session, with something under way for as long as the block runs."""
+    host.write("/tmp/session", f'(echo "{sql};"; exec sleep 1000) | runuser -u postgres -- psql -Xq {database}\n')
+    host.exec("setsid sh /tmp/session >/dev/null 2>&1 </dev/null &")
+    there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'psql' AND state = 'idle in transaction'"
+    until(lambda: host.psql(there) == "1", 5, "the session does not begin")
+    try:
+        yield
+    finally:
+        host.exec(f"pkill -x -f 'sleep 1000'; pkill -f 'psql -Xq {database}$'", check=False)
 
 
 def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
@@ -42,7 +99,7 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
 
 
 @at("marker", "commit", "follow:SIGSTOP", points=(*POINTS, "follow:SIGSTOP"))
-def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
+def test_the_program_of_a_command_killed(lab: Lab, part: str) -> None:
     """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move.
 
     Stopped after the hold, when no watchdog looks, it is ended by the command that follows it.
@@ -60,6 +117,245 @@ def test_the_program_killed_in_the_hold(lab: Lab, part: str) -> None:
         assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("new", False, True)
     works(lab, "undo", "--yes", "switch-db")
     assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
+
+
+# --- what stands in the way ----------------------------------------------------------------------------------------
+
+
+def test_a_transaction_left_open_is_named(lab: Lab) -> None:
+    order = "BEGIN; INSERT INTO orders (number, total, created_at) VALUES ('open', 1, now())"
+    with session(lab.old, OLD.database, order):
+        line = fails(lab, "switch-db")
+    assert "a transaction is open on old: postgres (pid " in line and "psql), " in line
+    leads(lab, "old")
+
+
+def test_a_lag_that_does_not_shrink_is_told(lab: Lab) -> None:
+    with session(lab.new, NEW.database, "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE"):
+        lab.old.psql("INSERT INTO orders (number, total, created_at) VALUES ('late', 1, now())", OLD.database)
+        line = fails(lab, "switch-db")
+    assert "switch-db." in line and "behind" in line
+    leads(lab, "old")
+
+
+def test_a_clock_that_is_off_is_refused_at_once(lab: Lab) -> None:
+    """The servers of the lab share the kernel's clock: the role of the move finds another one in its path."""
+    role = f"ALTER ROLE switchover IN DATABASE {OLD.database}"
+    clock = "SELECT pg_catalog.clock_timestamp() + interval '1 minute'"
+    lab.old.psql(
+        f"CREATE SCHEMA late; GRANT USAGE ON SCHEMA late TO switchover; {role} SET search_path = late, pg_catalog;"
+        f"CREATE FUNCTION late.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ {clock} $$",
+        OLD.database,
+    )
+    begun = time.monotonic()
+    line = fails(lab, "switch-db.gates")
+    assert "old's clock is 60.0 s ahead of new's: set both right" in line and time.monotonic() - begun < 5
+    lab.old.psql(f"{role} RESET search_path; DROP SCHEMA late CASCADE", OLD.database)
+    works(lab, "switch-db.gates")
+
+
+def test_the_network_of_the_operator_is_cut_and_a_second_one_comes(lab: Lab) -> None:
+    """The switch goes on by itself; the second one is kept out, and the same command goes on."""
+    with ordering(lab):
+        line = [str(INV), "-f", str(lab.settings), "switch-db"]
+        given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        first = subprocess.Popen(line, cwd=ROOT, text=True, **given)
+        begun = f"for e in {JOURNAL}/*-switch-db.switch.1; do [ ! -d $e ] || [ -e $e/undone ] || exit 0; done; exit 1"
+        until(lambda: lab.new.exec(begun, check=False).returncode == 0, 30, "the switch does not begin")
+        assert "is at work here since" in fails(lab, "undo", "--yes", "switch-db") or first.poll() == 0
+        if first.poll() is None:
+            lab.new.exec(f"pkill -KILL -f '^sshd(-session)?: {lab.new.sudo_user}'", check=False)
+            out, err = first.communicate()
+            if first.returncode:
+                assert "the connection was lost (" in one_line(first.returncode, out, err)
+        works(lab, "switch-db")
+        leads(lab, "new")
+
+
+def test_who_writes_past_the_fence_is_told_and_what_would_be_lost_is_refused(lab: Lab) -> None:
+    lab.old.psql("INSERT INTO products (id, name, price) VALUES (777777, 'past the fence', 1)", OLD.database)
+    lab.old.psql("UPDATE products SET name = 'too' WHERE id = 3", OLD.database)
+    found = "old has what new lacks, written past the fence: insert products id=777777, update products id=3"
+    lab.old.exec("systemctl start switchover-way-back.service")
+    assert found in works(lab, "status").out and found in works(lab, "watch", "--json").out
+    # And the slot by which they are found keeps nothing for long.
+    kept = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) FROM pg_replication_slots"
+    assert int(lab.old.psql(f"{kept} WHERE slot_name = 'switchover'")) < 100_000
+    undone = inv(lab, "undo", "--yes", "switch-db")
+    line = one_line(undone.status, undone.out, undone.err)
+    assert found in undone.out and 'at the moment of the switch: 1 differ: "products"' in undone.out
+    assert "all of it is undone, but" in line
+    leads(lab, "old")
+    line = fails(lab, "switch-db.can-switch", "switch-db.pool-role", "switch-db.program", "switch-db.gates")
+    assert f"{found}. Carry it over, then on old: DELETE FROM switchover_own.stragglers" in line
+    lab.old.psql("DELETE FROM products WHERE id = 777777", OLD.database)
+    lab.old.psql("UPDATE products SET name = name || '.' WHERE id = 3", OLD.database)
+    carried_over(lab, "old")
+    works(lab, "switch-db.gates")
+
+
+# --- who dies in the hold -------------------------------------------------------------------------------------------
+
+
+def starts(lab: Lab, towards: str, die: str = "") -> None:
+    """The program of the switch begins, as a unit like that of `inv switch-db`."""
+    unit = "-p TimeoutStopSec=infinity --unit=switchover-switch"
+    lab.new.exec(
+        f"systemd-run --quiet --collect {unit} -p ExecStopPost='{PROGRAM} recover' --setenv=SWITCHOVER_DIE_AFTER={die} "
+        f"sh -c '{PROGRAM} to {towards} >/tmp/said 2>/tmp/errors'"
+    )
+
+
+def ends(lab: Lab) -> str:
+    """It has ended, and its recovery too; says which database that left right."""
+    gone = "! systemctl is-active -q switchover-switch && ! systemctl is-active -q switchover-switch-watchdog.service"
+    over = f"{gone} && ! pgrep -f '^[^ ]*python3 {PROGRAM} (to|recover)'"
+    until(lambda: lab.new.exec(over, check=False).returncode == 0, 40, "the program does not end", pause=0.1)
+    lab.new.exec(f"{PROGRAM} recover")
+    return lab.new.exec(f"{PROGRAM} leads").stdout.strip()
+
+
+def switched(lab: Lab, towards: str) -> None:
+    """The program without anybody in its way."""
+    for _ in range(5):  # after a bad day PgBouncer opens its connections one by one
+        starts(lab, towards)
+        if ends(lab) == towards:
+            break
+    leads(lab, towards)
+
+
+def stopped(lab: Lab) -> None:
+    """The program stands still where it was told to."""
+    look = f"grep -q '^State:.T' /proc/$(pgrep -f '^[^ ]*python3 {PROGRAM} to')/status"
+    until(lambda: lab.new.exec(look, check=False).returncode == 0, 20, "the program does not stop")
+
+
+def goes_on(lab: Lab) -> None:
+    lab.new.exec(f"pkill -CONT -f '^[^ ]*python3 {PROGRAM} to'", check=False)
+
+
+@pytest.mark.parametrize("towards", ["new", "old"])
+@at("marker", "commit")
+def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> None:
+    """The watchdog ends it, and settles what it left; after the hold nobody waits, and the next command does that."""
+    switched(lab, OTHER[towards])
+    with ordering(lab):
+        starts(lab, towards, f"{part}:SIGSTOP")
+        stopped(lab)
+        if part not in HELD:
+            leads(lab, towards)
+            lab.new.exec(f"{PROGRAM} recover")
+        right = ends(lab)
+        assert right == (OTHER[towards] if part in BEFORE else towards)
+        leads(lab, right)
+
+
+@at("pause", "fence", "marker", "commit", "resume", "release")
+def test_the_program_killed_on_the_way_back(lab: Lab, part: str) -> None:
+    killed(lab, part, "old")
+
+
+@at()
+def test_the_program_killed(lab: Lab, part: str) -> None:
+    killed(lab, part, "new")
+
+
+def killed(lab: Lab, part: str, towards: str) -> None:
+    switched(lab, OTHER[towards])
+    with ordering(lab):
+        starts(lab, towards, part)
+        right = ends(lab)
+        assert right == (OTHER[towards] if part in BEFORE else towards)
+        leads(lab, right)
+
+
+def test_five_writers_past_pgbouncer_and_a_busy_sequence(lab: Lab) -> None:
+    """Each row that they were told of is on new; no number of the sequence comes twice, or less than before."""
+    switched(lab, "old")
+    lab.old.exec("rm -f /tmp/past.*")
+    writer = """
+n=0
+while [ ! -e /tmp/past.end ] && [ $n -lt 2000 ]; do
+  n=$(( n + 1 )); echo "INSERT INTO orders (number, total, created_at) VALUES ('p-$1-$n', 1, now()) RETURNING number;"
+  sleep 0.005
+done | psql -XAtq DATABASE >/tmp/past.$1 2>/dev/null
+""".replace("DATABASE", OLD.database)
+    lab.old.write("/tmp/past", writer)
+    for n in range(5):
+        lab.old.exec(f"setsid runuser -u {OLD.user} -- sh /tmp/past {n} </dev/null >/dev/null 2>&1 &")
+    numbers = f"yes \"SELECT nextval('products_id_seq');\" | timeout 6 psql -XAtq '{WAY} sslmode=disable'"
+    lab.new.exec(f"setsid sh -c {shlex.quote(numbers)} >/tmp/numbers 2>&1 </dev/null &")
+    until(lambda: int(lab.new.exec("wc -l </tmp/numbers").stdout) > 1500, 10, "the sequence is not used")
+    begun = int(lab.new.exec("wc -l </tmp/numbers").stdout)
+    switched(lab, "new")
+    lab.old.exec("touch /tmp/past.end")
+    until(lambda: lab.new.exec("pgrep -x yes", check=False).returncode != 0, 10, "the numbers do not end", pause=0.1)
+    used = [int(line) for line in lab.new.exec("cat /tmp/numbers").stdout.split()]
+    assert len(used) > begun + 500 and used == sorted(set(used))
+    told = lab.old.exec("cat /tmp/past.[0-4]").stdout.split()
+    assert len({one.rpartition("-")[0] for one in told}) == 5
+    there = lab.new.psql("SELECT number FROM orders WHERE number LIKE 'p-%'", NEW.database).split()
+    assert set(told) <= set(there) and len(set(there)) == len(there)
+
+
+@at("sessions", "commit", points=HELD)
+def test_pgbouncer_killed_in_the_hold(lab: Lab, part: str) -> None:
+    switched(lab, "old")
+    with ordering(lab, errors=True):
+        starts(lab, "new", f"{part}:SIGSTOP")
+        stopped(lab)
+        lab.new.exec("systemctl kill -s KILL pgbouncer")
+        goes_on(lab)
+        right = ends(lab)
+        leads(lab, right)
+
+
+@pytest.mark.parametrize("role", ["old", "new"])
+@at("sessions", "commit")
+def test_postgresql_killed_in_the_hold(lab: Lab, role: str, part: str) -> None:
+    """It comes back some seconds later, as after its machine's power was cut."""
+    switched(lab, "old")
+    host = server(lab, role)
+    with ordering(lab, errors=True):
+        starts(lab, "new", f"{part}:SIGSTOP")
+        stopped(lab)
+        main = host.exec("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d ' ' -f 1").stdout.strip()
+        again = f"systemctl reset-failed {main}; until systemctl restart {main}; do sleep 0.5; done"
+        host.exec(f"pkill -KILL -o -x postgres; setsid sh -c 'sleep 2; {again}' >/dev/null 2>&1 </dev/null &")
+        goes_on(lab)
+        right = ends(lab)
+        until(lambda: host.exec(f"systemctl is-active -q {main}", check=False).returncode == 0, 20, "it stays away")
+        # Old is needed until both pins are there, new for the commit.
+        assert right == ("old" if part in BEFORE[: -2 if role == "old" else None] else "new")
+        leads(lab, right)
+
+
+@at("marker", "commit")
+def test_new_loses_its_power_in_the_hold(lab: Lab, part: str) -> None:
+    """It settles the switch before PgBouncer starts again."""
+    switched(lab, "old")
+    with ordering(lab, errors=True):
+        starts(lab, "new", f"{part}:SIGSTOP")
+        stopped(lab)
+        before = lab.new.pid
+        lab.new.exec("systemctl reboot -ff", check=False)
+        until(lambda: not Path(f"/proc/{before}").exists(), BOOT, "new does not go down")
+        lab.new.wait_ready()
+        right = ends(lab)
+        assert right == ("old" if part in BEFORE else "new")
+        leads(lab, right)
+
+
+def test_after_all_of_it_the_move_goes_on(lab: Lab) -> None:
+    switched(lab, "old")  # where the journal has it
+    works(lab, "switch-db")
+    leads(lab, "new")
+    undone = works(lab, "undo", "--yes", "switch-db").out
+    assert " rows equal" in undone
+    leads(lab, "old")
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
 
 
 def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
