@@ -7,7 +7,7 @@
 export PGSERVICEFILE=/etc/switchover/pg_service.conf PGAPPNAME=switchover PGCLIENTENCODING=UTF8
 # Texts that both servers read alike, whatever a role or a database has set.
 export PGOPTIONS='-c client_min_messages=warning -c lock_timeout=30s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c row_security=off'
-jobs=$(nproc); [ "$jobs" -gt 1 ] || jobs=2
+jobs=$(( $(nproc) + 1 )) # rows wait for old now and then
 # Debian's psql is a script that looks for the right one, each time: the programs of this server's own version instead.
 if [ -z "${SWITCHOVER_BIN:-}" ]; then
   SWITCHOVER_BIN=$(env -C / runuser -u postgres -- psql -XAtq -d postgres -c "SELECT setting FROM pg_config WHERE name = 'BINDIR'" 2>/dev/null) || SWITCHOVER_BIN=/usr/bin

@@ -109,15 +109,23 @@ bring_index() { # piece bytes
   [ "$memory" -gt 8192 ] || memory=8192
   ( quick="$quick -c maintenance_work_mem=$memory"; quickly restore -L "$FILL/lists/$1" )
 }
+# Whoever brings rows has one of two turns.
+no_turn() { [ -z "$turn" ] || rmdir "$turn"; turn=''; }
 work() { # from to: until nothing is left, or somebody failed
   while [ ! -e "$FILL/failed" ]; do
-    busy=$(ls "$FILL/taken") free=$(ls -r "$FILL/queue")
-    case "$busy" in *-rows-*-rows-*) piece=$(printf %s "$free" | grep -v -m 1 -e -rows-) ;; *) piece=${free%%"
-"*} ;; esac
+    free=$(ls -r "$FILL/queue") busy=$(ls "$FILL/taken") turn='' # a piece on its way is in one of them
+    for each in 1 2; do
+      [ -n "$turn" ] || ! mkdir "$FILL/turn$each" 2>/dev/null || turn=$FILL/turn$each
+    done
+    may=$free
+    [ -n "$turn" ] || may=$(printf '%s\n' "$free" | grep -v -e -rows- || :)
+    piece=${may%%"
+"*}
+    case "$piece" in *-rows-*) ;; *) no_turn ;; esac
     if [ -z "$piece" ]; then
-      case "$busy" in *-rows-*) sleep 0.1; continue ;; *) return 0 ;; esac # rows bring indexes
+      case "$free $busy" in *-rows-*) sleep 0.2; continue ;; *) return 0 ;; esac # rows bring indexes
     fi
-    mv "$FILL/queue/$piece" "$FILL/taken/" 2>/dev/null || continue
+    mv "$FILL/queue/$piece" "$FILL/taken/" 2>/dev/null || { no_turn; continue; }
     id=${piece#*-*-}
     if case "$piece" in
       *-rows-*) bring_rows "$1" "$2" "$id" ;;
@@ -129,6 +137,7 @@ work() { # from to: until nothing is left, or somebody failed
       done
       cat "$FILL/taken/$piece" >>"$FILL/done"
       rm "$FILL/taken/$piece"
+      no_turn
     else
       : >"$FILL/failed"
       end_sessions
