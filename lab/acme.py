@@ -18,7 +18,6 @@ from .server import until
 if TYPE_CHECKING:
     from .authority import Authority
     from .server import LabServer
-    from .servers import Lab
 
 URL = f"https://{HOSTS['ci']}:14000/dir"
 SETTINGS = {"kind": "certbot", "server": URL, "agree_tos": True}  # as move.yaml has them
@@ -111,19 +110,17 @@ def shown(server: LabServer, domain: str) -> dict[str, Any]:
 
 @dataclass
 class Certificates:
-    """The certificates of a rehearsal: what old shows at its beginning, and what new shows when all has moved."""
+    """The certificates of a rehearsal: what *server* shows at its beginning, and what new shows when all has moved."""
 
-    lab: Lab
-    old: dict[str, Any] = field(default_factory=dict)
+    server: LabServer
     new: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.old = shown(self.lab.old, SITE)
+        self.old = shown(self.server, SITE)
 
-    def look(self, ordered: bool) -> None:
-        """What new shows, where an own one was *ordered*."""
-        if ordered and self.lab.ci in self.lab.hosts:
-            self.new = shown(self.lab.new, SITE)
+    def look(self, new: LabServer) -> None:
+        """What *new* shows, which has ordered one of its own."""
+        self.new = shown(new, SITE)
 
     @property
     def problems(self) -> list[str]:

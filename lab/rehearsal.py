@@ -232,7 +232,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     places = _places(lab)
     before = gather(places["old"])
     developers, post = Developers(), Post(lab)
-    names, certificates = Names(lab), Certificates(lab)
+    names, certificates = Names(lab), Certificates(lab.old)
     with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
         course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
@@ -245,7 +245,8 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             _until_enough(plan, course)
         switched = switch.look(**places, journal=_journal(lab)) if report.SWITCH in course.done else switch.Switch()
-        certificates.look(report.CERTIFICATE in course.done)
+        if report.CERTIFICATE in course.done and lab.ci in lab.hosts:  # where the authority is
+            certificates.look(lab.new)
         if plan.with_undo and whole:
             _undo(course, moving)
             with course.quiet("after the undo"):
