@@ -51,6 +51,7 @@ LEFT_OUT = (
         "uploads of the visitors: the audit compares each of them with what was acknowledged",
     ),
     LeftOut(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
+    LeftOut(("process root certificate-age", "process root switchover-lag"), "what monit starts now and then"),
     LeftOut(
         (
             *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),
