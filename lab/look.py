@@ -51,7 +51,6 @@ LEFT_OUT = (
         "uploads of the visitors: the audit compares each of them with what was acknowledged",
     ),
     LeftOut(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
-    LeftOut(("process root certificate-age", "process root switchover-lag"), "what monit starts now and then"),
     LeftOut(
         (
             *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),
@@ -222,7 +221,8 @@ def processes(text: str, at_least: int = 5) -> Look:
     for line in text.splitlines():
         parent, user, seconds, command = line.split(None, 3)
         # One that began within this tick is 4123168608 s old for ps.
-        if parent != "0" and at_least <= int(seconds) < 1_000_000_000:
+        # One that has ended is there until its parent asks: monit does so when it next looks.
+        if parent != "0" and at_least <= int(seconds) < 1_000_000_000 and not command.endswith("<defunct>"):
             seen[f"process {user} {_program(command)}"] = "runs"
     return seen
 

@@ -14,14 +14,15 @@ import pytest
 from lab import clean, paths
 
 # Begun first, so that no worker is left alone with one at the end.
-LONGEST = ("test_whole_move", "test_whole_move_held", "test_kills", "test_switch_db")
-LONGEST += ("test_sections", "test_replicate")
+LONGEST = ("test_whole_move_held", "test_switch_db", "test_sections", "test_replicate", "test_bad_days")
+LONGEST += ("test_week_after", "test_real_hosts", "test_pgbouncer", "test_kills", "test_whole_move", "test_rehearsal")
 NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules in the order in which workers take them."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,7 @@ def test_processes_without_numbers_and_states() -> None:
     text = (
         "  70 www-data  90 nginx: worker process\n"
         "  70 www-data  91 nginx: worker process is shutting down\n"
+        "  70 root      92 [certificate-age] <defunct>\n"
         "   1 openfoodweb 300 unicorn worker[0] -D -c config/unicorn.rb\n"
         "   1 openfoodweb 300 /usr/bin/ruby2.7 script/delayed_job\n"
         "   1 root 2 sleep 1\n"
