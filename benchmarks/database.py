@@ -334,8 +334,9 @@ class Benchmark:
                 work()
                 end = time.time()
                 answers = [a for a in visitors.book().answers if start <= a.at <= end]
+                times = [a.ms for a in answers]
                 failed = sum(a.outcome not in (Outcome.OK, Outcome.PAGE) for a in answers)
-                return Felt([a.ms for a in answers], failed, [p99([a.ms for a in answers])])
+                return Felt(times, failed, [p99(times)])
 
             yield during
             visitors.finish()
