@@ -8,14 +8,15 @@ export PGSERVICEFILE=/etc/switchover/pg_service.conf PGAPPNAME=switchover PGCLIE
 # Texts that both servers read alike, whatever a role or a database has set.
 export PGOPTIONS='-c client_min_messages=warning -c lock_timeout=30s -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3 -c row_security=off'
 jobs=$(( $(nproc) + 1 )) # rows wait for old now and then
+as_postgres() { env -C / setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
 # Debian's psql is a script that looks for the right one, each time: the programs of this server's own version instead.
 if [ -z "${SWITCHOVER_BIN:-}" ]; then
-  SWITCHOVER_BIN=$(env -C / runuser -u postgres -- psql -XAtq -d postgres -c "SELECT setting FROM pg_config WHERE name = 'BINDIR'" 2>/dev/null) || SWITCHOVER_BIN=/usr/bin
+  SWITCHOVER_BIN=$(as_postgres psql -XAtq -d postgres -c "SELECT setting FROM pg_config WHERE name = 'BINDIR'" 2>/dev/null) || SWITCHOVER_BIN=/usr/bin
   export SWITCHOVER_BIN PATH="$SWITCHOVER_BIN:$PATH"
 fi
 
-here() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
-cluster() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d postgres "$@"; }
+here() { as_postgres psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
+cluster() { as_postgres psql -XAtq -v ON_ERROR_STOP=1 -d postgres "$@"; }
 WAY='service=old keepalives_idle=10 keepalives_interval=5 keepalives_count=3' # a server that is gone is noticed in 25 s
 old() { psql -XAtq -v ON_ERROR_STOP=1 "$@" "$WAY"; }
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
@@ -41,7 +42,10 @@ SEQUENCES="SELECT format('SELECT setval(%L, %s, %L);', format('%I.%I', schemanam
 VIEWS="SELECT format('REFRESH MATERIALIZED VIEW %I.%I;', schemaname, matviewname) FROM pg_matviews ORDER BY 1"
 
 FILL=/run/switchover-fill # while a database is filled: pieces of work, and the password as new's PostgreSQL reads it
-tidy() { rm -rf "$FILL"; }
+tidy() {
+  [ -z "${planning:-}" ] || ! kill "$planning" 2>/dev/null || wait "$planning" 2>/dev/null || : # it writes there
+  rm -rf "$FILL"
+}
 
 # A fresh database, open to nobody; what was here is kept as DATABASE_before_move.
 taken() { [ "$(cluster -c "SELECT count(*) FROM pg_database WHERE datname = $(literal "${database}_before_move")")" = 1 ]; }

@@ -9,9 +9,18 @@ SMALL=8388608 # bytes: what is less shares a connection and a transaction with o
 
 # size, name, columns, format and oid of a table, bytes of its indexes; what takes longest is first.
 PIECES="SELECT t.*, pg_indexes_size(t.oid) FROM ($TABLES) t (size, name, columns, format, oid) ORDER BY size + 4 * pg_indexes_size(t.oid) DESC"
-# What pg_restore calls it (class, oid), its table, its size.
-INDEXES="SELECT CASE WHEN k.oid IS NULL THEN 1259 ELSE 2606 END, coalesce(k.oid, indexrelid), indrelid, pg_relation_size(indexrelid)
-  FROM pg_index LEFT JOIN pg_constraint k ON conindid = indexrelid AND contype IN ('p', 'u', 'x') WHERE indrelid >= 16384"
+# What pg_restore calls it (class, oid), its table, its size. A key that is added locks its table, so that no other index
+# of it can be made meanwhile: its index first, as any other, then the key that uses it, where it says no more than that.
+INDEXES="SELECT CASE WHEN k.oid IS NULL THEN 1259 ELSE 2606 END, coalesce(k.oid, indexrelid), indrelid, pg_relation_size(indexrelid),
+    CASE WHEN simple THEN pg_get_indexdef(indexrelid) || ';' END,
+    CASE WHEN simple THEN format('ALTER TABLE ONLY %I.%I ADD CONSTRAINT %I %s USING INDEX %3\$I%5\$s%6\$s;', nspname, relname, conname,
+      CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, CASE WHEN condeferrable THEN ' DEFERRABLE' END,
+      CASE WHEN condeferred THEN ' INITIALLY DEFERRED' END) END
+  FROM pg_index JOIN pg_class c ON c.oid = indrelid JOIN pg_namespace n ON n.oid = relnamespace
+    LEFT JOIN pg_constraint k ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
+    CROSS JOIN LATERAL (SELECT contype IN ('p', 'u') AND NOT (indisclustered OR indisreplident)
+      AND concat(nspname, relname, conname) !~ '[[:cntrl:]]') s (simple)
+  WHERE indrelid >= 16384"
 
 beginning() {
   tidy; umask 022
@@ -22,7 +31,8 @@ beginning() {
   cat >"$FILL/reader" <<END
 exec 2>>$FILL/errors
 export PGSERVICEFILE='$PGSERVICEFILE' PGAPPNAME='$PGAPPNAME' PGCLIENTENCODING=UTF8 PGOPTIONS='$PGOPTIONS' PATH='$PATH'
-exec stdbuf -o 64K psql -XAtq -v ON_ERROR_STOP=1 -f "$FILL/sql/\$1.read" "$WAY passfile=$FILL/pgpass"
+# In long turns: woken for each piece that comes in, it would take the processor from who is at work.
+exec chrt -b 0 stdbuf -o 64K psql -XAtq -v ON_ERROR_STOP=1 -f "$FILL/sql/\$1.read" "$WAY passfile=$FILL/pgpass"
 END
   most=$(cluster -c "SELECT setting FROM pg_settings WHERE name = 'maintenance_work_mem'")
   # Nothing of it is of use before all of it is done, and the end waits for the disk.
@@ -31,10 +41,10 @@ END
 
 # Old's schema in a file; with SNAPSHOT (of old's, exported and kept open elsewhere) as that sees it.
 dump_schema() {
-  pg_dump --schema-only -Fc --no-publications --no-subscriptions --exclude-schema=switchover_own ${SNAPSHOT:+--snapshot="$SNAPSHOT"} service=old >"$FILL/schema"
+  pg_dump --schema-only -Fc --no-publications --no-subscriptions --exclude-schema=switchover_own ${SNAPSHOT:+--snapshot="$SNAPSHOT"} "$WAY" >"$FILL/schema"
   chown postgres "$FILL/schema"; chmod 400 "$FILL/schema"
 }
-restore() { env -C / runuser -u postgres -- pg_restore -d "$database" --no-owner --no-acl --role="$owner" --exit-on-error "$@" "$FILL/schema"; }
+restore() { as_postgres pg_restore -d "$database" --no-owner --no-acl --role="$owner" --exit-on-error "$@" "$FILL/schema"; }
 quickly() { ( export PGOPTIONS="$PGOPTIONS $quick"; "$@" ); }
 
 # The pieces of the rows, for old -> here into tables that are empty, or for here -> old.
@@ -78,18 +88,27 @@ plan_rows() { # from
 }
 # The indexes of each table, for when its rows are here. The rest of the schema is for the end.
 plan_indexes() {
-  old -F ' ' -c "$INDEXES" >"$FILL/indexes"
+  old -F '	' -c "$INDEXES" >"$FILL/indexes"
   pg_restore --section=post-data -l "$FILL/schema" | awk -v small="$SMALL" -v fill="$FILL" '
     function piece(table, name, bytes, words) {
       file = sprintf("%s/later/%s.%015d-index-%s", fill, table, 4 * bytes, name)
       printf "%.0f\t0\t%s\n", bytes, words >file; close(file)
     }
-    FILENAME != "-" { if (NF == 2) piece_of[$1] = $2; else if ($3 in piece_of) { of[$1, $2] = piece_of[$3]; size[$1, $2] = $4 }; next }
+    FILENAME ~ /ids$/ { piece_of[$1] = $2; next }
+    FILENAME ~ /indexes$/ {
+      if ($3 in piece_of) { of[$1, $2] = piece_of[$3]; size[$1, $2] = $4; index_of[$1, $2] = $5; key[$1, $2] = $6 }
+      next
+    }
     /^;/ { next }
     !(($2, $3) in of) { print >(fill "/lists/rest"); next }
-    size[$2, $3] > small { name = $1 + 0; print >(fill "/lists/" name); piece(of[$2, $3], name, size[$2, $3], "the index " $(NF - 1)); next }
+    size[$2, $3] > small {
+      name = $1 + 0
+      if (index_of[$2, $3] != "") { print index_of[$2, $3] >(fill "/sql/" name ".index"); print key[$2, $3] >(fill "/sql/keys") }
+      else print >(fill "/lists/" name)
+      piece(of[$2, $3], name, size[$2, $3], "the index " $(NF - 1)); next
+    }
     { name = of[$2, $3]; print >(fill "/lists/" name); bytes[name] += size[$2, $3] }
-    END { for (name in bytes) piece(name, name, bytes[name], "small indexes") }' "$FILL/ids" "$FILL/indexes" -
+    END { for (name in bytes) piece(name, name, bytes[name], "small indexes") }' "$FILL/ids" FS='	' "$FILL/indexes" FS=' ' -
 }
 
 bring_rows() { # from to piece
@@ -107,7 +126,11 @@ bring_index() { # piece bytes
   memory=$(( $2 / 16384 ))
   [ "$memory" -lt "$most" ] || memory=$most
   [ "$memory" -gt 8192 ] || memory=8192
-  ( quick="$quick -c maintenance_work_mem=$memory"; quickly restore -L "$FILL/lists/$1" )
+  (
+    quick="$quick -c maintenance_work_mem=$memory"
+    if [ -e "$FILL/sql/$1.index" ]; then quickly here -c "SET ROLE $(ident "$owner")" -f "$FILL/sql/$1.index"
+    else quickly restore -L "$FILL/lists/$1"; fi
+  )
 }
 # Whoever brings rows has one of two turns.
 no_turn() { [ -z "$turn" ] || rmdir "$turn"; turn=''; }
@@ -123,7 +146,7 @@ work() { # from to: until nothing is left, or somebody failed
 "*}
     case "$piece" in *-rows-*) ;; *) no_turn ;; esac
     if [ -z "$piece" ]; then
-      case "$free $busy" in *-rows-*) sleep 0.2; continue ;; *) return 0 ;; esac # rows bring indexes
+      case "$free $busy" in *-rows-*) sleep 0.5; continue ;; *) return 0 ;; esac # rows bring indexes
     fi
     mv "$FILL/queue/$piece" "$FILL/taken/" 2>/dev/null || { no_turn; continue; }
     id=${piece#*-*-}
@@ -183,14 +206,17 @@ fill() { # from to
   [ ! -e "$FILL/failed" ] ||
     refuse "the rows could not be copied: $(sed -n 's/^.*\(ERROR\|FATAL\): *//p' "$FILL/errors" | grep -m 1 . || tail -n 1 "$FILL/errors" | grep . || echo "a table could not be read to its end")"
 }
+plan_here() { dump_schema; plan_rows old; plan_indexes; }
 # A fresh database here has what old's has: schema, rows, indexes, constraints.
 fill_here() {
-  dump_schema
+  plan_here 2>"$FILL/unplanned" & planning=$!
+  fresh
+  wait "$planning" || refuse "old's schema could not be read: $(sed -n 's/^.*\(ERROR\|FATAL\|error\): *//p' "$FILL/unplanned" | grep -m 1 . || tail -n 1 "$FILL/unplanned")"
+  planning=''
   quickly restore --section=pre-data
-  plan_rows old
-  plan_indexes
   fill old here
   echo "doing constraints"
+  [ ! -e "$FILL/sql/keys" ] || here -c "SET ROLE $(ident "$owner")" -f "$FILL/sql/keys"
   [ ! -e "$FILL/lists/rest" ] || quickly restore -L "$FILL/lists/rest" -j "$jobs"
 }
 # Statistics of what has none yet, and of expressions.

@@ -37,7 +37,8 @@ done | runuser -u postgres -- psql -Xq DATABASE 2>&1
 """
 
 
-# Of types that travel as text, and of such as travel in their binary form; a table that inherits.
+# Of types that travel as text, and of such as travel in their binary form; a table that inherits; keys so large that
+# their indexes are made beside others.
 KINDS = """
 SET ROLE openfoodweb;
 CREATE TYPE mood AS ENUM ('glad', 'sad');
@@ -53,6 +54,15 @@ INSERT INTO plain (mood, a, b, c, d, e, f, g, h, i, j, k) VALUES
    '1 mon -3 days 00:00:00.5', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '::1/64', NULL, '0044-03-15 BC'),
   (NULL, 1.500, -0.1, 'epoch', '{}', 'null', '', NULL, NULL, NULL, true, NULL);
 INSERT INTO branch (mood, a) VALUES ('sad', 12345678901234567890.123);
+CREATE TABLE "Big one" (id bigint PRIMARY KEY, code bigint, n bigint, CONSTRAINT "its code" UNIQUE (code) DEFERRABLE INITIALLY DEFERRED,
+  CONSTRAINT its_n UNIQUE (n));
+INSERT INTO "Big one" SELECT n, -n, n * 7 % 450001 FROM generate_series(1, 450000) n;
+ALTER TABLE "Big one" CLUSTER ON its_n;
+"""
+BIG_KEYS = """
+SELECT string_agg(format('%s %s %s', i.relname, indisclustered, pg_get_constraintdef(k.oid)), '; ' ORDER BY i.relname)
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_constraint k ON k.conindid = i.oid
+WHERE indrelid = '"Big one"'::regclass AND pg_relation_size(i.oid) > 8388608
 """
 
 
@@ -131,6 +141,11 @@ def test_it_follows_while_somebody_writes(lab: Lab, before: dict[str, dict[str, 
     own += "(SELECT md5(string_agg(p::text, '|' ORDER BY id)) FROM plain p)"
     assert lab.new.psql(own, NEW.database) == lab.old.psql(own, OLD.database)
     assert lab.new.psql(own, NEW.database).startswith("2|1|")
+    keys = lab.new.psql(BIG_KEYS, NEW.database)
+    assert keys == lab.old.psql(BIG_KEYS, OLD.database)
+    assert keys == (
+        "Big one_pkey f PRIMARY KEY (id); its code f UNIQUE (code) DEFERRABLE INITIALLY DEFERRED; its_n t UNIQUE (n)"
+    )
 
 
 def test_the_new_database_is_open_to_nobody(lab: Lab) -> None:
