@@ -54,8 +54,8 @@ INSERT INTO plain (mood, a, b, c, d, e, f, g, h, i, j, k) VALUES
    '1 mon -3 days 00:00:00.5', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '::1/64', NULL, '0044-03-15 BC'),
   (NULL, 1.500, -0.1, 'epoch', '{}', 'null', '', NULL, NULL, NULL, true, NULL);
 INSERT INTO branch (mood, a) VALUES ('sad', 12345678901234567890.123);
-CREATE TABLE "Big one" (id bigint PRIMARY KEY, code bigint, n bigint, CONSTRAINT "its code" UNIQUE (code) DEFERRABLE INITIALLY DEFERRED,
-  CONSTRAINT its_n UNIQUE (n));
+CREATE TABLE "Big one" (id bigint PRIMARY KEY, code bigint, n bigint,
+  CONSTRAINT "its code" UNIQUE (code) DEFERRABLE INITIALLY DEFERRED, CONSTRAINT its_n UNIQUE (n));
 INSERT INTO "Big one" SELECT n, -n, n * 7 % 450001 FROM generate_series(1, 450000) n;
 ALTER TABLE "Big one" CLUSTER ON its_n;
 """
