@@ -18,6 +18,7 @@ from ..database import following as live
 from ..errors import Problem
 from ..hosts import Host, Server
 from ..move import Move
+from ..outcome import Outcome
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
 from ..step import for_people
@@ -72,7 +73,7 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
 
 
 def _show(finding: Finding) -> None:
-    kind = {True: "seen", False: "failed", None: "failed"}[finding.good]
+    kind = Outcome.SEEN if finding.good else Outcome.FAILED
     unknown = "could not be checked: " if finding.good is None else ""
     say.outcome(kind, f"{unknown}{finding.what}", "" if finding.good else finding.do)
 
@@ -84,15 +85,15 @@ def _show_database(move: Move, found: list[following.Finding], everything: bool)
     if hindering:
         otherwise = ", or say in the settings: strategy: copy" if move.settings.strategy == "replicate" else ""
         only = f"database: only `copy` is possible until the {len(hindering)} below are mended{otherwise}"
-        say.outcome("note", only, costs)
+        say.outcome(Outcome.NOTE, only, costs)
     else:
-        say.outcome("seen", f"database: can follow (replicate): {costs}")
+        say.outcome(Outcome.SEEN, f"database: can follow (replicate): {costs}")
     for one in found:
         if one.key == "cost" and one.kind == "good":
             continue
         if everything or one in hindering or one.do:
             unknown = "could not be checked: " if one.kind == "unknown" else ""
-            say.outcome("seen" if one.kind == "good" else "note", f"  {unknown}{one.what}", one.do)
+            say.outcome(Outcome.SEEN if one.kind == "good" else Outcome.NOTE, f"  {unknown}{one.what}", one.do)
 
 
 def _afterwards(move: Move) -> list[following.Finding]:
@@ -107,10 +108,10 @@ def _show_week(found: list[following.Finding], everything: bool) -> None:
     """One line that says how it looks, and those that ask for a hand. Nothing of it keeps a move from being made."""
     ask = afterwards.worth_a_look(found)
     what = f"the week after: {len(ask)} to look at" if ask else "the week after: nothing in sight"
-    say.outcome("note" if ask else "seen", what)
+    say.outcome(Outcome.NOTE if ask else Outcome.SEEN, what)
     for one in found if everything else ask:
         unknown = "could not be checked: " if one.kind == "unknown" else ""
-        say.outcome("seen" if one.kind == "good" else "note", f"  {unknown}{one.what}", one.do)
+        say.outcome(Outcome.SEEN if one.kind == "good" else Outcome.NOTE, f"  {unknown}{one.what}", one.do)
 
 
 def _print_json(found: list[Finding], database: list[following.Finding], week: list[following.Finding]) -> None:

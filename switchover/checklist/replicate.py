@@ -11,6 +11,7 @@ from typing import Any
 from ..database import facts, findings
 from ..database import following as replication
 from ..database import switch as switching
+from ..desired import Wanted
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
@@ -18,7 +19,7 @@ from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
 from ..resources.postgres import CLUSTER, PSQL
-from ..step import Wanted, step_by
+from ..step import step_by
 from . import common
 
 HERE = Path(__file__).parent.parent / "database"
@@ -172,7 +173,7 @@ def door_back(move: Move) -> Wanted:
 @step_by("replicate")
 def identities(move: Move) -> Wanted:
     """old: every table's rows can be told apart: by a unique index, or whole, where there is no primary key."""
-    done = move.journal.latest("replicate.identities", 0)
+    done = move.journal.latest("replicate.identities")
     if done and done.state == "recorded":  # it is finished as it was recorded
         return Command(move.old, ":", check="true")
     without = [t for t in facts.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
@@ -303,9 +304,9 @@ fi
 """
     return [
         _follow(new, "way-back", "no-way-back", "CREATE PUBLICATION switchover_back …; slot switchover_back"),
-        Command(new, open_, close, shown="the database is open to the move's own role for a moment"),
+        Command(new, open_, close, shown="the database is open to the move's own role for a moment", part="open"),
         _subscription(move, move.old, "switchover_back", enabled=False),
-        Command(new, close, shown="and to nobody again"),
+        Command(new, close, shown="and to nobody again", part="closed"),
     ]
 
 

@@ -5,11 +5,12 @@ Undo: the old application starts, old's nginx serves it again, uploads made sinc
 
 from __future__ import annotations
 
+from ..desired import Wanted
 from ..move import Move
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service
 from ..resources.command import as_user
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 UNDER_WAY = "not pgrep -f '^nginx: worker process is shutting down' >/dev/null"
@@ -24,7 +25,7 @@ def uploads(move: Move) -> Wanted:
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
         *common.uploads(move, deleting=True, always=True),
         Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
-        *common.uploads(move, always=True),
+        *common.uploads(move, always=True, turn="once more"),
     ]
 
 

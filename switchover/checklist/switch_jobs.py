@@ -5,11 +5,12 @@ Undo: the new worker ends its job and stops, the old one starts. Takes as long a
 
 from __future__ import annotations
 
+from ..desired import Wanted
 from ..move import Move
 from ..quote import sh
 from ..resources import Absent, Command, Worker
 from ..resources.command import as_user
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 

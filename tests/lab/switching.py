@@ -72,7 +72,7 @@ def kept(lab: Lab, promised: list[str], errors: bool = False) -> bool:
 
 def told(lab: Lab) -> list[dict[str, Any]]:
     """What the program of the switch said, each time."""
-    lines = lab.new.exec(f"cat {JOURNAL}/*switch-db.switch.1/said").stdout.splitlines()
+    lines = lab.new.exec(f"cat {JOURNAL}/*switch-db.switch/said").stdout.splitlines()
     return [json.loads(line) for line in lines if line.startswith('{"event"')]
 
 

@@ -160,7 +160,9 @@ def test_the_network_of_the_operator_is_cut_and_a_second_one_comes(lab: Lab) -> 
         line = [str(INV), "-f", str(lab.settings), "switch-db"]
         given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         first = subprocess.Popen(line, cwd=ROOT, text=True, **given)
-        begun = f"for e in {JOURNAL}/*-switch-db.switch.1; do [ ! -d $e ] || [ -e $e/undone ] || exit 0; done; exit 1"
+        begun = (
+            f"for e in {JOURNAL}/*-switch-db.switch; do [ ! -e $e/said ] || [ -e $e/undone ] || exit 0; done; exit 1"
+        )
         until(lambda: lab.new.exec(begun, check=False).returncode == 0, 30, "the switch does not begin")
         assert "is at work here since" in fails(lab, "undo", "--yes", "switch-db") or first.poll() == 0
         if first.poll() is None:

@@ -134,7 +134,7 @@ def test_an_interrupted_step_is_finished_by_the_next_run(here: Made, wanted: Ste
     move = here()
     change = wanted.wanted(move)[0].change()  # type: ignore[union-attr]
     assert change
-    move.journal.record_and_apply(move.old, wanted.line, 0, wanted.summary, change)
+    move.journal.record_and_apply(move.old, wanted.line, str(file), wanted.summary, change)
     dry = here(dry=True)
     live(dry, wanted)
     assert "an interrupted change: the next run finishes it" in capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_a_step_of_several_parts_undoes_none_of_those_before(here: Made, file: P
     with pytest.raises(Problem, match="second"):
         live(here(), parts)
     assert file.read_text() == "new\n"
-    assert states(here()) == [("0001-switch-app.a-step", "done"), ("0002-switch-app.a-step.1", "undone")]
+    assert states(here()) == [("0001-switch-app.a-step", "done"), ("0002-switch-app.a-step", "undone")]
 
 
 def test_what_the_journal_alone_knows_is_done_once(here: Made, file: Path) -> None:
