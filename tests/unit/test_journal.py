@@ -347,7 +347,7 @@ def test_another_format_is_refused_before_anything_is_touched(here: Made, text: 
         lambda: here(dry=True).journal.entries,
     ):
         with pytest.raises(
-            Problem, match="Nothing was changed. Finish or undo this move with that release: "
+            Problem, match=r"Nothing was changed\. Finish or undo this move with that release"
         ) as caught:
             use()
         assert says in str(caught.value) and "git checkout " in str(caught.value) and "\n" not in str(caught.value)
