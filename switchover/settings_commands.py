@@ -1,0 +1,24 @@
+"""`inv settings.…`: the settings' reference, for editors and for docs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from invoke.tasks import task
+
+
+@task
+def schema(_c: Any) -> None:
+    """The JSON schema of move.yaml: `inv settings.schema > move.schema.json`."""
+    from . import settings_reference
+
+    sys.stdout.write(settings_reference.schema())
+
+
+@task
+def docs(_c: Any) -> None:
+    """All settings as a page: `inv settings.docs > docs/settings.md`."""
+    from . import settings_reference
+
+    sys.stdout.write(settings_reference.page())
