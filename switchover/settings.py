@@ -87,9 +87,7 @@ AnyPath = Annotated[
     Form(r"(?=\s*\S)[^\x00-\x1f\x7f]+", "a path is one line of text"),
     Form(r"(?!([^/]*/)*\.\.(/|$))[^\x00]*", "a path without '..'"),
 ]
-Absolute = Annotated[
-    AnyPath, Form(r"/[^\x00]*", "a path from the root, like /home/app/current"), AfterValidator(_bare)
-]
+Absolute = Annotated[AnyPath, Form(r"/[^\x00]*", "a path from the root, like /home/app/current"), AfterValidator(_bare)]
 Source = Annotated[
     AnyPath,
     Form(

@@ -1,4 +1,4 @@
-"""`inv settings.…`: the settings' reference, for editors and for docs."""
+"""Commands that print what is made from the settings' model: the JSON schema for editors, the page for people."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from invoke.config import Config
@@ -59,7 +59,7 @@ def shown(value: object, *, quoted: bool = False) -> str:
 class _Loader(yaml.SafeLoader):
     """PyYAML's, with the booleans of YAML 1.2 and decimal numbers."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
         first: [(tag, form) for tag, form in known if not tag.endswith((":bool", ":int"))]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -20,9 +20,9 @@ from .settings import Settings, part_in
 INTRODUCTION = """\
 # Settings
 
-Every key that `move.yaml` can have. `move.example.yaml` is the one to copy: what it leaves out stays at its default. Editors with a
-YAML language server complete the keys and mark what is wrong, from the JSON schema `move.schema.json` that its first line names; so
-does `inv check`, which says what to write instead. Times are in seconds.
+Every key that `move.yaml` can have. `move.example.yaml` is the one to copy: what it leaves out stays at its default.
+Times are in seconds. Editors with a YAML language server complete the keys and mark what is wrong, from the JSON schema
+`move.schema.json` that the example's first line names; so does `inv check`, which says what to write instead.
 
 This page is made from `switchover/settings.py`: `inv settings.docs > docs/settings.md`."""
 

@@ -1,4 +1,4 @@
-"""What PyYAML would pass over in silence: keys that stand twice, and words and numbers that YAML 1.1 makes others of."""
+"""What PyYAML passes over in silence: keys that stand twice, and words and numbers that YAML 1.1 takes for others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_key_that_stands_twice_is_a_fault(tmp_path: Path, text: str, said: str
         ("x: &x {aa: 1, b: 1}\ny: {<<: *x, aa: 2}\n", {"x": {"aa": 1, "b": 1}, "y": {"aa": 2, "b": 1}}),
         ("x: &x {aa: 1}\ny: &y {<<: *x, aa: 2}\nz: {<<: *y, aa: 3}\nu: {<<: *y}\n",
          {"x": {"aa": 1}, "y": {"aa": 2}, "z": {"aa": 3}, "u": {"aa": 2}}),
-        ("x: &x {aa: 1}\ny: &y {bb: 2}\nz: {<<: [*x, *y]}\n", {"x": {"aa": 1}, "y": {"bb": 2}, "z": {"aa": 1, "bb": 2}}),
+        ("x: &x {aa: 1}\ny: &y {b: 2}\nz: {<<: [*x, *y]}\n", {"x": {"aa": 1}, "y": {"b": 2}, "z": {"aa": 1, "b": 2}}),
         ("a: {b: 1}\nc: {b: 1}\n", {"a": {"b": 1}, "c": {"b": 1}}),
         ("- {a: 1}\n", None),
         ('1: a\n"1": b\n', {1: "a", "1": "b"}),

@@ -124,7 +124,21 @@ def test_what_is_missing_is_missing_by_the_schema_too(path: str) -> None:
 @pytest.mark.parametrize("place", PLACES, ids=named)
 def test_the_schema_refuses_the_texts_that_the_model_refuses(place: tuple[Any, ...]) -> None:
     """In each place of the settings where a text stands: the same forms, by Python's and by JavaScript's patterns."""
-    for text in (*EVIL, "", " ", "x", "/x", "x.org", "..", "/x/../y", "a..b", "/x/..", "x\n", "/var/spool/exim4", "x@y.z"):
+    for text in (
+        *EVIL,
+        "",
+        " ",
+        "x",
+        "/x",
+        "x.org",
+        "..",
+        "/x/../y",
+        "a..b",
+        "/x/..",
+        "x\n",
+        "/var/spool/exim4",
+        "x@y.z",
+    ):
         data = put(full(), place, text)
         assert EDITOR.is_valid(data) == by_model(data), text
 

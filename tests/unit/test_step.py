@@ -421,6 +421,7 @@ def test_the_help_of_a_step_and_of_a_section() -> None:
 
 def test_every_command_that_a_message_names_exists() -> None:
     known = {*STEPS, *SECTIONS, "check", "status", "undo", "move", "unlock", "watch", "prove", "plan", "render"}
+    known |= {"settings.schema", "settings.docs"}
     patterns = ("switchover/**/*.py", "*.md", "docs/*.md", "templates/*", "nginx/*")
     for file in (file for pattern in patterns for file in ROOT.glob(pattern)):
         for name in re.findall(r"\binv (?:--dry )?(?:undo )?((?!lab\b)[a-z]+(?:[-.][a-z]+)*)\b(?!=)", file.read_text()):
