@@ -64,9 +64,12 @@ def _bare(value: str) -> str:
     return value.rstrip("/") or "/"
 
 
+ADDRESS = "an IPv4 or IPv6 address, in quotes"
+
+
 def _text(value: object) -> object:
     if not isinstance(value, str):  # 1 is an address too, and none that anybody means
-        raise ValueError("an IPv4 or IPv6 address, in quotes")
+        raise ValueError(ADDRESS)
     return value
 
 
@@ -102,7 +105,7 @@ Email = Annotated[str, Form(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an 
 Address = Annotated[
     IPvAnyAddress,
     BeforeValidator(_text),
-    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": f, "errorMessage": ADDRESS} for f in ("ipv4", "ipv6")]}),
 ]
 Line = Annotated[str, Form(r"[^\x00-\x1f\x7f]+", "one line of text")]
 Flag = Annotated[bool, Field(strict=True)]
