@@ -28,7 +28,6 @@ from .report import Span
 ROOT = Path(__file__).parent.parent
 INV = Path(sys.executable).with_name("inv")
 CHECK = "check"  # the first section, a task without steps
-NOT_SECTIONS = ("lab",)  # collections that are no part of the checklist
 NOTHING = "(nothing to do here)"  # ends the line of a step that is none of this move's
 PATIENCE = 3.0  # seconds that an interrupted command has to end by itself; its servers are thrown away
 
@@ -56,7 +55,7 @@ def sections(settings: Path) -> list[Section]:
             found["help"],
         )
         for found in namespace["collections"]
-        if found["name"] not in NOT_SECTIONS
+        if found["default"]  # a command of its own, as `inv lab` and `inv settings` are not
     ]
 
 

@@ -44,7 +44,7 @@ def inv(lab: Lab, *words: str, settings: Path | None = None, through: list[str] 
 def sections(lab: Lab) -> list[str]:
     """The sections of a move by `copy`, in the checklist's order, as `inv --list` has them."""
     listed = json.loads(inv(lab, "--list", "--list-format", "json").out)
-    return [found["name"] for found in listed["collections"] if found["name"] not in ("lab", "replicate")]
+    return [found["name"] for found in listed["collections"] if found["default"] and found["name"] != "replicate"]
 
 
 @dataclass(frozen=True)
