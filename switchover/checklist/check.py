@@ -78,9 +78,9 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
         if group == SERVERS and blockers([finding]):
             mark = "failed"
         if everything or to_do([finding]) or (group == SERVERS and mark == "seen"):
-            unknown = "could not be checked: " if finding.kind is Kind.UNKNOWN else ""
             indent = "" if group == SERVERS else "  "
-            say.outcome(mark, f"{indent}{unknown}{finding.what}", finding.do)
+            prefix = "could not be checked: " if finding.kind is Kind.UNKNOWN else ""
+            say.outcome(mark, indent + prefix + finding.what, finding.do)
 
 
 def _can_follow(move: Move, findings: list[Finding]) -> tuple[str, str, str]:
