@@ -8,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..database import facts, findings
+from ..database import facts
 from ..database import following as replication
 from ..database import switch as switching
+from ..database.findings import CHECKS
 from ..desired import Wanted
 from ..errors import Problem
+from ..findings import blockers
 from ..hosts import Server
 from ..move import Move
 from ..quote import conninfo, ident, pgpass, sh, sql
@@ -35,7 +37,7 @@ def can_follow(move: Move) -> Wanted:
         return None
 
     def hindrance() -> str | None:
-        found = findings.hindering(findings.find(facts.gather(move)))
+        found = blockers(CHECKS.find(facts.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -365,9 +365,9 @@ def test_what_could_not_be_checked_is_not_passed(laptop: Laptop, lab: Lab) -> No
     found = crossed(ran)
     assert ran.status == 1
     assert [line.split("(")[0].strip() for line in found] == [
-        "could not be checked: new: database",
-        "could not be checked: versions",
-        "could not be checked: copy fits",
+        "could not be checked: new: the database is there, and its owner's",
+        "could not be checked: new's PostgreSQL is no older than old's",
+        "could not be checked: the database and uploads fit on new",
         "could not be checked: whether new can follow",
     ]
     assert not any(

@@ -20,7 +20,7 @@ from lab.ci import PUSHERS
 from lab.provision import SITES
 from lab.server import LabServer, until
 from lab.servers import Lab
-from switchover import afterwards, asking
+from switchover import aftercare, asking
 
 OLD, NEW = SITES["old"], SITES["new"]
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
@@ -94,7 +94,7 @@ def faults(lab: Lab) -> list[Fault]:
     ]  # fmt: skip
 
 
-KEYS = list(afterwards.CHECKS)
+KEYS = list(aftercare.CHECKS)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def looked(lab: Lab, settings: Path) -> list[dict[str, Any]]:
     """What `check` says of the week after; it fails because of none of it."""
     ran = inv(lab, "check", "--json", settings=settings)
     assert ran.status == 0, ran.out + ran.err
-    found: list[dict[str, Any]] = json.loads(ran.out)["afterwards"]
+    found: list[dict[str, Any]] = [f for f in json.loads(ran.out)["findings"] if f["group"] == "aftercare"]
     assert list(dict.fromkeys(one["key"] for one in found)) == KEYS
     return found
 
@@ -136,7 +136,7 @@ def test_what_would_break_is_found_and_gone_when_mended(
     says = next(fault.says for fault in faults(lab) if fault.key == key)
     before, meanwhile, after = ([o for o in look if o["key"] == key and says in o["what"]] for look in three_looks)
     assert (before, after) == ([], [])
-    assert meanwhile and all(one["kind"] == "note" and one["do"] for one in meanwhile), three_looks[1]
+    assert meanwhile and all(one["kind"] == "warning" and one["do"] for one in meanwhile), three_looks[1]
 
 
 # --- the move: deploys and mail ------------------------------------------------------------------------------------
