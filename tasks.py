@@ -13,7 +13,7 @@ take_over()
 namespace = Collection("switchover")
 namespace.add_task(check)
 for part in overview.COLLECTIONS:
-    part.name = namespace.transform(part.name)  # Invoke's JSON list sorts by it
+    part.name = namespace.transform(str(part.name))  # Invoke's JSON list sorts by it
     namespace.add_collection(part)
 for one in (overview.status, overview.undo, overview.move, overview.unlock, watch, prove, pages.plan, pages.render):
     namespace.add_task(one)

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +287,7 @@ class Benchmark:
         with self._coming() as during:
             felt["quiet"] = during(lambda: time.sleep(60))
             for one in ("ours", "checklist", "checklist", "ours") * 3:  # ours comes last: it follows, for the proof
-                felt.setdefault(one, Felt()).add(during(lambda one=one: self._copied(one)))
+                felt.setdefault(one, Felt()).add(during(partial(self._copied, one)))
         for way in ("quiet", "checklist", "ours"):
             felt[way] = felt[way].as_json()
             print(f"  visitors' p99, {way}: {felt[way]}")
@@ -305,7 +306,7 @@ class Benchmark:
                 rates: list[int] = []
                 felt = Felt()
                 for _ in range(6):
-                    felt.add(during(lambda readers=readers, rates=rates: rates.append(self._proved(readers))))
+                    felt.add(during(partial(self._note, rates, readers)))
                 found["readers"][str(readers)] = {"rows_per_second_with_visitors": rates, "p99": felt.as_json()}
         for readers in (1, 2):
             found["rows_per_second"][str(readers)] = [self._proved(readers) for _ in range(3)]
@@ -313,11 +314,15 @@ class Benchmark:
         new.psql("ALTER SUBSCRIPTION switchover DISABLE", TARGET)
         return found
 
+    def _note(self, rates: list[int], readers: int) -> None:
+        rates.append(self._proved(readers))
+
     def _proved(self, readers: int) -> int:
         out = self.lab.new.exec(f"UNHELD=200 sh {HOME}/programs/prove pinned {TARGET} {readers} 6432 1").stdout
         lines = dict(line.partition(" ")[::2] for line in out.splitlines())
-        rows = sum(json.loads(line[6:])["old"] for line in out.splitlines() if line.startswith("table "))
-        return round(rows / json.loads(lines["took"])["ms"] * 1000)
+        rows: int = sum(json.loads(line[6:])["old"] for line in out.splitlines() if line.startswith("table "))
+        took: int = json.loads(lines["took"])["ms"]
+        return round(rows / took * 1000)
 
     @contextmanager
     def _coming(self) -> Iterator[Callable[[Callable[[], object]], Felt]]:

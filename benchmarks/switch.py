@@ -107,7 +107,7 @@ class Moved:
     def inv(self, *words: str, settings: Path | None = None) -> tuple[float, float]:
         """A command as the operator gives it; from when to when it took."""
         began = time.time()
-        command = [Path(sys.executable).with_name("inv"), "-f", settings or self.lab.settings, *words]
+        command: list[str | Path] = [Path(sys.executable).with_name("inv"), "-f", settings or self.lab.settings, *words]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise Problem(f"inv {' '.join(words)} failed: {done.stderr.strip()[-500:]}", "benchmarks/switch.py")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -108,7 +108,7 @@ class _Addresses(AbstractResolver):
         resolver = self._resolvers[turn % RESOLVERS]
         for kind in ("A", "AAAA") if turn < RESOLVERS else ("AAAA", "A"):
             try:
-                found = [record.address for record in await resolver.resolve(f"{self._domain}.", kind)]
+                found: list[str] = [record.address for record in await resolver.resolve(f"{self._domain}.", kind)]
             except NoAnswer:
                 continue
             except DNSException as error:
@@ -238,7 +238,7 @@ class Browser:
                     outcome = judge(response.status, "Retry-After" in response.headers)
                     seen = None if outcome is Outcome.OK else body[:200].decode(errors="replace")
                     came = {"status": response.status, "headers": response.headers, "body": body, "note": seen}
-                    return reply(outcome, to=response.to, **came)
+                    return reply(outcome, to=cast(_Response, response).to, **came)
         except TimeoutError:
             return reply(Outcome.TIMEOUT, note=f"no answer in {timeout or site.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:

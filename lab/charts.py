@@ -28,7 +28,7 @@ LEGEND: dict[str, Any] = {
     "handletextpad": 0.4,
     "columnspacing": 0.9,
 }
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # by the types of matplotlib each key would be one of a list
     "svg.fonttype": "path",  # the same on every machine
     "svg.hashsalt": "switchover",
     "font.size": 9.5,  # points: 12.7 CSS pixels

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from .paths import Role
+
 HERE = Path(__file__).parent
 OPENED = 1518084000  # 8 February 2018, in seconds since 1970: the date of all files and of the first commit
 
@@ -48,7 +50,7 @@ class Site:
         return f"{self.home}/apps/{self.name}/shared"
 
 
-SITES: dict[str, Site] = {
+SITES: dict[Role, Site] = {
     "old": Site(
         name="openfoodweb",
         host="prod1.shop.test",

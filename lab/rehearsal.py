@@ -33,7 +33,7 @@ from .developers import Developers
 from .leaks import Watch, in_file
 from .mail import Post
 from .names import SWITCH, Names
-from .report import Rehearsal, Span
+from .report import PAGE_GRACE, Rehearsal, Span
 from .settings import STRATEGIES
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Plan:
     at_least: int = 0  # requests; the traffic afterwards goes on until then
     big_upload: tuple[int, float] = BIG_UPLOAD
     slow_job: int = SLOW_JOB
-    page_grace: float = report.PAGE_GRACE  # seconds that the maintenance page may outlast the copy
+    page_grace: float = PAGE_GRACE  # seconds that the maintenance page may outlast the copy
     spoil: Callable[[Lab], object] | None = None  # done before the audit: for tests of the rehearsal itself
 
 

@@ -64,7 +64,7 @@ def look(old: Place, new: Place, journal: str) -> Switch:
 def told(said: str) -> Switch:
     """What the program of the switch printed."""
     lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"event"')]
-    last = next((line for line in reversed(lines) if "hold_ms" in line), {})
+    last: dict[str, Any] = next((line for line in reversed(lines) if "hold_ms" in line), {})
     proof = parse(said)
     different = sum(not one["equal"] for one in proof.tables)
     compared = {"tables": len(proof.tables), "rows": proof.rows, "different": different}

@@ -367,18 +367,20 @@ def ask(domain: str, address: str, path: str, more: str = "") -> str:
 
 def packages(server: Server, names: str, configuration: str) -> Command:
     """*server*: these packages are installed. Undone, they go, with a *configuration* that was not there before."""
-    apt = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
+    apt = "apt-get -qq -y -o Dpkg::Use-Pty=0"
     # What is new, that is: an update of a package that was there is not undone.
     run = f"""
 [ -s before/packages ] || apt-get -s -qq install --no-install-recommends {names} |
   awk '$1 == "Inst" && $3 !~ /^\\[/ {{ print $2 }}' >before/packages
 [ ! -d {configuration} ] || touch before/had-configuration
+export DEBIAN_FRONTEND=noninteractive
 {apt} install --no-install-recommends {names} >apt.log 2>&1 ||
   refuse "apt-get install {names}: $(grep -m 1 '^E:' apt.log)"
 """
     undo = f"""
+export DEBIAN_FRONTEND=noninteractive
 how=purge; [ ! -e before/had-configuration ] || how=remove
-[ ! -s before/packages ] || {apt} $how $(cat before/packages) >apt.log 2>&1 ||
+[ ! -s before/packages ] || xargs {apt} "$how" <before/packages >apt.log 2>&1 ||
   refuse "apt-get $how: $(grep -m 1 '^E:' apt.log)"
 """
     installed = f"dpkg-query -W -f '${{db:Status-Status}}\\n' {names} 2>/dev/null | grep -cx installed"

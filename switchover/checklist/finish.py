@@ -111,7 +111,7 @@ def ci_deploys(move: Move) -> Wanted:
     run = f"""
 s=0; said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
 why=$(printf '%s\\n' "$said" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
-[ "$s" -eq 0 ] && [ -z "$why" ] || refuse "${{why:-$(printf '%s\\n' "$said" | tail -n 1)}}"
+{{ [ "$s" -eq 0 ] && [ -z "$why" ]; }} || refuse "${{why:-$(printf '%s\\n' "$said" | tail -n 1)}}"
 """
     return Command(move.ci, run, shown=f"git push {ci.remote} HEAD:{branch}")
 

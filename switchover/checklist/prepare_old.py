@@ -27,7 +27,7 @@ def key(move: Move) -> Wanted:
         Command(
             move.new,
             check=f"[ -s {KEY} ] && [ -s {KEY}.pub ]",
-            run=f"mkdir -p -m 700 /root/.ssh; rm -f {KEY} {KEY}.pub; {generate}",
+            run=f"[ -d /root/.ssh ] || mkdir -m 700 /root/.ssh\nrm -f {KEY} {KEY}.pub; {generate}",
             undo=f"rm -f {KEY} {KEY}.pub",
         ),
         File(move.new, KNOWN_HOSTS, known.encode(), "root:root", "600"),
@@ -67,7 +67,7 @@ def database_password(move: Move) -> Wanted:
     """new: has a password for the way to old's database, made here and kept root's alone."""
     where = f"{pgpass(move.old.settings.main_address)}:{move.settings.door}:*:{common.ROLE}:"
     make = f"""
-umask 077; mkdir -p -m 755 {common.HOME}
+mkdir -p {common.HOME}; umask 077
 printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{common.PGPASS}.new
 mv {common.PGPASS}.new {common.PGPASS}
 """

@@ -288,14 +288,14 @@ def way_back(move: Move) -> Wanted:
     logins, database = f"{common.HOME}/way-back.logins", ident(new.database.name)
     applications = f"({sql(new.database.owner)}, {sql(common.POOL_ROLE)})"
     who = f"SELECT quote_ident(rolname) FROM pg_roles WHERE rolcanlogin AND rolname IN {applications}"
-    limit = f"{PSQL} -c {sh(f'ALTER DATABASE {database} CONNECTION LIMIT ')}"
+    limit = {n: f"{PSQL} -c {sh(f'ALTER DATABASE {database} CONNECTION LIMIT {n}')}" for n in (0, 8)}
     open_ = f"""
 [ -e {logins} ] || {{ {PSQL} -c {sh(who)} >{logins}.new; mv {logins}.new {logins}; }}
 while IFS= read -r role; do {PSQL} -c "ALTER ROLE $role NOLOGIN"; done <{logins}
-{limit}8
+{limit[8]}
 """
     close = f"""
-{limit}0
+{limit[0]}
 if [ -e {logins} ]; then
   while IFS= read -r role; do {PSQL} -c "ALTER ROLE $role LOGIN"; done <{logins}
   rm -f {logins}

@@ -250,27 +250,27 @@ def copies_removed(move: Move) -> Wanted:
 @step
 def renewals_end(move: Move) -> Wanted:
     """old: no longer renews certificates of the site, which would fail from now on."""
-    domains = " ".join(sh(domain) for domain in move.settings.domains)
-    functions = f"""
-ours() {{ # the files that say what is renewed; certbot looks at those that end in .conf
+    ours = f"ours {' '.join(sh(domain) for domain in move.settings.domains)}"
+    functions = """
+ours() { # domain...: the files that say what is renewed; certbot looks at those that end in .conf
   for conf in /etc/letsencrypt/renewal/*.conf; do
-    cert=$(sed -n 's/^cert *= *//p' "$conf" 2>/dev/null) && [ -e "$cert" ] || continue
-    for domain in {domains}; do
+    { cert=$(sed -n 's/^cert *= *//p' "$conf" 2>/dev/null) && [ -e "$cert" ]; } || continue
+    for domain in "$@"; do
       openssl x509 -in "$cert" -noout -checkhost "$domain" | grep -q 'does match' || continue
       printf '%s\\n' "$conf"
       break
     done
   done
-}}
-idle() {{ # the timer runs, and has nothing to renew
+}
+idle() { # the timer runs, and has nothing to renew
   systemctl is-enabled -q certbot.timer 2>/dev/null && ! ls /etc/letsencrypt/renewal/*.conf >/dev/null 2>&1
-}}
+}
 """
     run = f"""{functions}
-ours | while IFS= read -r conf; do mv "$conf" "$conf.retired"; done
+{ours} | while IFS= read -r conf; do mv "$conf" "$conf.retired"; done
 ! idle || systemctl -q disable --now certbot.timer
 """
-    check = f'{functions}\n[ -z "$(ours)" ] && ! idle'
+    check = f'{functions}\n[ -z "$({ours})" ] && ! idle'
     return Command(
         move.old, run, FINAL, check, shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off"
     )

@@ -195,7 +195,7 @@ sh after/prove still {name} 2
 sh after/copy-database open {name}
 """
     undo = f"""
-if [ -e done ] && [ ! -e copied-back ]; then
+if [ -e "done" ] && [ ! -e copied-back ]; then
   # Visitors have written here since: what they wrote goes to old before this database is put away.
   sh after/copy-database back {name} {sh(old.database.owner)} "$entry/before/foreign-keys"
   sh after/prove still {name} 2

@@ -79,6 +79,7 @@ while systemctl is-active -q $unit; do
   tail -n 2 said 2>/dev/null || :
   looks=$(( looks + 1 ))
   # In the hold the watchdog ends a program that somebody stopped (SIGSTOP); after it, this does.
+  # shellcheck disable=SC2009 # not every pgrep can tell who is stopped
   if [ $(( looks % 25 )) = 0 ] && ps -eo stat=,args= | grep -q '^T.* {PROGRAM} to '; then
     {PROGRAM} recover >recovered 2>&1 || :
   fi

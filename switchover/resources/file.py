@@ -77,12 +77,13 @@ class File:
         name = PurePosixPath(self.path).name
         path, before, after = sh(self.path), sh(f"before/{name}"), sh(f"after/{name}")
         parent = sh(str(PurePosixPath(self.path).parent))
+        edited = sh(f"{self.path} was edited since. What it was:")
         put_back = f"if there {before}; then install_file {before} {path}; else rm -f {path}; fi"
         apply = f"""
 {tested_before(self.test, self.server)}
 {tested_after(f"{self.test_file} {after}", ":") if self.test_file else ""}
 chown {sh(owner)} {after}; chmod {mode} {after}
-[ -d {parent} ] || {{ mkdir -m 755 -p {parent}; touch before/.parent-made; }}
+[ -d {parent} ] || {{ mkdir -p {parent}; touch before/.parent-made; }}
 install_file {after} {path}
 {tested_after(self.test, put_back)}
 {self.then}
@@ -94,7 +95,7 @@ elif [ ! -L {path} ] && cmp -s {after} {path}; then
   {tested_after(self.test, f"install_file {after} {path}")}
   {self.then or ":"}
 else
-  refuse {sh(self.path)}" was edited since. What it was: $entry/"{before}". Compare, mend by hand, or copy that back"
+  refuse {edited} "$entry"/{before}{sh(". Compare, mend by hand, or copy that back")}
 fi
 [ ! -e before/.parent-made ] || rmdir {parent} 2>/dev/null || :
 """
@@ -142,7 +143,7 @@ if not there {path}; then
   {put_back}
   {self.then or ":"}
 elif ! same {before} {path}; then
-  refuse {sh(self.path)}" is there again, and not as it was. What it was: $entry/"{before}
+  refuse {sh(f"{self.path} is there again, and not as it was. What it was:")} "$entry"/{before}
 fi
 """
         return Change(f"rm {path}" + (f"; {self.then}" if self.then else ""), apply, undo, (self.path,))

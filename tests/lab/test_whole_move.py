@@ -9,6 +9,7 @@ import pytest
 
 from lab.rehearsal import Plan, run_move
 from lab.servers import Lab
+from lab.shellcheck import faults, recorded_scripts
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
@@ -24,6 +25,9 @@ def test_a_whole_move_with_a_page(lab: Lab, tmp_path: Path) -> None:
     plan = Plan(tmp_path, rate=20, slow_job=8, big_upload=(20, 8), page_grace=60)
     found = run_move(lab, plan)
     assert found.problems == []
+    recorded = recorded_scripts(lab.hosts)
+    assert len(recorded) > 100 and {"old", "new"} == {name.partition("/")[0] for name in recorded}
+    assert faults(recorded) == ""
     data = found.as_json()
     assert data["traffic"]["page"] > 0
     assert all(data["orders"]["by_database"].values())

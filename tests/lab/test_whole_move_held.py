@@ -9,6 +9,7 @@ import pytest
 
 from lab.rehearsal import Plan, run_move
 from lab.servers import Lab
+from lab.shellcheck import faults, recorded_scripts
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
@@ -24,6 +25,9 @@ def test_a_whole_move_and_its_undo_without_any_page(lab: Lab, tmp_path: Path) ->
     plan = Plan(tmp_path, rate=20, with_undo=True, slow_job=2, big_upload=(5, 3))
     found = run_move(lab, plan)
     assert found.problems == []
+    recorded = recorded_scripts(lab.hosts)
+    assert len(recorded) > 200 and {"old", "new", "ci"} == {name.partition("/")[0] for name in recorded}
+    assert faults(recorded) == ""
     assert found.looked_at > 1000
     data = found.as_json()
     assert data["traffic"]["page"] == 0
