@@ -18,7 +18,6 @@ one that deploys.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import threading
@@ -27,6 +26,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from filelock import FileLock
 
 from switchover import say
 from switchover.errors import Problem
@@ -78,7 +79,7 @@ class Lab:
         self._releases: dict[Role, str] = {"old": old, "new": new, **({"ci": CI} if ci else {})}
         self._layers: dict[Role, list[str]] = {}
         self._files: dict[Role, list[ssh.File]] = {}
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._cut_short = False
         self._handlers: dict[int, Any] = {}
         self.old, self.new, self.ci = (LabServer(self.place, role, self._releases.get(role, CI)) for role in ROLES)
@@ -280,7 +281,7 @@ class Lab:
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _restore_handlers(self) -> None:
