@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MARKS = {
     "already": "=",
+    "nothing": "=",
     "done": "✓",
     "seen": "✓",
     "would": "~",

@@ -16,7 +16,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import interruption, name_changes, say
+from . import events, interruption, name_changes, say
 from . import move as moves
 from .errors import Problem
 from .hosts import Answer, Host
@@ -112,12 +112,17 @@ class Section(Task[Any]):
 
     def run(self, move: Move) -> None:
         """All steps, each finished before the next begins."""
+        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
+            self._run(move)
+
+    def _run(self, move: Move) -> None:
         say.heading(self.name, self.summary)
         steps = self.steps_of(move)
         if not steps:
             say.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
             return
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
+        say.note(f"Visitors: {self.visitors}")
         with move.lock(self.name):
             for one in steps:
                 self._live(move, one)
@@ -150,6 +155,11 @@ class Section(Task[Any]):
         """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
         said = self._said("Undo")
         return f"Undo (inv undo {self.name}): {said}" if said else self.asking
+
+    @property
+    def visitors(self) -> str:
+        """What visitors feel while it runs: the docstring's line `Visitors: …`."""
+        return self._said("Visitors")
 
     @property
     def asking(self) -> str:
@@ -251,6 +261,11 @@ def live(move: Move, one: Step) -> None:
 
     Raises Problem where it could not; what it had begun is put back then.
     """
+    with events.step(one.section, one.line, one.summary) as event:
+        event["outcome"] = _outcome(move, one)
+
+
+def _outcome(move: Move, one: Step) -> str:
     watch, done = say.Stopwatch(), []
     diffs: list[tuple[Host, str]] = []
     for part, wanted in enumerate(one.wanted(move)):
@@ -258,8 +273,8 @@ def live(move: Move, one: Step) -> None:
             done.append(_see(move, one, wanted))
         else:
             done.append(_bring_about(move, one, part, wanted, diffs))
-    kind = next((k for k in ("finished", "done", "would", "seen") if k in done), "already")
-    details = {"already": "already so" if done else "nothing to do here", "finished": "an interrupted run, finished"}
+    kind = next((k for k in ("finished", "done", "would", "seen") if k in done), "already" if done else "nothing")
+    details = {"already": "already so", "nothing": "nothing to do here", "finished": "an interrupted run, finished"}
     if move.dry and kind == "would":
         details["would"] = "would change" if diffs else "would look"
     say.outcome(kind, one.summary, details.get(kind, ""), None if move.dry else watch.seconds)
@@ -267,6 +282,7 @@ def live(move: Move, one: Step) -> None:
         move.would_change.add(one.line)
     for server, diff in diffs:
         say.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
+    return kind
 
 
 def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Host, str]]) -> str:
@@ -395,6 +411,17 @@ def _see(move: Move, one: Step, sight: Any) -> str:
 @contextmanager
 def for_people() -> Iterator[None]:
     """Any failure becomes one line for a person; the traceback only under --debug."""
+    events.ready()
+    try:
+        with _in_one_line():
+            yield
+    except Problem as problem:
+        events.problem(problem)
+        raise
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
     try:
         yield
     except Exit:
