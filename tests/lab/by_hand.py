@@ -24,6 +24,7 @@ from switchover import events
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
 JOURNAL = "/var/lib/switchover/shop.test"
+UNCHANGED = {"already", "seen", "nothing"}  # outcomes of steps that changed nothing
 
 
 @dataclass(frozen=True)
