@@ -20,6 +20,7 @@ from by_hand import (
     INV,
     JOURNAL,
     ROOT,
+    UNCHANGED,
     Ran,
     differences,
     fails,
@@ -212,7 +213,8 @@ def test_another_clone_undoes_and_goes_on(lab: Lab, clone: Callable[..., Ran]) -
     works(lab, "prepare-new.code", "prepare-new.carried-files")
     again = clone("prepare-new")
     assert again.status == 0, again.err
-    assert set(works(lab, "prepare-new").outcomes.values()) == {"already", "seen"}
+    repeated = works(lab, "prepare-new")
+    assert repeated.outcomes and set(repeated.outcomes.values()) <= UNCHANGED
 
 
 def test_a_half_written_entry_is_passed_over(lab: Lab) -> None:
