@@ -23,7 +23,6 @@ import random
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +81,7 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
     """
     chance = random.Random(seed)
     result = Result()
-    lines = [line for section in _sections(lab, only) if section.steps for line in _lines(section)]
+    lines = [line for section in _sections(lab, only) for line in section.steps]
     if only in lines:  # a step alone
         lines = lines[: lines.index(only) + 1]
     tried = [line for line in lines if only in ("", line, _section(line))]
@@ -143,7 +142,7 @@ def before_last(lab: Lab) -> None:
 
 
 def _lines_of_last(lab: Lab) -> list[str]:
-    return [line for section in commands.sections(lab.settings) if section.name == LATE for line in _lines(section)]
+    return [line for section in commands.sections(lab.settings) if section.name == LATE for line in section.steps]
 
 
 def _sections(lab: Lab, only: str) -> list[commands.Section]:
@@ -258,10 +257,6 @@ def _reference(lab: Lab, line: str) -> tuple[list[str], dict[str, look.Look]]:
     if parts:
         _run(lab, "undo", "--yes", line)
     return parts, after
-
-
-def _lines(section: commands.Section) -> Iterator[str]:
-    yield from (line for line in section.steps.values() if line != f"{section.name}.{section.name}")
 
 
 def _run(lab: Lab, *words: str, kill: str = "") -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,8 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from . import events, outside, say
 from . import move as moves
-from . import outside, say
 from .checklist import LAST, SECTIONS
 from .database import following
 from .desired import Precondition, Resource
@@ -67,6 +67,7 @@ def move(context: Any, yes: bool = False) -> None:
                 if not (yes or the_move.dry):
                     say.heading(whole.name, whole.summary)
                     say.note(f"{whole.changes}. {whole.undoing}")
+                    say.note(f"Visitors: {whole.visitors}")
                 if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
                 _run(the_move, whole)
@@ -120,19 +121,26 @@ def _named(words: Sequence[str]) -> str:
 def _undo(move: Move, what: str, yes: bool) -> None:
     entries = _to_undo(move, what)
     say.heading(f"undo {what or entries[0].section}", f"{len(entries)} recorded changes, last first")
-    if move.dry:
-        for entry in entries:
-            say.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
-            if entry.outside:
-                say.diff(outside.maker(entry.outside).undoing(entry.outside))
-        return
-    if not yes and not say.ask("Put these back as they were before?"):
+    if not (move.dry or yes or say.ask("Put these back as they were before?")):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
     warnings: list[str] = []
-    for _, parts in groupby(entries, key=lambda e: e.step):
-        warnings += _take_back(move, list(parts))
-    if warnings:
-        raise Problem(f"all of it is undone, but {warnings[0]}", "", "Look into that before anything else")
+    with events.whole("undo", entries[0].section, changes=len(entries), dry=move.dry):
+        for _, parts in groupby(entries, key=lambda e: e.step):
+            changes = list(parts)
+            with events.step(changes[0].section, changes[0].step, changes[0].doc) as event:
+                warnings += _show_undo(move, changes) if move.dry else _take_back(move, changes)
+                event["outcome"] = Outcome.WOULD if move.dry else Outcome.UNDONE
+        if warnings:
+            raise Problem(f"all of it is undone, but {warnings[0]}", "", "Look into that before anything else")
+
+
+def _show_undo(move: Move, parts: Sequence[Entry]) -> list[str]:
+    """Shows the scripts that would take a step back; there is nothing to look into."""
+    for entry in parts:
+        say.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
+        if entry.outside:
+            say.diff(outside.maker(entry.outside).undoing(entry.outside))
+    return []
 
 
 def _to_undo(move: Move, what: str) -> list[Entry]:
@@ -173,6 +181,7 @@ def _rows(move: Move) -> list[dict[str, Any]]:
         {
             "section": whole.name,
             "doc": whole.summary,
+            "visitors": whole.visitors,
             "steps": [{"step": one.line, "doc": one.summary, **_state(move, one)} for one in steps],
         }
         for whole in WHOLE

@@ -97,6 +97,7 @@ def _page(move: Move) -> Iterator[str]:
             continue
         yield f"## {whole.summary}\n"
         yield f"`inv {whole.name}`. {whole.changes}. {whole.undoing}\n"
+        yield f"Visitors: {whole.visitors}\n"
         for one in steps:
             yield from _described(_line(move, one))
 

@@ -16,7 +16,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import interruption, outside, say
+from . import events, interruption, outside, say
 from . import move as moves
 from .desired import Precondition, Resource, Wanted
 from .errors import Problem
@@ -83,12 +83,17 @@ class Section(Task[Any]):
 
     def run(self, move: Move) -> None:
         """All steps, each finished before the next begins."""
+        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
+            self._run(move)
+
+    def _run(self, move: Move) -> None:
         say.heading(self.name, self.summary)
         steps = self.steps_of(move)
         if not steps:
             say.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
             return
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
+        say.note(f"Visitors: {self.visitors}")
         with move.lock(self.name):
             for one in steps:
                 self._live(move, one)
@@ -121,6 +126,11 @@ class Section(Task[Any]):
         """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
         said = self._said("Undo")
         return f"Undo (inv undo {self.name}): {said}" if said else self.asking
+
+    @property
+    def visitors(self) -> str:
+        """What visitors feel while it runs: the docstring's line `Visitors: …`."""
+        return self._said("Visitors")
 
     @property
     def asking(self) -> str:
@@ -222,6 +232,11 @@ def live(move: Move, one: Step) -> None:
 
     Raises Problem where it could not; what it had begun is put back then.
     """
+    with events.step(one.section, one.line, one.summary) as event:
+        event["outcome"] = _outcome(move, one)
+
+
+def _outcome(move: Move, one: Step) -> Outcome:
     watch, done = say.Stopwatch(), set[Outcome]()
     diffs: list[tuple[Host, str]] = []
     for wanted in one.wanted(move):
@@ -238,6 +253,7 @@ def live(move: Move, one: Step) -> None:
         move.would_change.add(one.line)
     for server, diff in diffs:
         say.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
+    return outcome
 
 
 STRONGEST = (Outcome.FINISHED, Outcome.DONE, Outcome.WOULD, Outcome.SEEN, Outcome.ALREADY)  # a step's, of its parts'
@@ -376,6 +392,17 @@ def _see(move: Move, one: Step, precondition: Precondition) -> Outcome:
 @contextmanager
 def for_people() -> Iterator[None]:
     """Any failure becomes one line for a person; the traceback only under --debug."""
+    events.ready()
+    try:
+        with _in_one_line():
+            yield
+    except Problem as problem:
+        events.problem(problem)
+        raise
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
     try:
         yield
     except Exit:

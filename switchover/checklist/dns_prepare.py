@@ -1,5 +1,6 @@
 """Prepare the name: its records are remembered for minutes only, so that everybody soon hears of the new server.
 
+Visitors: they notice nothing.
 Undo: the old TTL is back. Takes seconds, loses nothing.
 Until: switch-dns
 """

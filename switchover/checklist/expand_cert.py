@@ -1,5 +1,6 @@
 """Expand certificate: new has one of its own for the production domain, before the name leads there.
 
+Visitors: they notice nothing: they are shown new's own certificate, and old's as before while there is none.
 Undo: new's nginx shows old's certificate again, as copied. Takes seconds, loses nothing.
 Fails: The move goes on: visitors are shown old's certificate, as copied to new. Run it again when that is mended.
 """

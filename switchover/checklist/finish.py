@@ -1,5 +1,6 @@
 """Finish the switch: deploys and monitoring are new's; what going back needs stays.
 
+Visitors: they notice nothing.
 Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 """
 

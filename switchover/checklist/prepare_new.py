@@ -1,5 +1,6 @@
 """Prepare new server: the application runs there as on old, with old's database, before any visitor comes.
 
+Visitors: they notice nothing: old serves them as before.
 Undo: new is as it was installed; uploads made there travel back to old first. Takes seconds, loses nothing.
 """
 

@@ -1,5 +1,6 @@
 """Configure old server: the new server, and nobody else, may fetch files and reach the database.
 
+Visitors: they notice nothing.
 Undo: closes all of it again. Takes seconds, loses nothing.
 """
 

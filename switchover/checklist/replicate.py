@@ -1,5 +1,6 @@
 """Let new's database follow old's: copied while visitors go on, then every change at once. For `strategy: replicate`.
 
+Visitors: requests wait for a moment, once, if old's PostgreSQL must restart (some 300 ms); none fails.
 Undo: new's database is as it was, and nothing is left on old. Visitors notice nothing, nothing is lost.
 """
 

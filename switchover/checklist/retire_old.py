@@ -1,5 +1,6 @@
 """Retire old server: after days of watching, what was opened for the move is closed.
 
+Visitors: they notice nothing on new; old no longer answers whoever still asks there.
 Asks: This ends undo. Nothing can go back to the old server afterwards.
 """
 

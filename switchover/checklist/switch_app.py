@@ -1,5 +1,6 @@
 """Switch application: old's nginx passes every visitor to new; the old application stops.
 
+Visitors: they notice nothing: requests under way end on old, the next ones are passed on to new.
 Undo: the old application starts, old's nginx serves it again, uploads made since travel back. Loses nothing.
 """
 

@@ -1,5 +1,6 @@
 """Switch cron jobs: they no longer start on old, and start on new from the next minute on.
 
+Visitors: they notice nothing.
 Undo: the crontabs are as they were. Takes seconds, loses nothing.
 """
 

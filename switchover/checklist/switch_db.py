@@ -1,5 +1,6 @@
 """Switch databases: by a copy under the maintenance page; or, where new's follows, by holding visitors for a moment.
 
+Visitors: requests wait for a moment (some 40 ms) and none fails; with `strategy: copy` they see the maintenance page.
 Undo: the same way back, under the page or by a hold; everything written since is on old then. Loses nothing.
 """
 

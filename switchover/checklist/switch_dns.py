@@ -1,5 +1,6 @@
 """Switch the name: it leads to the new server; visitors come there by themselves, and no longer by old's proxy.
 
+Visitors: they notice nothing: their browsers ask new by themselves as soon as they hear of it.
 Undo: the records are as before, and browsers ask anew. Takes as long as the TTL, loses nothing.
 """
 

@@ -1,5 +1,6 @@
 """Switch delayed jobs: the old worker ends its job and stops, the new one starts.
 
+Visitors: they notice nothing; jobs, mail among them, wait until the new worker has started.
 Undo: the new worker ends its job and stops, the old one starts. Takes as long as that job, loses nothing.
 """
 

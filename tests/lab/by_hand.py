@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +19,39 @@ from lab import look
 from lab.look import Look
 from lab.server import LabServer
 from lab.servers import Lab
+from switchover import events
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
 JOURNAL = "/var/lib/switchover/shop.test"
+UNCHANGED = {"already", "seen", "nothing"}  # outcomes of steps that changed nothing
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed, how it ended, how long it took."""
+    """What a command printed, how it ended, how long it took, and the events that it told."""
 
     status: int
     out: str
     err: str
     seconds: float
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """What became of each step, in order."""
+        return {event["step"]: event["outcome"] for event in self.events if event["event"] == "step"}
 
 
 def inv(lab: Lab, *words: str, settings: Path | None = None, through: list[str] | None = None) -> Ran:
     """`inv -f SETTINGS WORDS`, a process of its own; *through*: a command line that begins it."""
     start = time.monotonic()
     line = [*(through or []), str(INV), "-f", str(settings or lab.settings), *words]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "events.jsonl"
+        given: dict[str, Any] = {"env": os.environ | {events.VARIABLE: str(told)}, "stdin": subprocess.DEVNULL}
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, **given)
+        return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start, events.read(told))
 
 
 def sections(lab: Lab) -> list[str]:
