@@ -8,7 +8,6 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 from by_hand import (
-    INV,
     JOURNAL,
     ROOT,
-    Ran,
+    Operator,
+    cut,
     differences,
     fails,
     full_database_disk,
@@ -53,24 +52,12 @@ def server(lab: Lab, role: str) -> LabServer:
     return lab.old if role == "old" else lab.new
 
 
-def start(lab: Lab, *words: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """`inv`, which goes on while the test does something else."""
-    line = [*through, str(INV), "-f", str(lab.settings), *words]
-    given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(line, cwd=ROOT, text=True, **given)
-
-
 def comes(host: LabServer, step: str, command: subprocess.Popen[str]) -> None:
     """Waits until *step* is recorded on a server, and not undone, while *command* runs."""
     look = f"for e in {JOURNAL}/*-{step}; do [ ! -d $e ] || [ -e $e/undone ] || exit 0; done; exit 1"
     seen: Callable[[], bool] = lambda: host.exec(look, check=False).returncode == 0  # noqa: E731
     until(lambda: seen() or command.poll() is not None, 90, f"{step} does not come", pause=0.005)
     assert command.poll() is None, command.communicate()
-
-
-def cut(host: LabServer) -> None:
-    """Ends every connection of the operator on the server, there; what runs in them is left alone."""
-    host.exec(f"pkill -KILL -f '^sshd(-session)?: {host.sudo_user}'")
 
 
 def unharmed(lab: Lab, before: dict[str, Any]) -> None:
@@ -126,7 +113,7 @@ def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
 def test_a_second_operator_is_told_who_is_at_work(lab: Lab) -> None:
     """And goes on by `inv unlock` when the first one's machine is gone for good."""
     laptop = ("unshare", "--uts", "sh", "-c", 'hostname annas-laptop; exec "$@"', "sh")
-    first = start(lab, "prepare-old", through=laptop)
+    first = Operator(lab, through=laptop).start("prepare-old")
     comes(lab.new, "prepare-old.key", first)
     first.send_signal(signal.SIGSTOP)  # it takes its time
     line = fails(lab, "prepare-old")
@@ -144,7 +131,7 @@ def test_a_second_operator_is_told_who_is_at_work(lab: Lab) -> None:
 
 def test_the_lock_of_a_command_that_died_here_is_taken_over(lab: Lab) -> None:
     works(lab, "undo", "--yes", "prepare-old")
-    first = start(lab, "prepare-old")
+    first = Operator(lab).start("prepare-old")
     comes(lab.old, "prepare-old.access", first)
     first.send_signal(signal.SIGKILL)
     first.communicate()
@@ -171,7 +158,7 @@ def test_prepare_new_leaves_a_broken_nginx_alone(lab: Lab) -> None:
 
 
 def test_the_connection_is_cut_while_the_application_restarts(lab: Lab) -> None:
-    command = start(lab, "prepare-new")
+    command = Operator(lab).start("prepare-new")
     comes(lab.new, "prepare-new.restart", command)
     cut(lab.new)
     out, err = command.communicate()
@@ -187,31 +174,22 @@ def test_new_is_rebooted_after_prepare_new(lab: Lab) -> None:
 
 
 @pytest.fixture(scope="module")
-def clone(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
-    """`inv` as a colleague runs it, in a clone of the repository with the same settings in move.yaml."""
+def colleague(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """Has a clone of the repository, with the same settings in move.yaml."""
     home = tmp_path_factory.mktemp("clone")
     ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "tests", "lab")
     shutil.copytree(ROOT, home, dirs_exist_ok=True, ignore=ignored)
     data = yaml.safe_load(lab.settings.read_text())
     data["ssh_config"] = str(lab.ssh_config)
     (home / "move.yaml").write_text(yaml.safe_dump(data))
-
-    def run(*words: str) -> Ran:
-        begun = time.monotonic()
-        given: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-        done = subprocess.run([INV, *words], cwd=home, **given)
-        return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
-
-    return run
+    return Operator(lab, home / "move.yaml", checkout=home)
 
 
-def test_another_clone_undoes_and_goes_on(lab: Lab, clone: Callable[..., Ran]) -> None:
-    undone = clone("undo", "--yes", "prepare-new")
-    assert undone.status == 0, undone.err
+def test_another_clone_undoes_and_goes_on(lab: Lab, colleague: Operator) -> None:
+    colleague.works("undo", "--yes", "prepare-new")
     assert "switchover" not in lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
     works(lab, "prepare-new.code", "prepare-new.carried-files")
-    again = clone("prepare-new")
-    assert again.status == 0, again.err
+    colleague.works("prepare-new")
     repeated = works(lab, "prepare-new").out
     assert not [line for line in repeated.splitlines() if line.startswith("  ~")]
 
@@ -325,7 +303,7 @@ def test_reboots_under_the_maintenance_page(lab: Lab) -> None:
 
 
 def test_the_connection_is_cut_while_the_database_is_copied(lab: Lab) -> None:
-    command = start(lab, "switch-db")
+    command = Operator(lab).start("switch-db")
     comes(lab.new, "switch-db.copy", command)
     cut(lab.new)
     out, err = command.communicate()

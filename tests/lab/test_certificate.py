@@ -17,6 +17,7 @@ from by_hand import fails, inv, order, recorded, works
 
 from lab import acme, bind
 from lab.provision import SITES
+from lab.reached import reached
 from lab.server import LabServer, until
 from lab.servers import Lab
 
@@ -31,9 +32,7 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
     """Visitors come by old's proxy, and the site has two names."""
-    with Lab(seed_mb=5, strategy="copy") as running:
-        running.settings.write_text(yaml.safe_dump(changed(running, domains=DOMAINS)))
-        works(running, "prepare-old", "prepare-new", "switch-app")
+    with reached("prepare-old", "prepare-new", "switch-app", strategy="copy", settings={"domains": DOMAINS}) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from by_hand import INV, JOURNAL, ROOT, fails, recorded, works
+from by_hand import JOURNAL, Operator, fails, recorded, works
 
 from lab import bind, names
 from lab.paths import SITE
@@ -186,18 +185,17 @@ def test_what_somebody_changed_since_is_left(lab: Lab) -> None:
 
 def test_by_hand_the_printed_records_are_looked_for(lab: Lab) -> None:
     settings = changed(lab, "by-hand", only={"kind": "by-hand", "ttl": LOWERED, "within": 30})
-    command = [INV, "-f", settings, "switch-dns"]
-    ran = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    ran = Operator(lab, settings).start("switch-dns")
     assert ran.stdout
     lines: list[str] = []
     while len(records := [line.split() for line in lines if re.match(r" +[-+]shop.test", line)]) < 4:
         lines.append(line := ran.stdout.readline())
-        assert line, "".join(lines)
+        assert line, "".join(lines) + ran.communicate()[1]
     for name, ttl, _, kind, address in records:
         change = f"del {name[1:]} {kind} {address}" if name[0] == "-" else f"add {name[1:]} {ttl} {kind} {address}"
         update(lab, change)
-    rest = ran.stdout.read()
-    assert ran.wait() == 0, "".join(lines) + rest
+    rest, err = ran.communicate()
+    assert ran.returncode == 0, "".join(lines) + rest + err
     everywhere(lab, LOWERED, lab.new)
     works(lab, "undo", "--yes", "switch-dns")  # by whoever may now
     everywhere(lab, LOWERED, lab.old)

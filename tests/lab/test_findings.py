@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -365,10 +364,8 @@ def test_what_is_harmless_is_no_finding(spoken: tuple[Seen, Seen], before: Seen)
 
 
 def test_the_command(lab: Lab) -> None:
-    """One line where nothing hinders; only `copy` where something does, and it is no failure; quick."""
-    start = time.monotonic()
+    """One line where nothing hinders; only `copy` where something does, and it is no failure."""
     ran = inv(lab, "check")
-    assert time.monotonic() - start < 15
     assert ran.status == 0, ran.out
     assert "✓ database: can follow (replicate): " in ran.out
     lab.old.psql("SELECT lo_create(4711)", db=OLD.database)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -83,11 +82,7 @@ def test_nothing_is_in_the_machines_own_network(lab: Lab) -> None:
     assert "10.77.0." not in shown and "fd77:" not in shown and "switchover" not in shown
 
 
-def test_a_command_inside_costs_little_and_fails_in_one_line(lab: Lab) -> None:
-    began = time.monotonic()
-    for _ in range(50):
-        lab.old.exec("true")
-    assert (time.monotonic() - began) / 50 < 0.02
+def test_a_command_inside_fails_in_one_line(lab: Lab) -> None:
     with pytest.raises(Exception, match=r"old \(prod1.shop.test\): `ls /nowhere` ended with status 2") as caught:
         lab.old.exec("ls /nowhere")
     assert "\n" not in str(caught.value)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,7 +108,5 @@ def test_one_that_is_kept_outlives_its_owner_until_down(lab_name: str) -> None:
         shown = subprocess.run([*invoke, "lab.ssh", "new", "--command", "hostname"], cwd=ROOT, capture_output=True)
         assert shown.stdout == b"prod2.shop.test\n"
     finally:
-        began = time.monotonic()
         subprocess.run([*invoke, "lab.down"], cwd=ROOT, check=True)
-    assert time.monotonic() - began < 5
     assert traces() == set()
