@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lab import look
 from lab.look import Look
@@ -21,6 +24,8 @@ from lab.servers import Lab
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
 JOURNAL = "/var/lib/switchover/shop.test"
+
+thorough = partial(pytest.param, marks=pytest.mark.thorough)  # of a test's parameters, one for --all
 
 
 @dataclass(frozen=True)

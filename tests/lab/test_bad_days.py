@@ -28,6 +28,7 @@ from by_hand import (
     one_line,
     order,
     recorded,
+    thorough,
     works,
 )
 
@@ -36,7 +37,6 @@ from lab.server import LabServer, until
 from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
-ROLES = ("old", "new")
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
@@ -79,8 +79,15 @@ def broken_nginx(host: LabServer) -> Iterator[None]:
 # --- before anything is done -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(("kilobytes", "said"), [(12, "journal could not be written"), (4, "lock could not be taken")])
+@pytest.mark.parametrize(
+    ("role", "kilobytes", "said"),
+    [
+        ("old", 12, "journal could not be written"),
+        ("new", 4, "lock could not be taken"),
+        thorough("new", 12, "journal could not be written"),
+        thorough("old", 4, "lock could not be taken"),
+    ],
+)
 def test_a_full_disk_is_told_and_nothing_is_changed(lab: Lab, role: str, kilobytes: int, said: str) -> None:
     """There is room for the lock and no more, or not even for that."""
     host = server(lab, role)
@@ -98,7 +105,7 @@ def test_a_full_disk_is_told_and_nothing_is_changed(lab: Lab, role: str, kilobyt
     unharmed(lab, before)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["old", thorough("new")])
 def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
     with broken_nginx(server(lab, role)):
         ran = inv(lab, "check")
@@ -139,6 +146,7 @@ def test_the_lock_of_a_command_that_died_here_is_taken_over(lab: Lab) -> None:
     works(lab, "prepare-old")
 
 
+@pytest.mark.thorough
 def test_both_are_rebooted_after_prepare_old(lab: Lab) -> None:
     lab.old.reboot()
     lab.new.reboot()
@@ -148,6 +156,7 @@ def test_both_are_rebooted_after_prepare_old(lab: Lab) -> None:
 # --- prepare-new: a broken nginx, a cut connection, another clone, damaged journals ------------------------------
 
 
+@pytest.mark.thorough
 def test_prepare_new_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     sites = lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
     with broken_nginx(lab.new):
@@ -168,6 +177,7 @@ def test_the_connection_is_cut_while_the_application_restarts(lab: Lab) -> None:
     order(lab, "bad-1")
 
 
+@pytest.mark.thorough
 def test_new_is_rebooted_after_prepare_new(lab: Lab) -> None:
     lab.new.reboot()
     works(lab, "prepare-new.answers", "prepare-new")
@@ -185,6 +195,7 @@ def colleague(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(lab, home / "move.yaml", checkout=home)
 
 
+@pytest.mark.thorough
 def test_another_clone_undoes_and_goes_on(lab: Lab, colleague: Operator) -> None:
     colleague.works("undo", "--yes", "prepare-new")
     assert "switchover" not in lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
@@ -236,6 +247,7 @@ def runs_worker(host: LabServer) -> bool:
     return host.exec("pgrep -f '^delayed_job'", check=False).returncode == 0
 
 
+@pytest.mark.thorough
 def test_both_are_rebooted_after_switch_jobs(lab: Lab) -> None:
     """Old's worker stays away; new's comes when the same command is given again."""
     works(lab, "switch-jobs")
@@ -250,6 +262,7 @@ def test_both_are_rebooted_after_switch_jobs(lab: Lab) -> None:
 SITE = f"/etc/nginx/sites-available/{OLD.name}"
 
 
+@pytest.mark.thorough
 def test_switch_app_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     before = lab.old.exec(f"cat {SITE}").stdout
     with broken_nginx(lab.old):
@@ -260,7 +273,7 @@ def test_switch_app_leaves_a_broken_nginx_alone(lab: Lab) -> None:
 
 
 def test_an_edited_file_is_not_overwritten(lab: Lab) -> None:
-    works(lab, "switch-app.uploads", "switch-app.proxy")
+    works(lab, "switch-jobs", "switch-app.uploads", "switch-app.proxy")
     lab.old.exec(f"echo '# by anna' >>{SITE}")
     ran = inv(lab, "switch-app.proxy")
     line = one_line(ran.status, ran.out, ran.err)
@@ -289,6 +302,7 @@ def test_the_disk_of_new_fills_up_while_the_database_is_copied(lab: Lab) -> None
     assert runs_worker(lab.new)
 
 
+@pytest.mark.thorough
 def test_reboots_under_the_maintenance_page(lab: Lab) -> None:
     """The page stays, and the application does not come back with the old database."""
     steps = ("stop-worker", "monit-off", "boot-off", "fence", "page-on")
@@ -302,6 +316,7 @@ def test_reboots_under_the_maintenance_page(lab: Lab) -> None:
     assert lab.new.exec(f"systemctl is-active unicorn_{NEW.name}", check=False).stdout.strip() != "active"
 
 
+@pytest.mark.thorough
 def test_the_connection_is_cut_while_the_database_is_copied(lab: Lab) -> None:
     command = Operator(lab).start("switch-db")
     comes(lab.new, "switch-db.copy", command)
@@ -315,6 +330,7 @@ def test_the_connection_is_cut_while_the_database_is_copied(lab: Lab) -> None:
     assert runs_worker(lab.new)
 
 
+@pytest.mark.thorough
 def test_the_journal_holds_each_change_once(lab: Lab) -> None:
     """After all of it no change stands twice but one, none is half done, and status knows it."""
     entries = recorded(lab)

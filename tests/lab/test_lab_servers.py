@@ -131,6 +131,7 @@ def test_a_saved_state_is_started_from(lab: Lab, lab_name: str) -> None:
         assert by_ssh(again, again.ci.name, "ls /srv") == "kept"
 
 
+@pytest.mark.thorough
 def test_a_lab_without_the_host_that_deploys(lab_name: str) -> None:
     with Lab(plain=True, ci=False) as lab:
         assert [host.role for host in lab.hosts] == ["old", "new"]

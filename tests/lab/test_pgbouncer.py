@@ -28,7 +28,7 @@ BY_PGBOUNCER = (
     "passfile=/etc/switchover/pgpass sslmode=disable'"
 )
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

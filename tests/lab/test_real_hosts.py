@@ -142,6 +142,7 @@ def test_dry_shows_a_section_and_changes_nothing(laptop: Laptop, lab: Lab) -> No
     assert differences(lab, before, within=8) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("relative", [True, False])
 def test_another_ssh_configuration_may_be_named(laptop: Laptop, relative: bool) -> None:
     other = laptop.home / "other-config"
@@ -185,6 +186,7 @@ def test_a_changed_host_key_is_refused(laptop: Laptop, tmp_path: Path) -> None:
     assert f"old (shop-old): {said}  (Find out why before you go on" in laptop.inv("check").out
 
 
+@pytest.mark.thorough
 def test_a_line_that_is_no_key_is_passed_over(laptop: Laptop) -> None:
     good = laptop.known_hosts.read_text()
     laptop.known_hosts.write_text(f"# a comment\n\nnonsense\n10.77.0.11 ssh-ed25519 !!!\n@revoked\n{good}")
@@ -199,11 +201,13 @@ def test_a_wrong_user(laptop: Laptop) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_no_key(laptop: Laptop) -> None:
     (laptop.home / ".ssh/id_ed25519").unlink()
     assert re.match(r"old \(shop-old\): no ssh connection \(.+\)\. Try `ssh shop-old true`", laptop.fails("status"))
 
 
+@pytest.mark.thorough
 def test_a_name_or_an_address_that_nobody_has(laptop: Laptop) -> None:
     assert "Try `ssh no-such-host true`" in laptop.put("old.ssh", "no-such-host").fails("status")
     assert "Try `ssh x@10.77.0.99 true`" in laptop.put("old.ssh", "x@10.77.0.99").fails("status")
@@ -230,6 +234,7 @@ def test_a_user_without_sudo(laptop: Laptop, bert: str) -> None:
     assert "sudo does not work without a password (sudo: " in laptop.fails("status")
 
 
+@pytest.mark.thorough
 def test_a_talkative_login_does_no_harm(laptop: Laptop, lab: Lab) -> None:
     """What a shell's start prints is no answer of ours."""
     lab.new.exec(f"sed -i '1i echo Welcome' /home/{lab.new.sudo_user}/.bashrc")
@@ -336,6 +341,7 @@ def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_firewall_that_is_off_is_no_fault(laptop: Laptop, lab: Lab) -> None:
     with meanwhile(lab.old, "ufw --force disable", "ufw --force enable"):
         ran = laptop.inv("check")
@@ -387,6 +393,7 @@ def ipv6(laptop: Laptop, lab: Lab) -> Laptop:
     return laptop.put("old.address", [lab.old.address6]).put("new.address", [lab.new.address6])
 
 
+@pytest.mark.thorough
 def test_a_whole_move_by_one_command_between_ipv6_addresses(ipv6: Laptop, lab: Lab) -> None:
     order(lab, "before")
     ran = ipv6.inv("move", "--yes")

