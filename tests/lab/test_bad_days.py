@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -32,6 +31,7 @@ from by_hand import (
     works,
 )
 
+from lab.look import Look
 from lab.provision import SITES
 from lab.server import LabServer, until
 from lab.servers import Lab
@@ -60,11 +60,6 @@ def comes(host: LabServer, step: str, command: subprocess.Popen[str]) -> None:
     assert command.poll() is None, command.communicate()
 
 
-def unharmed(lab: Lab, before: dict[str, Any]) -> None:
-    """Neither server is different from *before*, their journals (of which nothing stands) apart."""
-    assert differences(lab, before, journal=False, within=12, but=("process ", "rows of ")) == []
-
-
 @contextmanager
 def broken_nginx(host: LabServer) -> Iterator[None]:
     """Somebody else's site has an error."""
@@ -79,6 +74,12 @@ def broken_nginx(host: LabServer) -> Iterator[None]:
 # --- before anything is done -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def untouched(lab: Lab) -> dict[str, Look]:
+    """Both servers before anything is done."""
+    return looks(lab)
+
+
 @pytest.mark.parametrize(
     ("role", "kilobytes", "said"),
     [
@@ -88,11 +89,12 @@ def broken_nginx(host: LabServer) -> Iterator[None]:
         thorough("old", 4, "lock could not be taken"),
     ],
 )
-def test_a_full_disk_is_told_and_nothing_is_changed(lab: Lab, role: str, kilobytes: int, said: str) -> None:
+def test_a_full_disk_is_told_and_nothing_is_changed(
+    lab: Lab, untouched: dict[str, Look], role: str, kilobytes: int, said: str
+) -> None:
     """There is room for the lock and no more, or not even for that."""
     host = server(lab, role)
     step = "prepare-old.key" if role == "new" else "prepare-old.firewall"
-    before = looks(lab)
     host.exec(f"mkdir -p {JOURNAL} && mount -t tmpfs -o size={kilobytes}k switchover-full {JOURNAL}")
     try:
         if kilobytes == 4:
@@ -102,7 +104,7 @@ def test_a_full_disk_is_told_and_nothing_is_changed(lab: Lab, role: str, kilobyt
         host.exec(f"umount {JOURNAL}; rm -rf /var/lib/switchover")
         server(lab, "old" if role == "new" else "new").exec("rm -rf /var/lib/switchover")
     assert line.startswith(f"{host}: the {said}") and "No space left on device" in line
-    unharmed(lab, before)
+    assert differences(lab, untouched, journal=False, within=12, but=("process ", "rows of ")) == []
 
 
 @pytest.mark.parametrize("role", ["old", thorough("new")])

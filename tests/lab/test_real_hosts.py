@@ -21,6 +21,7 @@ import yaml
 from by_hand import Operator, Ran, differences, order, recorded, sections, steady
 
 from lab import network
+from lab.look import Look
 from lab.provision import SITES
 from lab.server import LabServer
 from lab.servers import Lab
@@ -116,8 +117,13 @@ def test_check_passes(laptop: Laptop) -> None:
     assert crossed(ran) == [] and ran.out.count("✓") > 15
 
 
-def test_status_in_its_three_forms(laptop: Laptop, lab: Lab) -> None:
-    before = steady(lab)
+@pytest.fixture(scope="module")
+def before(lab: Lab) -> dict[str, Look]:
+    """All hosts, before anything is done."""
+    return steady(lab)
+
+
+def test_status_in_its_three_forms(laptop: Laptop, lab: Lab, before: dict[str, Look]) -> None:
     table, data, text = laptop.inv("status"), laptop.inv("status", "--json"), laptop.inv("status", "--markdown")
     assert {ran.status for ran in (table, data, text)} == {0} and table.err == data.err == text.err == ""
     found = json.loads(data.out)["sections"]
@@ -134,8 +140,7 @@ def test_status_in_its_three_forms(laptop: Laptop, lab: Lab) -> None:
     assert differences(lab, before, within=8) == []
 
 
-def test_dry_shows_a_section_and_changes_nothing(laptop: Laptop, lab: Lab) -> None:
-    before = steady(lab)
+def test_dry_shows_a_section_and_changes_nothing(laptop: Laptop, lab: Lab, before: dict[str, Look]) -> None:
     ran = laptop.inv("--dry", "prepare-old")
     assert (ran.status, ran.err) == (0, "")
     assert "+ListenStream=5433" in ran.out and "ufw allow from fd77::12 to any port 5433 proto tcp" in ran.out
