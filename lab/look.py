@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Protocol
 
 Look = dict[str, str]
@@ -162,11 +163,7 @@ def look(machine: Machine, *, databases: bool = True) -> Look:
 
     Raises CalledProcessError when the server does not answer.
     """
-
-    def ask(command: str) -> str:
-        out = machine.exec(command).stdout
-        return out.decode(errors="replace") if isinstance(out, bytes) else str(out)
-
+    ask = partial(_answer, machine)
     seen: Look = {}
     sums = {path: digest for digest, _, path in (line.partition("  ") for line in ask(_SUMS).splitlines())}
     for path, facts in _pairs(ask(_FILES)):
@@ -179,6 +176,11 @@ def look(machine: Machine, *, databases: bool = True) -> Look:
     if databases:
         seen |= _look_at_databases(ask)
     return seen
+
+
+def _answer(machine: Machine, command: str) -> str:
+    out = machine.exec(command).stdout
+    return out.decode(errors="replace") if isinstance(out, bytes) else str(out)
 
 
 def _look_at_databases(ask: Callable[[str], str]) -> Look:
@@ -223,7 +225,7 @@ def processes(text: str, at_least: int = YOUNG) -> Look:
 
 def young(machine: Machine) -> list[str]:
     """Which programs of a server are too young to be in a look that is taken now."""
-    return [name for name, age in _ages(machine.exec(_PROCESSES).stdout) if age < YOUNG]
+    return [name for name, age in _ages(_answer(machine, _PROCESSES)) if age < YOUNG]
 
 
 def _ages(text: str) -> Iterator[tuple[str, int]]:
