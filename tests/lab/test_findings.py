@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from by_hand import inv
+from by_hand import inv, thorough
 
 from lab.provision import SITES
 from lab.servers import Lab
@@ -209,7 +209,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{c.key}-{n}" for n, c in enumerate(CASES)])
+# One for each way in which something is found out: as superuser and not, in the catalogue, by a session, in files.
+ALWAYS = ("superuser", "subscriptions", "long-transactions", "clocks", "grants", "triggers", "connection-variables")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(pytest.param if c.key in ALWAYS else thorough)(c, id=f"{c.key}-{n}") for n, c in enumerate(CASES)],
+)
 def test_appears_and_vanishes(
     lab: Lab, move: Move, before: Seen, case: Case, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -227,6 +234,7 @@ def test_appears_and_vanishes(
     assert look(move)[case.key] == before[case.key]
 
 
+@pytest.mark.thorough
 def test_notes_of_rails_vanish(lab: Lab, move: Move, before: Seen) -> None:
     """Here they are there from the beginning: PgBouncer 1.18, and a database.yml as it comes."""
     make, undo = added("  prepared_statements: false\n  advisory_locks: false")
@@ -292,6 +300,7 @@ def changed(lab: Lab, move: Move, before: Seen) -> Iterator[tuple[Seen, Seen]]:
     yield during, look(move)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("key", "kind", "words"),
     [
@@ -310,6 +319,7 @@ def test_small_settings_appear_and_vanish(
     assert after[key] == before[key]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("key", ["wal-level", "listen-addresses"])
 def test_notes_of_new_vanish_with_settings(changed: tuple[Seen, Seen], before: Seen, key: str) -> None:
     during, after = changed
@@ -351,6 +361,7 @@ def spoken(lab: Lab, move: Move) -> Iterator[tuple[Seen, Seen]]:
     yield during, after
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("what", "kind", "statement"), STATEMENTS)
 def test_session_state_appears_and_vanishes(spoken: tuple[Seen, Seen], what: str, kind: str, statement: str) -> None:
     during, after = spoken
@@ -358,6 +369,7 @@ def test_session_state_appears_and_vanishes(spoken: tuple[Seen, Seen], what: str
     assert after["session-state"] == []
 
 
+@pytest.mark.thorough
 def test_what_is_harmless_is_no_finding(spoken: tuple[Seen, Seen], before: Seen) -> None:
     during, _ = spoken
     said = [what for _, what in during["session-state"] if "SET authorization" not in what]  # the test's own

@@ -148,6 +148,6 @@ def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Pa
     where.states.mkdir()
     (where.states / "after-app.json").write_text("{}")
     with pytest.raises(Problem, match=r"no saved state 'x'\. Saved: after-app"):
-        layers.load(where, "x")
+        layers.load(where.states, "x")
     with pytest.raises(Problem, match="no name for a state"):
-        layers.load(where, "../x")
+        layers.load(where.states, "../x")
