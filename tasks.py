@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from switchover import overview, pages
+from switchover import overview, pages, settings_commands
 from switchover.checklist.check import check
 from switchover.prove import prove
 from switchover.settings_file import take_over
@@ -17,6 +17,7 @@ for part in overview.COLLECTIONS:
     namespace.add_collection(part)
 for one in (overview.status, overview.undo, overview.move, overview.unlock, watch, prove, pages.plan, pages.render):
     namespace.add_task(one)
+namespace.add_collection(Collection.from_module(settings_commands, name="settings"))
 
 try:
     from lab import tasks as lab

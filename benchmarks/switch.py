@@ -119,7 +119,7 @@ class Moved:
         words = ("switch-db",) if towards == "new" else ("undo", "--yes", "switch-db")
         began, ended = self.inv(*words, settings=settings)
         self.leads = towards
-        last = f"ls -d {JOURNAL}/*-switch-db.switch.1/said | tail -n 1"
+        last = f"ls -d {JOURNAL}/*-switch-db.switch/said | tail -n 1"
         return Done(began, ended, told(self.lab.new.exec(f"cat $({last})").stdout))
 
     def directly(self, towards: str) -> Done:

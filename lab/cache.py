@@ -29,11 +29,11 @@ def used(path: Path) -> Path:
     return path
 
 
-def prune(folder: Path, current: Iterable[str] = ()) -> None:
-    """Removes from *folder* what was not used for some days, but for the names in *current*."""
+def prune(folder: Path, current: Iterable[str] = (), *, days: float = DAYS) -> None:
+    """Removes from *folder* what was not used for so many *days*, but for the names in *current*."""
     for mark in folder.glob("*.used"):
         name = mark.name.removesuffix(".used")
-        if name in set(current) or time.time() - mark.stat().st_mtime < DAYS * 86400:
+        if name in set(current) or time.time() - mark.stat().st_mtime < days * 86400:
             continue
         shutil.rmtree(folder / name, ignore_errors=True)
         mark.unlink()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from switchover.errors import Problem
 
 from . import cgroups, images, machine, network
@@ -16,8 +18,8 @@ from .paths import Place
 from .paths import place as named_place
 
 
-def take(place: Place) -> int:
-    """Locks the lab for this process, until it ends or closes what this gives.
+def take(place: Place) -> FileLock:
+    """Locks the lab for this process, until it ends or releases what this gives.
 
     Raises Problem when another process uses the lab, or when it is up and was left so on purpose.
     """
@@ -26,7 +28,7 @@ def take(place: Place) -> int:
         user = place.lock.read_text() or "another"
         raise Problem(f"it is in use by process {user}", "lab", "Wait until that ends, or end the lab: inv lab.down")
     if place.kept.exists() and cgroups.pids(place.prefix):
-        os.close(lock)
+        lock.release()
         raise Problem("it is up already, and kept", "lab", "Look around (inv lab.ssh old) or end it: inv lab.down")
     return lock
 
@@ -41,7 +43,7 @@ def sweep(place: Place | None = None) -> None:
     try:
         clear(place)
     finally:
-        os.close(lock)
+        lock.release()
 
 
 def clear(place: Place) -> None:

@@ -1,7 +1,8 @@
 """The `inv` commands, run as a user would: as a process of their own, their output shown as it comes.
 
 On a terminal they get one too, so that progress bars are bars; elsewhere they print plain lines into a pipe. Either way
-each line is kept with the time at which it came: that is how the report knows how long a step took.
+each line is kept with the time at which it came, to be read by people. What became of each step, and how long it took,
+their events tell (docs/events.md).
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from switchover import events
 from switchover.errors import Problem
 
 from .report import Span
@@ -28,17 +31,15 @@ from .report import Span
 ROOT = Path(__file__).parent.parent
 INV = Path(sys.executable).with_name("inv")
 CHECK = "check"  # the first section, a task without steps
-NOT_SECTIONS = ("lab",)  # collections that are no part of the checklist
-NOTHING = "(nothing to do here)"  # ends the line of a step that is none of this move's
 PATIENCE = 3.0  # seconds that an interrupted command has to end by itself; its servers are thrown away
 
 
 @dataclass(slots=True, frozen=True)
 class Section:
-    """A section of the checklist as `inv --list` tells it: name, steps (the line shown -> the name), what it does."""
+    """A section of the checklist as `inv --list` tells it: name, the names of its steps, what it does."""
 
     name: str
-    steps: dict[str, str]
+    steps: tuple[str, ...] = ()
     title: str = ""
 
 
@@ -48,27 +49,28 @@ def sections(settings: Path) -> list[Section]:
     if listed.returncode != 0:
         raise Problem(f"`inv --list` failed: {listed.stderr.decode(errors='replace').strip()[-200:]}", "rehearsal")
     namespace = json.loads(listed.stdout)
-    checks = [Section(CHECK, {}, task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
+    checks = [Section(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
     return checks + [
         Section(
             found["name"],
-            {_line(task["help"]): f"{found['name']}.{task['name']}" for task in found["tasks"] if task["help"]},
+            # The whole section is one of its tasks too.
+            tuple(f"{found['name']}.{task['name']}" for task in found["tasks"] if task["name"] != found["name"]),
             found["help"],
         )
         for found in namespace["collections"]
-        if found["name"] not in NOT_SECTIONS
+        if found["default"]  # a command of its own, as `inv lab` and `inv settings` are not
     ]
 
 
-def run(settings: Path, *words: str, section: Section, log: Path | None = None) -> Span:
+def run(settings: Path, *words: str, section: Section, log: Path, told: Path) -> Span:
     """Runs `inv -f SETTINGS WORDS…` and shows its output. Gives its span of time, with those of the section's steps.
 
     Its home is `operator/` beside the settings, so that all it leaves there can be looked at; *log* gets each line with
-    its time. When this process is interrupted meanwhile, the command is too, and has some seconds to put things in
-    order.
+    its time, *told* its events. When this process is interrupted meanwhile, the command is too, and has some seconds to
+    put things in order.
     """
-    started = before = time.time()
-    found = []
+    started = time.time()
+    begin = told.stat().st_size if told.exists() else 0
     output = _Output()
     home = settings.parent / "operator"
     home.mkdir(exist_ok=True)
@@ -78,26 +80,32 @@ def run(settings: Path, *words: str, section: Section, log: Path | None = None) 
         stdin=subprocess.DEVNULL,
         stdout=output.end,
         stderr=output.end,
-        env=os.environ | {"HOME": str(home), "TMPDIR": str(home)},
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(told.absolute())},
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
-    told = [f"$ inv {' '.join(words)}"]
+    shown = [f"$ inv {' '.join(words)}"]
     try:
         for at, line in output.lines():
-            told.append(f"{at - started:6.2f} {line}")
-            if step := _step(line, section.steps):
-                if not line.rstrip().endswith(NOTHING):
-                    found.append(Span(step, before, at))
-                before = at
+            shown.append(f"{at - started:6.2f} {line}")
         status = command.wait()
     except BaseException:
         _interrupt(command)
         raise
     finally:
-        if log:
-            with log.open("a") as file:
-                file.write("\n".join(told) + "\n\n")
-    return Span(section.name, started, time.time(), status, tuple(found), title=section.title)
+        with log.open("a") as file:
+            file.write("\n".join(shown) + "\n\n")
+    return _span(section, started, status, events.read(told, begin))
+
+
+def _span(section: Section, started: float, status: int, told: Sequence[dict[str, Any]]) -> Span:
+    """The span of a command that has ended, by its events; a step that is none of this move's has none."""
+    steps = tuple(
+        Span(event["step"], event["at"] - event["seconds"], event["at"], outcome=event["outcome"])
+        for event in told
+        if event["event"] == "step" and event["outcome"] != "nothing"
+    )
+    promised = next((event["visitors"] for event in told if event["event"] == "section-begun"), "")
+    return Span(section.name, started, time.time(), status, steps, title=section.title, promised=promised)
 
 
 class _Output:
@@ -134,18 +142,6 @@ class _Output:
 
 def _plain(line: bytes) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", line.decode(errors="replace"))
-
-
-def _line(help_text: str) -> str:
-    """What a step's help looks like in the line that is printed when it is done."""
-    return " ".join(help_text.strip().splitlines()[0].rstrip(".").split())
-
-
-def _step(line: str, steps: dict[str, str]) -> str | None:
-    """The step whose outcome a line tells: a mark, the step's line, and then how long it took."""
-    words = " ".join(line.split()[1:])
-    matching = [shown for shown in steps if words == shown or words.startswith(shown + " ")]
-    return steps[max(matching, key=len)] if matching and line.startswith("  ") else None
 
 
 def _interrupt(command: subprocess.Popen[bytes]) -> None:

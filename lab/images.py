@@ -96,9 +96,9 @@ def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
 def sweep(place: Place) -> None:
     """Removes what builds that died have left."""
     for path in place.images.glob(".*"):
-        if path.is_dir() and (lock := try_lock(path.with_name(f"{path.name}.lock"), "")) is not None:
+        if path.is_dir() and (lock := try_lock(path.with_name(f"{path.name}.lock"))) is not None:
             shutil.rmtree(path)
-            os.close(lock)
+            lock.release()
 
 
 def _build_all(place: Place, missing: list[Release]) -> None:

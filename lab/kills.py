@@ -23,13 +23,13 @@ import random
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchover.errors import Problem
-from switchover.interruption import POINTS
+from switchover.interruption import POINTS, VARIABLE, spec
+from switchover.journal import ROOT
 
 from . import commands, look
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 NOTHING_TO_UNDO = "nothing to undo"
 LATE = "retire-old"  # it ends undo: killed and gone on only
-MOST_PARTS = 60  # of a step
+MOST_KILLS = 60  # of one step that nothing undoes
 # What comes out differently each time by its nature, so that only its being there is compared.
 RANDOM = (
     r"file /root/\.ssh/switchover(\.pub)?",  # the key of the move
@@ -81,7 +81,7 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
     """
     chance = random.Random(seed)
     result = Result()
-    lines = [line for section in _sections(lab, only) if section.steps for line in _lines(section)]
+    lines = [line for section in _sections(lab, only) for line in section.steps]
     if only in lines:  # a step alone
         lines = lines[: lines.index(only) + 1]
     tried = [line for line in lines if only in ("", line, _section(line))]
@@ -112,7 +112,7 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
     _pass(lab, passed)
     if sample and not only:
         for line in _lines_of_last(lab):
-            _forward(lab, line, [(part, chance.choice(POINTS)) for part in range(MOST_PARTS)], result, out)
+            _forward(lab, line, [("*", chance.choice(POINTS)) for _ in range(MOST_KILLS)], result, out)
     return result
 
 
@@ -121,7 +121,7 @@ def walk_last(state: str, result: Result, out: Console) -> None:
     from .servers import Lab
 
     ends: dict[str, look.Look] = {}
-    parts: dict[str, list[int]] = {}
+    parts: dict[str, list[str]] = {}
     for point in ("", *POINTS):
         with Lab(state=state) as lab:
             for line in _lines_of_last(lab):
@@ -142,7 +142,7 @@ def before_last(lab: Lab) -> None:
 
 
 def _lines_of_last(lab: Lab) -> list[str]:
-    return [line for section in commands.sections(lab.settings) if section.name == LATE for line in _lines(section)]
+    return [line for section in commands.sections(lab.settings) if section.name == LATE for line in section.steps]
 
 
 def _sections(lab: Lab, only: str) -> list[commands.Section]:
@@ -183,7 +183,7 @@ def table(result: Result) -> Any:
 def _try(
     lab: Lab,
     line: str,
-    part: int,
+    part: str,
     point: str,
     before: dict[str, look.Look],
     after: dict[str, look.Look],
@@ -191,7 +191,7 @@ def _try(
     out: Console,
 ) -> None:
     """One point: killed, gone on, undone; killed, undone."""
-    name, wrong = f"{line}/{part}@{point}", len(result.wrong)
+    name, wrong = spec(line, part, point), len(result.wrong)
     counted = result.by_section.setdefault(line.split(".")[0], [0, 0, 0])
     started = time.monotonic()
     if not _kill(lab, line, part, point, result, name):
@@ -219,15 +219,15 @@ def _try(
         out.print(f"      {problem}", style="red", markup=False)
 
 
-def _forward(lab: Lab, line: str, points: list[tuple[int, str]], result: Result, out: Console) -> int:
+def _forward(lab: Lab, line: str, points: list[tuple[str, str]], result: Result, out: Console) -> int:
     """Runs a step that nothing undoes until it is at its end, killed at one point after the other; says at how many.
 
     Whether it went on from a kill the next run tells. It is at its end where nothing was there to be killed.
     """
     counted = result.by_section.setdefault(_section(line), [0, 0, 0])
     kills, before = 0, ""
-    for part, point in [*points, (0, "")]:
-        kill = f"{line}/{part}@{point}" if point else ""
+    for part, point in [*points, ("", "")]:
+        kill = spec(line, part, point) if point else ""
         done = _run(lab, line, kill=kill)
         went_on = done.returncode in (0, -9)
         if not went_on:
@@ -242,15 +242,15 @@ def _forward(lab: Lab, line: str, points: list[tuple[int, str]], result: Result,
     return kills
 
 
-def _kill(lab: Lab, line: str, part: int, point: str, result: Result, name: str) -> bool:
-    killed = _run(lab, line, kill=f"{line}/{part}@{point}")
+def _kill(lab: Lab, line: str, part: str, point: str, result: Result, name: str) -> bool:
+    killed = _run(lab, line, kill=spec(line, part, point))
     if killed.returncode != -9:
         result.wrong.append(f"{name}: was not killed, ended with {killed.returncode}: {_last(killed)}")
         return False
     return True
 
 
-def _reference(lab: Lab, line: str) -> tuple[list[int], dict[str, look.Look]]:
+def _reference(lab: Lab, line: str) -> tuple[list[str], dict[str, look.Look]]:
     """The parts of the step, and how the servers are after it without any kill; it is undone again."""
     _run(lab, line)
     parts, after = _parts(lab, line), _look(lab)
@@ -259,12 +259,8 @@ def _reference(lab: Lab, line: str) -> tuple[list[int], dict[str, look.Look]]:
     return parts, after
 
 
-def _lines(section: commands.Section) -> Iterator[str]:
-    yield from (line for line in section.steps.values() if line != f"{section.name}.{section.name}")
-
-
 def _run(lab: Lab, *words: str, kill: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SWITCHOVER_KILL_AT": kill}
+    environment = {**os.environ, VARIABLE: kill}
     return subprocess.run(
         [commands.INV, "-f", lab.settings, *words],
         cwd=commands.ROOT,
@@ -276,16 +272,16 @@ def _run(lab: Lab, *words: str, kill: str = "") -> subprocess.CompletedProcess[s
     )
 
 
-def _parts(lab: Lab, line: str) -> list[int]:
-    """Which parts of the step stand in the journals of the servers."""
-    found: set[int] = set()
-    for server in _servers(lab).values():
-        names = server.exec("ls -d /var/lib/switchover/*/[0-9]*-* 2>/dev/null || :").stdout.split()
-        for name in names:
-            match = re.fullmatch(rf"\d+-{re.escape(line)}(?:\.(\d+))?", Path(name).name)
-            if match and server.exec(f"[ -e {name}/undone ] || echo stands").stdout.strip():
-                found.add(int(match[1] or 0))
-    return sorted(found)
+def _parts(lab: Lab, line: str) -> list[str]:
+    """Which parts of the step stand in the journals of the servers, in the order in which they were made."""
+    stand = f"cd {ROOT} 2>/dev/null || exit 0; "
+    stand += f"for e in */[0-9]*-{line}; do [ ! -e $e/entry.json ] || [ -e $e/undone ] || cat $e/entry.json; done"
+    found = [
+        (facts["number"], f"{role}:{facts['part']}")
+        for role, server in _servers(lab).items()
+        for facts in map(json.loads, server.exec(stand).stdout.splitlines())
+    ]
+    return list(dict.fromkeys(part for _, part in sorted(found)))
 
 
 def _servers(lab: Lab) -> dict[str, Any]:

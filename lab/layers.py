@@ -73,42 +73,45 @@ def keep(upper: Path, target: Path) -> None:
     upper.rename(target)
 
 
-def save(place: Place, name: str, running: Described) -> Described:
-    """Keeps the layers of all servers, which are off, and the run's files under *name*; gives what they run on now."""
+def save(place: Place, states: Path, name: str, running: Described) -> Described:
+    """Keeps the layers of all servers, which are off, and the run's files under *name* in the directory *states*.
+
+    Gives what they run on now.
+    """
     token = f"{time.time_ns():x}"
     layers: dict[Role, list[str]] = {}
     for role in running.releases:
-        target = place.states / "layers" / f"{token}-{role}"
+        target = states / "layers" / f"{token}-{role}"
         keep(supervisor.folder(place, role) / "upper", target)
         layers[role] = [str(target), *running.layers[role]]
     described = Described(running.releases, layers)
     described.write(
-        _state(place, name),
+        _state(states, name),
         files={file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()},
     )
-    _collect(place, described)
+    _collect(states, described)
     return described
 
 
-def load(place: Place, name: str) -> Described:
+def load(states: Path, name: str) -> Described:
     """What the state *name* is made of. Raises Problem when there is none, or a layer of it is gone."""
-    file = _state(place, name)
+    file = _state(states, name)
     if not file.exists():
-        known = ", ".join(sorted(f.stem for f in place.states.glob("*.json"))) or "none yet"
+        known = ", ".join(sorted(f.stem for f in states.glob("*.json"))) or "none yet"
         raise Problem(f"there is no saved state '{name}'", "lab", f"Saved: {known}")
     data = json.loads(file.read_text())
     described = Described(data["releases"], data["layers"])
     for layer in (Path(path) for layers in described.layers.values() for path in layers):
         if not layer.is_dir():
             raise Problem(f"{layer}, a layer of the state '{name}', is gone", "lab", "Save that state again")
-        if layer.parent != place.states / "layers":
+        if layer.parent != states / "layers":
             cache.used(layer)
     return described
 
 
-def restore_files(place: Place, name: str) -> None:
+def restore_files(place: Place, states: Path, name: str) -> None:
     """Puts the files of the run that the state *name* was saved in (keys, settings) into this one."""
-    for path, text in json.loads(_state(place, name).read_text())["files"].items():
+    for path, text in json.loads(_state(states, name).read_text())["files"].items():
         file = place.run / path
         file.parent.mkdir(mode=0o700, exist_ok=True)
         file.touch(0o600)
@@ -124,17 +127,17 @@ def running(place: Place) -> Described:
     return Described(data["releases"], data["layers"])
 
 
-def _state(place: Place, name: str) -> Path:
+def _state(states: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", name):
         raise Problem(f"'{name}' is no name for a state", "lab", "Use letters, digits and . _ -")
-    return place.states / f"{name}.json"
+    return states / f"{name}.json"
 
 
-def _collect(place: Place, running: Described) -> None:
+def _collect(states: Path, running: Described) -> None:
     """Removes the layers that no saved state and no running server stands on."""
     referred = {path for layers in running.layers.values() for path in layers}
-    for file in place.states.glob("*.json"):
+    for file in states.glob("*.json"):
         referred.update(path for layers in json.loads(file.read_text())["layers"].values() for path in layers)
-    for layer in (place.states / "layers").iterdir():
+    for layer in (states / "layers").iterdir():
         if str(layer) not in referred:
             shutil.rmtree(layer)

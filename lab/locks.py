@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from switchover.errors import Problem
 
@@ -18,25 +19,45 @@ def locked(file: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator[
 
     Raises Problem when *give_up* says so while it waits.
     """
-    while (handle := try_lock(file, "")) is None:
-        if give_up():
-            raise Problem("stopped while it waited for another lab", file.name)
-        time.sleep(0.1)
+    lock = _lock(file)
     try:
+        held = lock.acquire(poll_interval=0.1, cancel_check=give_up)
+    except Timeout:
+        raise Problem("stopped while it waited for another lab", file.name) from None
+    with held:
         yield
-    finally:
-        os.close(handle)
 
 
-def try_lock(file: Path, text: str) -> int | None:
-    """Takes the lock *file* and writes *text* into it; None when another process has it. `os.close` gives it back."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def try_lock(file: Path, text: str = "") -> FileLock | None:
+    """Takes the lock *file* and writes *text* into it; None when somebody has it. It is held until its `release`."""
+    lock = _lock(file, on_acquired=lambda handle: _write(handle, text))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
+
+
+def lock_for_a_child(file: Path) -> int | None:
+    """Takes the lock *file* for a process that will get this open file; None when somebody has it.
+
+    Whoever has it open holds it: `os.close` leaves it to the child. By hand: filelock's release takes it from both.
+    """
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         return None
+    return handle
+
+
+def _lock(file: Path, on_acquired: Callable[[int], None] | None = None) -> FileLock:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # A file that merely is there, filelock's way where there is no flock, would outlive its holder.
+    return FileLock(file, fallback_to_soft=False, thread_local=False, on_acquired=on_acquired)
+
+
+def _write(handle: int, text: str) -> None:
     os.ftruncate(handle, 0)
     os.write(handle, text.encode())
-    return handle

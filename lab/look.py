@@ -8,12 +8,14 @@ the last undo. What the comparison leaves out is the one list `LEFT_OUT`, with t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Protocol
 
 Look = dict[str, str]
+YOUNG = 5  # seconds: younger programs come and go
 
 
 class Machine(Protocol):
@@ -161,11 +163,7 @@ def look(machine: Machine, *, databases: bool = True) -> Look:
 
     Raises CalledProcessError when the server does not answer.
     """
-
-    def ask(command: str) -> str:
-        out = machine.exec(command).stdout
-        return out.decode(errors="replace") if isinstance(out, bytes) else str(out)
-
+    ask = partial(_answer, machine)
     seen: Look = {}
     sums = {path: digest for digest, _, path in (line.partition("  ") for line in ask(_SUMS).splitlines())}
     for path, facts in _pairs(ask(_FILES)):
@@ -178,6 +176,11 @@ def look(machine: Machine, *, databases: bool = True) -> Look:
     if databases:
         seen |= _look_at_databases(ask)
     return seen
+
+
+def _answer(machine: Machine, command: str) -> str:
+    out = machine.exec(command).stdout
+    return out.decode(errors="replace") if isinstance(out, bytes) else str(out)
 
 
 def _look_at_databases(ask: Callable[[str], str]) -> Look:
@@ -212,19 +215,26 @@ def ports(text: str) -> Look:
     return {key: " ".join(sorted(names - {"smtpd"})) for key, names in seen.items()}
 
 
-def processes(text: str, at_least: int = 5) -> Look:
+def processes(text: str, at_least: int = YOUNG) -> Look:
     """From ps: which programs run for whom. Not how many, and none younger than some seconds: those come and go.
 
     Those without a parent are the first process and what came in from outside, as this look did.
     """
-    seen: Look = {}
+    return {name: "runs" for name, age in _ages(text) if age >= at_least}
+
+
+def young(machine: Machine) -> list[str]:
+    """Which programs of a server are too young to be in a look that is taken now."""
+    return [name for name, age in _ages(_answer(machine, _PROCESSES)) if age < YOUNG]
+
+
+def _ages(text: str) -> Iterator[tuple[str, int]]:
     for line in text.splitlines():
         parent, user, seconds, command = line.split(None, 3)
-        # One that began within this tick is 4123168608 s old for ps.
         # One that has ended is there until its parent asks: monit does so when it next looks.
-        if parent != "0" and at_least <= int(seconds) < 1_000_000_000 and not command.endswith("<defunct>"):
-            seen[f"process {user} {_program(command)}"] = "runs"
-    return seen
+        if parent != "0" and not command.endswith("<defunct>"):
+            # One that began within this tick is 4123168608 s old for ps.
+            yield f"process {user} {_program(command)}", int(seconds) if int(seconds) < 1_000_000_000 else 0
 
 
 def _program(command: str) -> str:

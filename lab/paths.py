@@ -22,7 +22,7 @@ CERTIFIED: dict[Role, str] = {"old": SITE, "new": HOSTS["new"]}  # the domain ea
 class Place:
     """The directories and names of one lab. Labs with different names run side by side.
 
-    Images, prepared layers and the certificate authority are shared between them.
+    Images, prepared layers, what was reached and the certificate authority are shared between them.
     """
 
     root: Path
@@ -46,6 +46,11 @@ class Place:
     def prepared(self) -> Path:
         """What provisioning a server adds to its image: one overlay layer a role."""
         return self.root / "prepared"
+
+    @property
+    def reached(self) -> Path:
+        """Labs in which a part of the move is done: one directory a state (`lab.reached`)."""
+        return self.root / "reached"
 
     @property
     def authority(self) -> Path:

@@ -47,6 +47,7 @@ DRAIN = 90.0  # seconds that the last jobs may take
 RETIRE_QUIET = 2.0  # seconds without a visitor, after which old may retire by the lab's settings
 SETTLED = 25  # seconds after which a booted server has started everything
 COMMANDS = "commands.log"  # in the report's directory: what each command printed, and when
+EVENTS = "events.jsonl"  # beside it: what became of each step, for programs
 NOT_UNDONE = ("check",)  # changes nothing
 AFTERWARDS = ("retire-old",)  # when nobody comes by the old server any more; nothing can be undone after it
 
@@ -158,7 +159,7 @@ class Course:
     visitors: Visitors
     leaks: Watch
     settings: Path
-    log: Path
+    reports: Path
     out: Console
     spans: list[Span] = field(default_factory=list)
 
@@ -168,15 +169,15 @@ class Course:
 
     def undo(self, section: commands.Section) -> bool:
         """Takes a section back; True when that ended well."""
-        undoing = commands.Section(f"undo {section.name}", section.steps)
-        return self._run(undoing, "undo", "--yes", section.name)
+        return self._run(commands.Section(f"undo {section.name}"), "undo", "--yes", section.name)
 
     def has_steps(self, section: commands.Section) -> bool:
         """Whether it did anything: one that is for another strategy has nothing to undo."""
         return any(span.name == section.name and span.steps for span in self.spans)
 
     def _run(self, section: commands.Section, *words: str) -> bool:
-        span = commands.run(self.settings, *words, section=section, log=self.log)
+        log, told = self.reports / COMMANDS, self.reports / EVENTS
+        span = commands.run(self.settings, *words, section=section, log=log, told=told)
         self.leaks.learn()
         return self.add(span).exit == 0
 
@@ -224,7 +225,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     out = out or terminal.console()
     plan.report.mkdir(parents=True, exist_ok=True)
     path = plan.report / "ledger.jsonl"
-    for left in (path, plan.report / COMMANDS):
+    for left in (path, plan.report / COMMANDS, plan.report / EVENTS):
         left.unlink(missing_ok=True)
     sections = list(commands.sections(lab.settings) if plan.sections is None else plan.sections)
     moving = [section for section in sections if section.name not in AFTERWARDS]
@@ -235,7 +236,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     names, certificates = Names(lab), Certificates(lab.old)
     with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
-        course = Course(visitors, leaks, lab.settings, plan.report / COMMANDS, out)
+        course = Course(visitors, leaks, lab.settings, plan.report, out)
         out.print(f"Visitors come, {plan.rate:g} a second.")
         with course.quiet("before"):
             time.sleep(plan.quiet)

@@ -40,6 +40,8 @@ class Span:
     steps: tuple[Span, ...] = ()
     quiet: bool = False  # no section: the traffic before and after
     title: str = ""  # what it does, in a sentence
+    promised: str = ""  # what visitors shall feel, in a sentence
+    outcome: str = ""  # of a step: what became of it
 
     @property
     def seconds(self) -> float:
@@ -267,6 +269,7 @@ class Rehearsal:
         return {
             "name": span.name,
             "title": span.title,
+            "promised": span.promised,
             "started": round(span.started, 1),
             "seconds": round(span.seconds, 1),
             "exit": span.exit,
@@ -275,7 +278,9 @@ class Rehearsal:
             "page_longer_than_copy_seconds": round(more, 2),
             "page_after_copy_seconds": round(after, 2),
             "visitors_own_lag_ms": self.book.own_lag(span.started, span.ended),
-            "steps": [{"name": step.name, "seconds": round(step.seconds, 2)} for step in span.steps],
+            "steps": [
+                {"name": step.name, "outcome": step.outcome, "seconds": round(step.seconds, 2)} for step in span.steps
+            ],
         }
 
     def _on_purpose(self, answer: Answer) -> dict[str, Any]:

@@ -18,7 +18,6 @@ one that deploys.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import threading
@@ -27,6 +26,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from filelock import FileLock
 
 from switchover import say
 from switchover.errors import Problem
@@ -63,7 +64,8 @@ CI = "12"  # the Debian release of the host that deploys, whatever the servers h
 class Lab:
     """Old, new, the host that deploys, and their network. A context manager; `up` and `down` by hand otherwise.
 
-    *state* starts from what `save` kept under that name. *seed_mb*: about how large old's database shall be.
+    *state* starts from what `save` kept under that name; *states*: the directory of those, if it is not the lab's own.
+    *seed_mb*: about how large old's database shall be.
     *plain* boots servers without the shop, *ci=False* no host that deploys, *firewall=False* an old that has none on.
     *strategy*: how move.yaml says that the database moves (that of a state is as it was saved).
     """
@@ -71,14 +73,15 @@ class Lab:
     def __init__(
         self, old: str = "11", new: str = "12", state: str | None = None, *,
         seed_mb: int = 300, plain: bool = False, ci: bool = True, firewall: bool = True,
-        strategy: str = "replicate",
+        strategy: str = "replicate", states: Path | None = None,
     ) -> None:  # fmt: skip
         self.place = place()
+        self._states = states or self.place.states
         self._state, self._variant, self._strategy = state, Variant(seed_mb, plain, firewall), strategy
         self._releases: dict[Role, str] = {"old": old, "new": new, **({"ci": CI} if ci else {})}
         self._layers: dict[Role, list[str]] = {}
         self._files: dict[Role, list[ssh.File]] = {}
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._cut_short = False
         self._handlers: dict[int, Any] = {}
         self.old, self.new, self.ci = (LabServer(self.place, role, self._releases.get(role, CI)) for role in ROLES)
@@ -157,13 +160,13 @@ class Lab:
         """Keeps the state of all hosts as *name*: they end cleanly, then boot again from all that was on disk."""
         described = Described(self._releases, self._layers)
         self._all(self._stop)
-        self._layers = layers.save(self.place, name, described).layers
+        self._layers = layers.save(self.place, self._states, name, described).layers
         self._start_all()
 
     def has_state(self, name: str) -> bool:
         """Whether `save` kept *name* for hosts like these, prepared as they would be now."""
         try:
-            found = layers.load(self.place, name).layers
+            found = layers.load(self._states, name).layers
         except Problem:
             return False
         return all(str(self._prepared(host)) in found.get(host.role, []) for host in self.hosts)
@@ -211,11 +214,11 @@ class Lab:
         self.settings.write_text(settings.text(ci="ci" in self._releases, strategy=self._strategy))
 
     def _restore(self, state: str) -> None:
-        described = layers.load(self.place, state)
+        described = layers.load(self._states, state)
         self._releases, self._layers = described.releases, described.layers
         for host in self.hosts:
             host.release = described.releases[host.role]
-        layers.restore_files(self.place, state)
+        layers.restore_files(self.place, self._states, state)
 
     def _prepare(self, server: LabServer, image: Path, authority: Authority) -> None:
         """Finds the server's prepared layer, or boots the image, provisions it and keeps what that wrote."""
@@ -280,7 +283,7 @@ class Lab:
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _restore_handlers(self) -> None:

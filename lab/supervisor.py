@@ -18,7 +18,7 @@ from pathlib import Path
 from switchover.errors import Problem
 
 from . import cgroups, network
-from .locks import try_lock
+from .locks import lock_for_a_child, try_lock
 from .paths import Place, Role
 from .ssh import File
 
@@ -75,7 +75,7 @@ def start(spec: Spec) -> None:
     file = spec.folder / "spec.json"
     file.touch(0o600)
     file.write_text(spec.dump())
-    lock = try_lock(spec.folder / "on", "")
+    lock = lock_for_a_child(spec.folder / "on")
     if lock is None:
         raise Problem("is running already", spec.role, "End the lab: inv lab.down")
     command = ["unshare", "--mount", "--propagation=private", "--", sys.executable, "-m", "lab.supervisor", str(file)]
@@ -89,9 +89,9 @@ def start(spec: Spec) -> None:
 
 def is_off(place: Place, role: Role) -> bool:
     """Whether the server's supervisor has ended, its mounts with it."""
-    lock = try_lock(folder(place, role) / "on", "")
+    lock = try_lock(folder(place, role) / "on")
     if lock is not None:
-        os.close(lock)
+        lock.release()
     return lock is not None
 
 

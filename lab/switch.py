@@ -52,7 +52,7 @@ class Switch:
 
 def look(old: Place, new: Place, journal: str) -> Switch:
     """Asks both servers of a move after its switch. Raises Problem when one of them does not answer."""
-    last = f"ls -d {journal}/*-switch-db.switch.1/said 2>/dev/null | tail -n 1"
+    last = f"ls -d {journal}/*-switch-db.switch/said 2>/dev/null | tail -n 1"
     found = told(str(new.machine.exec(f"cat $({last}) </dev/null").stdout))
     held = str(new.machine.exec(f"cat {journal}/*-replicate.wal-level*/held 2>/dev/null", check=False).stdout)
     if restart := re.search(r"^held (\d+) ms", held, re.MULTILINE):

@@ -1,6 +1,7 @@
 """Where a command may be killed, for the tests that do it: a crash, a closed laptop, a power cut.
 
-`SWITCHOVER_KILL_AT=switch-app.proxy/0@after-change` ends the process there, as SIGKILL does: nothing is tidied up.
+`SWITCHOVER_KILL_AT=switch-app.proxy/old:/etc/nginx/sites-available/shop@after-change` ends the process there, as
+SIGKILL does: nothing is tidied up. Between / and @ stand server and part as the journal has them, or * for any.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ import os
 import signal
 
 POINTS = ("before-record", "after-record", "after-change", "before-done")
+VARIABLE = "SWITCHOVER_KILL_AT"
 
 
-def wanted(line: str, part: int, point: str) -> bool:
+def spec(line: str, part: str, point: str) -> str:
+    """What the variable says for a *point* of the step *line*; *part*: `SERVER:NAME`, or *."""
+    return f"{line}/{part}@{point}"
+
+
+def wanted(line: str, part: str, point: str) -> bool:
     """Whether the process shall end at this *point* of the step *line*'s *part*."""
-    return os.environ.get("SWITCHOVER_KILL_AT") == f"{line}/{part}@{point}"
+    return os.environ.get(VARIABLE) in (spec(line, part, point), spec(line, "*", point))
 
 
-def here(line: str, part: int, point: str) -> None:
+def here(line: str, part: str, point: str) -> None:
     """Ends the process, if it shall end here."""
     if wanted(line, part, point):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,13 +1,30 @@
 """The journal: what was done, by whom, when, and what undoing it needs; kept on the server that was changed.
 
-An entry is a directory below `/var/lib/switchover/DOMAIN/`, root's alone, written whole before the change:
+It is a directory `/var/lib/switchover/DOMAIN/`, root's alone, on each server for what was changed there:
 
-    0007-switch-app.proxy/
-      entry.json      step, what it does, who, when (no secret)
-      apply           sh: makes the change; safe to repeat
-      undo            sh: puts it back; safe to repeat; refuses where someone has changed the thing since
-      before/ after/  the original and the new bytes, with owner and mode
-      done, undone    written when it was, with who and when
+    move                      JSON: format, release that opened the move, its domains and addresses, when, who
+    0007-switch-app.proxy/    an entry, written whole before the change
+      entry.json              step, part of it, what it does, who, when (no secret)
+      apply                   sh: makes the change; safe to repeat
+      undo                    sh: puts it back; safe to repeat; refuses where someone has changed the thing since
+      before/ after/          the original and the new bytes, with owner and mode
+    lock/ .running            one operator at a time; one script at a time
+    retired                   undo has ended
+
+An entry's state is what lies in its directory, so that each change of state is one rename:
+
+    what is there                   state     the change        the next run of the step          inv undo, or sh undo
+    .new-0007-… (any part of it)    none      was not begun     records it anew                   passes over it
+    0007-…/entry.json, no more      recorded  may be half made  runs `apply` again, verifies      runs `undo`
+      and `done`                    done      was verified      looks, or trusts it (`step`)      runs `undo`
+      and `undone`                  undone    was put back      records a new entry               does nothing
+    retired, beside the entries               stands for good   as before                         refuses
+
+Formats, by the number in `move`. A tool that meets another one than its own changes nothing, and says which release
+to check out; undo by `sh` works whatever the tool.
+
+    1    `move` is one line, OLD -> NEW; parts are numbered by their order       releases before 0.2
+    2    `move` is JSON; parts have names                                        from 0.2 on
 """
 
 from __future__ import annotations
@@ -20,15 +37,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from . import say
 from .errors import Problem, Unreached
 from .hosts import Answer, Host
+from .opening import Identity, Opening, is_ours
 from .quote import sh
 
 ROOT = "/var/lib/switchover"
+T = TypeVar("T")
 UNSEEN = 20  # numbers left to the entries of a CI host that could not be asked; it never has that many in a row
 
 
@@ -39,7 +59,7 @@ class Change:
     *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
     with the functions of `FUNCTIONS` at hand. *keep*: files whose originals go to `before/`.
     *files*: new contents for `after/`. *commands*: what exactly is run, where *diff* only sums it up.
-    *names*: the records of the name system that are changed; that is done from here, before and beside the scripts.
+    *outside*: what is changed outside the servers, by whom (`kind`); see `outside`.
     """
 
     diff: str
@@ -48,22 +68,22 @@ class Change:
     keep: Sequence[str] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     commands: str = ""
-    names: Mapping[str, Any] = field(default_factory=dict)
+    outside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One recorded change. *state*: `recorded` (interrupted), `done` or `undone`."""
+    """One recorded change. *part*: which one of its step's on that server; *state*: see the table above."""
 
     server: Host
     number: int
     step: str
-    part: int
+    part: str
     doc: str
     who: str
     when: str
     state: str
-    names: Mapping[str, Any] = field(default_factory=dict)
+    outside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def section(self) -> str:
@@ -71,9 +91,14 @@ class Entry:
         return self.step.split(".")[0]
 
     @property
+    def key(self) -> str:
+        """The server and the part: what the step calls `Resource.key`."""
+        return f"{self.server.role}:{self.part}"
+
+    @property
     def name(self) -> str:
         """The name of the entry's directory; names sort as the changes were made."""
-        return f"{self.number:04d}-{self.step}" + (f".{self.part}" if self.part else "")
+        return f"{self.number:04d}-{self.step}"
 
 
 def operator() -> str:
@@ -87,31 +112,44 @@ def now() -> str:
 
 
 class Journal:
-    """The entries of one move on both servers, oldest first."""
+    """The entries of one move on all its servers, oldest first."""
 
-    def __init__(self, domain: str, servers: Sequence[Host], name: str = "") -> None:
-        self.home = f"{ROOT}/{domain}"
-        self.name = name  # which move it is, written beside the entries: names in ssh differ from person to person
-        self._servers = servers
-        self._entries: list[Entry] | None = None
+    def __init__(self, identity: Identity, servers: Sequence[Host], root: str = ROOT) -> None:
+        self.identity = identity
         self.retired = False  # whether retire-old has ended undo
+        self._servers, self._root = servers, root
+        self._entries: list[Entry] | None = None
+
+    @cached_property
+    def home(self) -> str:
+        """Its directory, alike on each server: the move's first domain names it, as it was when the move was opened.
+
+        Raises Problem where what is there is of another move, or of a release with another format.
+        """
+        with ThreadPoolExecutor(len(self._servers)) as pool:  # at once, since each is a connection to be made
+            homes = {home for home in pool.map(self._home_on, self._servers) if home}
+        if len(homes) > 1:
+            raise Problem(f"this move has two journals: {' and '.join(sorted(homes))}", "", "Put one of them aside")
+        return homes.pop() if homes else f"{self._root}/{self.identity.domains[0]}"
 
     @property
     def entries(self) -> list[Entry]:
         """All entries, read once a command; what this command writes is added."""
         if self._entries is None:
-            # At once, since each is a connection to be made.
+            self._entries = []
+            _ = self.home
             with ThreadPoolExecutor(len(self._servers)) as pool:
                 found = [entry for entries in pool.map(self._found, self._servers) for entry in entries]
             self._entries = sorted(found, key=lambda e: e.number)
         return self._entries
 
-    def latest(self, step: str, part: int) -> Entry | None:
-        """The last entry of *step*'s *part* that is not undone."""
-        return next(
-            (e for e in reversed(self.entries) if (e.step, e.part) == (step, part) and e.state != "undone"),
-            None,
-        )
+    def reread(self) -> None:
+        """What others wrote since is seen from now on."""
+        self._entries = None
+
+    def latest(self, step: str, key: str | None = None) -> Entry | None:
+        """The last entry of *step* that is not undone: of the part with that *key*, or of any."""
+        return next((entry for entry in self.active() if entry.step == step and key in (None, entry.key)), None)
 
     def active(self, prefix: str = "") -> list[Entry]:
         """Entries that can be undone, newest first: all, a section's, or a step's."""
@@ -127,7 +165,7 @@ class Journal:
         self,
         server: Host,
         step: str,
-        part: int,
+        part: str,
         doc: str,
         change: Change,
         on_line: Callable[[str], None] | None = None,
@@ -138,7 +176,7 @@ class Journal:
         number = max((e.number for e in self.entries), default=0) + 1
         if any(host.unreached for host in self._servers):
             number += UNSEEN
-        entry = Entry(server, number, step, part, doc, operator(), now(), "recorded", change.names)
+        entry = Entry(server, number, step, part, doc, operator(), now(), "recorded", change.outside)
         # Left of `||` the shell would ignore `set -e` and go on to the change after a failed recording.
         recording = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n"
         answer = server.change(recording + (self._running(entry, "apply") if apply else ""), on_line=on_line)
@@ -189,20 +227,36 @@ class Journal:
 
     def _found(self, server: Host) -> list[Entry]:
         """The entries of *server*. Without the CI host a move goes on: what needs it says so by itself."""
+        return self._without_ci(server, self._read, [])
+
+    def _home_on(self, server: Host) -> str:
+        return self._without_ci(server, self._look_for_home, "")
+
+    def _without_ci(self, server: Host, look: Callable[[Host], T], otherwise: T) -> T:
+        if server.unreached and server.role == "ci":
+            return otherwise
         try:
-            return self._read(server)
+            return look(server)
         except Unreached as problem:
             if server.role != "ci":
                 raise
             server.unreached = problem
             say.aside(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
-            return []
+            return otherwise
+
+    def _look_for_home(self, server: Host) -> str:
+        """This move's directory on *server*; empty where there is none."""
+        found = server.look(f"""
+        cd {sh(self._root)} 2>/dev/null || exit 0
+        for m in */move; do [ ! -f "$m" ] || printf '%s\\t%s\\n' "${{m%/move}}" "$(tr '\\n' ' ' <"$m")"; done""").out
+        pairs = (line.split("\t", 1) for line in found.splitlines())
+        paths = [(f"{self._root}/{name}", text) for name, text in pairs]
+        return next((path for path, text in paths if is_ours(self.identity, path, text, str(server))), "")
 
     def _read(self, server: Host) -> list[Entry]:
         script = f"""
         cd {sh(self.home)} 2>/dev/null || exit 0
         [ ! -e retired ] || echo retired
-        [ ! -e move ] || echo "move $(cat move)"
         for e in [0-9]*-*; do
           [ -f "$e/entry.json" ] || continue
           state=recorded
@@ -215,25 +269,9 @@ class Journal:
             if line == "retired":
                 self.retired = True
                 continue
-            if line.startswith("move "):
-                self._refuse_another(server, line.removeprefix("move "))
-                continue
             state, _, text = line.partition("\t")
             try:
-                data = json.loads(text)
-                entries.append(
-                    Entry(
-                        server,
-                        data["number"],
-                        data["step"],
-                        data["part"],
-                        data["doc"],
-                        data["who"],
-                        data["when"],
-                        state,
-                        data.get("names", {}),
-                    )
-                )
+                entries.append(_entry(server, state, json.loads(text)))
             except (ValueError, KeyError, TypeError):
                 raise Problem(
                     f"an entry of the journal cannot be read: {line[:60]!r}",
@@ -241,14 +279,6 @@ class Journal:
                     f"Look into {self.home}",
                 ) from None
         return entries
-
-    def _refuse_another(self, server: Host, name: str) -> None:
-        if name != self.name:
-            raise Problem(
-                f"its journal {self.home} is of another move ({name})",
-                str(server),
-                f"This one is {self.name}. If that one is over, put it aside: mv {self.home} {self.home}.before",
-            )
 
     def _recording(self, entry: Entry, change: Change) -> str:
         path, target = f"{self.home}/.new-{entry.name}", self.path(entry)
@@ -260,9 +290,10 @@ class Journal:
             "who": entry.who,
             "when": entry.when,
             "diff": change.diff,
-            **({"names": change.names} if change.names else {}),
+            **({"outside": change.outside} if change.outside else {}),
         }
-        head = f"# {entry.step}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
+        part = f" ({entry.part})" if entry.part else ""
+        head = f"# {entry.step}{part}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
         opening = f'set -eu\numask 022\nentry={sh(target)}\ncd "$entry"\n{FUNCTIONS}\n'
         undo = (
             f"#!/bin/sh\n# Undo of {entry.step}. As root, on this server:  sh {sh(target)}/undo\n{head}{opening}"
@@ -274,11 +305,12 @@ class Journal:
             "undo": undo.encode(),
             **{f"after/{name}": data for name, data in change.files.items()},
         }
+        opening = sh(Opening.now(self.identity).text(entry.when, entry.who))
         lines = [
             "set -eu; umask 077",
             f"mkdir -p {sh(self.home)}; m={sh(self.home)}/move",
             # By cat, since a shell's own printf does not say that the disk is full.
-            f'[ -e "$m" ] || {{ printf "%s\\n" {sh(self.name)} | cat >"$m.new"; mv "$m.new" "$m"; }}',
+            f'[ -e "$m" ] || {{ printf "%s\\n" {opening} | cat >"$m.new"; mv "$m.new" "$m"; }}',
             f"rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
         ]
         for kept in change.keep:
@@ -291,6 +323,14 @@ class Journal:
         lines.append("find . -type f -exec sync {} +; sync before after .")
         lines.append(f"mv -T {sh(path)} {sh(target)}; sync {sh(self.home)}")
         return "\n".join(lines)
+
+
+def _entry(server: Host, state: str, facts: Mapping[str, Any]) -> Entry:
+    """An entry as its file has it. Raises KeyError or TypeError where that lacks something."""
+    if not isinstance(facts["part"], str):
+        raise TypeError("part")
+    given = {key: facts[key] for key in ("number", "step", "part", "doc", "who", "when")}
+    return Entry(server, state=state, outside=facts.get("outside", {}), **given)
 
 
 # For every recorded script, and for looks that need them.

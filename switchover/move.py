@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .errors import Problem
 from .hosts import Host, Server
 from .journal import Journal, now, operator
 from .names import Names
+from .opening import Identity
 from .quote import sh
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Move:
         self.new = Server("new", settings.new, ssh_config=settings.ssh_config, dry=dry)
         self.ci = Host("ci", settings.ci.ssh, ssh_config=settings.ssh_config, dry=dry) if settings.ci else None
         hosts = [*self.servers, *([self.ci] if self.ci else [])]
-        name = f"{settings.old.main_address} -> {settings.new.main_address}"
-        self.journal = Journal(settings.domain, hosts, name)
+        identity = Identity(settings.domains, self.old.addresses, self.new.addresses)
+        self.journal = Journal(identity, hosts)
         self.would_change: set[str] = set()  # steps, under --dry: what later steps cannot see yet
         self._locked = False
 
@@ -59,12 +59,12 @@ class Move:
             yield
             return
         held: list[Server] = []
-        with ThreadPoolExecutor(2) as pool:  # both connections at once
-            list(pool.map(lambda server: server.look("true"), self.servers))
+        _ = self.journal.home  # refuses what is not ours before anything is touched
         try:
             for server in self.servers:
                 self._take(server, why)
                 held.append(server)
+            self.journal.reread()
             self._locked = True
             yield
         finally:

@@ -19,6 +19,7 @@ from . import asking, say
 from .asking import Unanswered
 from .errors import Problem
 from .names import Addresses, Look, from_json, one, plain
+from .outside import NothingDone, NotYet
 from .quote import sh
 
 if TYPE_CHECKING:
@@ -28,14 +29,6 @@ Changes = Sequence[tuple[Addresses, Addresses]]  # what there is, what there sha
 EVERY = 1.0  # seconds between two looks
 REFUSALS = {"PeerBadKey": "it knows no such key", "PeerBadSignature": "the key's secret is another there",
             "PeerBadTime": "its clock and this machine's differ too much"}  # fmt: skip
-
-
-class NotYet(Problem):
-    """The change was made, or handed to people, and not every authoritative server says so yet."""
-
-
-class NothingDone(Problem):
-    """It went wrong before anything was changed."""
 
 
 class Writer(Protocol):

@@ -11,13 +11,15 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from . import events, outside, say
 from . import move as moves
-from . import name_changes, say
 from .checklist import LAST, SECTIONS
 from .database import following
+from .desired import Precondition, Resource
 from .errors import Problem, Unreached
 from .journal import Entry
 from .move import Move
+from .outcome import Outcome
 from .step import Section, Step, for_people, section, take_back
 
 COLLECTIONS = tuple(section(module) for module in (*SECTIONS, LAST))
@@ -65,6 +67,7 @@ def move(context: Any, yes: bool = False) -> None:
                 if not (yes or the_move.dry):
                     say.heading(whole.name, whole.summary)
                     say.note(f"{whole.changes}. {whole.undoing}")
+                    say.note(f"Visitors: {whole.visitors}")
                 if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
                 _run(the_move, whole)
@@ -79,7 +82,7 @@ def _run(the_move: Move, whole: Section) -> None:
     except Problem as problem:
         if not whole.without:
             raise
-        say.outcome("failed", str(problem))
+        say.outcome(Outcome.FAILED, str(problem))
 
 
 @task(help={"yes": "do not ask"})
@@ -89,10 +92,12 @@ def unlock(context: Any, yes: bool = False) -> None:
         the_move = moves.of(context)
         for server in the_move.servers:
             if not the_move.locked(server):
-                say.outcome("note", f"{server}: not locked")
+                say.outcome(Outcome.NOTE, f"{server}: not locked")
                 continue
             held = the_move.holder(server) or {"who": "somebody"}  # whoever died before leaving a name
-            say.outcome("note", f"{server}: locked by {held.get('who')} since {held.get('when')} ({held.get('why')})")
+            say.outcome(
+                Outcome.NOTE, f"{server}: locked by {held.get('who')} since {held.get('when')} ({held.get('why')})"
+            )
             if the_move.dry:
                 continue
             if not yes and not say.ask("Is that command gone for good?"):
@@ -116,19 +121,26 @@ def _named(words: Sequence[str]) -> str:
 def _undo(move: Move, what: str, yes: bool) -> None:
     entries = _to_undo(move, what)
     say.heading(f"undo {what or entries[0].section}", f"{len(entries)} recorded changes, last first")
-    if move.dry:
-        for entry in entries:
-            say.outcome("would", f"{entry.server}: sh {move.journal.path(entry)}/undo")
-            if entry.names:
-                say.diff(name_changes.undoing(entry.names))
-        return
-    if not yes and not say.ask("Put these back as they were before?"):
+    if not (move.dry or yes or say.ask("Put these back as they were before?")):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
     warnings: list[str] = []
-    for _, parts in groupby(entries, key=lambda e: e.step):
-        warnings += _take_back(move, list(parts))
-    if warnings:
-        raise Problem(f"all of it is undone, but {warnings[0]}", "", "Look into that before anything else")
+    with events.whole("undo", entries[0].section, changes=len(entries), dry=move.dry):
+        for _, parts in groupby(entries, key=lambda e: e.step):
+            changes = list(parts)
+            with events.step(changes[0].section, changes[0].step, changes[0].doc) as event:
+                warnings += _show_undo(move, changes) if move.dry else _take_back(move, changes)
+                event["outcome"] = Outcome.WOULD if move.dry else Outcome.UNDONE
+        if warnings:
+            raise Problem(f"all of it is undone, but {warnings[0]}", "", "Look into that before anything else")
+
+
+def _show_undo(move: Move, parts: Sequence[Entry]) -> list[str]:
+    """Shows the scripts that would take a step back; there is nothing to look into."""
+    for entry in parts:
+        say.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
+        if entry.outside:
+            say.diff(outside.maker(entry.outside).undoing(entry.outside))
+    return []
 
 
 def _to_undo(move: Move, what: str) -> list[Entry]:
@@ -160,7 +172,7 @@ def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
                 str(entry.server),
                 f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
             )
-    say.outcome("undone", parts[0].doc, parts[0].step, watch.seconds)
+    say.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, watch.seconds)
     return warnings
 
 
@@ -169,6 +181,7 @@ def _rows(move: Move) -> list[dict[str, Any]]:
         {
             "section": whole.name,
             "doc": whole.summary,
+            "visitors": whole.visitors,
             "steps": [{"step": one.line, "doc": one.summary, **_state(move, one)} for one in steps],
         }
         for whole in WHOLE
@@ -182,12 +195,13 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
     if entries:
         # Only the newest change can have been the last before an interruption.
         newest = entries[-1] == move.journal.active()[0]
-        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(move, one, {e.part for e in entries}))
+        done = {e.key for e in entries}
+        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(move, one, done))
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
         return {"state": "interrupted" if broken else "done", **facts}
     try:
         rest = _rest(move, one, set())
-        missing = [m for m in (w.missing() for w in one.wanted(move) if hasattr(w, "missing") and not rest) if m]
+        missing = [] if rest else _missing(move, one)
     except Problem as problem:
         return {"state": "open", "undoable": False, "in_the_way": problem.what.splitlines()[0]}
     if rest or missing:
@@ -195,10 +209,16 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
     return {"state": "true", "undoable": False}
 
 
-def _rest(move: Move, one: Step, done: set[int]) -> bool:
+def _rest(move: Move, one: Step, done: set[str]) -> bool:
     """Whether parts of the step other than those *done* are still to be made true."""
-    parts = [(n, w) for n, w in enumerate(one.wanted(move)) if not hasattr(w, "missing") and n not in done]
-    return any(w.change() is not None for _, w in parts)
+    parts = [part for part in one.wanted(move) if isinstance(part, Resource)]
+    return any(part.key not in done and part.change() is not None for part in parts)
+
+
+def _missing(move: Move, one: Step) -> list[str]:
+    """What the step would wait for."""
+    found = [part.missing() for part in one.wanted(move) if isinstance(part, Precondition)]
+    return [missing for missing in found if missing]
 
 
 def _following(move: Move) -> following.Following | None:
@@ -206,7 +226,7 @@ def _following(move: Move) -> following.Following | None:
     try:
         return following.look(move)
     except Problem as problem:
-        say.outcome("failed", f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
+        say.outcome(Outcome.FAILED, f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
         return None
 
 
@@ -246,9 +266,11 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
             table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
     say.console().print(table)
     if found := _following(move):
-        kind = "note" if found.follows else "failed"
+        kind = Outcome.NOTE if found.follows else Outcome.FAILED
         for line in following.lines(found):
             say.outcome(kind, line)
     for server in move.servers:
         if held := move.holder(server):
-            say.outcome("note", f"{server}: {held.get('who')} is at work since {held.get('when')} ({held.get('why')})")
+            say.outcome(
+                Outcome.NOTE, f"{server}: {held.get('who')} is at work since {held.get('when')} ({held.get('why')})"
+            )

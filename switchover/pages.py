@@ -11,9 +11,11 @@ from invoke.tasks import task
 
 from . import move as moves
 from . import say
+from .desired import Resource
 from .errors import Problem
 from .journal import Change
 from .move import Move
+from .outcome import Outcome
 from .overview import WHOLE
 from .resources import File
 from .step import Step, for_people
@@ -47,7 +49,7 @@ def render(context: Any, to: str = "") -> None:
             for one in whole.steps_of(move):
                 line = _line(move, one)
                 if line.way:
-                    say.outcome("note", f"{one.line}: cannot be rendered yet", line.way)
+                    say.outcome(Outcome.NOTE, f"{one.line}: cannot be rendered yet", line.way)
                 for file in line.files:
                     _show(file, to)
 
@@ -59,7 +61,9 @@ def _dry(context: Any) -> Move:
 
 def _show(file: File, to: str) -> None:
     change = file.change()
-    say.outcome("would" if change else "already", f"{file.server.role}: {file.path}", "" if change else "already so")
+    say.outcome(
+        Outcome.WOULD if change else Outcome.ALREADY, f"{file.server.role}: {file.path}", "" if change else "already so"
+    )
     if change:
         say.diff(change.diff)
     if to and not file.secret:
@@ -73,7 +77,7 @@ def _line(move: Move, one: Step) -> Line:
     done = f"{entries[-1].when} by {entries[-1].who}" if entries else ""
     try:
         wanted = one.wanted(move)
-        resources = [w for w in wanted if not hasattr(w, "missing")]
+        resources = [w for w in wanted if isinstance(w, Resource)]
         files = tuple(w for w in resources if isinstance(w, File))
         found = [] if done else [(str(w.server), w.change()) for w in resources]
     except Problem as problem:
@@ -93,6 +97,7 @@ def _page(move: Move) -> Iterator[str]:
             continue
         yield f"## {whole.summary}\n"
         yield f"`inv {whole.name}`. {whole.changes}. {whole.undoing}\n"
+        yield f"Visitors: {whole.visitors}\n"
         for one in steps:
             yield from _described(_line(move, one))
 
@@ -119,4 +124,4 @@ def _write(to: str, text: str) -> None:
         Path(to).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise Problem(f"cannot be written ({error.strerror})", to, "Choose another file") from None
-    say.outcome("note", f"written: {to}")
+    say.outcome(Outcome.NOTE, f"written: {to}")

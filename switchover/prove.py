@@ -21,6 +21,7 @@ from .database import following
 from .errors import Problem
 from .hosts import Server
 from .move import Move
+from .outcome import Outcome
 from .progress import Progress
 from .quote import sh
 from .render import HOME
@@ -254,21 +255,23 @@ def _show(proof: Proof) -> None:
         table.add_row(Text(one["table"]), *counts, "✓" if one["equal"] else Text(f"✗ {one['why']}", style="red"))
     say.console().print(table)
     for line in _differences(proof):
-        say.outcome("failed", line)
+        say.outcome(Outcome.FAILED, line)
     bad = sum(not one["equal"] for one in proof.tables)
     seconds = proof.took.get("ms", 0) / 1000
     rate = f", {proof.rows / seconds:,.0f} rows/s" if seconds >= 1 else ""
     held = proof.pinned.get("held", 0)
     waited = f"visitors waited for {proof.pinned['hold_ms']} ms" if held else "nobody had to wait"
     result = f"{bad} of {len(proof.tables)} tables differ" if bad else f"{len(proof.tables)} tables are equal"
-    say.outcome("failed" if bad else "seen", f"{result}, {proof.rows:,} rows", f"{seconds:.1f} s{rate}; {waited}")
+    say.outcome(
+        Outcome.FAILED if bad else Outcome.SEEN, f"{result}, {proof.rows:,} rows", f"{seconds:.1f} s{rate}; {waited}"
+    )
     behind = sum(one["old"] != one["new"] for one in proof.sequences if one["equal"])
     note = f"; {behind} get their last value in the switch" if behind else ""
     both = sum(one["equal"] for one in proof.sequences)
-    say.outcome("seen", f"{both} sequences on both{note}")
+    say.outcome(Outcome.SEEN, f"{both} sequences on both{note}")
     for uploads in proof.files:
         more = f", {len(uploads.more)} on new alone" if uploads.more else ""
-        good = "seen" if uploads.equal else "failed"
+        good = Outcome.SEEN if uploads.equal else Outcome.FAILED
         say.outcome(good, f"{uploads.directory}: {len(uploads.old):,} files on old{more}")
 
 

@@ -9,22 +9,11 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .outcome import Outcome
 from .progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-MARKS = {
-    "already": "=",
-    "done": "✓",
-    "seen": "✓",
-    "would": "~",
-    "finished": "✓",
-    "undone": "↶",
-    "failed": "✗",
-    "note": "·",
-}
-COLOURS = {"done": "green", "seen": "green", "finished": "green", "would": "yellow", "failed": "red", "undone": "cyan"}
 
 
 @cache
@@ -54,13 +43,13 @@ def aside(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def outcome(kind: str, doc: str, detail: str = "", seconds: float | None = None) -> None:
+def outcome(kind: Outcome, doc: str, detail: str = "", seconds: float | None = None) -> None:
     """A line for a step: what became of it."""
     from rich.text import Text
 
     took = f"  {seconds:.1f} s" if seconds is not None and seconds >= 0.05 else ""
     more = f"  ({detail})" if detail else ""
-    console().print(Text.assemble((f"  {MARKS[kind]} ", COLOURS.get(kind, "dim")), doc, (more + took, "dim")))
+    console().print(Text.assemble((f"  {kind.mark} ", kind.colour), doc, (more + took, "dim")))
 
 
 def diff(text: str, where: str = "") -> None:

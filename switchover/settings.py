@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,197 +18,265 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     IPvAnyAddress,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from . import settings_file
 from .errors import Problem
 from .quote import under
+from .settings_file import shown
 
 DEFAULT_FILE = "move.yaml"
 
 
-def _plain(pattern: str, hint: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(hint)
+@dataclass(frozen=True)
+class Form:
+    """What a whole text must match, and what to write instead; editors are told both by the JSON schema.
+
+    The pattern means the same to Python and to the editors' JavaScript.
+    """
+
+    pattern: str
+    hint: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(inner)
+        own = {"pattern": f"^(?:{self.pattern})$", "patternErrorMessage": self.hint}
+        return {**schema, "allOf": [*schema.get("allOf", []), own]} if "pattern" in schema else {**schema, **own}
+
+    def check(self, value: str) -> str:
+        """The same *value*. Raises ValueError with the hint."""
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(self.hint)
         return value
 
-    return AfterValidator(check)
 
-
-def _path(value: str) -> str:
-    if re.search(r"[\x00-\x1f\x7f]", value) or not value.strip():
-        raise ValueError("a path is one line of text")
-    if ".." in value.split("/"):
-        raise ValueError("a path without '..'")
-    return value
-
-
-def _absolute(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError("a path from the root, like /home/app/current")
+def _bare(value: str) -> str:
     return value.rstrip("/") or "/"
 
 
-def _no_queue(value: str) -> str:
-    if re.match(r"/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$)", value):
-        raise ValueError("no queue of mail: old sends what is there, and it would be sent twice")
-    return value
+ADDRESS = "an IPv4 or IPv6 address, in quotes"
 
 
 def _text(value: object) -> object:
     if not isinstance(value, str):  # 1 is an address too, and none that anybody means
-        raise ValueError("an IPv4 or IPv6 address, in quotes")
+        raise ValueError(ADDRESS)
     return value
 
 
-Name = Annotated[str, _plain(r"[A-Za-z_][A-Za-z0-9_.@-]*", "a name of letters, digits and _ . @ -")]
+Name = Annotated[str, Form(r"[A-Za-z_][A-Za-z0-9_.@-]*", "a name of letters, digits and _ . @ -")]
 Domain = Annotated[
     str,
-    _plain(
+    Form(
         r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}",
         "a domain like shop.org",
     ),
 ]
 Destination = Annotated[
     str,
-    _plain(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?", "as for ssh: name, user@name or user@name:port"),
+    Form(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?", "as for ssh: name, user@name or user@name:port"),
 ]
-AnyPath = Annotated[str, AfterValidator(_path)]
-Absolute = Annotated[str, AfterValidator(_path), AfterValidator(_absolute)]
-Source = Annotated[AnyPath, AfterValidator(_no_queue)]
-Page = Annotated[str, _plain(r"/[^\s\"'\\]*", "a page's path, like /products/1")]
-Language = Annotated[str, _plain(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
-Text = Annotated[str, _plain(r"[^\x00]*", "text without NUL")]
-Email = Annotated[str, _plain(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an address like me@shop.org")]
-Address = Annotated[IPvAnyAddress, BeforeValidator(_text)]
-Line = Annotated[str, _plain(r"[^\x00-\x1f\x7f]+", "one line of text")]
+AnyPath = Annotated[
+    str,
+    Form(r"(?=\s*\S)[^\x00-\x1f\x7f]+", "a path is one line of text"),
+    Form(r"(?!([^/]*/)*\.\.(/|$))[^\x00]*", "a path without '..'"),
+]
+Absolute = Annotated[AnyPath, Form(r"/[^\x00]*", "a path from the root, like /home/app/current"), AfterValidator(_bare)]
+Source = Annotated[
+    AnyPath,
+    Form(
+        r"(?!/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$))[^\x00]*",
+        "no queue of mail: old sends what is there, and it would be sent twice",
+    ),
+]
+Page = Annotated[str, Form(r"""/[^\s"'\\]*""", "a page's path, like /products/1")]
+Language = Annotated[str, Form(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
+Text = Annotated[str, Form(r"[^\x00]*", "text without NUL")]
+Email = Annotated[str, Form(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an address like me@shop.org")]
+Address = Annotated[
+    IPvAnyAddress,
+    BeforeValidator(_text),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": f, "errorMessage": ADDRESS} for f in ("ipv4", "ipv6")]}),
+]
+Line = Annotated[str, Form(r"[^\x00-\x1f\x7f]+", "one line of text")]
+Flag = Annotated[bool, Field(strict=True)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=86400)]
 
 
-class Part(BaseModel):
-    """A mapping of the settings in which every key is known."""
+def _given(key: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
+    """For the JSON schema: the *key* is there, with such a *value*, or with any."""
+    return {"required": [key], "properties": {key: value or {"not": {"type": "null"}}}}
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+class Part(BaseModel):
+    """A mapping of the settings in which every key is known, and has a line that says what it means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class App(Part):
-    """The Rails application: a directory, its user, its service, where it listens."""
+    """The Rails application."""
 
     path: Absolute
+    """Its directory, from the root."""
     user: Name
+    """The user it runs as."""
     service: Name
+    """Its service, as for `systemctl`; an init script will do."""
     environment: Name = "production"
+    """Its `RAILS_ENV`."""
     socket: AnyPath = "tmp/sockets/unicorn.sock"
+    """The socket where it listens; a relative path is below the application's directory."""
     pidfile: AnyPath = "tmp/pids/unicorn.pid"
+    """The file with its process id; a relative path is below the application's directory."""
     build: tuple[Line, ...] = ()
-    """Commands after new code is in place, run by the application's user in its path (bundle install …)."""
+    """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
 
 
 class Worker(Part):
-    """What works off the queue. *longest_job*: seconds to wait for the present job's end."""
+    """What works off the queue of jobs. Relative paths are below the application's directory."""
 
     kind: Literal["delayed_job"] = "delayed_job"
+    """The program."""
     command: AnyPath = "script/delayed_job"
+    """The script that starts and stops it."""
     pidfile: AnyPath = "tmp/pids/delayed_job.pid"
+    """The file with its process id."""
     log: AnyPath = "log/delayed_job.log"
+    """Its log, where a first job is looked for."""
     longest_job: Seconds = 600
+    """Seconds to wait for the end of its current job before it stops."""
 
 
 class Watch(Part):
-    """Who restarts what died: the file of each check."""
+    """What restarts the application and the worker when they die."""
 
     kind: Literal["monit", "none"] = "monit"
+    """The program."""
     app: Absolute | None = None
+    """The file of monit's settings that names the application, from the root."""
     worker: Absolute | None = None
+    """The file of monit's settings that names the worker, from the root."""
 
 
 class Schedule(Part):
-    """Where regular tasks are started. *install*: the command that installs the crontab (sh, in the application's
-    path, by its user), as the deploy hook does; without one, old's crontab is copied and adapted."""
+    """What starts regular tasks."""
 
     kind: Literal["crontab", "worker", "none"] = "crontab"
+    """`crontab`: a user's crontab; `worker`: the worker itself; `none`: nothing."""
     user: Name | None = None
+    """Whose crontab; the application's user unless it is given."""
     install: Line | None = None
+    """The command that installs the crontab as the deploy hook does (sh, in the application's directory, by its user);
+    without one, old's crontab is copied and adapted."""
 
 
 class Deploys(Part):
-    """How new code arrives. *name*: what people call the server's git remote."""
+    """How new code arrives."""
 
     kind: Literal["git", "none"] = "git"
+    """`git`: by a push to a repository on the server; `none`: in no way that this tool knows."""
     repository: AnyPath = ".git"
-    branch: Annotated[str, _plain(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
+    """The repository that is pushed to; a relative path is below the application's directory."""
+    branch: Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
+    """The branch that is deployed."""
     name: Name = "production"
+    """What people call the server's git remote."""
 
 
 class Ci(Part):
-    """The host that deploys after the tests: its user's checkout and the remote there that leads to production."""
+    """The host that deploys after the tests."""
 
     ssh: Destination
+    """How it is reached, as for ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
     user: Name = "buildkite-agent"
+    """The user who deploys there."""
     checkout: Absolute
+    """That user's checkout of the application, from the root."""
     remote: Name = "production"
+    """The git remote in that checkout that leads to production."""
 
 
 class Firewall(Part):
-    """The server's firewall; *allow*: what visitors need, as ufw writes it, besides ssh's own port."""
+    """The server's firewall."""
 
     kind: Literal["ufw", "none"] = "ufw"
-    allow: tuple[Annotated[str, _plain(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
+    """The program."""
+    allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
+    """The ports that visitors need, besides ssh's own."""
 
 
 class Database(Part):
     """The application's PostgreSQL database, on the server itself."""
 
     name: Name
+    """The database's name."""
     owner: Name
+    """The role that the application logs in with."""
     config: AnyPath = "config/database.yml"
+    """The application's settings of it; a relative path is below the application's directory."""
     host: Name = "localhost"
+    """Where it listens, as the application says it."""
     port: Port = 5432
+    """The port where it listens."""
 
 
 class Web(Part):
-    """The nginx site of the application."""
+    """What visitors' requests reach first."""
 
     kind: Literal["nginx"] = "nginx"
+    """The program."""
     site: Absolute
+    """The file of the application's site, from the root."""
 
 
 class Certificate(Part):
-    """The certificate that nginx shows, with its key."""
+    """The certificate that nginx shows."""
 
     fullchain: Absolute
+    """The file of the certificate with its chain, from the root."""
     key: Absolute
+    """The file of its key, from the root."""
 
 
 class OwnCertificate(Part):
-    """New's own certificate for the production domains: ordered by certbot from an ACME authority (Let's Encrypt unless
-    *server* names another's directory); or old's *copied*, which somebody else renews.
-
-    *certbot*: the distribution's package, or the current release (or *version*) in an environment of its own.
-    *agree_tos*: the authority's terms are agreed to. *staging*: a trial, with its staging, of which nothing is kept.
-    """
+    """New's own certificate for the production domains. Until it has one, old's copy serves."""
 
     kind: Literal["certbot", "copied"] = "certbot"
+    """`certbot`: it is ordered from an ACME authority; `copied`: old's stays, and somebody else renews it."""
     certbot: Literal["package", "current"] = "package"
-    version: Annotated[str, _plain(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
-    server: Annotated[str, _plain(r"https://[^\s\"'\\\\]+", "an address like https://acme.example.org/directory")] = (
+    """`package`: the distribution's; `current`: the current release, in an environment of its own."""
+    version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
+    """With `certbot: current`: this release instead, in quotes."""
+    server: Annotated[str, Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")] = (
         "https://acme-v02.api.letsencrypt.org/directory"
     )
+    """The authority's directory; Let's Encrypt's unless it is given."""
     email: Email | None = None
-    agree_tos: Annotated[bool, Field(strict=True)] = False
-    staging: Annotated[bool, Field(strict=True)] = False
+    """Where the authority writes to before the certificate ends; optional."""
+    agree_tos: Flag = False
+    """Say `true` when you have read the authority's terms and agree to them."""
+    staging: Flag = False
+    """A trial with the authority's staging, of which nothing is kept."""
 
 
 class Server(Part):
     """One server: how it is reached and what runs there."""
 
     ssh: Destination
+    """How it is reached, as for ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
     address: Annotated[tuple[Address, ...], Field(min_length=1)]
+    """Its public IPv4 and IPv6 addresses, in quotes."""
     app: App
     worker: Worker = Worker()
     watch: Watch = Watch()
@@ -234,29 +303,42 @@ class Server(Part):
 
 
 class Carried(Part):
-    """A file that goes from old to new. *adapt*: old's application path in it becomes new's."""
+    """A file that goes from old to new. Relative paths are below the application's directory."""
 
     source: Source = Field(alias="from")
+    """The file on old."""
     target: AnyPath = Field(alias="to")
-    secret: bool = False
-    adapt: bool = False
-    replace: dict[Annotated[str, _plain(r"[^\x00]+", "the text to be replaced")], Text] = {}
+    """The file on new."""
+    secret: Flag = False
+    """Its contents are never shown."""
+    adapt: Flag = False
+    """Old's application path in it becomes new's."""
+    replace: dict[Annotated[str, Form(r"[^\x00]+", "the text to be replaced")], Text] = {}
+    """Other texts to be replaced in it, as `before: after`."""
 
 
 class Uploads(Part):
-    """A directory that visitors write to."""
+    """A directory that visitors write to. Relative paths are below the application's directory."""
 
     source: Source = Field(alias="from")
+    """The directory on old."""
     target: AnyPath = Field(alias="to")
+    """The directory on new."""
 
 
 class ThirdParty(Part):
-    """A service that may allow by address: asked from both servers, a page (*url*) or a port of a *host*."""
+    """A service that may allow by address: asked from both servers, by a `url` or at a port of a `host`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_given("url"), _given("host")]})
 
     name: Line
-    url: Annotated[str, _plain(r"https?://[^\s\"'\\\\]+", "an address like https://api.example.org/")] | None = None
-    host: Annotated[str, _plain(r"[A-Za-z0-9:._-]+", "a host's name or address")] | None = None
+    """What to call it."""
+    url: Annotated[str, Form(r"""https?://[^\s"'\\]+""", "an address like https://api.example.org/")] | None = None
+    """A page of it that is asked."""
+    host: Annotated[str, Form(r"[A-Za-z0-9:._-]+", "a host's name or address")] | None = None
+    """Instead of a page: the host that is connected to."""
     port: Port = 443
+    """The port of that host."""
 
     @model_validator(mode="after")
     def _one(self) -> ThirdParty:
@@ -266,56 +348,71 @@ class ThirdParty(Part):
 
 
 class Page503(Part):
-    """The maintenance page: its texts by language and when a visitor's browser may ask again (seconds)."""
+    """The page that visitors see while the database is copied (`strategy: copy`)."""
 
     retry_after: Seconds = 120
+    """Seconds after which a visitor's browser may ask again."""
     texts: Annotated[dict[Language, Text], Field(min_length=1)] = {
         "en": "We are moving to a new server. Please come back in a few minutes; nothing is lost.",
     }
+    """What it says, by language."""
 
 
 class PgBouncer(Part):
-    """PgBouncer on new, where the new database follows the old one: between the application and either database.
-
-    *port*: where it listens, on new alone. *pool*: its connections to the database, held open all the time. *keep*:
-    it stays after the move.
-    """
+    """PgBouncer on new, between the application and either database (`strategy: replicate`)."""
 
     port: Port = 6432
+    """The port where it listens, for new alone."""
     pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
-    keep: bool = False
+    """Its connections to the database, which stay open all the time."""
+    keep: Flag = False
+    """It stays after the move."""
 
 
 class Switch(Part):
-    """The switch of a database that follows. *max_drain*: seconds in which a moment is looked for when nothing runs
-    longer than 0.2 s; *max_hold*: seconds that queries are held at most; then visitors go on with the old database."""
+    """The switch of a database that follows (`strategy: replicate`)."""
 
     max_drain: Seconds = 60
+    """Seconds in which a moment is looked for when no query runs longer than 0.2 s."""
     max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
+    """Seconds that queries are held at most; then visitors go on with the old database."""
 
 
 class Dns(Part):
-    """Who changes the name system's records. *ttl*: seconds for which resolvers may remember them during the move.
-    *zone*: where it is not found by asking. *within*: seconds until every authoritative server says what was changed.
+    """Who changes the domains' DNS records when they move."""
 
-    `update`: a dynamic update (RFC 2136), signed with the key in the file *key_file*, as `tsig-keygen` writes it, or
-    its bare secret, with the name *key* and the *algorithm* said here. *key_on*: where that file lies; *through*: from
-    where the update is sent; *server*: who takes it, where that is not the primary server that the zone names.
-    `lexicon`: by the API of *provider*, with dns-lexicon, which finds the credentials by itself.
-    `by-hand`: the exact records are printed, and looked for. `none`: the names are nobody's business here.
-    """
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"if": _given("kind", {"const": kind}), "then": _given(needed)}
+                for kind, needed in (("update", "key_file"), ("lexicon", "provider"))
+            ]
+        }
+    )
 
     kind: Literal["by-hand", "update", "lexicon", "none"] = "by-hand"
+    """`by-hand`: you, and the exact records are shown; `update`: a dynamic update (RFC 2136); `lexicon`: the
+    provider's API, with dns-lexicon; `none`: nobody, the names are left alone."""
     ttl: Annotated[int, Field(strict=True, ge=1, le=3600)] = 300
+    """Seconds for which resolvers may remember the records during the move."""
     zone: Domain | None = None
+    """The domains' zone, where it is not found by asking."""
     within: Seconds = 600
+    """Seconds until every authoritative server must have a change."""
     server: Address | None = None
+    """With `update`: the server that takes it, where that is not the primary server that the zone names."""
     key: Name | None = None
+    """With `update`: the key's name, where the file has the bare secret."""
     algorithm: Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
+    """With `update`: the key's algorithm, where the file has the bare secret."""
     key_file: AnyPath | None = None
+    """With `update`: the file of the key, as `tsig-keygen` writes it, or its bare secret."""
     key_on: Literal["here", "old", "new", "ci"] = "here"
+    """With `update`: where that file is; `here` is your own machine, and a relative path is beside the settings."""
     through: Literal["here", "old", "new"] = "new"
+    """With `update`: from where it is sent."""
     provider: Name | None = None
+    """With `lexicon`: the provider, as dns-lexicon calls it; it finds the credentials by itself."""
 
     @model_validator(mode="after")
     def _whole(self) -> Dns:
@@ -326,32 +423,48 @@ class Dns(Part):
 
 
 class Retire(Part):
-    """When the old server may go. *quiet*: seconds in which no visitor has come by it."""
+    """When the old server may go."""
 
-    quiet: Annotated[int, Field(ge=0)] = 86400
+    quiet: Annotated[int, Field(strict=True, ge=0)] = 86400
+    """Seconds in which no visitor has come by the old server, before `inv retire-old`."""
 
 
 class Settings(Part):
     """A whole move."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"if": _given("dns", _given("key_on", {"const": "ci"})), "then": _given("ci")}
+    )
+
     domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
+    """The site's domains; the first is the main one, and names the move."""
     pages: Annotated[tuple[Page, ...], Field(min_length=1)] = ("/",)
+    """Pages that are asked on both servers and compared: status and title."""
     ssh_config: AnyPath | None = None
-    revision: Annotated[str, _plain(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
+    """The file of ssh's settings, where it is not your own; a relative path is beside the settings."""
+    revision: Annotated[str, Form(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
+    """The commit for new; old's own unless it is given."""
     door: Port = 5433
     """The port of old, open to new alone, that leads to old's database during the move."""
     job_within: Seconds = 120
-    """How long the new worker's log is watched for a first job."""
+    """Seconds for which the new worker's log is watched for a first job."""
     strategy: Literal["copy", "replicate"] = "replicate"
-    """How the database moves: new's follows old's, and visitors are held for a moment; or copied under a page."""
+    """`replicate`: new's database follows old's, and visitors are held for a moment; `copy`: it is copied under a
+    maintenance page. `inv check` says where only `copy` is possible."""
     pgbouncer: PgBouncer = PgBouncer()
     switch: Switch = Switch()
     old: Server
+    """The server that the site leaves."""
     new: Server
+    """The server that the site moves to."""
     ci: Ci | None = None
+    """The host that deploys after the tests, if there is one."""
     carry: tuple[Carried, ...] = ()
+    """Files that go from old to new."""
     uploads: tuple[Uploads, ...] = ()
+    """Directories that visitors write to."""
     third_parties: tuple[ThirdParty, ...] = ()
+    """Services that may allow by address: `inv check` asks each from both servers."""
     maintenance: Page503 = Page503()
     dns: Dns = Dns()
     certificate: OwnCertificate = OwnCertificate()
@@ -415,17 +528,18 @@ SAID = {
     "string_type": "a text; in quotes where it looks like something else",
     "too_short": "at least one is needed",
     "int_type": "a whole number",
+    "bool_type": "true or false",
     "ip_any_address": "an IPv4 or IPv6 address",
 }
 
 
 def _fault(error: dict[str, Any]) -> str:
     keys = [k for k in error["loc"] if k != "[key]"]
-    path = ".".join(_shown(k) for k in keys) or "(top)"
+    path = ".".join(shown(k) for k in keys) or "(top)"
     kind = error["type"]
     if kind == "extra_forbidden":
         known = _keys_at(Settings, keys[:-1])
-        near = difflib.get_close_matches(str(_shown(keys[-1])), known, 1)
+        near = difflib.get_close_matches(str(shown(keys[-1])), known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"  {path}: unknown key; {hint}"
     if kind == "missing":
@@ -433,20 +547,7 @@ def _fault(error: dict[str, Any]) -> str:
     message = SAID.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     given = error.get("input")
     plain = isinstance(given, (str, int, float)) and not _hides(path)
-    return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {_shown(given, quoted=True)}" if plain else "")
-
-
-def _shown(value: object, *, quoted: bool = False) -> str:
-    """*value* on one line of at most 70 characters."""
-    try:
-        text = (
-            str(value)
-            if value != "" and str(value).isprintable() and not (quoted and isinstance(value, str))
-            else repr(value)
-        )
-    except ValueError:  # more digits than Python writes
-        return "that number"
-    return text if len(text) <= 70 else text[:69] + "…"
+    return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {shown(given, quoted=True)}" if plain else "")
 
 
 def _host(destination: str) -> str:
@@ -463,17 +564,18 @@ def _keys_at(model: type[BaseModel], keys: list[Any]) -> list[str]:
         if isinstance(key, int):
             continue
         field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
-        inner = _model_in(field.annotation) if field else None
+        inner = part_in(field.annotation) if field else None
         if inner is None:
             return []
         model = inner
     return [f.alias or n for n, f in model.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def part_in(annotation: Any) -> type[BaseModel] | None:
+    """The part of the settings that a key of this type holds, or holds several of; None for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for part in getattr(annotation, "__args__", ()):
-        if found := _model_in(part):
+        if found := part_in(part):
             return found
     return None

@@ -1,7 +1,13 @@
-"""Reads the settings' file, in Invoke's stead: a fault in it is one line, not a traceback."""
+"""Reads the settings' file, in Invoke's stead: a fault in it is one line, not a traceback.
+
+It is read as editors read it: by YAML 1.2, where only `true` and `false` are no texts (`no` is Norwegian) and 0600 is
+no octal number; and a key that stands twice is a fault, where PyYAML silently takes the last one.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ from .errors import Problem
 
 
 def read(path: str | Path) -> dict[Any, Any]:
-    """The mapping in the YAML file *path*. Raises Problem where there is none."""
+    """The mapping in the YAML file *path*. Raises Problem where there is none, or a key stands in it twice."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -24,15 +30,80 @@ def read(path: str | Path) -> dict[Any, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
     try:
-        data = yaml.safe_load(text)
+        data, twice = _parse(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or "no valid text"
         raise Problem(f"is not YAML{line} ({what})", str(path), "Compare it with move.example.yaml") from None
+    if twice:
+        raise Problem("; ".join(twice), str(path), "Keep one of them")
     if not isinstance(data, dict):
         raise Problem("has no settings", str(path), "Compare it with move.example.yaml")
     return data
+
+
+def shown(value: object, *, quoted: bool = False) -> str:
+    """*value* on one line of at most 70 characters."""
+    try:
+        text = (
+            str(value)
+            if value != "" and str(value).isprintable() and not (quoted and isinstance(value, str))
+            else repr(value)
+        )
+    except ValueError:  # more digits than Python writes
+        return "that number"
+    return text if len(text) <= 70 else text[:69] + "…"
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with the booleans of YAML 1.2 and decimal numbers."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in known if not tag.endswith((":bool", ":int"))]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), [*"-+0123456789"])
+
+
+def _parse(text: str) -> tuple[Any, list[str]]:
+    """What is in the YAML *text*, and what is said about each key that stands in its mapping more than once."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        # Before it becomes data, which has no lines; and before the merge keys (<<) become keys of their own.
+        twice = list(_twice(loader, node, (), set()))
+        return loader.construct_document(node), twice
+    finally:
+        loader.dispose()
+
+
+def _twice(loader: _Loader, node: yaml.Node, way: tuple[str, ...], seen: set[int]) -> Iterator[str]:
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _twice(loader, item, (*way, str(number)), seen)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[Any, list[int]] = {}
+    for key, value in node.value:
+        name = key.value
+        if isinstance(key, yaml.ScalarNode) and key.tag not in ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"):
+            name = loader.construct_object(key)  # "a" and a are the same one, 1 and "1" are not
+            lines.setdefault(name, []).append(key.start_mark.line + 1)
+        yield from _twice(loader, value, (*way, shown(name)), seen)
+    for name, found in lines.items():
+        if len(found) > 1:
+            often = "twice" if len(found) == 2 else f"{len(found)} times"
+            *most, last = map(str, dict.fromkeys(found))
+            where = f"lines {', '.join(most)} and {last}" if most else f"line {last}"
+            yield f"{'.'.join((*way, shown(name)))} is there {often} ({where})"
 
 
 def take_over() -> None:

@@ -10,52 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import interruption, name_changes, say
+from . import events, interruption, outside, say
 from . import move as moves
+from .desired import Precondition, Resource, Wanted
 from .errors import Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
 from .move import Move
-from .resources.file import File
-
-
-class Resource(Protocol):
-    """Something that shall be true of a server."""
-
-    @property
-    def server(self) -> Host:
-        """The server that is changed."""
-
-    @property
-    def once(self) -> bool:
-        """Whether the journal alone says that it was done: later steps of the section may end what it made true."""
-
-    @property
-    def visible(self) -> bool:
-        """Whether a look can tell that it is true."""
-
-    def change(self) -> Change | None:
-        """What must change to make it true; None where it is true already. Only looks."""
-
-
-class Sight(Protocol):
-    """Something that must be seen before the move goes on; it changes nothing."""
-
-    @property
-    def within(self) -> float:
-        """Seconds to wait for it."""
-
-    def missing(self) -> str | None:
-        """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
-
-
-Wanted = Resource | Sight | Sequence["Resource | Sight"] | None
+from .outcome import Outcome
 
 
 class Step(Task[Any]):
@@ -78,14 +46,17 @@ class Step(Task[Any]):
         """Whether it is part of this move, the way its database moves."""
         return self.strategy in (None, move.settings.strategy)
 
-    def wanted(self, move: Move) -> list[Resource | Sight]:
-        """What shall be true, in order."""
-        if not self.is_for(move):
-            return []
-        wanted = self.body(move)
+    def wanted(self, move: Move) -> list[Resource | Precondition]:
+        """What shall be true or be seen, in order."""
+        wanted = self.body(move) if self.is_for(move) else None
         if wanted is None:
             return []
-        return list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+        parts = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+        keys = [part.key for part in parts if isinstance(part, Resource)]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            what = f"{self.line} has two parts of one name: {twice}"
+            raise Problem(what, "", "Where the settings name it twice, leave one; else please report it")
+        return parts
 
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with for_people():
@@ -112,12 +83,17 @@ class Section(Task[Any]):
 
     def run(self, move: Move) -> None:
         """All steps, each finished before the next begins."""
+        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
+            self._run(move)
+
+    def _run(self, move: Move) -> None:
         say.heading(self.name, self.summary)
         steps = self.steps_of(move)
         if not steps:
             say.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
             return
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
+        say.note(f"Visitors: {self.visitors}")
         with move.lock(self.name):
             for one in steps:
                 self._live(move, one)
@@ -127,7 +103,7 @@ class Section(Task[Any]):
             live(move, one)
         except Problem:
             if self.without:
-                say.outcome("note", self.without)
+                say.outcome(Outcome.NOTE, self.without)
             raise
 
     def steps_of(self, move: Move) -> list[Step]:
@@ -150,6 +126,11 @@ class Section(Task[Any]):
         """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
         said = self._said("Undo")
         return f"Undo (inv undo {self.name}): {said}" if said else self.asking
+
+    @property
+    def visitors(self) -> str:
+        """What visitors feel while it runs: the docstring's line `Visitors: …`."""
+        return self._said("Visitors")
 
     @property
     def asking(self) -> str:
@@ -251,71 +232,87 @@ def live(move: Move, one: Step) -> None:
 
     Raises Problem where it could not; what it had begun is put back then.
     """
-    watch, done = say.Stopwatch(), []
+    with events.step(one.section, one.line, one.summary) as event:
+        event["outcome"] = _outcome(move, one)
+
+
+def _outcome(move: Move, one: Step) -> Outcome:
+    watch, done = say.Stopwatch(), set[Outcome]()
     diffs: list[tuple[Host, str]] = []
-    for part, wanted in enumerate(one.wanted(move)):
-        if hasattr(wanted, "missing"):
-            done.append(_see(move, one, wanted))
+    for wanted in one.wanted(move):
+        if isinstance(wanted, Precondition):
+            done.add(_see(move, one, wanted))
         else:
-            done.append(_bring_about(move, one, part, wanted, diffs))
-    kind = next((k for k in ("finished", "done", "would", "seen") if k in done), "already")
-    details = {"already": "already so" if done else "nothing to do here", "finished": "an interrupted run, finished"}
-    if move.dry and kind == "would":
-        details["would"] = "would change" if diffs else "would look"
-    say.outcome(kind, one.summary, details.get(kind, ""), None if move.dry else watch.seconds)
+            done.add(_converge(move, one, wanted, diffs))
+    outcome = next((kind for kind in STRONGEST if kind in done), Outcome.NOTHING)
+    detail = DETAILS.get(outcome, "")
+    if outcome is Outcome.WOULD:
+        detail = "would change" if diffs else "would look"
+    say.outcome(outcome, one.summary, detail, None if move.dry else watch.seconds)
     if diffs:
         move.would_change.add(one.line)
     for server, diff in diffs:
         say.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
+    return outcome
 
 
-def _bring_about(move: Move, one: Step, part: int, resource: Any, diffs: list[tuple[Host, str]]) -> str:
-    entry = move.journal.latest(one.line, part)
+STRONGEST = (Outcome.FINISHED, Outcome.DONE, Outcome.WOULD, Outcome.SEEN, Outcome.ALREADY)  # a step's, of its parts'
+DETAILS = {
+    Outcome.ALREADY: "already so",
+    Outcome.NOTHING: "nothing to do here",
+    Outcome.FINISHED: "an interrupted run, finished",
+}
+
+
+def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host, str]]) -> Outcome:
+    """Makes one part of a step true."""
+    entry = move.journal.latest(one.line, resource.key)
     if entry and entry.state == "recorded":
         if move.dry:
             diffs.append((entry.server, "an interrupted change: the next run finishes it"))
-            return "would"
+            return Outcome.WOULD
         with say.progress(one.line) as shown:
             answer = move.journal.apply(entry, shown.line)
-            answer = _names(move, entry, answer, shown.line, fresh=False)
+            answer = _outside(move, entry, answer, shown.line, fresh=False)
         _verify(move, entry, resource, answer)
-        return "finished"
+        return Outcome.FINISHED
     built_on = _built_on(move, one)
-    if entry and (resource.once or built_on):
-        return "already"
+    if entry and (resource.record_only or built_on):
+        return Outcome.ALREADY
     change = resource.change()
     if change is None:
-        return "already"
+        return Outcome.ALREADY
     if built_on and move.journal.active(one.line):
-        return "already"  # it was done; a part that was true by itself then, a later section may have changed
+        return Outcome.ALREADY  # it was done; a part that was true by itself then, a later section may have changed
     if built_on and not move.dry:
         raise Problem(
             f"{one.line} is not true any more, and {built_on} was done since", str(resource.server), "Look: inv status"
         )
     if move.dry:
         diffs.append((resource.server, change.diff))
-        return "would"
-    if entry and isinstance(resource, File) and resource.edited(f"{move.journal.path(entry)}/after"):
-        _may_overwrite(one, resource, change)
-    interruption.here(one.line, part, "before-record")
-    apply = not interruption.wanted(one.line, part, "after-record")
+        return Outcome.WOULD
+    if entry and (edited := resource.edited(move.journal.path(entry))):
+        _may_overwrite(one, resource, edited, change)
+    interruption.here(one.line, resource.key, "before-record")
+    apply = not interruption.wanted(one.line, resource.key, "after-record")
     with say.progress(one.line) as shown:
-        server, doc = resource.server, one.summary
-        entry, answer = move.journal.record_and_apply(server, one.line, part, doc, change, shown.line, apply=apply)
-        interruption.here(one.line, part, "after-record")
-        answer = _names(move, entry, answer, shown.line, fresh=True)
+        entry, answer = move.journal.record_and_apply(
+            resource.server, one.line, resource.part, one.summary, change, shown.line, apply=apply
+        )
+        interruption.here(one.line, entry.key, "after-record")
+        answer = _outside(move, entry, answer, shown.line, fresh=True)
     _verify(move, entry, resource, answer)
-    return "done"
+    return Outcome.DONE
 
 
-def _may_overwrite(one: Step, file: File, change: Change) -> None:
-    """Asks before an edit that somebody made to a file of ours is overwritten; raises Problem where nobody says yes."""
-    say.outcome("note", f"{file.path} was edited since {one.line} wrote it; this would be changed:")
+def _may_overwrite(one: Step, resource: Resource, edited: str, change: Change) -> None:
+    """Asks before an edit that somebody made to what is ours is overwritten; raises Problem where nobody says yes."""
+    say.outcome(Outcome.NOTE, f"{edited} was edited since {one.line} wrote it; this would be changed:")
     say.diff(change.diff)
     if not say.ask("Overwrite that edit? Its present contents are kept in the journal."):
         raise Problem(
-            f"{file.path} was edited since {one.line} wrote it",
-            str(file.server),
+            f"{edited} was edited since {one.line} wrote it",
+            str(resource.server),
             "Put the edit into the template here, or answer y at a terminal",
         )
 
@@ -326,28 +323,28 @@ def _built_on(move: Move, one: Step) -> str | None:
     return next((e.section for e in move.journal.active() if e.section in later), None)
 
 
-def _verify(move: Move, entry: Entry, resource: Any, answer: Answer) -> None:
+def _verify(move: Move, entry: Entry, resource: Resource, answer: Answer) -> None:
     if answer.status != 0:
         _put_back(move, entry, answer.last_error)
-    interruption.here(entry.step, entry.part, "after-change")
-    if resource.visible and (rest := resource.change()) is not None:
+    interruption.here(entry.step, entry.key, "after-change")
+    if resource.observable and (rest := resource.change()) is not None:
         _put_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
-    interruption.here(entry.step, entry.part, "before-done")
+    interruption.here(entry.step, entry.key, "before-done")
     move.journal.done(entry)
 
 
-def _names(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None], *, fresh: bool) -> Answer:
-    """The part of a change that is made in the name system, where there is one; what came of all of it.
+def _outside(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None], *, fresh: bool) -> Answer:
+    """The part of a change that is made outside the server, where there is one; what came of all of it.
 
     *fresh*: no run before has begun it.
     """
-    if not entry.names or answer.status != 0:
+    if not entry.outside or answer.status != 0:
         return answer
     try:
-        name_changes.carry_out(move, entry.names, on_line)
-    except name_changes.NotYet:  # it stands, and the next run goes on with it
+        outside.maker(entry.outside).carry_out(move, entry.outside, on_line)
+    except outside.NotYet:  # it stands, and the next run goes on with it
         raise
-    except name_changes.NothingDone as problem:
+    except outside.NothingDone as problem:
         if fresh and move.journal.undo(entry).status == 0:
             raise Problem(
                 f"{entry.step} failed: {problem.what}", problem.where, f"Nothing was changed. {problem.do}"
@@ -359,9 +356,9 @@ def _names(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], No
 
 
 def take_back(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
-    """Undoes a change: what is in the name system from here, then by the recorded script."""
-    if entry.names:
-        name_changes.carry_out(move, entry.names, on_line, back=True)
+    """Undoes a change: what is outside the server from here, then by the recorded script."""
+    if entry.outside:
+        outside.maker(entry.outside).carry_out(move, entry.outside, on_line, back=True)
     return move.journal.undo(entry, on_line)
 
 
@@ -375,26 +372,37 @@ def _put_back(move: Move, entry: Entry, reason: str) -> None:
     raise Problem(f"{entry.step} failed: {reason}", str(entry.server), f"{state}. Mend that and run it again") from None
 
 
-def _see(move: Move, one: Step, sight: Any) -> str:
+def _see(move: Move, one: Step, precondition: Precondition) -> Outcome:
     if move.dry:
-        return "would"
-    end = time.monotonic() + sight.within
+        return Outcome.WOULD
+    end = time.monotonic() + precondition.within
     with say.progress(one.line) as shown:
-        while (missing := sight.missing()) is not None:
+        while (missing := precondition.missing()) is not None:
             left = end - time.monotonic()
             if left <= 0:
                 raise Problem(
-                    f"{one.line}: {missing}", "", f"Waited {sight.within:.0f} s; look into it and run it again"
+                    f"{one.line}: {missing}", "", f"Waited {precondition.within:.0f} s; look into it and run it again"
                 )
             shown.line(f"doing {missing}")
-            shown.report(int(sight.within - left), int(sight.within), "seconds")
+            shown.report(int(precondition.within - left), int(precondition.within), "seconds")
             time.sleep(0.2)
-    return "seen"
+    return Outcome.SEEN
 
 
 @contextmanager
 def for_people() -> Iterator[None]:
     """Any failure becomes one line for a person; the traceback only under --debug."""
+    events.ready()
+    try:
+        with _in_one_line():
+            yield
+    except Problem as problem:
+        events.problem(problem)
+        raise
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
     try:
         yield
     except Exit:

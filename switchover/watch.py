@@ -51,7 +51,7 @@ def facts(move: Move) -> dict[str, Any]:
     old, new = _server(move.old), _server(move.new)
     old["visitors"] = _visitors(move.old)
     old["sessions"] = _sessions(move.old)
-    switched = move.journal.latest("switch-db.copy", 0) or move.journal.latest("switch-db.switch", 1)
+    switched = move.journal.latest("switch-db.copy") or move.journal.latest("switch-db.switch", "new:hold")
     new["queue"] = _queue(move.new if switched and switched.state == "done" else move.old)
     if found := following.look(move):
         new["following"] = found.as_json() | {"said": following.lines(found)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
+from ..desired import Wanted
 from ..errors import Problem
 from ..hosts import Server
-from ..journal import now, operator
+from ..journal import Entry, now, operator
 from ..move import Move
 from ..names import KINDS, Addresses, Look, from_json
 from ..quote import sh, sql, under
@@ -17,7 +18,6 @@ from ..resources import Absent, Command, File, Role, Service, Worker
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
 from ..resources.uploads import Synchronised
-from ..step import Wanted
 
 HOME = "/etc/switchover"  # on both servers: what the move adds
 PROXY_LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
@@ -82,9 +82,9 @@ def date(move: Move, line: str = "") -> tuple[str, str]:
     return datetime.strptime(when, "%Y-%m-%d %H:%M:%SZ").strftime("%a %-d %b %Y"), who
 
 
-def before(move: Move, line: str, path: str, part: int = 0) -> Found | None:
-    """The file *path* as it was before the step *line*; None where that step changed nothing."""
-    entry = move.journal.latest(line, part)
+def before(server: Server, move: Move, line: str, path: str) -> Found | None:
+    """*server*'s file *path* as it was before the step *line*; None where that step did not change it."""
+    entry = move.journal.latest(line, f"{server.role}:{path}")
     if entry is None:
         return None
     return read(entry.server, f"{move.journal.path(entry)}/before/{path.rpartition('/')[2]}")
@@ -126,12 +126,15 @@ def old_remembered_until(move: Move) -> datetime | None:
 
 def _remembered(move: Move, line: str) -> datetime | None:
     """Until when what was there before a step may be remembered."""
-    entry = move.journal.latest(line, 0)
-    at = move.journal.done_at(entry) if entry else None
-    if entry is None or at is None:
-        return None
+    entries = [(move.journal.done_at(entry), entry) for entry in move.journal.active(line)]
     # It was verified before it was written down as done, so no name server says the old any more since then.
-    return at + timedelta(seconds=max(one.ttl for one in from_json(entry.names["before"])))
+    ends = [at + timedelta(seconds=max(one.ttl for one in records_before(entry))) for at, entry in entries if at]
+    return max(ends, default=None)
+
+
+def records_before(entry: Entry) -> list[Addresses]:
+    """The records that a step has changed, as they were before it."""
+    return from_json(entry.outside["before"])
 
 
 def to_new(move: Move, look: Look) -> list[Addresses]:
@@ -186,7 +189,7 @@ def complete_deploy_hook(move: Move) -> list[File | Absent]:
     if move.new.deploys.kind != "git":
         return []
     path = f"{move.new.repository}/hooks/pre-receive"
-    was = before(move, "prepare-new.deploy-hook", path, part=1)
+    was = before(move.new, move, "prepare-new.deploy-hook", path)
     if was is None or was.content is None:
         free: Absent | File = Absent(move.new, path)
     else:
@@ -210,14 +213,16 @@ def upload_urls(move: Move, server: Server) -> list[dict[str, str]]:
     return urls
 
 
-def uploads(move: Move, *, deleting: bool = False, first: bool = False, always: bool = False) -> list[Synchronised]:
+def uploads(
+    move: Move, *, deleting: bool = False, first: bool = False, always: bool = False, turn: str = ""
+) -> list[Synchronised]:
     """new: every directory of uploads as on old. Nothing is deleted where visitors come to new already."""
     old, new = move.old, move.new
     if deleting:  # somebody may have switched by hand
         answer = ask(move.settings.domain, old.settings.main_address, ANSWERS, "-f")
         deleting = old.look(answer, check=False).out.strip() != "new"
     pairs = [(old.in_app(_slash(u.source)), new.in_app(_slash(u.target))) for u in move.settings.uploads]
-    return [Synchronised(old, new, source, target, deleting, first, always) for source, target in pairs]
+    return [Synchronised(old, new, source, target, deleting, first, always, turn) for source, target in pairs]
 
 
 def nginx_site(move: Move, live: str = "") -> bytes:

@@ -1,5 +1,6 @@
 """Prepare the name: its records are remembered for minutes only, so that everybody soon hears of the new server.
 
+Visitors: they notice nothing.
 Undo: the old TTL is back. Takes seconds, loses nothing.
 Until: switch-dns
 """
@@ -9,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import say
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..names import Addresses, Look
+from ..outcome import Outcome
 from ..resources import Compared, Records
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 
@@ -44,9 +47,9 @@ def ttl(move: Move) -> Wanted:
 
     def told() -> None:
         if until := common.old_ttl_until(move):
-            say.outcome("note", f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
+            say.outcome(Outcome.NOTE, f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
                         "`inv switch-dns` waits for that")  # fmt: skip
             for name, other in move.names.look().aliases.items():
-                say.outcome("note", f"{name} stands for {other} (CNAME), and is left as it is")
+                say.outcome(Outcome.NOTE, f"{name} stands for {other} (CNAME), and is left as it is")
 
     return [Records(move, lower), Compared(told)]

@@ -1,5 +1,6 @@
 """Expand certificate: new has one of its own for the production domain, before the name leads there.
 
+Visitors: they notice nothing: they are shown new's own certificate, and old's as before while there is none.
 Undo: new's nginx shows old's certificate again, as copied. Takes seconds, loses nothing.
 Fails: The move goes on: visitors are shown old's certificate, as copied to new. Run it again when that is mended.
 """
@@ -9,12 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import certificates
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, Seen, Service
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 CHALLENGE = "/.well-known/acme-challenge/switchover"
@@ -52,7 +54,7 @@ python3 -m venv {home} >venv.log 2>&1 || refuse "python3 -m venv: $(tail -n 1 ve
 }}
 """
     check = f"{home}/bin/certbot --version 2>/dev/null | grep -qx 'certbot {version or '.*'}'"
-    return Command(move.new, run, undo, check, shown=f"pip install {what} in {home}")
+    return Command(move.new, run, undo, check, shown=f"pip install {what} in {home}", part="environment")
 
 
 @step

@@ -1,19 +1,22 @@
 """Finish the switch: deploys and monitoring are new's; what going back needs stays.
 
+Visitors: they notice nothing.
 Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 """
 
 from __future__ import annotations
 
 from .. import certificates, mail, say
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
+from ..outcome import Outcome
 from ..quote import sh
 from ..render import render
 from ..resources import Command, Compared, File, Seen
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 MAIL = 20  # seconds for queued mail to go out
@@ -135,9 +138,9 @@ def monit(move: Move) -> Wanted:
         if not path:
             continue
         found = read(new, path)
-        if found.content is None or move.journal.latest("finish.monit", len(wanted)):
+        if found.content is None or move.journal.latest("finish.monit", f"new:{path}"):
             found = Found(render(f"templates/{template}.j2", **values), "root:root", "600")
-        # Else somebody wrote it: it is wanted as it is, and has its place among the step's parts.
+        # Else somebody wrote it: it is wanted as it is.
         content = found.content or b""
         wanted.append(File(new, path, content, found.owner, found.mode, test="monit -t", then=common.MONIT_RELOAD))
     return wanted
@@ -185,7 +188,7 @@ def mail_leaves(move: Move) -> Wanted:
         number, why = mail.queued(old)
         if number:
             what = f"{number} mails are still queued on old ({why or 'not tried yet'})"
-            say.outcome("note", f"{what}; old tries them again, and `retire-old` waits for them")
+            say.outcome(Outcome.NOTE, f"{what}; old tries them again, and `retire-old` waits for them")
 
     return [Command(old, run, shown="the mail queue is tried again"), Compared(left)]
 
@@ -206,7 +209,7 @@ def certificate_renews(move: Move) -> Wanted:
 def _nobody_renews(move: Move) -> None:
     ends = certificates.of_old(move).ends
     what = f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
-    say.outcome("note", f"{what}: inv expand-cert")
+    say.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
 
 
 def _home(user: str) -> str:

@@ -1,5 +1,6 @@
 """Prepare new server: the application runs there as on old, with old's database, before any visitor comes.
 
+Visitors: they notice nothing: old serves them as before.
 Undo: new is as it was installed; uploads made there travel back to old first. Takes seconds, loses nothing.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..quote import pgpass, sh
@@ -15,7 +17,7 @@ from ..resources import Command, Compared, File, Seen, Service
 from ..resources.command import as_user
 from ..resources.file import read
 from ..resources.uploads import on, ssh
-from ..step import Wanted, step, step_by
+from ..step import step, step_by
 from . import common
 
 PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
@@ -48,8 +50,8 @@ fi
     restarted = f"! alive {running} || systemctl restart {sh(new.app.service)}"
     return [
         # Undone last of the section: by then code and configuration are as they were.
-        Command(new, run=":", undo=restarted, shown=f"(undone: systemctl restart {new.app.service})"),
-        Command(new, run, undo, check, shown=f"git reset --hard {wanted[:12]} in {new.app.path}"),
+        Command(new, run=":", undo=restarted, shown=f"(undone: systemctl restart {new.app.service})", part="restart"),
+        Command(new, run, undo, check, shown=f"git reset --hard {wanted[:12]} in {new.app.path}", part="commit"),
     ]
 
 

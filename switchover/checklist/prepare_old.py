@@ -1,10 +1,12 @@
 """Configure old server: the new server, and nobody else, may fetch files and reach the database.
 
+Visitors: they notice nothing.
 Undo: closes all of it again. Takes seconds, loses nothing.
 """
 
 from __future__ import annotations
 
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..quote import pgpass, sh
@@ -13,7 +15,7 @@ from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen
 from ..resources.file import read
 from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 
@@ -126,6 +128,7 @@ ufw --force enable >/dev/null
             check=on,
             keep=files,
             shown=f"ufw allow {' '.join(['(ssh)', *move.old.firewall.allow])}; ufw enable",
+            part="on",
         ),
         Compared(login, within=20),
         Command(
@@ -133,6 +136,7 @@ ufw --force enable >/dev/null
             f"systemctl stop {back}.timer",
             check=f"! systemctl is-active -q {back}.timer",
             shown="the firewall stays on",
+            part="stays on",
         ),
     ]
 

@@ -1,5 +1,6 @@
 """Let new's database follow old's: copied while visitors go on, then every change at once. For `strategy: replicate`.
 
+Visitors: requests wait for a moment, once, if old's PostgreSQL must restart (some 300 ms); none fails.
 Undo: new's database is as it was, and nothing is left on old. Visitors notice nothing, nothing is lost.
 """
 
@@ -8,17 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..database import facts, findings
+from ..database import facts
 from ..database import following as replication
 from ..database import switch as switching
+from ..database.findings import CHECKS
+from ..desired import Wanted
 from ..errors import Problem
+from ..findings import blockers
 from ..hosts import Server
 from ..move import Move
 from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
 from ..resources.postgres import CLUSTER, PSQL
-from ..step import Wanted, step_by
+from ..step import step_by
 from . import common
 
 HERE = Path(__file__).parent.parent / "database"
@@ -34,7 +38,7 @@ def can_follow(move: Move) -> Wanted:
         return None
 
     def hindrance() -> str | None:
-        found = findings.hindering(findings.find(facts.gather(move)))
+        found = blockers(CHECKS.find(facts.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -172,7 +176,7 @@ def door_back(move: Move) -> Wanted:
 @step_by("replicate")
 def identities(move: Move) -> Wanted:
     """old: every table's rows can be told apart: by a unique index, or whole, where there is no primary key."""
-    done = move.journal.latest("replicate.identities", 0)
+    done = move.journal.latest("replicate.identities")
     if done and done.state == "recorded":  # it is finished as it was recorded
         return Command(move.old, ":", check="true")
     without = [t for t in facts.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
@@ -303,9 +307,9 @@ fi
 """
     return [
         _follow(new, "way-back", "no-way-back", "CREATE PUBLICATION switchover_back …; slot switchover_back"),
-        Command(new, open_, close, shown="the database is open to the move's own role for a moment"),
+        Command(new, open_, close, shown="the database is open to the move's own role for a moment", part="open"),
         _subscription(move, move.old, "switchover_back", enabled=False),
-        Command(new, close, shown="and to nobody again"),
+        Command(new, close, shown="and to nobody again", part="closed"),
     ]
 
 

@@ -1,5 +1,6 @@
 """Retire old server: after days of watching, what was opened for the move is closed.
 
+Visitors: they notice nothing on new; old no longer answers whoever still asks there.
 Asks: This ends undo. Nothing can go back to the old server afterwards.
 """
 
@@ -9,16 +10,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from .. import certificates, mail
+from ..desired import Wanted
 from ..hosts import Server
 from ..move import Move
-from ..names import Addresses, Look, from_json
+from ..names import Addresses, Look
 from ..quote import ident, sh
 from ..render import render
 from ..resources import Command, Compared, File, Records, Seen, Worker
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
-from ..step import Wanted, step, step_by
+from ..step import step, step_by
 from . import common
 
 FINAL = "refuse 'retire-old has ended undo'"
@@ -89,7 +91,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml leads to new's own database directly, not by PgBouncer any more."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = common.before(move, "prepare-new.database-yml", path)
+    found = common.before(move.new, move, "prepare-new.database-yml", path)
     if _pgbouncer_stays(move) or found is None:
         return None
     return File(new, path, found.content or b"", found.owner, found.mode, secret=True)
@@ -147,7 +149,7 @@ def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
     return [
         TakenBack(entry.server, move.journal.path(entry), entry.step)
         for step in steps
-        # Those taken back already keep their places, by which the journal knows them.
+        # Those taken back already too: a run that was interrupted there is finished.
         for entry in reversed(move.journal.entries)
         # But for old's wal_level: nobody needs it as it was, and nothing holds queries any more for its restart.
         if entry.step == step and not (step == "replicate.wal-level" and entry.server is move.new)
@@ -165,7 +167,8 @@ def way_back_ends(move: Move) -> Wanted:
     def end(server: Server, *modes: str, then: str = "") -> Command:
         name, owner = sh(server.database.name), sh(server.database.owner)
         lines = [f"sh after/follow-database {mode.format(name=name, owner=owner)}" for mode in modes]
-        return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=programs)
+        part = modes[0].partition(" ")[0]
+        return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=programs, part=part)
 
     # PgBouncer needs its role where it stays.
     pool_role = () if move.settings.pgbouncer.keep else ("switch-db.pool-role",)
@@ -189,13 +192,16 @@ def deploy_hook(move: Move) -> Wanted:
 
 def _identities_as_before(move: Move) -> list[Command]:
     """new: the tables that came with an identity for the time of the move have the one of before."""
-    new, entry = move.new, move.journal.latest("replicate.identities", 0)
-    back = entry and entry.server.look(f"cat {sh(move.journal.path(entry))}/after/back.sql 2>/dev/null", check=False)
-    if not back or not back.out:
+    new, entries = move.new, move.journal.active("replicate.identities")
+    files = " ".join(sh(f"{move.journal.path(entry)}/after/back.sql") for entry in entries)
+    back = move.old.look(f"cat {files} 2>/dev/null", check=False).out if files else ""
+    if not back:
         return []
     run = f"sh after/follow-database one-by-one {sh(new.database.name)} {sh(new.database.owner)} <after/back.sql"
-    files = common.programs("follow-database", "database.sh") | {"back.sql": back.out.encode()}
-    return [Command(new, run, FINAL, shown=back.out.strip(), files=files)]
+    programs = common.programs("follow-database", "database.sh")
+    return [
+        Command(new, run, FINAL, shown=back.strip(), files=programs | {"back.sql": back.encode()}, part="identities")
+    ]
 
 
 @step
@@ -292,10 +298,10 @@ def proxy_gone(move: Move) -> Wanted:
 @step
 def old_ttl(move: Move) -> Wanted:
     """names: their addresses may be remembered for as long as before the move."""
-    entry = move.journal.latest("dns-prepare.ttl", 0)
-    if not common.has_names(move) or entry is None:
+    entries = move.journal.active("dns-prepare.ttl")
+    if not common.has_names(move) or not entries:
         return None
-    before = {one.key: one.ttl for one in from_json(entry.names["before"]) if one.data}
+    before = {one.key: one.ttl for entry in entries for one in common.records_before(entry) if one.data}
     by_name = {name: ttl for (name, _), ttl in before.items()}  # for an address of a kind that there was none of
 
     def as_before(look: Look) -> list[Addresses]:

@@ -1,15 +1,17 @@
 """Switch application: old's nginx passes every visitor to new; the old application stops.
 
+Visitors: they notice nothing: requests under way end on old, the next ones are passed on to new.
 Undo: the old application starts, old's nginx serves it again, uploads made since travel back. Loses nothing.
 """
 
 from __future__ import annotations
 
+from ..desired import Wanted
 from ..move import Move
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service
 from ..resources.command import as_user
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 UNDER_WAY = "not pgrep -f '^nginx: worker process is shutting down' >/dev/null"
@@ -24,7 +26,7 @@ def uploads(move: Move) -> Wanted:
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
         *common.uploads(move, deleting=True, always=True),
         Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
-        *common.uploads(move, always=True),
+        *common.uploads(move, always=True, turn="once more"),
     ]
 
 

@@ -1,17 +1,19 @@
 """Switch cron jobs: they no longer start on old, and start on new from the next minute on.
 
+Visitors: they notice nothing.
 Undo: the crontabs are as they were. Takes seconds, loses nothing.
 """
 
 from __future__ import annotations
 
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..quote import sh
 from ..resources import Command, File
 from ..resources.command import as_user
 from ..resources.file import read
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 SPOOL = "/var/spool/cron/crontabs"
@@ -73,7 +75,7 @@ def deploy_hook(move: Move) -> Wanted:
 def _adapted(move: Move) -> bytes:
     """old's crontab with new's paths, from the journal when it has been cleared."""
     user = move.old.schedule.user or move.old.app.user
-    entry = move.journal.latest("switch-cron.cleared", 0)
+    entry = move.journal.latest("switch-cron.cleared")
     found = read(move.old, f"{move.journal.path(entry)}/before/{user}" if entry else f"{SPOOL}/{user}")
     if found.content is None:
         raise Problem(f"{user} has no crontab", str(move.old), "Say in the settings: old.schedule.kind: none")

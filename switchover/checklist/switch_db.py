@@ -1,5 +1,6 @@
 """Switch databases: by a copy under the maintenance page; or, where new's follows, by holding visitors for a moment.
 
+Visitors: requests wait for a moment (some 40 ms) and none fails; with `strategy: copy` they see the maintenance page.
 Undo: the same way back, under the page or by a hold; everything written since is on old then. Loses nothing.
 """
 
@@ -10,15 +11,17 @@ from typing import Any
 from .. import say
 from ..database import following
 from ..database import switch as switching
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
+from ..outcome import Outcome
 from ..prove import parse
 from ..quote import ident, sh, sql
 from ..render import render
 from ..resources import Absent, Command, Compared, File, Seen, Service, Worker
 from ..resources.file import Found, read
 from ..resources.postgres import PSQL
-from ..step import Wanted, step, step_by
+from ..step import step, step_by
 from . import common
 
 PROGRAMS = ("copy-database", "fill.sh", "prove", "prove.sql", "database.sh")
@@ -84,7 +87,7 @@ def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
     if not common.follows(move):
         _refuse_what_follows(move)
-    return Worker(move.new, running=False, once=True)
+    return Worker(move.new, running=False, record_only=True)
 
 
 def _refuse_what_follows(move: Move) -> None:
@@ -104,8 +107,15 @@ def switch(move: Move) -> Wanted:
     shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/switch-database)"
     return [
         # Undone last: what is kept of the other database's types goes.
-        Command(new, ":", common.graceful_restart(move), shown="(undone: the application restarts)"),
-        Command(new, switching.run("new"), switching.run("old"), shown=shown, files=common.programs(*PROGRAMS[2:])),
+        Command(new, ":", common.graceful_restart(move), shown="(undone: the application restarts)", part="restart"),
+        Command(
+            new,
+            switching.run("new"),
+            switching.run("old"),
+            shown=shown,
+            files=common.programs(*PROGRAMS[2:]),
+            part="hold",
+        ),
     ]
 
 
@@ -118,13 +128,15 @@ def restart_app(move: Move) -> Wanted:
 @step_by("copy")
 def monit_off(move: Move) -> Wanted:
     """new: monit no longer watches the application, which it would start again meanwhile."""
-    return Absent(move.new, move.new.watch.app, then=common.MONIT_RELOAD, once=True) if move.new.watch.app else None
+    return (
+        Absent(move.new, move.new.watch.app, then=common.MONIT_RELOAD, record_only=True) if move.new.watch.app else None
+    )
 
 
 @step_by("copy")
 def boot_off(move: Move) -> Wanted:
     """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
-    return Service(move.new, move.new.app.service, at_boot=False, once=True)
+    return Service(move.new, move.new.app.service, at_boot=False, record_only=True)
 
 
 @step_by("copy")
@@ -149,14 +161,14 @@ def page_on(move: Move) -> Wanted:
     content = render(
         "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
     )
-    return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644", once=True)
+    return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644", record_only=True)
 
 
 @step_by("copy")
 def stop_app(move: Move) -> Wanted:
     """new: the application has finished its requests and stopped."""
     new = move.new
-    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), once=True)
+    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), record_only=True)
 
 
 @step_by("copy")
@@ -164,7 +176,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = common.before(move, "prepare-new.database-yml", path)
+    found = common.before(move.new, move, "prepare-new.database-yml", path)
     if found is None:
         if move.dry:
             return None
@@ -236,7 +248,7 @@ def monit_on(move: Move) -> Wanted:
     if not path:
         return None
     off = "switch-db.monit-off"
-    found = read(move.new, path) if off in move.would_change else common.before(move, off, path)
+    found = read(move.new, path) if off in move.would_change else common.before(move.new, move, off, path)
     if found is None or found.content is None:
         return None
     wanted = File(move.new, path, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
@@ -263,7 +275,7 @@ def start_worker(move: Move) -> Wanted:
 @step_by("replicate")
 def proved(move: Move) -> Wanted:
     """new: every row is as it was on old at the moment of the switch."""
-    entry = move.journal.latest("switch-db.switch", 1)
+    entry = move.journal.latest("switch-db.switch", "new:hold")
     if entry is None:
         return None
 
@@ -271,7 +283,7 @@ def proved(move: Move) -> Wanted:
         said = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
         proof = parse(said.out)
         if not proof.tables:  # the program died after the commit, or the rows could not be read
-            say.outcome("note", "that moment was not proved; `inv prove` compares now", said.err.strip())
+            say.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", said.err.strip())
         if proof.different:
             names = ", ".join(proof.different[:5])
             raise Problem(

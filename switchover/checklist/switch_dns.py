@@ -1,5 +1,6 @@
 """Switch the name: it leads to the new server; visitors come there by themselves, and no longer by old's proxy.
 
+Visitors: they notice nothing: their browsers ask new by themselves as soon as they hear of it.
 Undo: the records are as before, and browsers ask anew. Takes as long as the TTL, loses nothing.
 """
 
@@ -9,11 +10,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from .. import say
+from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
+from ..outcome import Outcome
 from ..quote import sh
 from ..resources import Command, Compared, Records, Seen
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 LONG = 600  # seconds that are waited; for longer somebody comes again
@@ -104,11 +107,11 @@ def visitors_follow(move: Move) -> Wanted:
             if time.monotonic() - started < move.settings.dns.ttl + 2 * WATCHED:
                 return f"a visitor came by old {ago} s ago"
             say.outcome(
-                "note", f"Some still come by old (the last {ago} s ago); they are served. `inv watch` shows them"
+                Outcome.NOTE, f"Some still come by old (the last {ago} s ago); they are served. `inv watch` shows them"
             )
         left = quiet - ago if ago is not None else 0
         when = f"from {datetime.now(UTC) + timedelta(seconds=left):%Y-%m-%d %H:%M} UTC on" if left > 0 else "now"
-        say.outcome("note", f"Old's proxy may go {when}, unless somebody comes by it until then: inv retire-old")
+        say.outcome(Outcome.NOTE, f"Old's proxy may go {when}, unless somebody comes by it until then: inv retire-old")
         return None
 
     return [

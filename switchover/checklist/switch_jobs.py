@@ -1,15 +1,17 @@
 """Switch delayed jobs: the old worker ends its job and stops, the new one starts.
 
+Visitors: they notice nothing; jobs, mail among them, wait until the new worker has started.
 Undo: the new worker ends its job and stops, the old one starts. Takes as long as that job, loses nothing.
 """
 
 from __future__ import annotations
 
+from ..desired import Wanted
 from ..move import Move
 from ..quote import sh
 from ..resources import Absent, Command, Worker
 from ..resources.command import as_user
-from ..step import Wanted, step
+from ..step import step
 from . import common
 
 

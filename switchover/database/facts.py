@@ -60,6 +60,9 @@ perl -MIO::Socket::IP -MTime::HiRes=time -e '
 class Unknown(Exception):
     """A fact that could not be gathered."""
 
+    def __init__(self, fact: str) -> None:
+        super().__init__(f"no answer about {fact}")
+
 
 class Side(dict[str, Any]):
     """One server's facts; Unknown is raised for one that is missing."""

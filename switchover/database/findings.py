@@ -1,20 +1,18 @@
 """What stands in the way of the new database following the old one through PgBouncer in transaction mode.
 
-Pure: facts in, findings out. A check yields what it found; where it yields nothing its docstring is true, and that is
-the good finding. One whose facts could not be gathered is unknown, which is not passed. docs/check.md lists them all.
+Pure: facts in, findings out. A blocker leaves only `strategy: copy`. docs/check.md lists them all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ..findings import Checks, Found, blocker, good, note, warning
 from ..quote import ident
 from .facts import Facts, Side, Unknown
-
-Kind = Literal["good", "hinders", "note", "unknown"]
 
 OURS = "switchover"  # how the names of the move's own slots, publications, subscriptions and roles begin
 VERSIONS = range(11, 18)  # of PostgreSQL: tried, both ways
@@ -30,52 +28,7 @@ ROUND_TRIPS = 8  # between the servers during a hold
 WHOLE_ROWS = 10_000  # rows: FULL compares all of them for each row that is changed
 
 
-@dataclass(frozen=True)
-class Finding:
-    """*key* names its check; *kind*: `hinders` leaves only `copy`; a note without *do* is taken care of by itself."""
-
-    key: str
-    kind: Kind
-    what: str
-    do: str = ""
-
-
-Found = Iterator[tuple[Kind, str, str]]
-CHECKS: dict[str, Callable[[Facts], Found]] = {}
-
-
-def find(facts: Facts) -> list[Finding]:
-    """All findings, in the order of the checks; at least one of each."""
-    findings = []
-    for key, check in CHECKS.items():
-        try:
-            found = list(check(facts))
-        except (Unknown, ValueError, IndexError) as fact:  # the last two: an answer that is not what was asked for
-            found = [("unknown", f"{_says(check)} (no answer about {fact})", "Run it again; see that server's log")]
-        findings += [Finding(key, *one) for one in found or [("good", _says(check), "")]]
-    return findings
-
-
-def hindering(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that leave only `copy`; what could not be checked does as well, but for what it costs."""
-    return [f for f in findings if f.kind in ("hinders", "unknown") and f.key != "cost"]
-
-
-def _check(function: Callable[[Facts], Found]) -> Callable[[Facts], Found]:
-    CHECKS[function.__name__.strip("_").replace("_", "-")] = function
-    return function
-
-
-def _says(check: Callable[[Facts], Found]) -> str:
-    return (check.__doc__ or "").strip().rstrip(".")
-
-
-def _hinders(what: str, do: str) -> tuple[Kind, str, str]:
-    return "hinders", what, do
-
-
-def _note(what: str, do: str = "") -> tuple[Kind, str, str]:
-    return "note", what, do
+CHECKS = Checks[[Facts]]("database")
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:
@@ -100,39 +53,39 @@ def _names(tables: Iterable[dict[str, Any]]) -> str:
 # --- the servers ------------------------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def superuser(facts: Facts) -> Found:
     """The user postgres is superuser on both servers."""
     for role, side in _sides(facts):
         if not side["superuser"]:
-            yield _hinders(f"{role}: the user postgres is no superuser", "ALTER ROLE postgres SUPERUSER")
+            yield blocker(f"{role}: the user postgres is no superuser", "ALTER ROLE postgres SUPERUSER")
 
 
-@_check
+@CHECKS.add
 def versions(facts: Facts) -> Found:
     """Both PostgreSQL versions are from 11 to 17, new's no older than old's."""
     old, new = (int(side["settings"]["server_version_num"]) // 10000 for side in (facts.old, facts.new))
     if not (old in VERSIONS and new in VERSIONS):
-        yield _hinders(f"PostgreSQL {old} on old, {new} on new", "Only 11 to 17 can follow each other here")
+        yield blocker(f"PostgreSQL {old} on old, {new} on new", "Only 11 to 17 can follow each other here")
     elif new < old:
-        yield _hinders(f"PostgreSQL {old} on old, only {new} on new", f"Install PostgreSQL {old} or later on new")
+        yield blocker(f"PostgreSQL {old} on old, only {new} on new", f"Install PostgreSQL {old} or later on new")
 
 
-@_check
+@CHECKS.add
 def wal_level(facts: Facts) -> Found:
     """Both servers have wal_level = logical."""
     for role, side in _sides(facts):
         if (level := side["settings"]["wal_level"]) != "logical":
             how = "by a restart which is held, once visitors come through new" if role == "old" else "by a restart"
-            yield _note(f"{role}: wal_level is {level}; `replicate` makes it logical {how}")
+            yield note(f"{role}: wal_level is {level}; `replicate` makes it logical {how}")
 
 
-@_check
+@CHECKS.add
 def listen_addresses(facts: Facts) -> Found:
     """PostgreSQL can be reached by the other server, on both."""
     for role, side in _sides(facts):
         if side["settings"]["listen_addresses"] in ("localhost", "127.0.0.1", ""):
-            yield _note(
+            yield note(
                 f"{role}: PostgreSQL listens on localhost alone, and goes on so: a port of the move's leads to it"
             )
 
@@ -141,33 +94,33 @@ def _room(facts: Facts, setting: str, used: str, need: int, what: str) -> Found:
     for role, side in _sides(facts):
         most, taken = int(side["settings"][setting]), int(side[used])
         if most - taken < need:
-            yield _hinders(
+            yield blocker(
                 f"{role}: {what}: {taken} of {setting} = {most} in use, {need} more needed",
                 f"ALTER SYSTEM SET {setting} = {max(taken + need, 10)} on {role}; it counts from the next restart",
             )
 
 
-@_check
+@CHECKS.add
 def slots_free(facts: Facts) -> Found:
     """A replication slot and an origin are free on both servers."""
     yield from _room(facts, "max_replication_slots", "slots_used", 1, "no replication slot is free")
     yield from _room(facts, "max_replication_slots", "origins_used", 1, "no replication origin is free")
 
 
-@_check
+@CHECKS.add
 def senders_free(facts: Facts) -> Found:
     """Enough WAL senders are free on both servers."""
     yield from _room(facts, "max_wal_senders", "senders_used", SENDERS, "too few WAL senders are free")
 
 
-@_check
+@CHECKS.add
 def workers_free(facts: Facts) -> Found:
     """Enough background workers are free on both servers."""
     yield from _room(facts, "max_logical_replication_workers", "apply_used", 1, "no logical replication worker is free")
     yield from _room(facts, "max_worker_processes", "workers_used", WORKERS, "too few worker processes are free")
 
 
-@_check
+@CHECKS.add
 def slots(facts: Facts) -> Found:
     """There are no other replication slots."""
     for role, side in _sides(facts):
@@ -179,60 +132,60 @@ def slots(facts: Facts) -> Found:
             do = "Who reads from it must read from new after the move"
             if not slot["active"]:
                 do = f"Where nobody needs it: SELECT pg_drop_replication_slot('{slot['name']}')"
-            yield _note(f"{role}: the slot {slot['name']} is {state} and keeps {kept:,.0f} MB of WAL", do)
+            yield warning(f"{role}: the slot {slot['name']} is {state} and keeps {kept:,.0f} MB of WAL", do)
 
 
-@_check
+@CHECKS.add
 def publications(facts: Facts) -> Found:
     """There are no other publications."""
     for role, side in _sides(facts):
         if others := [p for p in side["publications"] if not p.startswith(OURS)]:
             do = "Who subscribes to them must subscribe to new after the move"
-            yield _note(f"{role}: publications: {_some(others)}", do)
+            yield warning(f"{role}: publications: {_some(others)}", do)
 
 
-@_check
+@CHECKS.add
 def subscriptions(facts: Facts) -> Found:
     """No other subscription writes to either database."""
     for role, side in _sides(facts):
         if others := [s for s in side["subscriptions"] if not s.startswith(OURS)]:
             do = "End them (DROP SUBSCRIPTION) before the move, and make them on new after it"
-            yield _hinders(f"{role}: subscriptions write to this database: {_some(others)}", do)
+            yield blocker(f"{role}: subscriptions write to this database: {_some(others)}", do)
 
 
-@_check
+@CHECKS.add
 def prepared_transactions(facts: Facts) -> Found:
     """There are no prepared transactions."""
     for role, side in _sides(facts):
         if side["prepared"]:
             do = f"COMMIT PREPARED or ROLLBACK PREPARED them on {role}"
-            yield _hinders(f"{role}: prepared transactions, which a slot waits for: {_some(side['prepared'])}", do)
+            yield blocker(f"{role}: prepared transactions, which a slot waits for: {_some(side['prepared'])}", do)
 
 
-@_check
+@CHECKS.add
 def long_transactions(facts: Facts) -> Found:
     """No transaction is open for long."""
     for role, side in _sides(facts):
         for one in side["transactions"]:
             if one["seconds"] >= LONG:
-                yield _hinders(
+                yield blocker(
                     f"{role}: a transaction of {one['user']} is open for {one['seconds']:.0f} s ({one['state']})",
                     f"Wait for its end, or: SELECT pg_terminate_backend({one['pid']})",
                 )
 
 
-@_check
+@CHECKS.add
 def clocks(facts: Facts) -> Found:
     """The clocks agree."""
     apart, within = facts.between["apart"], facts.between["within"]
     if apart - within > CLOCKS:
-        yield _hinders(
+        yield blocker(
             f"the clocks are {apart:.2f} s apart; at most {CLOCKS} s for the switch",
             "Set them: timedatectl set-ntp true, on both",
         )
 
 
-@_check
+@CHECKS.add
 def slot_wal(facts: Facts) -> Found:
     """Both disks hold the WAL that a slot keeps."""
     copying = _copy_seconds(facts)
@@ -241,14 +194,14 @@ def slot_wal(facts: Facts) -> Found:
         need = max(1e9, 3 * copying * rate)
         kept = sum(float(s["retained"] or 0) for s in side["slots"] if s["name"].startswith(OURS))
         if free < need:
-            yield _hinders(
+            yield blocker(
                 f"{role}: {free / 1e9:.1f} GB free for the WAL that a slot keeps; {need / 1e9:.1f} GB wanted",
                 "Free some space where pg_wal lies",
             )
         elif kept:
-            yield _note(f"{role}: the move's slot keeps {kept / 1e6:,.0f} MB of WAL; {free / 1e9:.1f} GB are free")
+            yield note(f"{role}: the move's slot keeps {kept / 1e6:,.0f} MB of WAL; {free / 1e9:.1f} GB are free")
         if role == "old" and int(side["settings"]["server_version_num"]) < 130000:
-            yield _note(
+            yield warning(
                 "old: PostgreSQL before 13 has no limit for the WAL that a slot keeps",
                 f"Look at it with `inv watch`: {_lasts(free, rate)} would fill the disk",
             )
@@ -261,16 +214,16 @@ def _lasts(free: float, rate: float) -> str:
 # --- the databases ----------------------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def encoding(facts: Facts) -> Found:
     """Both databases have one encoding."""
     old, new = facts.old["database"]["encoding"], facts.new["database"]["encoding"]
     if old != new:
         do = f"Create new's database with ENCODING '{old}' TEMPLATE template0"
-        yield _hinders(f"the encoding is {old} on old, {new} on new", do)
+        yield blocker(f"the encoding is {old} on old, {new} on new", do)
 
 
-@_check
+@CHECKS.add
 def collation(facts: Facts) -> Found:
     """Both databases sort alike, by one collation of one version."""
     old, new = facts.old["database"], facts.new["database"]
@@ -281,7 +234,7 @@ def collation(facts: Facts) -> Found:
     ]
     if said[0] != said[1]:
         do = f"Where order matters: create new's database with LC_COLLATE '{old['collate']}' LC_CTYPE '{old['ctype']}'"
-        yield _note(f"the collation is {said[0]} on old, {said[1]} on new", do)
+        yield warning(f"the collation is {said[0]} on old, {said[1]} on new", do)
         return
     if old["collate"] in ("C", "POSIX") or old["provider"] == "b":
         return
@@ -289,42 +242,42 @@ def collation(facts: Facts) -> Found:
     if old["provider"] == "c":
         versions = [facts.old["libc"][-1], facts.new["libc"][-1]]
     if versions[0] != versions[1]:
-        yield _note(
+        yield note(
             f"the collation's version is {versions[0]} on old, {versions[1]} on new: texts may sort a little "
             "differently; indexes are built anew on new"
         )
 
 
-@_check
+@CHECKS.add
 def extensions(facts: Facts) -> Found:
     """new can create every extension that old has."""
     missing = sorted(set(facts.old["extensions"]) - set(facts.new["available_extensions"]))
     if missing:
         do = f"Install their Debian packages on new (apt-cache search postgresql-.*{missing[0]})"
-        yield _hinders(f"new lacks the extensions {_some(missing)}", do)
+        yield blocker(f"new lacks the extensions {_some(missing)}", do)
 
 
-@_check
+@CHECKS.add
 def grants(facts: Facts) -> Found:
     """The application's role may read every table."""
     owner = facts.old["owner"]
     if unread := [t for t in facts.old["tables"] if not t["readable"]]:
         do = f"Give it access (GRANT USAGE on their schema, GRANT SELECT ON … TO {ident(owner)}), or drop them"
-        yield _hinders(f"old: {owner} may not read {_names(unread)}", do)
+        yield blocker(f"old: {owner} may not read {_names(unread)}", do)
 
 
-@_check
+@CHECKS.add
 def identity(facts: Facts) -> Found:
     """Every table has a key that replication can use."""
     without = [t for t in _tables(facts.old, identity=None, unlogged=False) if t["kind"] == "r"]
     indexed = [t for t in without if t["offer"]]
     if indexed:
         offers = _some(f"{t['name']} ({t['offer'].removeprefix('public.')})" for t in indexed)
-        yield _note(f"old: without a primary key: {offers}: a unique index takes its place until the move's end")
+        yield note(f"old: without a primary key: {offers}: a unique index takes its place until the move's end")
     rest = [t for t in without if not t["offer"]]
     if broken := [t for t in rest if t["incomparable"]]:
         columns = _some(f"{t['name']}.{c}" for t in broken for c in t["incomparable"])
-        yield _hinders(
+        yield blocker(
             f"old: without a key, and whole rows cannot be compared ({columns}): {_names(broken)}",
             "Give each a primary key, or a unique index on columns that are NOT NULL",
         )
@@ -332,104 +285,104 @@ def identity(facts: Facts) -> Found:
     slow = [t for t in rest if t["rows"] > WHOLE_ROWS and t["changes"]]
     if slow:
         counts = _some(f"{t['name']} ({t['rows']:,} rows, {t['changes']:,} changes so far)" for t in slow)
-        yield _note(
+        yield warning(
             f"old: without a key, so that each change reads the whole table on new (REPLICA IDENTITY FULL): {counts}",
             "Give each a primary key, or a unique index on columns that are NOT NULL",
         )
     if fine := [t for t in rest if t not in slow]:
-        yield _note(f"old: without a key: {_names(fine)}: whole rows are compared (REPLICA IDENTITY FULL)")
+        yield note(f"old: without a key: {_names(fine)}: whole rows are compared (REPLICA IDENTITY FULL)")
 
 
-@_check
+@CHECKS.add
 def unlogged_tables(facts: Facts) -> Found:
     """There are no unlogged tables."""
     if found := _tables(facts.old, unlogged=True):
         do = f"ALTER TABLE {found[0]['name']} SET LOGGED (it writes the table anew), or drop it"
-        yield _hinders(f"old: unlogged tables do not replicate: {_names(found)}", do)
+        yield blocker(f"old: unlogged tables do not replicate: {_names(found)}", do)
 
 
-@_check
+@CHECKS.add
 def large_objects(facts: Facts) -> Found:
     """There are no large objects."""
     if count := facts.old["large_objects"]:
         do = "Keep them in bytea columns or files; orphans go by `vacuumlo`"
-        yield _hinders(f"old: {count:,} large objects, which do not replicate", do)
+        yield blocker(f"old: {count:,} large objects, which do not replicate", do)
 
 
-@_check
+@CHECKS.add
 def foreign_tables(facts: Facts) -> Found:
     """There are no foreign tables."""
     if found := _tables(facts.old, kind="f"):
-        yield _note(f"old: foreign tables: {_names(found)}", "See that new reaches the servers that they are on")
+        yield warning(f"old: foreign tables: {_names(found)}", "See that new reaches the servers that they are on")
 
 
-@_check
+@CHECKS.add
 def triggers(facts: Facts) -> Found:
     """No trigger fires for replicated rows."""
     for one in facts.old["triggers"]:
         how = "ALWAYS" if one["enabled"] == "A" else "REPLICA"
         table = one["table"].removeprefix("public.")
-        yield _hinders(
+        yield blocker(
             f"old: the trigger {one['name']} of {table} is ENABLE {how}: it would fire again on new",
             f"ALTER TABLE {table} ENABLE TRIGGER {ident(one['name'])} until the switch",
         )
 
 
-@_check
+@CHECKS.add
 def event_triggers(facts: Facts) -> Found:
     """There are no event triggers."""
     for role, side in _sides(facts):
         if side["event_triggers"]:
-            yield _note(
+            yield warning(
                 f"{role}: event triggers: {_some(side['event_triggers'])}",
                 "See that they let the schema be restored and the move's own changes pass",
             )
 
 
-@_check
+@CHECKS.add
 def row_security(facts: Facts) -> Found:
     """No table has row security."""
     if found := _tables(facts.old, row_security=True):
-        yield _note(f"old: row security on {_names(found)}: it is carried over; copy and replication see every row")
+        yield note(f"old: row security on {_names(found)}: it is carried over; copy and replication see every row")
 
 
-@_check
+@CHECKS.add
 def generated_columns(facts: Facts) -> Found:
     """There are no generated columns."""
     if found := [t for t in facts.old["tables"] if t["generated"]]:
-        yield _note(f"old: generated columns in {_names(found)}: new computes them itself")
+        yield note(f"old: generated columns in {_names(found)}: new computes them itself")
 
 
-@_check
+@CHECKS.add
 def identity_columns(facts: Facts) -> Found:
     """There are no identity columns."""
     if found := [t for t in facts.old["tables"] if t["identity_columns"]]:
-        yield _note(f"old: identity columns in {_names(found)}: their sequences are carried at the switch")
+        yield note(f"old: identity columns in {_names(found)}: their sequences are carried at the switch")
 
 
-@_check
+@CHECKS.add
 def sequences_unowned(facts: Facts) -> Found:
     """Every sequence belongs to a column."""
     if found := [s["name"] for s in facts.old["sequences"] if not s["owned"]]:
-        yield _note(f"old: sequences of no column: {_some(found)}: they are carried at the switch like the others")
+        yield note(f"old: sequences of no column: {_some(found)}: they are carried at the switch like the others")
 
 
-@_check
+@CHECKS.add
 def sequences_cached(facts: Facts) -> Found:
     """No sequence has CACHE above 1."""
     if found := [s["name"] for s in facts.old["sequences"] if s["cache"] > 1]:
-        yield _note(f"old: sequences with CACHE: {_some(found)}: numbers that sessions hold are skipped at the switch")
+        yield note(f"old: sequences with CACHE: {_some(found)}: numbers that sessions hold are skipped at the switch")
 
 
-@_check
+@CHECKS.add
 def materialised_views(facts: Facts) -> Found:
     """There are no materialised views."""
     if found := _tables(facts.old, kind="m"):
         size = sum(t["size"] for t in found) / 1e6
-        yield _note(f"old: materialised views: {_names(found)} ({size:,.0f} MB): refreshed on new after the switch")
+        yield note(f"old: materialised views: {_names(found)} ({size:,.0f} MB): refreshed on new after the switch")
 
 
-@_check
+@CHECKS.add
 def role_settings(facts: Facts) -> Found:
     """new has the settings that old has by ALTER ROLE and ALTER DATABASE."""
     there = {(s["role"], s["name"]) for s in facts.new["role_settings"]}
@@ -443,7 +396,9 @@ def role_settings(facts: Facts) -> Found:
         where = " IN DATABASE " + new if one["here"] else ""
         alter = f"ALTER ROLE {ident(role)}{where}" if role else f"ALTER DATABASE {new}"
         by = f"ALTER ROLE {one['role']}" if one["role"] else "ALTER DATABASE"
-        yield _note(f"old: {by} sets {name}; new does not", f"On new: {alter} SET {name} = … (old's: psql -c '\\drds')")
+        yield warning(
+            f"old: {by} sets {name}; new does not", f"On new: {alter} SET {name} = … (old's: psql -c '\\drds')"
+        )
 
 
 # --- who connects -----------------------------------------------------------------------------------------------
@@ -459,24 +414,24 @@ def _others(facts: Facts) -> list[dict[str, Any]]:
     ]
 
 
-@_check
+@CHECKS.add
 def roles(facts: Facts) -> Found:
     """Only the application has access to old's database."""
     for one in _others(facts):
         now = f", connected now from {_some(one['from'])}" if one["sessions"] else ""
-        yield _note(
+        yield warning(
             f"old: {one['name']} has access too{now}; its role and grants are carried over",
             "Tell its people when: it is kept out during the switch, and new has another address",
         )
 
 
-@_check
+@CHECKS.add
 def passwords(facts: Facts) -> Found:
     """Every password that is carried over works on new."""
     if set(facts.new["methods"]) <= {"md5", "password"}:
         return
     if old := [r["name"] for r in _others(facts) if r["password"] == "md5"]:  # noqa: S105
-        yield _note(
+        yield warning(
             f"old: md5 passwords of {_some(old)}; new's pg_hba.conf wants scram-sha-256",
             "Set them anew on new after `replicate` (\\password), or say md5 in its pg_hba.conf, which takes both",
         )
@@ -485,14 +440,14 @@ def passwords(facts: Facts) -> Found:
 # --- PgBouncer in transaction mode -------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def pgbouncer(facts: Facts) -> Found:
     """new has PgBouncer, or can install it."""
     if _pgbouncer(facts) is None:
-        yield _hinders("new: no package pgbouncer to be had", "apt update, or add Debian's main archive")
+        yield blocker("new: no package pgbouncer to be had", "apt update, or add Debian's main archive")
 
 
-@_check
+@CHECKS.add
 def prepared_statements(facts: Facts) -> Found:
     """PgBouncer has prepared statements (1.21 or later), or Rails makes none."""
     version = _pgbouncer(facts)
@@ -500,40 +455,40 @@ def prepared_statements(facts: Facts) -> Found:
         return
     if _rails(facts.old).get("prepared_statements", True) is not False:
         said = ".".join(map(str, version))
-        yield _note(
+        yield note(
             f"new: PgBouncer {said} has no prepared statements, and old's database.yml does not turn them off; "
             "new's has to, as long as PgBouncer is in the way"
         )
 
 
-@_check
+@CHECKS.add
 def advisory_locks(facts: Facts) -> Found:
     """Rails takes no advisory locks for migrations."""
     if _rails(facts.old).get("advisory_locks", True) is not False:
-        yield _note("old: database.yml does not say advisory_locks: false; no migration runs during the move")
+        yield note("old: database.yml does not say advisory_locks: false; no migration runs during the move")
 
 
-@_check
+@CHECKS.add
 def connection_variables(facts: Facts) -> Found:
     """database.yml sets no variables when it connects."""
     for role, side in _sides(facts):
         names = sorted(dict(_rails(side).get("variables") or {}))
         if names and role == "old":
             first = f"ALTER ROLE {ident(facts.old['owner'])} SET {names[0]} = …"
-            yield _hinders(
+            yield blocker(
                 f"old: database.yml sets variables when it connects, which PgBouncer hands to others: {_some(names)}",
                 f"Set them by {first} on both servers, and take `variables:` away",
             )
         elif names:
-            yield _note(f"new: database.yml sets variables: {_some(names)}; replaced during the move")
+            yield note(f"new: database.yml sets variables: {_some(names)}; replaced during the move")
 
 
-@_check
+@CHECKS.add
 def session_state(facts: Facts) -> Found:
     """Nothing depends on a session, as far as pg_stat_statements tells."""
     statements = facts.old["statements"]
     if statements is None:
-        yield _note(
+        yield warning(
             "old: no pg_stat_statements, so nothing tells whether the application uses LISTEN, SET, PREPARE, temporary "
             "tables or advisory locks, which break in transaction pooling",
             "Search the code for them, or add pg_stat_statements to shared_preload_libraries at the next restart",
@@ -544,14 +499,14 @@ def session_state(facts: Facts) -> Found:
         if what.startswith("SET "):
             # What Rails says on connecting is the same for all, or what PgBouncer looks after.
             if what[4:] not in HARMLESS:
-                yield _note(
+                yield warning(
                     f"old: {what} ({calls:,} times): meets other people's transactions in transaction pooling",
                     "Make it SET LOCAL or ALTER ROLE … SET; where pg_dump said it, nothing",
                 )
         elif what == "migrations' advisory lock":
-            yield _note(f"old: {what} ({calls:,} times): no migration runs during the move")
+            yield note(f"old: {what} ({calls:,} times): no migration runs during the move")
         else:
-            yield _hinders(f"old: {what} ({calls:,} times) breaks in transaction pooling", INSTEAD[what])
+            yield blocker(f"old: {what} ({calls:,} times) breaks in transaction pooling", INSTEAD[what])
 
 
 HARMLESS = {"client_min_messages", "standard_conforming_strings", "timezone", "time", "intervalstyle", "datestyle"}
@@ -629,14 +584,14 @@ def longest_hold(facts: Facts) -> tuple[float, Queue]:
     return least.holds / max(RATE, rate_now(facts)), least
 
 
-@_check
+@CHECKS.add
 def queues(facts: Facts) -> Found:
     """The queues in front hold the requests for as long as it takes."""
     least = min(queues_in_front(facts), key=lambda q: q.holds)
     now = rate_now(facts)
     for rate, said in ((RATE, "50/s"), (now, f"now's {now:.0f}/s")):
         if rate and least.holds / rate < PATIENCE:
-            yield _hinders(
+            yield blocker(
                 f"{least.where} holds {least.holds} requests: {least.holds / rate:.1f} s at {said}; "
                 f"{PATIENCE:.0f} s wanted",
                 "Raise worker_connections (nginx), or backlog (unicorn) and net.core.somaxconn",
@@ -644,7 +599,7 @@ def queues(facts: Facts) -> Found:
             return
 
 
-@_check
+@CHECKS.add
 def rack_timeout(facts: Facts) -> Found:
     """No Rack::Timeout ends requests that wait."""
     for role, side in _sides(facts):
@@ -652,19 +607,22 @@ def rack_timeout(facts: Facts) -> Found:
             int(m[1]) for line in side.get("rack_timeout", []) if (m := re.search(r"(\d+)\s*$", line)) and int(m[1])
         ]
         if said and min(said) < 2 * PATIENCE:
-            yield _hinders(
+            yield blocker(
                 f"{role}: Rack::Timeout ends requests after {min(said)} s",
                 f"Allow {2 * PATIENCE:.0f} s or more (service_timeout, RACK_TIMEOUT_SERVICE_TIMEOUT); restart the app",
             )
         elif said or side.get("rack_timeout_gem"):
             limit = f"{min(said)} s" if said else "15 s, unless something else is set"
-            yield _note(f"{role}: Rack::Timeout ends requests after {limit}: longer than any hold")
+            yield note(f"{role}: Rack::Timeout ends requests after {limit}: longer than any hold")
 
 
-@_check
+@CHECKS.add
 def cost(facts: Facts) -> Found:
     """The costs are known."""
-    yield "good", costs(facts), ""
+    try:
+        yield good(costs(facts))
+    except (Unknown, ValueError, IndexError) as fact:  # nobody needs them to move
+        yield note(f"sizes and times are not known ({fact})")
 
 
 def costs(facts: Facts) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..desired import Resource
 from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Resource):
     """*run* (sh, as root on *server*) was done; *undo* takes it back (nothing where there is nothing to take back).
 
     *check* (sh) succeeds where it is true already; without one the journal alone knows whether it was done.
     *shown* is what a person sees instead of *run*. *keep*: files that *run* will change and *undo* needs.
+    *part*: what the journal knows it by, where its step has more than one on that server.
     """
 
     server: Host
@@ -24,14 +26,15 @@ class Command:
     shown: str = ""
     keep: tuple[str, ...] = ()
     files: dict[str, bytes] = field(default_factory=dict)
+    part: str = ""
 
     @property
-    def once(self) -> bool:
+    def record_only(self) -> bool:
         """Whether the journal alone knows."""
         return not self.check
 
     @property
-    def visible(self) -> bool:
+    def observable(self) -> bool:
         """Whether its check can tell."""
         return bool(self.check)
 

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Host
 from ..journal import Change
@@ -39,7 +40,7 @@ def read(server: Host, path: str) -> Found:
 
 
 @dataclass(frozen=True)
-class File:
+class File(Resource):
     """*path* on *server* has *content*, *owner* (`user:group`, as it is when None) and *mode* (octal digits).
 
     *test_file* checks the new file by itself before it is put there (the file's name is added), *test* the
@@ -56,17 +57,22 @@ class File:
     test_file: str = ""
     test: str = ""
     then: str = ""
-    once: bool = False
-    visible: bool = True
+    record_only: bool = False
+
+    @property
+    def part(self) -> str:
+        """Its path."""
+        return self.path
 
     def change(self) -> Change | None:
         """The difference between the file there and the file wanted; None where there is none."""
         return self.plan(read(self.server, self.path))
 
-    def edited(self, after: str) -> bool:
-        """Whether the file there is no longer the one that an earlier entry put there (in its directory *after*)."""
-        name = sh(f"{after}/{PurePosixPath(self.path).name}")
-        return self.server.look(f"[ -e {name} ] && ! cmp -s {name} {sh(self.path)}", check=False).status == 0
+    def edited(self, entry: str) -> str:
+        """Its path, where the file there is no longer the one that the change recorded in *entry* put there."""
+        ours = sh(f"{entry}/after/{PurePosixPath(self.path).name}")
+        edited = self.server.look(f"[ -e {ours} ] && ! cmp -s {ours} {sh(self.path)}", check=False).status == 0
+        return self.path if edited else ""
 
     def plan(self, found: Found) -> Change | None:
         """What must change, given what was *found*."""
@@ -116,15 +122,19 @@ fi
 
 
 @dataclass(frozen=True)
-class Absent:
+class Absent(Resource):
     """There is no file *path* on *server*. *then* makes its program notice."""
 
     server: Host
     path: str
     test: str = ""
     then: str = ""
-    once: bool = False
-    visible: bool = True
+    record_only: bool = False
+
+    @property
+    def part(self) -> str:
+        """Its path."""
+        return self.path
 
     def change(self) -> Change | None:
         """Its removal; None where it is absent already."""

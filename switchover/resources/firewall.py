@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..desired import Resource
 from ..hosts import Server
 from ..journal import Change
 from ..quote import sh
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Resource):
     """*server*'s firewall lets *sources* (addresses) reach TCP *port*, and adds nobody else."""
 
     server: Server
     sources: tuple[str, ...]
     port: int
-    once: bool = False
-    visible: bool = True
+
+    @property
+    def part(self) -> str:
+        """The port that it opens."""
+        return f"port {self.port}"
 
     def change(self) -> Change | None:
         """The missing rules."""

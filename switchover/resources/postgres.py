@@ -8,6 +8,7 @@ import hmac
 import os
 from dataclasses import dataclass
 
+from ..desired import Resource
 from ..hosts import Server
 from ..journal import Change
 from ..quote import ident, sh, sql
@@ -53,7 +54,7 @@ def matches(verifier: str, password: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Role:
+class Role(Resource):
     """*server*'s PostgreSQL has the role *name*, a member of *member_of*, that logs in with *password*, a random one.
 
     *acts_as_it*: from its login on it is *member_of*, to whom then belongs what it makes; and what is set for that role
@@ -66,8 +67,11 @@ class Role:
     password: str
     acts_as_it: bool = False
     sets: tuple[tuple[str, str], ...] = ()
-    once: bool = False
-    visible: bool = True
+
+    @property
+    def part(self) -> str:
+        """The role's name."""
+        return f"role {self.name}"
 
     def change(self) -> Change | None:
         """The role's creation; None where it is there and takes the password."""
@@ -112,7 +116,7 @@ printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/d
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Resource):
     """*server*'s PostgreSQL has the setting *name* at *value*, by ALTER SYSTEM, without a restart.
 
     *good* (SQL, of `setting` as pg_settings has it) says which values will do as they are. A version that does not know
@@ -123,8 +127,11 @@ class Setting:
     name: str
     value: str
     good: str
-    once: bool = False
-    visible: bool = True
+
+    @property
+    def part(self) -> str:
+        """The setting's name."""
+        return f"setting {self.name}"
 
     def change(self) -> Change | None:
         """ALTER SYSTEM; None where the value will do, or there is no such setting."""

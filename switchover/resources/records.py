@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import name_changes
+from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import Change
 from ..names import Addresses, Look, as_json
+from ..outside import MAKERS
 from ..quote import sh
 from ..render import HOME
 
@@ -19,17 +21,18 @@ if TYPE_CHECKING:
     from ..move import Move
 
 PROGRAM = "names-are"
+KIND = "dns"
+
+MAKERS[KIND] = name_changes
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(Resource):
     """Every authoritative server says what *wanted* makes of what they say. *ends_undo*: it is not taken back."""
 
     move: Move
     wanted: Callable[[Look], Iterable[Addresses]]
     ends_undo: str = ""
-    once: bool = False
-    visible: bool = True
 
     @property
     def server(self) -> Server:
@@ -48,9 +51,9 @@ class Records:
             return None
         before = [differing[want.key] for want in after]
         diff = name_changes.shown(list(zip(before, after, strict=True)))
-        facts = {"before": as_json(before), "after": as_json(after)}
+        facts = {"kind": KIND, "before": as_json(before), "after": as_json(after)}
         if self.ends_undo:
-            return Change(diff, ":", self.ends_undo, names=facts)
+            return Change(diff, ":", self.ends_undo, outside=facts)
         zones = self.move.names.zones
         servers = [
             {"name": name, "addresses": addresses, "names": zones[zone]}
@@ -61,7 +64,7 @@ class Records:
             PROGRAM: (HOME / "scripts" / PROGRAM).read_bytes(),
             "before.json": json.dumps({"servers": servers, "records": facts["before"]}).encode(),
         }
-        return Change(diff, ":", _undo(before), files=files, names=facts)
+        return Change(diff, ":", _undo(before), files=files, outside=facts)
 
 
 def _undo(before: list[Addresses]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..desired import Precondition
 from ..hosts import Host
 from ..journal import FUNCTIONS
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(Precondition):
     """*script* (sh, as root on *server*) succeeds within *within* seconds; *otherwise* says what is missing."""
 
     server: Host
@@ -28,7 +29,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Precondition):
     """*difference* returns None, within *within* seconds."""
 
     difference: Callable[[], str | None]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..desired import Resource
 from ..hosts import Server
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
 
 
 @dataclass(frozen=True)
-class Service:
+class Service(Resource):
     """*name* on *server* is *running* or not, and starts *at_boot* or not (None, for either: as it is).
 
     *pidfile* tells whether it really runs: systemd believes an init script's service stopped while it serves,
@@ -23,8 +24,12 @@ class Service:
     at_boot: bool | None = None
     pidfile: str = ""
     within: int = 90
-    once: bool = False
-    visible: bool = True
+    record_only: bool = False
+
+    @property
+    def part(self) -> str:
+        """The service's name."""
+        return f"service {self.name}"
 
     def change(self) -> Change | None:
         """What must be started, stopped, enabled or disabled."""

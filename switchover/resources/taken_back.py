@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
+from ..desired import Resource
 from ..hosts import Host
 from ..journal import Change
 from ..quote import sh
 
 
 @dataclass(frozen=True)
-class TakenBack:
+class TakenBack(Resource):
     """The change recorded in *path* on *server*, made by *step*, is taken back."""
 
     server: Host
     path: str
     step: str
-    once: bool = False
-    visible: bool = True
+
+    @property
+    def part(self) -> str:
+        """The change that is taken back, by its directory's name."""
+        return PurePosixPath(self.path).name
 
     def change(self) -> Change | None:
         """Its undo script; None where it ran already."""

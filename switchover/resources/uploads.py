@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import Change
@@ -26,13 +27,13 @@ def on(old: Server, path: str) -> str:
 
 
 @dataclass(frozen=True)
-class Synchronised:
+class Synchronised(Resource):
     """*source* of *old* is in *target* of *new* (both end with a slash). Runs on new, which pulls.
 
     *deleting*: what old lacks goes from new, which is right only before visitors write on new. Undone, files
     that visitors wrote on new since travel back to old; with *first* (nothing of the move was there before)
     what the move brought is removed from new, and what it replaced is put back. *always*: even where nothing is
-    to be brought it is recorded, for the way back.
+    to be brought it is recorded, for the way back. *turn*: which one it is, where its step brings the directory twice.
     """
 
     old: Server
@@ -42,13 +43,27 @@ class Synchronised:
     deleting: bool = False
     first: bool = False
     always: bool = False
-    once: bool = True
-    visible: bool = False
+    turn: str = ""
 
     @property
     def server(self) -> Server:
         """The server that is changed."""
         return self.new
+
+    @property
+    def part(self) -> str:
+        """The directory on new."""
+        return f"{self.target} {self.turn}".rstrip()
+
+    @property
+    def record_only(self) -> bool:
+        """Visitors go on to write, so no look tells whether it was done."""
+        return True
+
+    @property
+    def observable(self) -> bool:
+        """Nor does one tell right after it."""
+        return False
 
     def change(self) -> Change | None:
         """What rsync would bring; None where old has nothing that new lacks."""

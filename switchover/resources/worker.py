@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..desired import Resource
 from ..hosts import Server
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
@@ -11,7 +12,7 @@ from .command import as_user
 
 
 @dataclass(frozen=True)
-class Worker:
+class Worker(Resource):
     """The worker on *server* is *running* or not.
 
     `delayed_job stop` kills after some 20 s and the job then runs again when its lock expires; so the process
@@ -20,8 +21,7 @@ class Worker:
 
     server: Server
     running: bool
-    once: bool = False
-    visible: bool = True
+    record_only: bool = False
 
     def change(self) -> Change | None:
         """Its start or its end; None where it is so already."""

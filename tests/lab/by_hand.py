@@ -1,50 +1,113 @@
-"""What the tests of the sections share: `inv` as a person runs it, a person at the visitors' end, looks at all."""
+"""What the tests of the lab share: the operator who runs `inv`, visitors by hand, looks at all servers."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lab import look
 from lab.look import Look
 from lab.server import LabServer
 from lab.servers import Lab
+from switchover import events
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
 JOURNAL = "/var/lib/switchover/shop.test"
+UNCHANGED = {"already", "seen", "nothing"}  # outcomes of steps that changed nothing
+
+thorough = partial(pytest.param, marks=pytest.mark.thorough)  # of a test's parameters, one for --all
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed, how it ended, how long it took."""
+    """What a command printed, how it ended, how long it took, and the events that it told."""
 
     status: int
     out: str
     err: str
     seconds: float
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """What became of each step, in order."""
+        return {event["step"]: event["outcome"] for event in self.events if event["event"] == "step"}
 
 
-def inv(lab: Lab, *words: str, settings: Path | None = None, through: list[str] | None = None) -> Ran:
-    """`inv -f SETTINGS WORDS`, a process of its own; *through*: a command line that begins it."""
-    start = time.monotonic()
-    line = [*(through or []), str(INV), "-f", str(settings or lab.settings), *words]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+@dataclass(frozen=True)
+class Operator:
+    """Whoever moves the site: in a checkout, with its settings, by a command line that begins `inv`'s (*through*)."""
+
+    lab: Lab
+    settings: Path | None = None
+    through: tuple[str, ...] = ()
+    checkout: Path = ROOT
+
+    def line(self, *words: str) -> list[str]:
+        """The command line of `inv WORDS`. The move.yaml that lies in the checkout is found without being named."""
+        settings = self.settings or self.lab.settings
+        named = [] if settings == self.checkout / "move.yaml" else ["-f", str(settings)]
+        return [*self.through, str(INV), *named, *words]
+
+    def run(self, *words: str) -> Ran:
+        """`inv WORDS`, a process of its own."""
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            told = Path(folder) / "events.jsonl"
+            given: dict[str, Any] = {"env": os.environ | {events.VARIABLE: str(told)}, "stdin": subprocess.DEVNULL}
+            done = subprocess.run(self.line(*words), cwd=self.checkout, capture_output=True, text=True, **given)
+            return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start, events.read(told))
+
+    def works(self, *words: str) -> Ran:
+        """`inv`, which must end well."""
+        ran = self.run(*words)
+        assert ran.status == 0, ran.out + ran.err
+        return ran
+
+    def fails(self, *words: str) -> str:
+        """`inv`, which must end with one line: that line."""
+        ran = self.run(*words)
+        return one_line(ran.status, ran.out, ran.err)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """`inv`, which goes on while the test does something else."""
+        given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(self.line(*words), cwd=self.checkout, text=True, **given)
+
+
+def inv(lab: Lab, *words: str, settings: Path | None = None) -> Ran:
+    """`inv -f SETTINGS WORDS` by the lab's operator."""
+    return Operator(lab, settings).run(*words)
+
+
+def works(lab: Lab, *words: str, settings: Path | None = None) -> Ran:
+    """The same, which must end well."""
+    return Operator(lab, settings).works(*words)
+
+
+def fails(lab: Lab, *words: str, settings: Path | None = None) -> str:
+    """The same, which must end with one line: that line."""
+    return Operator(lab, settings).fails(*words)
 
 
 def sections(lab: Lab) -> list[str]:
     """The sections of a move by `copy`, in the checklist's order, as `inv --list` has them."""
     listed = json.loads(inv(lab, "--list", "--list-format", "json").out)
-    return [found["name"] for found in listed["collections"] if found["name"] not in ("lab", "replicate")]
+    return [found["name"] for found in listed["collections"] if found["default"] and found["name"] != "replicate"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +154,10 @@ def looks(lab: Lab) -> dict[str, Look]:
 
 
 def steady(lab: Lab) -> dict[str, Look]:
-    """A look when nothing starts or ends any more: a look does not count programs younger than 5 s."""
-    time.sleep(5.5)
+    """A look when nothing starts or ends any more: what has just begun is old enough by then, or has ended."""
+    end = time.monotonic() + look.YOUNG + 0.5
+    while time.monotonic() < end and any(look.young(server) for server in lab.hosts):
+        time.sleep(0.2)
     return looks(lab)
 
 
@@ -134,17 +199,12 @@ def fetched(lab: Lab, name: str) -> str:
     return lab.new.exec(f"curl -sSf -m 30 https://shop.test/system/uploads/{name}").stdout.strip()
 
 
-def works(lab: Lab, *words: str, **options: Any) -> Ran:
-    """`inv`, which must end well."""
-    ran = inv(lab, *words, **options)
-    assert ran.status == 0, ran.out + ran.err
-    return ran
+def cut(host: LabServer) -> None:
+    """Ends every connection of the operator on the server, there; what runs in them is left alone.
 
-
-def fails(lab: Lab, *words: str, **options: Any) -> str:
-    """`inv`, which must end with one line."""
-    ran = inv(lab, *words, **options)
-    return one_line(ran.status, ran.out, ran.err)
+    Raises Problem when there is none.
+    """
+    host.exec(f"pkill -KILL -f '^sshd(-session)?: {host.sudo_user}'")
 
 
 def one_line(status: int, out: str, err: str) -> str:

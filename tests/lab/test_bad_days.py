@@ -8,19 +8,18 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from by_hand import (
-    INV,
     JOURNAL,
     ROOT,
-    Ran,
+    UNCHANGED,
+    Operator,
+    cut,
     differences,
     fails,
     full_database_disk,
@@ -29,15 +28,16 @@ from by_hand import (
     one_line,
     order,
     recorded,
+    thorough,
     works,
 )
 
+from lab.look import Look
 from lab.provision import SITES
 from lab.server import LabServer, until
 from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
-ROLES = ("old", "new")
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
@@ -53,29 +53,12 @@ def server(lab: Lab, role: str) -> LabServer:
     return lab.old if role == "old" else lab.new
 
 
-def start(lab: Lab, *words: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """`inv`, which goes on while the test does something else."""
-    line = [*through, str(INV), "-f", str(lab.settings), *words]
-    given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(line, cwd=ROOT, text=True, **given)
-
-
 def comes(host: LabServer, step: str, command: subprocess.Popen[str]) -> None:
     """Waits until *step* is recorded on a server, and not undone, while *command* runs."""
     look = f"for e in {JOURNAL}/*-{step}; do [ ! -d $e ] || [ -e $e/undone ] || exit 0; done; exit 1"
     seen: Callable[[], bool] = lambda: host.exec(look, check=False).returncode == 0  # noqa: E731
     until(lambda: seen() or command.poll() is not None, 90, f"{step} does not come", pause=0.005)
     assert command.poll() is None, command.communicate()
-
-
-def cut(host: LabServer) -> None:
-    """Ends every connection of the operator on the server, there; what runs in them is left alone."""
-    host.exec(f"pkill -KILL -f '^sshd(-session)?: {host.sudo_user}'")
-
-
-def unharmed(lab: Lab, before: dict[str, Any]) -> None:
-    """Neither server is different from *before*, their journals (of which nothing stands) apart."""
-    assert differences(lab, before, journal=False, within=12, but=("process ", "rows of ")) == []
 
 
 @contextmanager
@@ -92,13 +75,27 @@ def broken_nginx(host: LabServer) -> Iterator[None]:
 # --- before anything is done -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(("kilobytes", "said"), [(12, "journal could not be written"), (4, "lock could not be taken")])
-def test_a_full_disk_is_told_and_nothing_is_changed(lab: Lab, role: str, kilobytes: int, said: str) -> None:
+@pytest.fixture(scope="module")
+def untouched(lab: Lab) -> dict[str, Look]:
+    """Both servers before anything is done."""
+    return looks(lab)
+
+
+@pytest.mark.parametrize(
+    ("role", "kilobytes", "said"),
+    [
+        ("old", 12, "journal could not be written"),
+        ("new", 4, "lock could not be taken"),
+        thorough("new", 12, "journal could not be written"),
+        thorough("old", 4, "lock could not be taken"),
+    ],
+)
+def test_a_full_disk_is_told_and_nothing_is_changed(
+    lab: Lab, untouched: dict[str, Look], role: str, kilobytes: int, said: str
+) -> None:
     """There is room for the lock and no more, or not even for that."""
     host = server(lab, role)
     step = "prepare-old.key" if role == "new" else "prepare-old.firewall"
-    before = looks(lab)
     host.exec(f"mkdir -p {JOURNAL} && mount -t tmpfs -o size={kilobytes}k switchover-full {JOURNAL}")
     try:
         if kilobytes == 4:
@@ -108,10 +105,10 @@ def test_a_full_disk_is_told_and_nothing_is_changed(lab: Lab, role: str, kilobyt
         host.exec(f"umount {JOURNAL}; rm -rf /var/lib/switchover")
         server(lab, "old" if role == "new" else "new").exec("rm -rf /var/lib/switchover")
     assert line.startswith(f"{host}: the {said}") and "No space left on device" in line
-    unharmed(lab, before)
+    assert differences(lab, untouched, journal=False, within=12, but=("process ", "rows of ")) == []
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["old", thorough("new")])
 def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
     with broken_nginx(server(lab, role)):
         ran = inv(lab, "check")
@@ -126,7 +123,7 @@ def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
 def test_a_second_operator_is_told_who_is_at_work(lab: Lab) -> None:
     """And goes on by `inv unlock` when the first one's machine is gone for good."""
     laptop = ("unshare", "--uts", "sh", "-c", 'hostname annas-laptop; exec "$@"', "sh")
-    first = start(lab, "prepare-old", through=laptop)
+    first = Operator(lab, through=laptop).start("prepare-old")
     comes(lab.new, "prepare-old.key", first)
     first.send_signal(signal.SIGSTOP)  # it takes its time
     line = fails(lab, "prepare-old")
@@ -144,7 +141,7 @@ def test_a_second_operator_is_told_who_is_at_work(lab: Lab) -> None:
 
 def test_the_lock_of_a_command_that_died_here_is_taken_over(lab: Lab) -> None:
     works(lab, "undo", "--yes", "prepare-old")
-    first = start(lab, "prepare-old")
+    first = Operator(lab).start("prepare-old")
     comes(lab.old, "prepare-old.access", first)
     first.send_signal(signal.SIGKILL)
     first.communicate()
@@ -152,6 +149,7 @@ def test_the_lock_of_a_command_that_died_here_is_taken_over(lab: Lab) -> None:
     works(lab, "prepare-old")
 
 
+@pytest.mark.thorough
 def test_both_are_rebooted_after_prepare_old(lab: Lab) -> None:
     lab.old.reboot()
     lab.new.reboot()
@@ -161,6 +159,7 @@ def test_both_are_rebooted_after_prepare_old(lab: Lab) -> None:
 # --- prepare-new: a broken nginx, a cut connection, another clone, damaged journals ------------------------------
 
 
+@pytest.mark.thorough
 def test_prepare_new_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     sites = lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
     with broken_nginx(lab.new):
@@ -171,49 +170,42 @@ def test_prepare_new_leaves_a_broken_nginx_alone(lab: Lab) -> None:
 
 
 def test_the_connection_is_cut_while_the_application_restarts(lab: Lab) -> None:
-    command = start(lab, "prepare-new")
+    command = Operator(lab).start("prepare-new")
     comes(lab.new, "prepare-new.restart", command)
     cut(lab.new)
     out, err = command.communicate()
     line = one_line(command.returncode, out, err)
     assert line.startswith(f"{lab.new}: the connection was lost (") and "Run the same command again" in line
-    assert "an interrupted run, finished" in works(lab, "prepare-new").out
+    assert works(lab, "prepare-new").outcomes["prepare-new.restart"] == "finished"
     order(lab, "bad-1")
 
 
+@pytest.mark.thorough
 def test_new_is_rebooted_after_prepare_new(lab: Lab) -> None:
     lab.new.reboot()
     works(lab, "prepare-new.answers", "prepare-new")
 
 
 @pytest.fixture(scope="module")
-def clone(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
-    """`inv` as a colleague runs it, in a clone of the repository with the same settings in move.yaml."""
+def colleague(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """Has a clone of the repository, with the same settings in move.yaml."""
     home = tmp_path_factory.mktemp("clone")
     ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "tests", "lab")
     shutil.copytree(ROOT, home, dirs_exist_ok=True, ignore=ignored)
     data = yaml.safe_load(lab.settings.read_text())
     data["ssh_config"] = str(lab.ssh_config)
     (home / "move.yaml").write_text(yaml.safe_dump(data))
-
-    def run(*words: str) -> Ran:
-        begun = time.monotonic()
-        given: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-        done = subprocess.run([INV, *words], cwd=home, **given)
-        return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
-
-    return run
+    return Operator(lab, home / "move.yaml", checkout=home)
 
 
-def test_another_clone_undoes_and_goes_on(lab: Lab, clone: Callable[..., Ran]) -> None:
-    undone = clone("undo", "--yes", "prepare-new")
-    assert undone.status == 0, undone.err
+@pytest.mark.thorough
+def test_another_clone_undoes_and_goes_on(lab: Lab, colleague: Operator) -> None:
+    colleague.works("undo", "--yes", "prepare-new")
     assert "switchover" not in lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
     works(lab, "prepare-new.code", "prepare-new.carried-files")
-    again = clone("prepare-new")
-    assert again.status == 0, again.err
-    repeated = works(lab, "prepare-new").out
-    assert not [line for line in repeated.splitlines() if line.startswith("  ~")]
+    colleague.works("prepare-new")
+    repeated = works(lab, "prepare-new")
+    assert repeated.outcomes and set(repeated.outcomes.values()) <= UNCHANGED
 
 
 def test_a_half_written_entry_is_passed_over(lab: Lab) -> None:
@@ -258,6 +250,7 @@ def runs_worker(host: LabServer) -> bool:
     return host.exec("pgrep -f '^delayed_job'", check=False).returncode == 0
 
 
+@pytest.mark.thorough
 def test_both_are_rebooted_after_switch_jobs(lab: Lab) -> None:
     """Old's worker stays away; new's comes when the same command is given again."""
     works(lab, "switch-jobs")
@@ -272,6 +265,7 @@ def test_both_are_rebooted_after_switch_jobs(lab: Lab) -> None:
 SITE = f"/etc/nginx/sites-available/{OLD.name}"
 
 
+@pytest.mark.thorough
 def test_switch_app_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     before = lab.old.exec(f"cat {SITE}").stdout
     with broken_nginx(lab.old):
@@ -282,7 +276,7 @@ def test_switch_app_leaves_a_broken_nginx_alone(lab: Lab) -> None:
 
 
 def test_an_edited_file_is_not_overwritten(lab: Lab) -> None:
-    works(lab, "switch-app.uploads", "switch-app.proxy")
+    works(lab, "switch-jobs", "switch-app.uploads", "switch-app.proxy")
     lab.old.exec(f"echo '# by anna' >>{SITE}")
     ran = inv(lab, "switch-app.proxy")
     line = one_line(ran.status, ran.out, ran.err)
@@ -311,6 +305,7 @@ def test_the_disk_of_new_fills_up_while_the_database_is_copied(lab: Lab) -> None
     assert runs_worker(lab.new)
 
 
+@pytest.mark.thorough
 def test_reboots_under_the_maintenance_page(lab: Lab) -> None:
     """The page stays, and the application does not come back with the old database."""
     steps = ("stop-worker", "monit-off", "boot-off", "fence", "page-on")
@@ -324,8 +319,9 @@ def test_reboots_under_the_maintenance_page(lab: Lab) -> None:
     assert lab.new.exec(f"systemctl is-active unicorn_{NEW.name}", check=False).stdout.strip() != "active"
 
 
+@pytest.mark.thorough
 def test_the_connection_is_cut_while_the_database_is_copied(lab: Lab) -> None:
-    command = start(lab, "switch-db")
+    command = Operator(lab).start("switch-db")
     comes(lab.new, "switch-db.copy", command)
     cut(lab.new)
     out, err = command.communicate()
@@ -337,6 +333,7 @@ def test_the_connection_is_cut_while_the_database_is_copied(lab: Lab) -> None:
     assert runs_worker(lab.new)
 
 
+@pytest.mark.thorough
 def test_the_journal_holds_each_change_once(lab: Lab) -> None:
     """After all of it no change stands twice but one, none is half done, and status knows it."""
     entries = recorded(lab)

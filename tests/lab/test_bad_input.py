@@ -95,6 +95,7 @@ def test_check_passes(lab: Lab, settings: Path) -> None:
     assert "✗" not in works(lab, settings, "check").out
 
 
+@pytest.mark.thorough
 def test_a_login_on_old_that_would_disturb_rsync_is_told(lab: Lab, settings: Path) -> None:
     """It speaks where no person listens; on new, whose fish does, that is no matter."""
     file = f"/home/{lab.old.sudo_user}/.bashrc"
@@ -138,6 +139,7 @@ def test_a_crontab_is_copied_as_it_is(lab: Lab, tmp_path: Path) -> None:
     assert (crontab(lab.old, OLD.user), crontab(lab.new, NEW.user)) == (CRONTAB, "")
 
 
+@pytest.mark.thorough
 def test_a_crontab_is_installed_by_its_command(lab: Lab, settings: Path) -> None:
     works(lab, settings, "switch-cron")
     assert crontab(lab.old, OLD.user) == "" and "record_minute" in crontab(lab.new, NEW.user)
@@ -145,6 +147,7 @@ def test_a_crontab_is_installed_by_its_command(lab: Lab, settings: Path) -> None
     assert (crontab(lab.old, OLD.user), crontab(lab.new, NEW.user)) == (CRONTAB, "")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("role", ["old", "new"])
 def test_a_sudo_that_asks_for_a_password_is_told(lab: Lab, settings: Path, role: str) -> None:
     host = lab.old if role == "old" else lab.new
@@ -162,6 +165,7 @@ def test_a_sudo_that_asks_for_a_password_is_told(lab: Lab, settings: Path, role:
     works(lab, settings, "status")
 
 
+@pytest.mark.thorough
 def test_a_login_shell_that_lets_nobody_work_is_told(lab: Lab, settings: Path) -> None:
     lab.new.exec(f"usermod -s /usr/sbin/nologin {lab.new.sudo_user}")
     try:

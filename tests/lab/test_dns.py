@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from by_hand import INV, JOURNAL, ROOT, fails, recorded, works
+from by_hand import JOURNAL, Operator, fails, recorded, works
 
 from lab import bind, names
 from lab.paths import SITE
@@ -122,18 +121,20 @@ def lagging(lab: Lab) -> Iterator[None]:
         lab.ci.exec(f"mv {config}.kept {config}; {again}")
 
 
+@pytest.mark.thorough
 def test_a_server_that_lags_is_waited_for_and_the_command_goes_on_later(lab: Lab) -> None:
     with lagging(lab):
         line = fails(lab, "dns-prepare", settings=changed(lab, "short", within=1))
         assert f"not every name server says so yet: {NS2}: {SITE} A is 10.77.0.11 (TTL 20)" in line
         assert (said(lab)["A"][0], standing(lab)) == (LOWERED, [("dns-prepare.ttl", "recorded")])
-    assert "an interrupted run, finished" in works(lab, "dns-prepare").out
+    assert works(lab, "dns-prepare").outcomes["dns-prepare.ttl"] == "finished"
     everywhere(lab, LOWERED, lab.old)
 
 
 # --- the way, and back ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
     """Whatever came since, as long as the name has not switched."""
     works(lab, "prepare-old", "prepare-new", "switch-app")
@@ -145,6 +146,7 @@ def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
     everywhere(lab, LOWERED, lab.old)
 
 
+@pytest.mark.thorough
 def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
     prepared = time.monotonic()
     while_waiting = works(lab, "switch-dns")
@@ -155,10 +157,12 @@ def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
     assert "-shop.test. 2 IN A 10.77.0.12" in shown and "+shop.test. 2 IN A 10.77.0.11" in shown
 
 
+@pytest.mark.thorough
 def test_www_is_left_an_alias_of_it(lab: Lab) -> None:
     assert lab.ci.exec(f"dig +short @{bind.FIRST} www.{SITE} A").stdout.split() == [f"{SITE}.", lab.new.address4]
 
 
+@pytest.mark.thorough
 def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab) -> None:
     [entry] = [one for one in recorded(lab) if one.step == "switch-dns.records"]
     done = lab.new.exec(f"sh {JOURNAL}/{entry.name}/undo", check=False)
@@ -174,6 +178,7 @@ def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab)
     everywhere(lab, LOWERED, lab.old)
 
 
+@pytest.mark.thorough
 def test_what_somebody_changed_since_is_left(lab: Lab) -> None:
     works(lab, "switch-dns")
     update(lab, "add shop.test 2 A 10.77.0.77")
@@ -184,20 +189,20 @@ def test_what_somebody_changed_since_is_left(lab: Lab) -> None:
     everywhere(lab, LOWERED, lab.old)
 
 
+@pytest.mark.thorough
 def test_by_hand_the_printed_records_are_looked_for(lab: Lab) -> None:
     settings = changed(lab, "by-hand", only={"kind": "by-hand", "ttl": LOWERED, "within": 30})
-    command = [INV, "-f", settings, "switch-dns"]
-    ran = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    ran = Operator(lab, settings).start("switch-dns")
     assert ran.stdout
     lines: list[str] = []
     while len(records := [line.split() for line in lines if re.match(r" +[-+]shop.test", line)]) < 4:
         lines.append(line := ran.stdout.readline())
-        assert line, "".join(lines)
+        assert line, "".join(lines) + ran.communicate()[1]
     for name, ttl, _, kind, address in records:
         change = f"del {name[1:]} {kind} {address}" if name[0] == "-" else f"add {name[1:]} {ttl} {kind} {address}"
         update(lab, change)
-    rest = ran.stdout.read()
-    assert ran.wait() == 0, "".join(lines) + rest
+    rest, err = ran.communicate()
+    assert ran.returncode == 0, "".join(lines) + rest + err
     everywhere(lab, LOWERED, lab.new)
     works(lab, "undo", "--yes", "switch-dns")  # by whoever may now
     everywhere(lab, LOWERED, lab.old)
@@ -210,6 +215,7 @@ PUBLISH = f"""n=$(date +%s); while sleep 0.2; do
 done"""
 
 
+@pytest.mark.thorough
 def test_by_dns_lexicon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider is a zone's file, which the name server publishes whenever it is another.
 
@@ -248,8 +254,9 @@ def test_by_dns_lexicon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_in_the_end_the_old_ttl_is_back(lab: Lab) -> None:
     works(lab, "switch-dns")
     works(lab, "retire-old.names-lead", "retire-old.nobody-by-old", "retire-old.old-ttl")
     everywhere(lab, bind.TTL, lab.new)
-    assert "already so" in works(lab, "retire-old.old-ttl").out
+    assert works(lab, "retire-old.old-ttl").outcomes == {"retire-old.old-ttl": "already"}

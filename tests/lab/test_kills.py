@@ -15,7 +15,7 @@ from lab.servers import Lab
 
 SAMPLE = int(os.environ.get("SWITCHOVER_KILLS_SAMPLE", "3"))
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

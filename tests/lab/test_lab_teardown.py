@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from by_hand import thorough
 
 from lab import clean, paths
 from lab.servers import Lab
@@ -56,7 +56,7 @@ def owner(lab_name: str) -> Iterator[subprocess.Popen[str]]:
         clean.sweep()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [thorough(signal.SIGINT), signal.SIGTERM, thorough(signal.SIGHUP)])
 def test_nothing_is_left_after_a_signal(owner: subprocess.Popen[str], number: signal.Signals) -> None:
     owner.send_signal(number)
     assert owner.wait(20) != 0
@@ -71,6 +71,7 @@ def test_a_lab_whose_owner_was_killed_is_swept(owner: subprocess.Popen[str]) -> 
     assert traces() == set() and clean.left() == []
 
 
+@pytest.mark.thorough
 def test_the_next_start_sweeps_too(owner: subprocess.Popen[str]) -> None:
     owner.kill()
     owner.wait()
@@ -89,6 +90,7 @@ def test_a_lab_in_use_is_left_alone_but_by_down(owner: subprocess.Popen[str]) ->
     assert traces() == set()
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_when_the_block_raises_or_a_server_does_not_boot(lab_name: str) -> None:
     with pytest.raises(ZeroDivisionError), Lab(plain=True):
         _ = 1 / 0
@@ -109,7 +111,5 @@ def test_one_that_is_kept_outlives_its_owner_until_down(lab_name: str) -> None:
         shown = subprocess.run([*invoke, "lab.ssh", "new", "--command", "hostname"], cwd=ROOT, capture_output=True)
         assert shown.stdout == b"prod2.shop.test\n"
     finally:
-        began = time.monotonic()
         subprocess.run([*invoke, "lab.down"], cwd=ROOT, check=True)
-    assert time.monotonic() - began < 5
     assert traces() == set()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from by_hand import thorough
 
 from lab import mail, postfix
 from lab.look import compare, look
@@ -93,10 +94,10 @@ def test_with_nothing_spoilt_it_is_content(lab: Lab, tmp_path: Path) -> None:
     ("spoil", "key", "count", "says"),
     [
         (delete_an_order, "orders", "lost", "1 order(s) lost: V-"),
-        (double_a_job, "jobs", "ran_twice", "1 job(s) ran twice: V-"),
-        (drop_an_upload, "uploads", "lost", "1 upload(s) lost: upload-"),
-        (double_a_mail, "mail", "sent_twice", "1 mail(s) sent twice: V-"),
-        (lose_a_mail, "mail", "never_sent", "1 mail(s) never sent: V-"),
+        thorough(double_a_job, "jobs", "ran_twice", "1 job(s) ran twice: V-"),
+        thorough(drop_an_upload, "uploads", "lost", "1 upload(s) lost: upload-"),
+        thorough(double_a_mail, "mail", "sent_twice", "1 mail(s) sent twice: V-"),
+        thorough(lose_a_mail, "mail", "never_sent", "1 mail(s) never sent: V-"),
     ],
 )
 def test_it_fails_and_says_what_was_lost_or_doubled(
@@ -108,6 +109,7 @@ def test_it_fails_and_says_what_was_lost_or_doubled(
     assert any(problem.startswith(says) for problem in data["problems"])
 
 
+@pytest.mark.thorough
 def test_it_finds_a_secret_where_none_may_be(lab: Lab, tmp_path: Path) -> None:
     found = traffic(lab, tmp_path, leave_a_secret).as_json()["secrets_found"]
     lab.old.exec("rm /root/.bash_history; chmod 640 /etc/ssl/private/*.key")
@@ -119,6 +121,7 @@ def test_it_finds_a_secret_where_none_may_be(lab: Lab, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_two_looks_with_visitors_between_them_are_equal(lab: Lab, tmp_path: Path) -> None:
     before = look(lab.old)
     traffic(lab, tmp_path)

@@ -125,6 +125,7 @@ def test_an_order_writes_all_its_tables_and_its_job_runs_once(lab: Lab, visitor:
     assert sql(lab, f"SELECT count(*) FROM orders WHERE number = '{number}'") == "1"
 
 
+@pytest.mark.thorough
 def test_the_worker_ends_its_job_before_it_stops_and_monit_starts_it_again(lab: Lab, visitor: Visitor) -> None:
     pidfile = f"{OLD.app}/tmp/pids/delayed_job.pid"
     until(lambda: lab.old.exec(f"test -s {pidfile}", check=False).returncode == 0, 30, "no worker", pause=0.2)
@@ -139,6 +140,7 @@ def test_the_worker_ends_its_job_before_it_stops_and_monit_starts_it_again(lab: 
     until(lambda: lab.old.exec(f"test -s {pidfile}", check=False).returncode == 0, 30, "monit sleeps", pause=0.5)
 
 
+@pytest.mark.thorough
 def test_cron_records_each_minute(lab: Lab) -> None:
     crontab = lab.old.exec(f"crontab -l -u {OLD.user}").stdout
     assert f"cd {OLD.app} && RAILS_ENV=production ruby script/record_minute" in crontab
@@ -167,6 +169,7 @@ def test_an_upload_is_kept_and_served_by_nginx(lab: Lab, visitor: Visitor, numbe
     assert "x-runtime" not in headers  # Rails sends one
 
 
+@pytest.mark.thorough
 def test_the_application_reloads_and_every_request_is_answered(lab: Lab, visitor: Visitor, number: str) -> None:
     """Also one that the old workers have in hand: an order, which waits for a lock while the new ones start."""
     many = f"for i in $(seq 150); do curl -sS -o /dev/null -w '%{{http_code}}\\n' {SHOP}/up; done"
@@ -185,6 +188,7 @@ def test_the_application_reloads_and_every_request_is_answered(lab: Lab, visitor
     assert lab.old.exec(f"systemctl is-active unicorn_{OLD.name}").stdout.strip() == "active"
 
 
+@pytest.mark.thorough
 def test_a_push_deploys(lab: Lab, visitor: Visitor) -> None:
     change = f"""set -e
         rm -rf work && git clone -q {OLD.app} work && cd work
@@ -232,6 +236,7 @@ def test_a_session_made_on_old_is_good_on_new(lab: Lab, visitor: Visitor) -> Non
     assert asks.ask(f"{PROD2}/me", f"--header 'Cookie: {visitor.session()}'") == (200, '{"name":"anna"}')
 
 
+@pytest.mark.thorough
 def test_a_session_is_worth_nothing_where_the_secret_differs(lab: Lab, visitor: Visitor) -> None:
     assert visitor.log_in(SHOP, "anna") == 302
     asks = Visitor(lab.old, visitor.jar)

@@ -8,16 +8,12 @@ the points where it can die, or at all of them: `.venv/bin/pytest -m '' tests/la
 from __future__ import annotations
 
 import shlex
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from by_hand import INV, JOURNAL, ROOT, fails, inv, one_line, works
+from by_hand import Operator, cut, fails, inv, one_line, works
 from switching import (
     BEFORE,
     DROP_IN,
@@ -35,6 +31,7 @@ from switching import (
     told,
 )
 
+from lab.reached import reached
 from lab.server import BOOT, LabServer, until
 from lab.servers import Lab
 
@@ -46,12 +43,8 @@ pytestmark = pytest.mark.usefixtures("lab_name")
 
 @pytest.fixture(scope="module")
 def lab(lab_name: str) -> Iterator[Lab]:
-    with Lab(seed_mb=5, ci=False, strategy="replicate") as running:
-        data = yaml.safe_load(running.settings.read_text())
-        running.settings.write_text(
-            yaml.safe_dump({**data, "switch": {"max_drain": 5, "max_hold": 2}, "pgbouncer": {"pool": 4}})
-        )
-        works(running, *SECTIONS)
+    settings = {"switch": {"max_drain": 5, "max_hold": 2}, "pgbouncer": {"pool": 4}}
+    with reached(*SECTIONS, ci=False, settings=settings) as running:
         yield running
 
 
@@ -80,6 +73,16 @@ def session(host: LabServer, database: str, sql: str) -> Iterator[None]:
         host.exec(f"pkill -x -f 'sleep 1000'; pkill -f 'psql -Xq {database}$'", check=False)
 
 
+@contextmanager
+def dies(lab: Lab, part: str) -> Iterator[None]:
+    """The program of a command's switch is killed after a part of it, or stopped (*part*:SIGSTOP)."""
+    lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
+    try:
+        yield
+    finally:
+        lab.new.exec(f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
+
+
 def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     with ordering(lab):
         works(lab, "switch-db")
@@ -98,16 +101,15 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     works(lab, "undo", "--yes", "switch-db")
 
 
-@at("marker", "commit", "follow:SIGSTOP", points=(*POINTS, "follow:SIGSTOP"))
+@at("marker", "follow:SIGSTOP", always="commit", points=(*POINTS, "follow:SIGSTOP"))
 def test_the_program_of_a_command_killed(lab: Lab, part: str) -> None:
     """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move.
 
     Stopped after the hold, when no watchdog looks, it is ended by the command that follows it.
     """
     with ordering(lab):
-        lab.new.write(DROP_IN, f"[Service]\nEnvironment=SWITCHOVER_DIE_AFTER={part}\n")
-        ran = inv(lab, "switch-db")
-        lab.new.exec(f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
+        with dies(lab, part):
+            ran = inv(lab, "switch-db")
         if part in BEFORE:
             assert ran.status == 1 and len(ran.err.splitlines()) == 1, ran.out + ran.err
             assert (leads_to(lab), enters(lab, "old"), enters(lab, "new")) == ("old", True, False)
@@ -130,6 +132,7 @@ def test_a_transaction_left_open_is_named(lab: Lab) -> None:
     leads(lab, "old")
 
 
+@pytest.mark.thorough
 def test_a_lag_that_does_not_shrink_is_told(lab: Lab) -> None:
     with session(lab.new, NEW.database, "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE"):
         lab.old.psql("INSERT INTO orders (number, total, created_at) VALUES ('late', 1, now())", OLD.database)
@@ -138,7 +141,8 @@ def test_a_lag_that_does_not_shrink_is_told(lab: Lab) -> None:
     leads(lab, "old")
 
 
-def test_a_clock_that_is_off_is_refused_at_once(lab: Lab) -> None:
+@pytest.mark.thorough
+def test_a_clock_that_is_off_is_refused(lab: Lab) -> None:
     """The servers of the lab share the kernel's clock: the role of the move finds another one in its path."""
     role = f"ALTER ROLE switchover IN DATABASE {OLD.database}"
     clock = "SELECT pg_catalog.clock_timestamp() + interval '1 minute'"
@@ -147,27 +151,23 @@ def test_a_clock_that_is_off_is_refused_at_once(lab: Lab) -> None:
         f"CREATE FUNCTION late.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ {clock} $$",
         OLD.database,
     )
-    begun = time.monotonic()
     line = fails(lab, "switch-db.gates")
-    assert "old's clock is 60.0 s ahead of new's: set both right" in line and time.monotonic() - begun < 5
+    assert "old's clock is 60.0 s ahead of new's: set both right" in line
     lab.old.psql(f"{role} RESET search_path; DROP SCHEMA late CASCADE", OLD.database)
     works(lab, "switch-db.gates")
 
 
 def test_the_network_of_the_operator_is_cut_and_a_second_one_comes(lab: Lab) -> None:
-    """The switch goes on by itself; the second one is kept out, and the same command goes on."""
+    """The second one is kept out; the switch goes on by itself, and then by the same command."""
     with ordering(lab):
-        line = [str(INV), "-f", str(lab.settings), "switch-db"]
-        given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        first = subprocess.Popen(line, cwd=ROOT, text=True, **given)
-        begun = f"for e in {JOURNAL}/*-switch-db.switch.1; do [ ! -d $e ] || [ -e $e/undone ] || exit 0; done; exit 1"
-        until(lambda: lab.new.exec(begun, check=False).returncode == 0, 30, "the switch does not begin")
-        assert "is at work here since" in fails(lab, "undo", "--yes", "switch-db") or first.poll() == 0
-        if first.poll() is None:
-            lab.new.exec(f"pkill -KILL -f '^sshd(-session)?: {lab.new.sudo_user}'", check=False)
+        with dies(lab, "release:SIGSTOP"):  # so that it is under way for sure
+            first = Operator(lab).start("switch-db")
+            stopped(lab)
+            assert "is at work here since" in fails(lab, "undo", "--yes", "switch-db")
+            cut(lab.new)
             out, err = first.communicate()
-            if first.returncode:
-                assert "the connection was lost (" in one_line(first.returncode, out, err)
+        assert "the connection was lost (" in one_line(first.returncode, out, err)
+        goes_on(lab)
         works(lab, "switch-db")
         leads(lab, "new")
 
@@ -227,13 +227,14 @@ def switched(lab: Lab, towards: str) -> None:
 def stopped(lab: Lab) -> None:
     """The program stands still where it was told to."""
     look = f"grep -q '^State:.T' /proc/$(pgrep -f '^[^ ]*python3 {PROGRAM} to')/status"
-    until(lambda: lab.new.exec(look, check=False).returncode == 0, 20, "the program does not stop")
+    until(lambda: lab.new.exec(look, check=False).returncode == 0, 60, "the program does not stop")
 
 
 def goes_on(lab: Lab) -> None:
     lab.new.exec(f"pkill -CONT -f '^[^ ]*python3 {PROGRAM} to'", check=False)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("towards", ["new", "old"])
 @at("marker", "commit")
 def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> None:
@@ -250,7 +251,7 @@ def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> N
         leads(lab, right)
 
 
-@at("pause", "fence", "marker", "commit", "resume", "release")
+@at("pause", "fence", "commit", "resume", "release", always="marker")
 def test_the_program_killed_on_the_way_back(lab: Lab, part: str) -> None:
     killed(lab, part, "old")
 
@@ -269,6 +270,7 @@ def killed(lab: Lab, part: str, towards: str) -> None:
         leads(lab, right)
 
 
+@pytest.mark.thorough
 def test_five_writers_past_pgbouncer_and_a_busy_sequence(lab: Lab) -> None:
     """Each row that they were told of is on new; no number of the sequence comes twice, or less than before."""
     switched(lab, "old")
@@ -346,6 +348,7 @@ def test_new_loses_its_power_in_the_hold(lab: Lab, part: str) -> None:
         leads(lab, right)
 
 
+@pytest.mark.thorough
 def test_after_all_of_it_the_move_goes_on(lab: Lab) -> None:
     switched(lab, "old")  # where the journal has it
     works(lab, "switch-db")
@@ -358,6 +361,7 @@ def test_after_all_of_it_the_move_goes_on(lab: Lab) -> None:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
     """Somebody changed a row on new, behind the back of what follows there; all else goes on."""
     lab.new.psql("UPDATE products SET name = 'behind your back' WHERE id = 1", NEW.database)
@@ -375,6 +379,7 @@ def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
     assert "all of it is undone, but" in fails(lab, "undo", "--yes", "switch-db")  # products still differs
 
 
+@pytest.mark.thorough
 def test_retire_old_leaves_nothing_of_it(lab: Lab) -> None:
     """What was opened for following and switching is closed, on both; visitors' database stays open."""
     name = lab.old.psql("SELECT name FROM products WHERE id = 1", OLD.database)

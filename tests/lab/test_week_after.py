@@ -20,7 +20,7 @@ from lab.ci import PUSHERS
 from lab.provision import SITES
 from lab.server import LabServer, until
 from lab.servers import Lab
-from switchover import afterwards, asking
+from switchover import aftercare, asking
 
 OLD, NEW = SITES["old"], SITES["new"]
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
@@ -94,7 +94,7 @@ def faults(lab: Lab) -> list[Fault]:
     ]  # fmt: skip
 
 
-KEYS = list(afterwards.CHECKS)
+KEYS = list(aftercare.CHECKS)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def looked(lab: Lab, settings: Path) -> list[dict[str, Any]]:
     """What `check` says of the week after; it fails because of none of it."""
     ran = inv(lab, "check", "--json", settings=settings)
     assert ran.status == 0, ran.out + ran.err
-    found: list[dict[str, Any]] = json.loads(ran.out)["afterwards"]
+    found: list[dict[str, Any]] = [f for f in json.loads(ran.out)["findings"] if f["group"] == "aftercare"]
     assert list(dict.fromkeys(one["key"] for one in found)) == KEYS
     return found
 
@@ -136,7 +136,7 @@ def test_what_would_break_is_found_and_gone_when_mended(
     says = next(fault.says for fault in faults(lab) if fault.key == key)
     before, meanwhile, after = ([o for o in look if o["key"] == key and says in o["what"]] for look in three_looks)
     assert (before, after) == ([], [])
-    assert meanwhile and all(one["kind"] == "note" and one["do"] for one in meanwhile), three_looks[1]
+    assert meanwhile and all(one["kind"] == "warning" and one["do"] for one in meanwhile), three_looks[1]
 
 
 # --- the move: deploys and mail ------------------------------------------------------------------------------------
@@ -148,6 +148,7 @@ def head(server: LabServer) -> str:
     return server.exec(f"runuser -u {site.user} -- git -C {site.app} rev-parse HEAD").stdout.strip()
 
 
+@pytest.mark.thorough
 def test_a_deploy_that_fails_leaves_what_runs_and_says_so(lab: Lab) -> None:
     works(lab, "dns-prepare", "prepare-old", "prepare-new")
     running, commit = deploys.title(lab.new), head(lab.new)
@@ -156,12 +157,14 @@ def test_a_deploy_that_fails_leaves_what_runs_and_says_so(lab: Lab) -> None:
     assert (deploys.title(lab.new), head(lab.new)) == (running, commit)
 
 
+@pytest.mark.thorough
 def test_a_schema_change_is_refused_before_the_switch(lab: Lab) -> None:
     pushed = deploys.push(lab, "new", "migration", by="dev")
     assert not pushed.ok and "migrations have to wait" in pushed.output
     assert lab.old.psql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'pushed_%'", db=OLD.database) == "0"
 
 
+@pytest.mark.thorough
 def test_mail_that_is_queued_when_visitors_move_is_sent_once(lab: Lab) -> None:
     """Who takes it said to come again later, until new has all: then old sends it, and new never does."""
     mail.later(lab, "old")
@@ -180,6 +183,7 @@ def lag(lab: Lab) -> tuple[int, str]:
     return done.returncode, done.stdout.strip() + done.stderr.strip()
 
 
+@pytest.mark.thorough
 def test_monit_watches_the_database_that_follows(lab: Lab) -> None:
     works(lab, "replicate")
     until(lambda: "switchover_lag" in lab.new.exec("monit summary", check=False).stdout, 90, "monit does not watch")
@@ -191,6 +195,7 @@ def test_monit_watches_the_database_that_follows(lab: Lab) -> None:
     until(lambda: lag(lab)[0] == 0, 20, "it follows, and the check says no", pause=0.2)
 
 
+@pytest.mark.thorough
 def test_finish_has_old_send_its_mail(lab: Lab) -> None:
     works(lab, "switch-db")
     assert lag(lab)[1].startswith("the database on old is")
@@ -203,11 +208,13 @@ def test_finish_has_old_send_its_mail(lab: Lab) -> None:
     lab.new.exec(f"kill -KILL $(cat {WORKER})")  # for the next test
 
 
+@pytest.mark.thorough
 def test_monit_starts_a_worker_that_died(lab: Lab) -> None:
     runs = f"kill -0 $(cat {WORKER})"
     until(lambda: lab.new.exec(runs, check=False).returncode == 0, 40, "monit does not start it", pause=0.5)
 
 
+@pytest.mark.thorough
 def test_a_schema_change_waits_as_long_as_old_follows(lab: Lab) -> None:
     pushed = deploys.push(lab, "new", "migration", by="dev")
     assert not pushed.ok and "It has to wait for the end of the move: inv retire-old" in pushed.output
@@ -231,6 +238,7 @@ def _broken_at_ci(lab: Lab) -> None:
 # --- a CI host that is off ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
     """What needs it says so; what was done there is undone when it is back."""
     lab.ci.exec("systemctl stop ssh.socket ssh")
@@ -250,6 +258,7 @@ def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
     mail.later(lab, "old")
     lab.old.exec("printf 'To: last@customers.test\\nX-Order: last\\n\\nx\\n' | sendmail -t")
@@ -262,6 +271,7 @@ def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
     assert mail.received(lab)["last"] == 1
 
 
+@pytest.mark.thorough
 def test_afterwards_deploys_change_the_schema_again(lab: Lab) -> None:
     works(lab, "switch-dns")
     time.sleep(2)  # retire.quiet

@@ -30,15 +30,14 @@ def settings() -> Settings:
 def here(tmp_path: Path, settings: Settings) -> Callable[..., Move]:
     """Makes a move (each call another command's) whose servers are this machine; `dry=True` under --dry."""
 
-    def make(**options: Any) -> Move:
-        move = Move(settings, **options)
+    def make(given: Settings = settings, **options: Any) -> Move:
+        move = Move(given, **options)
         for name in ("old", "new"):
-            server = Here(name, getattr(settings, name), dry=move.dry)
+            server = Here(name, getattr(given, name), dry=move.dry)
             server.root = tmp_path / name
             server.root.mkdir(exist_ok=True)
             setattr(move, name, server)
-        move.journal = Journal(settings.domain, move.servers)
-        move.journal.home = f"{DOOR}/{settings.domain}"
+        move.journal = Journal(move.journal.identity, move.servers, DOOR)
         return move
 
     return make

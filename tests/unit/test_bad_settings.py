@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
 from switchover.database import following, schema
+from switchover.desired import Resource
 from switchover.errors import Problem
 from switchover.hosts import Answer, Host, Server
 from switchover.journal import Change, Entry, Journal
@@ -212,8 +213,8 @@ def scripts(settings: Settings) -> tuple[list[str], list[tuple[str, str]]]:
     if settings.ci:
         kind = type("ListedHost", (Host,), {"_run": Listed._run, "asked": asked, "user": "agent"})
         move.ci = kind("ci", settings.ci.ssh)
-    move.journal = Journal(settings.domain, [], "a -> b")
-    move.journal._entries = []
+    move.journal = Journal(move.journal.identity, [])
+    move.journal.home, move.journal._entries = f"/var/lib/switchover/{settings.domain}", []
     for one in [v for section in (*SECTIONS, LAST) for v in vars(section).values() if isinstance(v, Step)]:
         try:
             wanted = one.wanted(move)
@@ -221,10 +222,10 @@ def scripts(settings: Settings) -> tuple[list[str], list[tuple[str, str]]]:
             if "Mend the template or the setting" in str(problem):
                 raise
             continue
-        for part, resource in enumerate(wanted):
+        for resource in wanted:
             change = _change(resource)
             if change is not None:
-                entry = Entry(resource.server, 1, one.line, part, one.summary, "anna@laptop", NOW, "recorded")
+                entry = Entry(resource.server, 1, one.line, resource.part, one.summary, "anna@laptop", NOW, "recorded")
                 asked += [move.journal._recording(entry, change), change.apply, change.undo]
             if isinstance(resource, File):
                 files.append((resource.path, resource.content.decode()))
@@ -239,7 +240,7 @@ def _change(resource: Any) -> Change | None:
     if isinstance(resource, File):
         return resource.plan(Found(b"somebody's", "root:root", "644"))
     with suppress(Problem, ValueError, IndexError):
-        if not hasattr(resource, "missing"):
+        if isinstance(resource, Resource):
             return resource.change()
         resource.missing()
     return None

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from switchover import afterwards
+from switchover import aftercare, preflight
 from switchover.database import facts as gathered
 from switchover.database import findings
 from switchover.database.facts import Facts, Side
+from switchover.findings import blockers
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -146,78 +147,78 @@ ROLE_SETTING = {"role": "ofn", "here": False, "name": "statement_timeout"}
 
 # check, kind, what makes it appear, words of it
 CASES: list[tuple[str, str, Change, str]] = [
-    ("superuser", "hinders", new(superuser=False), "new: the user postgres is no superuser"),
-    ("versions", "hinders", setting("new", server_version_num="100023"), "PostgreSQL 15 on old, 10 on new"),
-    ("versions", "hinders", setting("new", server_version_num="180000"), "PostgreSQL 15 on old, 18 on new"),
-    ("versions", "hinders", setting("new", server_version_num="130016"), "only 13 on new"),
+    ("superuser", "blocker", new(superuser=False), "new: the user postgres is no superuser"),
+    ("versions", "blocker", setting("new", server_version_num="100023"), "PostgreSQL 15 on old, 10 on new"),
+    ("versions", "blocker", setting("new", server_version_num="180000"), "PostgreSQL 15 on old, 18 on new"),
+    ("versions", "blocker", setting("new", server_version_num="130016"), "only 13 on new"),
     ("wal-level", "note", setting("old", wal_level="replica"), "held, once visitors come through new"),
     ("wal-level", "note", setting("new", wal_level="replica"), "logical by a restart"),
     ("listen-addresses", "note", setting("old", listen_addresses="localhost"), "localhost alone"),
-    ("slots-free", "hinders", setting("old", max_replication_slots="0"), "max_replication_slots = 10 on old"),
-    ("slots-free", "hinders", old(slots_used=10), "no replication slot is free: 10 of max_replication_slots = 10"),
-    ("slots-free", "hinders", new(origins_used=10), "no replication origin is free"),
-    ("senders-free", "hinders", old(senders_used=9), "9 of max_wal_senders = 10 in use, 2 more needed"),
-    ("workers-free", "hinders", setting("new", max_logical_replication_workers="0"), "no logical replication worker"),
-    ("workers-free", "hinders", old(workers_used=7), "too few worker processes"),
-    ("slots", "note", old(slots=[SLOT]), "dw is in use and keeps 5 MB"),
-    ("slots", "note", old(slots=[SLOT | {"active": False}]), "dw is idle"),
-    ("publications", "note", old(publications=["dw", "switchover"]), "publications: dw"),
-    ("subscriptions", "hinders", new(subscriptions=["stock"]), "new: subscriptions write to this database: stock"),
-    ("prepared-transactions", "hinders", old(prepared=["x1"]), "x1"),
-    ("long-transactions", "hinders", old(transactions=[BEGUN]), "open for 31 s (idle in transaction)"),
-    ("clocks", "hinders", lambda facts: facts.between.update(apart=0.2), "0.20 s apart"),
-    ("slot-wal", "hinders", old(wal_free=["500000000"]), "0.5 GB free"),
+    ("slots-free", "blocker", setting("old", max_replication_slots="0"), "max_replication_slots = 10 on old"),
+    ("slots-free", "blocker", old(slots_used=10), "no replication slot is free: 10 of max_replication_slots = 10"),
+    ("slots-free", "blocker", new(origins_used=10), "no replication origin is free"),
+    ("senders-free", "blocker", old(senders_used=9), "9 of max_wal_senders = 10 in use, 2 more needed"),
+    ("workers-free", "blocker", setting("new", max_logical_replication_workers="0"), "no logical replication worker"),
+    ("workers-free", "blocker", old(workers_used=7), "too few worker processes"),
+    ("slots", "warning", old(slots=[SLOT]), "dw is in use and keeps 5 MB"),
+    ("slots", "warning", old(slots=[SLOT | {"active": False}]), "dw is idle"),
+    ("publications", "warning", old(publications=["dw", "switchover"]), "publications: dw"),
+    ("subscriptions", "blocker", new(subscriptions=["stock"]), "new: subscriptions write to this database: stock"),
+    ("prepared-transactions", "blocker", old(prepared=["x1"]), "x1"),
+    ("long-transactions", "blocker", old(transactions=[BEGUN]), "open for 31 s (idle in transaction)"),
+    ("clocks", "blocker", lambda facts: facts.between.update(apart=0.2), "0.20 s apart"),
+    ("slot-wal", "blocker", old(wal_free=["500000000"]), "0.5 GB free"),
     ("slot-wal", "note", old(slots=[OURS]), "keeps 5 MB of WAL; 20.0 GB are free"),
-    ("slot-wal", "note", setting("old", server_version_num="120022"), "before 13 has no limit"),
-    ("encoding", "hinders", database("old", encoding="LATIN1"), "LATIN1 on old, UTF8 on new"),
-    ("collation", "note", database("new", collate="C"), "libc en_AU.UTF-8"),
-    ("collation", "note", database("new", provider="i", locale="en-AU"), "icu en-AU"),
+    ("slot-wal", "warning", setting("old", server_version_num="120022"), "before 13 has no limit"),
+    ("encoding", "blocker", database("old", encoding="LATIN1"), "LATIN1 on old, UTF8 on new"),
+    ("collation", "warning", database("new", collate="C"), "libc en_AU.UTF-8"),
+    ("collation", "warning", database("new", provider="i", locale="en-AU"), "icu en-AU"),
     ("collation", "note", old(libc=["glibc 2.31"]), "glibc 2.31 on old, glibc 2.36 on new"),
-    ("extensions", "hinders", old(extensions=["plpgsql", "postgis"]), "postgis"),
-    ("grants", "hinders", table(readable=False), "ofn may not read carts"),
+    ("extensions", "blocker", old(extensions=["plpgsql", "postgis"]), "postgis"),
+    ("grants", "blocker", table(readable=False), "ofn may not read carts"),
     ("identity", "note", table(identity=None, offer="public.carts_code"), "carts (carts_code): a unique index"),
     ("identity", "note", table(**NO_KEY, rows=9), "without a key: carts: whole rows"),
-    ("identity", "note", table(**NO_KEY, changes=3), "50,000 rows, 3 changes"),
-    ("identity", "hinders", table(**NO_KEY, incomparable=["data"]), "(carts.data)"),
-    ("unlogged-tables", "hinders", table(unlogged=True), "carts"),
-    ("large-objects", "hinders", old(large_objects=3), "3 large objects"),
-    ("foreign-tables", "note", table(kind="f"), "carts"),
-    ("triggers", "hinders", old(triggers=[{"name": "t", "table": "orders", "enabled": "A"}]), "ENABLE ALWAYS"),
-    ("triggers", "hinders", old(triggers=[{"name": "t", "table": "orders", "enabled": "R"}]), "ENABLE REPLICA"),
-    ("event-triggers", "note", old(event_triggers=["e"]), "event triggers: e"),
+    ("identity", "warning", table(**NO_KEY, changes=3), "50,000 rows, 3 changes"),
+    ("identity", "blocker", table(**NO_KEY, incomparable=["data"]), "(carts.data)"),
+    ("unlogged-tables", "blocker", table(unlogged=True), "carts"),
+    ("large-objects", "blocker", old(large_objects=3), "3 large objects"),
+    ("foreign-tables", "warning", table(kind="f"), "carts"),
+    ("triggers", "blocker", old(triggers=[{"name": "t", "table": "orders", "enabled": "A"}]), "ENABLE ALWAYS"),
+    ("triggers", "blocker", old(triggers=[{"name": "t", "table": "orders", "enabled": "R"}]), "ENABLE REPLICA"),
+    ("event-triggers", "warning", old(event_triggers=["e"]), "event triggers: e"),
     ("row-security", "note", table(row_security=True), "carts"),
     ("generated-columns", "note", table(generated=1), "carts"),
     ("identity-columns", "note", table(identity_columns=1), "carts"),
     ("sequences-unowned", "note", old(sequences=[{"name": "n", "cache": 1, "owned": False}]), "no column: n"),
     ("sequences-cached", "note", old(sequences=[{"name": "n", "cache": 20, "owned": True}]), "CACHE: n"),
     ("materialised-views", "note", table(kind="m"), "carts (10 MB)"),
-    ("role-settings", "note", old(role_settings=[ROLE_SETTING]), "ALTER ROLE ofn sets statement_timeout"),
-    ("role-settings", "note", old(role_settings=[ROLE_SETTING | {"role": None}]), "ALTER DATABASE sets"),
-    ("roles", "note", role(), "reports has access too;"),
-    ("roles", "note", role(access=False, sessions=1, **{"from": ["192.0.2.9"]}), "connected now from 192.0.2.9"),
-    ("passwords", "note", role(password="md5"), "md5 passwords of reports"),
-    ("pgbouncer", "hinders", new(pgbouncer=["(none)"]), "no package pgbouncer"),
+    ("role-settings", "warning", old(role_settings=[ROLE_SETTING]), "ALTER ROLE ofn sets statement_timeout"),
+    ("role-settings", "warning", old(role_settings=[ROLE_SETTING | {"role": None}]), "ALTER DATABASE sets"),
+    ("roles", "warning", role(), "reports has access too;"),
+    ("roles", "warning", role(access=False, sessions=1, **{"from": ["192.0.2.9"]}), "connected now from 192.0.2.9"),
+    ("passwords", "warning", role(password="md5"), "md5 passwords of reports"),
+    ("pgbouncer", "blocker", new(pgbouncer=["(none)"]), "no package pgbouncer"),
     ("prepared-statements", "note", lambda f: (new(pgbouncer=["1.18.0-1"])(f), yml("  pool: 5")(f)), "PgBouncer 1.18"),
     ("advisory-locks", "note", yml("  pool: 5", "  prepared_statements: false"), "advisory_locks: false"),
-    ("connection-variables", "hinders", yml("  variables:", "    work_mem: 9MB"), "work_mem"),
-    ("session-state", "note", old(statements=None), "no pg_stat_statements"),
-    ("session-state", "note", old(statements=[{"what": "SET search_path", "calls": 1200}]), "1,200 times"),
+    ("connection-variables", "blocker", yml("  variables:", "    work_mem: 9MB"), "work_mem"),
+    ("session-state", "warning", old(statements=None), "no pg_stat_statements"),
+    ("session-state", "warning", old(statements=[{"what": "SET search_path", "calls": 1200}]), "1,200 times"),
     ("session-state", "note", old(statements=[{"what": "migrations' advisory lock", "calls": 1}]), "no migration"),
     *(
-        ("session-state", "hinders", old(statements=[{"what": what, "calls": 1}]), f"{what} (1 times) breaks")
+        ("session-state", "blocker", old(statements=[{"what": what, "calls": 1}]), f"{what} (1 times) breaks")
         for what in findings.INSTEAD
     ),
-    ("queues", "hinders", new(backlog=["64"]), "new's unicorn holds 67 requests: 1.3 s at 50/s"),
-    ("queues", "hinders", old(nginx=["worker_connections 150;"]), "old's nginx holds 75 requests"),
-    ("queues", "hinders", old(requests=["30000"]), "0.8 s at now's 500/s"),
-    ("rack-timeout", "hinders", new(rack_timeout=["RACK_TIMEOUT_SERVICE_TIMEOUT=3"]), "after 3 s"),
+    ("queues", "blocker", new(backlog=["64"]), "new's unicorn holds 67 requests: 1.3 s at 50/s"),
+    ("queues", "blocker", old(nginx=["worker_connections 150;"]), "old's nginx holds 75 requests"),
+    ("queues", "blocker", old(requests=["30000"]), "0.8 s at now's 500/s"),
+    ("rack-timeout", "blocker", new(rack_timeout=["RACK_TIMEOUT_SERVICE_TIMEOUT=3"]), "after 3 s"),
     ("rack-timeout", "note", old(rack_timeout=["service_timeout: 15"]), "after 15 s"),
     ("rack-timeout", "note", old(rack_timeout_gem=["yes"]), "unless something else is set"),
 ]
 
 
 def test_sound_facts_find_nothing() -> None:
-    found = findings.find(sound())
+    found = list(findings.CHECKS.find(sound()))
     assert [f for f in found if f.kind != "good"] == []
     assert [f.key for f in found] == list(findings.CHECKS)
 
@@ -226,10 +227,10 @@ def test_sound_facts_find_nothing() -> None:
 def test_a_finding(key: str, kind: str, change: Change, words: str) -> None:
     facts = sound()
     change(facts)
-    odd = [f for f in findings.find(facts) if f.key == key]
+    odd = [f for f in findings.CHECKS.find(facts) if f.key == key]
     assert {f.kind for f in odd} == {kind}
     assert words in odd[0].what + odd[0].do
-    assert odd[0].do or kind == "note"  # what hinders says what to do
+    assert bool(odd[0].do) == (kind != "note")  # what asks for a hand says what to do
 
 
 def test_every_check_has_a_case() -> None:
@@ -241,33 +242,32 @@ def test_a_fact_that_is_missing_is_not_passed(fact: str) -> None:
     """Unknown, never good; but for facts that have a default, and those that may be missing."""
     facts = sound()
     del facts.old[fact], facts.new[fact]
-    unknown = [f.key for f in findings.find(facts) if f.kind == "unknown"]
+    unknown = [f for f in findings.CHECKS.find(facts) if f.kind == "unknown"]
     optional = {"name", "nginx_files", "backlog", "app_workers", "requests", "pgbouncer"}
     assert bool(unknown) == (fact not in optional)
-    if unknown:
-        assert findings.hindering(findings.find(facts))
+    assert blockers(unknown) == unknown
 
 
 def test_what_was_set_on_new_by_its_own_names_is_no_finding() -> None:
     facts = sound()
     facts.old["role_settings"] = [ROLE_SETTING, {"role": None, "here": True, "name": "work_mem"}]
     facts.new["role_settings"] = [ROLE_SETTING | {"role": "ofn_user"}, {"role": None, "here": True, "name": "work_mem"}]
-    assert {f.kind for f in findings.find(facts) if f.key == "role-settings"} == {"good"}
+    assert {f.kind for f in findings.CHECKS.find(facts) if f.key == "role-settings"} == {"good"}
 
 
 def test_the_move_s_own_things_are_no_findings() -> None:
     facts = sound()
     facts.old.update(publications=["switchover_forward"], subscriptions=["switchover_back"])
     role(name="switchover")(facts)
-    assert findings.hindering(findings.find(facts)) == []
-    assert {f.kind for f in findings.find(facts)} == {"good"}
+    assert blockers(findings.CHECKS.find(facts)) == []
+    assert {f.kind for f in findings.CHECKS.find(facts)} == {"good"}
 
 
 def test_md5_passwords_work_where_new_takes_md5() -> None:
     facts = sound()
     role(password="md5")(facts)
     facts.new["methods"] = ["md5"]
-    assert {f.kind for f in findings.find(facts) if f.key == "passwords"} == {"good"}
+    assert {f.kind for f in findings.CHECKS.find(facts) if f.key == "passwords"} == {"good"}
 
 
 def test_sizes_times_and_queues_are_told() -> None:
@@ -301,7 +301,7 @@ def test_a_database_yml_with_erb_and_defaults() -> None:
     text = "default: &default\n  prepared_statements: false\nproduction:\n  <<: *default\n  pool: erb"
     facts.old["yml"] = text.splitlines()
     facts.new["pgbouncer"] = ["1.18.0-1"]
-    assert {f.kind for f in findings.find(facts) if f.key == "prepared-statements"} == {"good"}
+    assert {f.kind for f in findings.CHECKS.find(facts) if f.key == "prepared-statements"} == {"good"}
 
 
 def test_what_the_script_printed() -> None:
@@ -319,4 +319,5 @@ def test_the_questions_change_nothing_and_wait_for_nothing() -> None:
 def test_the_page_lists_every_check() -> None:
     page = (ROOT / "docs/check.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
-    assert listed == [*findings.CHECKS, *afterwards.CHECKS]
+    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-follow"]
+    assert listed == [*servers, *findings.CHECKS, *aftercare.CHECKS]

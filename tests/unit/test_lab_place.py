@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import ssl
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from lab import cache, layers, settings
 from lab.authority import Authority
-from lab.locks import locked, try_lock
+from lab.locks import lock_for_a_child, locked, try_lock
 from lab.paths import Place, place
 from switchover.errors import Problem
 from switchover.settings import load
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_labs_of_different_names_share_only_what_is_cached() -> None:
@@ -51,15 +58,23 @@ def test_the_authoritys_certificates_are_good_and_it_stays_the_same(tmp_path: Pa
     authority = Authority.at(tmp_path / "ca")
     first = authority.certificate.read_text()
     assert Authority.at(tmp_path / "ca").certificate.read_text() == first
-    chain, key = authority.issue(["shop.test", "10.77.0.11"])
+    chain, key = authority.issue(["shop.test", "*.shop.test", "10.77.0.11"])
     (tmp_path / "chain.pem").write_text(chain)
+    in_a_year = str(int(time.time()) + 366 * 86400)
     verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", authority.certificate]
-    for names in (["-verify_hostname", "shop.test"], ["-verify_ip", "10.77.0.11"]):
-        subprocess.run([*verify, *names, tmp_path / "chain.pem"], check=True, capture_output=True)
+    for names in (
+        ["-verify_hostname", "shop.test"],
+        ["-verify_hostname", "www.shop.test"],
+        ["-verify_ip", "10.77.0.11"],
+    ):
+        subprocess.run([*verify, "-attime", in_a_year, *names, tmp_path / "chain.pem"], check=True, capture_output=True)
     assert subprocess.run(
         [*verify, "-verify_hostname", "other.test", tmp_path / "chain.pem"], capture_output=True
     ).returncode
-    assert key.startswith("-----BEGIN PRIVATE KEY-----")
+    # Servers and visitors are given both as they are: the key is this certificate's, an elliptic one.
+    (tmp_path / "key.pem").write_text(key)
+    ssl.create_default_context().load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+    assert key.startswith("-----BEGIN EC PRIVATE KEY-----") and chain.endswith(first)
     assert (tmp_path / "ca" / "ca.key").stat().st_mode & 0o777 == 0o600
 
 
@@ -80,13 +95,52 @@ def test_a_digest_changes_with_each_name_content_and_mode(tmp_path: Path) -> Non
     assert cache.digest("b", files=[tmp_path]) in seen
 
 
-def test_a_lock_is_one_processes_and_waiting_for_it_can_be_given_up(tmp_path: Path) -> None:
-    with locked(tmp_path / "lock"):
-        assert try_lock(tmp_path / "lock", "") is None
-        with pytest.raises(Problem, match="stopped while it waited"), locked(tmp_path / "lock", lambda: True):
-            pass
-    with locked(tmp_path / "lock"):
+HOLDER = """
+import sys
+from pathlib import Path
+from lab.locks import try_lock
+held = try_lock(Path(sys.argv[1]), "its holder")
+print(held is not None, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_is_one_processes_until_it_is_killed_and_waiting_for_it_can_be_given_up(tmp_path: Path) -> None:
+    lock, asked = tmp_path / "some" / "lock", itertools.count()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, lock], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout and holder.stdout.readline() == b"True\n"
+        assert try_lock(lock, "another") is None and lock_for_a_child(lock) is None
+        assert lock.read_text() == "its holder"  # who asked in vain has left it
+        with pytest.raises(Problem, match="lock: stopped while it waited"), locked(lock, lambda: next(asked) == 2):
+            pytest.fail("held by two")
+    finally:
+        holder.kill()
+        holder.wait()
+    with locked(lock):
         pass
+    held = try_lock(lock, "me")
+    assert held is not None and lock.read_text() == "me"
+    held.release()
+    with locked(lock):
+        pass
+
+
+def test_a_lock_for_a_child_is_held_until_the_child_ends_however_it_does(tmp_path: Path) -> None:
+    handle = lock_for_a_child(tmp_path / "on")
+    assert handle is not None
+    child = subprocess.Popen(["sleep", "600"], pass_fds=[handle])
+    try:
+        os.close(handle)
+        assert try_lock(tmp_path / "on") is None
+    finally:
+        child.kill()
+        child.wait()
+    held = try_lock(tmp_path / "on")
+    assert held is not None
+    held.release()
 
 
 def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Path) -> None:
@@ -94,6 +148,6 @@ def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Pa
     where.states.mkdir()
     (where.states / "after-app.json").write_text("{}")
     with pytest.raises(Problem, match=r"no saved state 'x'\. Saved: after-app"):
-        layers.load(where, "x")
+        layers.load(where.states, "x")
     with pytest.raises(Problem, match="no name for a state"):
-        layers.load(where, "../x")
+        layers.load(where.states, "../x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from lab.look import LEFT_OUT, LeftOut, compare, look, ports, processes, roles, schema
+from lab.look import LEFT_OUT, LeftOut, compare, look, ports, processes, roles, schema, young
 
 ROLES = """--
 -- PostgreSQL database cluster dump
@@ -106,6 +106,17 @@ def test_processes_without_numbers_and_states() -> None:
         "process openfoodweb unicorn",
         "process openfoodweb ruby",
     }
+
+
+def test_those_that_are_too_young_for_a_look() -> None:
+    text = (
+        "   1 root 5 sleep 9\n"
+        "   1 bert 4 sleep 9\n"
+        "   1 anna 4123168608 date\n"
+        "  70 root 1 [sh] <defunct>\n"
+        "   0 root 1 ps -e\n"
+    )
+    assert young(Talking({"ps -e": text})) == ["process bert sleep", "process anna date"]
 
 
 class Talking:

@@ -30,7 +30,7 @@ def did(move: Move, *names: str, undo: str = "") -> None:
     for name in names:
         server, _, step = name.partition(":")
         change = Change("", "", f"echo {step} >>../../../undone\n{undo}")
-        entry, answer = move.journal.record_and_apply(getattr(move, server), step, 0, f"{server}: {step}", change)
+        entry, answer = move.journal.record_and_apply(getattr(move, server), step, "", f"{server}: {step}", change)
         assert answer.status == 0
         move.journal.done(entry)
 

@@ -45,6 +45,7 @@ def test_a_good_rehearsal() -> None:
     assert data["sections"][0] | {"steps": None} == {
         "name": "switch-app",
         "title": "",
+        "promised": "",
         "started": 10,
         "seconds": 10,
         "exit": 0,

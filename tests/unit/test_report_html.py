@@ -17,7 +17,12 @@ from lab.timeline import timeline
 
 SPANS = [
     Span("before", 100, 102, quiet=True),
-    Span("switch-db", 102, 106, steps=(Span("switch-db.copy", 103, 105),), title="Switch databases <quickly>"),
+    Span(
+        *("switch-db", 102, 106),
+        steps=(Span("switch-db.copy", 103, 105),),
+        title="Switch databases <quickly>",
+        promised="they <wait>",
+    ),
     Span("retire-old", 120, 121),
 ]
 
@@ -92,6 +97,7 @@ def test_texts_stay_texts() -> None:
     assert "&lt;b&gt;bold&lt;/b&gt;" in text
     assert "<script>" not in text
     assert "Switch databases &lt;quickly&gt;" in text
+    assert "Visitors: they &lt;wait&gt;" in text and text.count("Visitors: ") == 1
 
 
 def test_the_headline_says_how_it_ended() -> None:

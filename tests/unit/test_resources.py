@@ -40,14 +40,14 @@ class Server:
         entry, status, said = self.attempt(resource)
         assert status == 0, said
         self.move.journal.done(entry)
-        if resource.visible:
+        if resource.observable:
             assert resource.change() is None
         return entry
 
     def attempt(self, resource: File | Absent | Command) -> tuple[Entry, int, str]:
         change = resource.change()
         assert change is not None
-        entry, answer = self.move.journal.record_and_apply(self.server, "a.b", 0, "old: a step", change)
+        entry, answer = self.move.journal.record_and_apply(self.server, "a.b", "", "old: a step", change)
         return entry, answer.status, answer.last_error
 
     def undo(self, entry: Entry) -> str | None:
@@ -345,7 +345,7 @@ def test_a_command_with_its_check(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "made"
     wanted = Command(server.server, f"cat after/text >{file}", f"rm -f {file}", f"[ -e {file} ]", "make it",
                      files={"text": b"x"})  # fmt: skip
-    assert wanted.visible and not wanted.once
+    assert wanted.observable and not wanted.record_only
     change = wanted.change()
     assert change and change.diff == "make it"
     entry = server.make(wanted)
@@ -356,7 +356,7 @@ def test_a_command_with_its_check(server: Server, tmp_path: Path) -> None:
 
 def test_a_command_without_a_check_is_known_to_the_journal_alone(server: Server) -> None:
     wanted = Command(server.server, "echo 'two\nlines'")
-    assert wanted.once and not wanted.visible
+    assert wanted.record_only and not wanted.observable
     change = wanted.change()
     assert change and change.diff == "echo 'two\nlines'"
 

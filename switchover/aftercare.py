@@ -1,7 +1,6 @@
 """What breaks in the week after a move, and is seen before it: names, mail, those who deploy, third parties.
 
-Nothing of it keeps a move from being made. As in `database.findings`: facts in, findings out; a check yields what it
-found, and where it yields nothing its docstring is true. docs/check.md lists them all.
+Nothing of it keeps a move from being made. Facts in, findings out; docs/check.md lists them all.
 """
 
 from __future__ import annotations
@@ -14,17 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from . import asking, mail
-from .asking import Ask, Unanswered
-from .database.findings import Finding, Kind
-from .errors import Problem, Unreached
+from . import asking, mail, sender_policy
+from .asking import Ask
+from .errors import Unreached
+from .findings import Checks, Found, note, warning
 from .hosts import Host, Server
 from .move import Move
 from .quote import sh
 
-Found = Iterator[tuple[Kind, str, str]]
 SMTP = 25
-LOOKUPS = 10  # that a receiver makes for one SPF record at most
 
 
 @dataclass(frozen=True)
@@ -53,71 +50,43 @@ class Facts:
     rules: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"old": (), "new": ()})
 
 
-CHECKS: dict[str, Callable[[Facts], Found]] = {}
-
-
-def find(facts: Facts) -> list[Finding]:
-    """All findings, in the order of the checks; at least one of each."""
-    findings = []
-    for key, check in CHECKS.items():
-        says = (check.__doc__ or "").strip().rstrip(".")
-        try:
-            found = list(check(facts))
-        except (Unanswered, Problem, ValueError) as why:
-            reason = why.what if isinstance(why, Problem) else str(why)
-            found = [("unknown", f"{says} ({reason})", "Look at it yourself")]
-        findings += [Finding(key, *one) for one in found or [("good", says, "")]]
-    return findings
-
-
-def worth_a_look(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that ask for a hand."""
-    return [one for one in findings if one.kind != "good" and one.do]
-
-
-def _check(function: Callable[[Facts], Found]) -> Callable[[Facts], Found]:
-    CHECKS[function.__name__.strip("_").replace("_", "-")] = function
-    return function
-
-
-def _note(what: str, do: str = "") -> tuple[Kind, str, str]:
-    return "note", what, do
+CHECKS = Checks[[Facts]]("aftercare")
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def names_lead(facts: Facts) -> Found:
     """The site's names lead to old, and no other name that visitors use does."""
     for domain in facts.domains:
         found = _addresses(facts.ask, domain)
         if not found:
-            yield _note(f"{domain} leads nowhere", "Mend domains in the settings")
+            yield warning(f"{domain} leads nowhere", "Mend domains in the settings")
         if strange := found - {*facts.old, *facts.new}:
             do = "Visitors come by another way (a CDN?): it has to ask new; or mend old.address in the settings"
-            yield _note(f"{domain} leads to {', '.join(sorted(strange))}, which is not old's", do)
+            yield warning(f"{domain} leads to {', '.join(sorted(strange))}, which is not old's", do)
         www = f"www.{domain}"
         if not domain.startswith("www.") and www not in facts.domains and _addresses(facts.ask, www) & {*facts.old}:
             do = "Add it to domains in the settings, or its visitors find nobody when old goes"
-            yield _note(f"{www} leads to old too, and is not among the site's names", do)
+            yield warning(f"{www} leads to old too, and is not among the site's names", do)
 
 
-@_check
+@CHECKS.add
 def aaaa(facts: Facts) -> Found:
     """Who comes by IPv6 will find new."""
     six = [a for a in facts.new if ":" in a]
     for domain in facts.domains:
         if facts.ask(domain, "AAAA") and not six:
             do = "Give new one and say it in the settings (new.address), or take the AAAA record away with the change"
-            yield _note(f"{domain} has an IPv6 address (AAAA), and new has none", do)
+            yield warning(f"{domain} has an IPv6 address (AAAA), and new has none", do)
     for address in six:
         if not facts.web_answers(address):
             do = "See its firewall and nginx (listen [::]:443), or the provider's"
-            yield _note(f"new does not answer old at {address} port 443 (IPv6)", do)
+            yield warning(f"new does not answer old at {address} port 443 (IPv6)", do)
 
 
-@_check
+@CHECKS.add
 def reverse_dns(facts: Facts) -> Found:
     """New's addresses have a name in reverse that leads back to them, as far as old's have."""
     for address in facts.new:
@@ -128,60 +97,60 @@ def reverse_dns(facts: Facts) -> Found:
         alike = [a for a in facts.old if (":" in a) == (":" in address)]
         had = any(_leads_back(facts.ask, a) for a in alike)
         do = "Have new's provider set its PTR record: mail from there is refused, or taken for spam, by many"
-        yield _note(f"reverse DNS: {what}", do if had else "")
+        yield warning(f"reverse DNS: {what}", do) if had else note(f"reverse DNS: {what}")
 
 
 # --- mail -----------------------------------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def spf(facts: Facts) -> Found:
     """Who may send mail for the site by SPF: new as old."""
     for domain in facts.domains:
-        may = {a: _may_send(facts.ask, domain, a) for a in (*facts.old, *facts.new)}
-        refused = [a for a in facts.new if may[a] is False]
-        if refused and any(may[a] for a in facts.old):
+        refused = [a for a in facts.new if not sender_policy.passes(facts.ask, domain, a)]
+        if refused and any(sender_policy.passes(facts.ask, domain, a) for a in facts.old):
             more = " ".join(f"ip{ipaddress.ip_address(a).version}:{a}" for a in refused)
             what = f"SPF of {domain} lets old send its mail, and not {', '.join(refused)}"
-            yield _note(what, f"Add to its TXT record before the jobs move: {more}")
+            yield warning(what, f"Add to its TXT record before the jobs move: {more}")
 
 
-@_check
+@CHECKS.add
 def mail_server(facts: Facts) -> Found:
     """New has a mail server, where old has one."""
     if facts.sendmail["old"] and not facts.sendmail["new"]:
         do = "Install it as on old, or let the application send by somebody else's"
-        yield _note("old has a mail server (/usr/sbin/sendmail), new has none", do)
+        yield warning("old has a mail server (/usr/sbin/sendmail), new has none", do)
 
 
-@_check
+@CHECKS.add
 def mail_port(facts: Facts) -> Found:
     """New reaches other mail servers at port 25, where old does."""
     if not facts.sendmail["old"]:
         return
     to = facts.relay or next((mx for d in facts.domains for mx in _mail_servers(facts.ask, d)), "")
     if to and not facts.greets("new", to):
+        what = f"new is not answered by {to} port {SMTP}"
         do = "Have new's provider open it (it is shut at many), or relay mail by port 587"
-        yield _note(f"new is not answered by {to} port {SMTP}", do if facts.greets("old", to) else "")
+        yield warning(what, do) if facts.greets("old", to) else note(what)
 
 
-@_check
+@CHECKS.add
 def mail_arrives(facts: Facts) -> Found:
     """Mail to the site's names does not arrive on old."""
     for domain in facts.domains:
         for server in _mail_servers(facts.ask, domain):
             if _addresses(facts.ask, server) & {*facts.old}:
                 do = "Have it arrive elsewhere before old is switched off"
-                yield _note(f"mail to {domain} arrives on old (MX {server})", do)
+                yield warning(f"mail to {domain} arrives on old (MX {server})", do)
 
 
-@_check
+@CHECKS.add
 def mail_queue(facts: Facts) -> Found:
     """No mail waits on old."""
     number, why = facts.queued
     if number:
         said = f" ({why})" if why else ""
-        yield _note(
+        yield warning(
             f"{number} mails wait on old{said}", "See postqueue -p there: what is stuck keeps old from retiring"
         )
 
@@ -189,20 +158,20 @@ def mail_queue(facts: Facts) -> Found:
 # --- those who deploy -----------------------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def known_hosts(facts: Facts) -> Found:
     """Who deploys meets the host key that ssh expects."""
     for name, keys in facts.known.items():
         if not keys:
             if name == facts.new_name:
-                yield _note(f"ci: {facts.ci_user} does not know new's host key yet; `finish` sees to that")
+                yield note(f"ci: {facts.ci_user} does not know new's host key yet; `finish` sees to that")
         elif not {*keys} & {*facts.host_keys}:
             when = "now" if name == facts.new_name else "after the change of DNS"
             do = f"There, as {facts.ci_user}, {when}: ssh-keygen -R {name}"
-            yield _note(f"ci: {facts.ci_user} knows {name} by another host key than new's: ssh refuses {when}", do)
+            yield warning(f"ci: {facts.ci_user} knows {name} by another host key than new's: ssh refuses {when}", do)
 
 
-@_check
+@CHECKS.add
 def deploy_keys(facts: Facts) -> Found:
     """Who may deploy to old may deploy to new."""
     lacking = [key for key in facts.may_deploy["old"] if key.split()[1:2] not in _bare(facts.may_deploy["new"])]
@@ -210,29 +179,31 @@ def deploy_keys(facts: Facts) -> Found:
         who = ", ".join([*key.split(), "a key without a name"][2] for key in lacking[:5])
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         do = "Add their keys to ~/.ssh/authorized_keys of new.app.user, if they shall"
-        yield _note(f"may deploy to old and not to new: {who}{more}", do)
+        yield warning(f"may deploy to old and not to new: {who}{more}", do)
 
 
 # --- third parties --------------------------------------------------------------------------------------------------
 
 
-@_check
+@CHECKS.add
 def third_parties(facts: Facts) -> Found:
     """Third parties answer new as they answer old."""
     for name, (old, new) in facts.answers.items():
         if old != new:
             do = f"Ask them to allow {', '.join(facts.new)}"
-            yield _note(f"{name} answers old with {old}, and new with {new}", do)
+            yield warning(f"{name} answers old with {old}, and new with {new}", do)
     if not facts.answers:
-        yield _note("no third party is named that allows by address (third_parties in the settings)")
+        yield note("no third party is named that allows by address (third_parties in the settings)")
 
 
-@_check
+@CHECKS.add
 def firewall_rules(facts: Facts) -> Found:
     """Whom old's firewall lets in by address, new's lets in as well."""
     for rule in facts.rules["old"]:
         if rule not in facts.rules["new"]:
-            yield _note(f"old's firewall has a rule that new's has not: {rule}", f"On new, if it shall be: ufw {rule}")
+            yield warning(
+                f"old's firewall has a rule that new's has not: {rule}", f"On new, if it shall be: ufw {rule}"
+            )
 
 
 # --- what the checks share ------------------------------------------------------------------------------------------
@@ -251,45 +222,6 @@ def _mail_servers(ask: Ask, domain: str) -> list[str]:
     """Who takes mail for a domain, the preferred one first."""
     found = sorted((int(one.split()[0]), one.split()[1].rstrip(".")) for one in ask(domain, "MX"))
     return [name for _, name in found if name]
-
-
-def _may_send(ask: Ask, domain: str, address: str, left: list[int] | None = None) -> bool | None:
-    """Whether SPF lets *address* send mail for *domain*; None where it says nothing that can be told here."""
-    left = [LOOKUPS] if left is None else left
-    records = [one for one in ask(domain, "TXT") if re.match(r"v=spf1(\s|$)", one, re.I)]
-    if len(records) != 1:
-        return None
-    ip, redirect = ipaddress.ip_address(address), ""
-    for term in records[0].split()[1:]:
-        if term.lower().startswith("redirect="):
-            redirect = term.partition("=")[2]
-        elif (said := re.fullmatch(r"([-+?~]?)(all|ip4|ip6|a|mx|include|exists|ptr)([:/].*)?", term, re.I)) is None:
-            continue  # exp= and what is not known: it decides nothing
-        else:
-            matches = _matches(ask, domain, ip, said[2].lower(), said[3] or "", left)
-            if matches is None:
-                return None
-            if matches:
-                return said[1] in ("", "+")
-    return _may_send(ask, redirect, address, left) if redirect else False
-
-
-def _matches(ask: Ask, domain: str, ip: Any, kind: str, rest: str, left: list[int]) -> bool | None:
-    """Whether one mechanism of SPF speaks of an address."""
-    if kind == "all":
-        return True
-    if kind in ("ip4", "ip6"):
-        return ip in ipaddress.ip_network(rest[1:], strict=False) if ip.version == int(kind[2]) else False
-    left[0] -= 1
-    if left[0] < 0 or "%" in rest or kind in ("exists", "ptr"):
-        return None
-    name, *lengths = rest.removeprefix(":").split("/") if rest.startswith(":") else ["", *rest.split("/")[1:]]
-    if kind == "include":
-        return _may_send(ask, name, str(ip), left) is True
-    length = (lengths[0] if ip.version == 4 else lengths[-1] if len(lengths) > 1 else "") if lengths else ""
-    hosts = [name or domain] if kind == "a" else _mail_servers(ask, name or domain)
-    nets = (f"{a}/{length or ('32' if ip.version == 4 else '128')}" for host in hosts for a in _addresses(ask, host))
-    return any(ip in ipaddress.ip_network(net, strict=False) for net in nets if (":" in net) == (ip.version == 6))
 
 
 def _bare(keys: Iterable[str]) -> list[list[str]]:

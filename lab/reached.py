@@ -1,0 +1,63 @@
+"""Labs in which a part of the move is done already: made once, and kept as long as the program stays the same."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import yaml
+
+from switchover.errors import Problem
+
+from . import cache
+from .commands import INV, ROOT
+from .locks import locked
+from .paths import place
+from .provision import SITES
+from .servers import Lab
+
+# Whatever may have a part in how a server is after a section, and a little more.
+MADE_FROM = [
+    ROOT / name for name in ("switchover", "templates", "scripts", "nginx", "hooks", "lab", "requirements.lock")
+]
+STATE = "reached"
+DAYS = 0.1  # another version's is of no use: unused for so long, it goes when one is made
+
+
+@contextmanager
+def reached(
+    *sections: str, sql: str = "", settings: Mapping[str, Any] | None = None, ci: bool = True,
+    strategy: str = "replicate", seed_mb: int = 5,
+) -> Iterator[Lab]:  # fmt: skip
+    """A lab in which these sections were done, from a kept state where there is one; made otherwise.
+
+    *settings*: of its move.yaml, in place of the lab's own. *sql*: said in old's database before.
+    Raises Problem when a section fails.
+    """
+    options: dict[str, Any] = {"ci": ci, "strategy": strategy, "seed_mb": seed_mb}
+    parts = [*sections, sql, repr(settings), repr(options)]
+    states = place().reached / f"{sections[-1]}-{cache.digest(*parts, files=MADE_FROM)}"
+    with ExitStack() as ends:
+        with locked(states.with_name(f".{states.name}.lock")):
+            cache.used(states)
+            if Lab(**options, states=states).has_state(STATE):
+                lab = ends.enter_context(Lab(state=STATE, states=states))
+            else:
+                lab = ends.enter_context(Lab(**options, states=states))
+                _move(lab, sections, sql, settings or {})
+                cache.prune(states.parent, days=DAYS)
+                lab.save(STATE)
+        yield lab
+
+
+def _move(lab: Lab, sections: tuple[str, ...], sql: str, settings: Mapping[str, Any]) -> None:
+    data = yaml.safe_load(lab.settings.read_text())
+    lab.settings.write_text(yaml.safe_dump({**data, **settings}, sort_keys=False, allow_unicode=True))
+    if sql:
+        lab.old.psql(sql, SITES["old"].database)
+    line = [str(INV), "-f", str(lab.settings), *sections]
+    done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Problem(f"`inv {' '.join(sections)}` fails: {(done.stdout + done.stderr).strip()}", "lab")

@@ -1,0 +1,73 @@
+"""What a step wants: what shall be true of a server, and what must be seen before the move goes on.
+
+Each kind of resource is a class of its own (see `switchover/resources`); the life of a step (see `step`) knows these
+two protocols and no kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .hosts import Host
+    from .journal import Change
+
+
+class Resource(ABC):
+    """Something that shall be true of `server`."""
+
+    if TYPE_CHECKING:  # a field in most kinds, which a property of this class would hide
+
+        @property
+        def server(self) -> Host:
+            """The server that is changed."""
+
+    @property
+    def part(self) -> str:
+        """What the journal knows it by among the parts of its step on that server: a path, a service, a role.
+
+        It never depends on its place in a list of the settings.
+        """
+        return ""
+
+    @property
+    def key(self) -> str:
+        """The server and the part: unique within the step."""
+        return f"{self.server.role}:{self.part}"
+
+    @property
+    def record_only(self) -> bool:
+        """Whether the journal alone says that it was done: later steps of the section may end what it made true."""
+        return False
+
+    @property
+    def observable(self) -> bool:
+        """Whether a look can tell that it is true."""
+        return True
+
+    @abstractmethod
+    def change(self) -> Change | None:
+        """What must change to make it true; None where it is true already. Only looks."""
+
+    def edited(self, entry: str) -> str:
+        """What somebody edited since the change recorded in the directory *entry* was made; empty where nobody did.
+
+        It is not overwritten before the operator has said so.
+        """
+        del entry
+        return ""
+
+
+class Precondition(ABC):
+    """Something that must be seen before the move goes on; it changes nothing. *within*: seconds to wait for it."""
+
+    within: float = 0
+
+    @abstractmethod
+    def missing(self) -> str | None:
+        """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
+
+
+Wanted = Resource | Precondition | Sequence[Resource | Precondition] | None  # what a step's function returns

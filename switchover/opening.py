@@ -1,0 +1,96 @@
+"""How a journal begins: of which move it is, in which format it is written, and which release opened it.
+
+A journal's `move` is one line of JSON that the first change of a move writes on each server that it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from . import release
+from .errors import Problem
+
+FORMAT = 2
+FIRST = ("0.1.0", "4f2106c")  # the releases of format 1, which `move` does not name; the last commit that speaks it
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which move it is: the site's domains, and the addresses of its servers; in any order, and some may be added."""
+
+    domains: Sequence[str]
+    old: Sequence[str]
+    new: Sequence[str]
+
+    def __str__(self) -> str:
+        return " -> ".join(next(iter(addresses), "?") for addresses in (self.old, self.new))
+
+    def matches(self, other: Identity) -> bool:
+        """Whether it is the same move: they share a domain, an address of old and one of new."""
+        pairs = ((self.domains, other.domains), (self.old, other.old), (self.new, other.new))
+        return all(set(one) & set(two) for one, two in pairs)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a journal's `move` says. Later formats keep these keys, so that each tool can name the right release."""
+
+    identity: Identity
+    format: int
+    release: str
+    commit: str
+
+    @classmethod
+    def now(cls, identity: Identity) -> Opening:
+        """Of a journal that this release opens."""
+        return cls(identity, FORMAT, release.version(), release.commit())
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Opening:
+        """From the *text* of a journal whose directory is *name*. Raises ValueError where it says nothing."""
+        if first := re.fullmatch(r"(\S+) -> (\S+)\s*", text):
+            return cls(Identity([name], [first[1]], [first[2]]), 1, *FIRST)
+        try:
+            facts = json.loads(text)
+            lists = ([str(one) for one in facts.get(key, ())] for key in ("domains", "old", "new"))
+            return cls(Identity(*lists), *(facts[key] for key in ("format", "release", "commit")))
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError(text) from None
+
+    def text(self, when: str, who: str) -> str:
+        """The line that `parse` reads; *when* and by *who* it was opened is for people."""
+        facts = asdict(self)
+        return json.dumps(facts | facts.pop("identity") | {"when": when, "who": who}, ensure_ascii=False)
+
+
+def is_ours(ours: Identity, path: str, text: str, where: str) -> bool:
+    """Whether the journal in the directory *path*, whose `move` has this *text*, is of the move *ours*.
+
+    Raises Problem where it is of another one of the same site, or of ours in another format: nothing may change then.
+    *where*: on which server.
+    """
+    name = path.rpartition("/")[2]
+    try:
+        opening = Opening.parse(name, text)
+    except ValueError:
+        if name not in ours.domains:
+            return False
+        raise Problem(f"{path}/move cannot be read: {text[:60]!r}", where, f"Look into {path}") from None
+    same = ours.matches(opening.identity) and name in opening.identity.domains  # else it was put aside
+    if not same and name in ours.domains:
+        raise Problem(
+            f"its journal {path} is of another move ({opening.identity})",
+            where,
+            f"This one is {ours}. If that one is over, put it aside: mv {path} {path}.before",
+        )
+    if same and opening.format != FORMAT:
+        raise Problem(
+            f"the journal {path} was begun by release {opening.release} (format {opening.format}); "
+            f"this is {release.version()} (format {FORMAT})",
+            where,
+            f"Nothing was changed. Finish or undo this move with that release: git checkout {opening.commit}",
+        )
+    return same

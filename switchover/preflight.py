@@ -1,0 +1,236 @@
+"""What stands in the way of a move on the two servers themselves; docs/check.md lists the checks.
+
+A blocker of these keeps a move from being made. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from . import certificates
+from .database import following as replication
+from .errors import Problem
+from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
+from .hosts import Host, Server
+from .move import Move
+from .quote import sh, sql
+from .resources.postgres import PSQL
+
+GROUP = "servers"
+TOOLS = {
+    "old": "git rsync nginx psql ufw curl base64 flock pgrep",
+    "new": "git rsync nginx psql pg_dump pg_restore ssh-keygen curl base64 flock pgrep",
+}
+EACH = Checks[[Server, Move]](GROUP, lambda server, move: server.role)  # of each server that is reached
+BOTH = Checks[[Move]](GROUP)  # of the two together
+
+
+def find(move: Move) -> Iterator[Finding]:
+    """All findings, as they are found; the first say whether each server is reached."""
+    there = []
+    for server in move.servers:
+        finding = reached(server)
+        yield finding
+        if finding.kind is Kind.GOOD:
+            there.append(server)
+    if move.ci:
+        yield reached(move.ci)
+    for server in there:
+        yield from EACH.find(server, move)
+    if len(there) == len(move.servers):
+        yield from BOTH.find(move)
+
+
+def both_reached(findings: Iterable[Finding]) -> bool:
+    """Whether what `find` found says that old and new are reached."""
+    return {"old", "new"} <= {f.server for f in findings if f.key == "reached" and f.kind is Kind.GOOD}
+
+
+def reached(host: Host) -> Finding:
+    """Whether we come to be root there."""
+    return replace(_reached(host), key="reached", group=GROUP, server=host.role)
+
+
+def _reached(host: Host) -> Finding:
+    try:
+        answer = host.look("id -u", check=False)
+    except Problem as problem:
+        return blocker(f"{host}: {problem.what}", problem.do)
+    if answer.out.strip() != "0":
+        return blocker(f"{host}: sudo does not lead to root ({answer.out.strip()})", "Look at /etc/sudoers.d")
+    if host.role == "old" and host.greeting.strip():
+        said = host.greeting.strip().splitlines()[0]
+        return blocker(
+            f"{host}: the login of {host.user} says something even where no person is ('{said[:40]}'): rsync stumbles",
+            "Let it say that only where $- has an i: it stands in that user's .bashrc or the like",
+        )
+    return good(f"{host}: reached, its host key is known, sudo works")
+
+
+def _judged(passed: bool, what: str, do: str) -> Finding:
+    return good(what) if passed else blocker(what, do)
+
+
+# --- each server ----------------------------------------------------------------------------------------------------
+
+
+@EACH.add
+def tools(server: Server, move: Move) -> Found:
+    """the programs needed are there."""
+    missing = server.look(f"for t in {TOOLS[server.role]}; do command -v $t >/dev/null || echo $t; done").out.split()
+    if missing:
+        yield blocker(f"lacks {', '.join(missing)}", f"Install the packages of {', '.join(missing)}")
+
+
+@EACH.add
+def paths(server: Server, move: Move) -> Found:
+    """every path that the settings name exists."""
+    settings = server.settings
+    wanted = {f"{server.role}.app.path": settings.app.path, f"{server.role}.web.site": settings.web.site}
+    wanted[f"{server.role}.worker.command"] = settings.in_app(settings.worker.command)
+    wanted[f"{server.role}.database.config"] = settings.in_app(settings.database.config)
+    if server.role == "old":
+        wanted |= {"old.certificate.fullchain": settings.certificate.fullchain}
+        wanted |= {"old.certificate.key": settings.certificate.key}
+        wanted |= {f"carry.{n}.from": settings.in_app(c.source) for n, c in enumerate(move.settings.carry)}
+        wanted |= {f"uploads.{n}.from": settings.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
+    script = "\n".join(f"[ -e {sh(path)} ] || echo {sh(key)}" for key, path in wanted.items())
+    for key in server.look(script).out.split():
+        yield blocker(f"{wanted[key]} does not exist", f"Mend {key} in the settings")
+
+
+@EACH.add
+def services(server: Server, move: Move) -> Found:
+    """the application's service and user exist."""
+    name, user = server.app.service, server.app.user
+    missing = server.look(
+        f"systemctl cat {sh(name)} >/dev/null 2>&1 || echo service\nid {sh(user)} >/dev/null 2>&1 || echo user"
+    ).out.split()
+    if "service" in missing:
+        yield blocker(f"no service {name}", f"Mend {server.role}.app.service in the settings")
+    if "user" in missing:
+        yield blocker(f"no user {user}", f"Mend {server.role}.app.user in the settings")
+    if not missing:
+        yield good(f"service {name} and user {user} exist")
+
+
+@EACH.add
+def database(server: Server, move: Move) -> Found:
+    """the database is there, and its owner's."""
+    name, setting = server.database.name, f"{server.role}.database"
+    query = f"SELECT r.rolname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE datname = {sql(name)}"
+    owner = server.look(f"{PSQL} -c {sh(query)}").out.strip()
+    if owner:
+        do = f"Mend {setting}.owner in the settings"
+        yield _judged(owner == server.database.owner, f"database {name} belongs to {owner}", do)
+    else:
+        yield blocker(f"no database {name}", f"Mend {setting}.name in the settings")
+    if server.role == "old":
+        on = server.look(f"{PSQL} -c 'SHOW ssl'").out.strip() == "on"
+        do = "Set ssl = on (with a certificate) in postgresql.conf and reload it"
+        yield _judged(on, f"PostgreSQL {'speaks' if on else 'does not speak'} TLS", do)
+
+
+@EACH.add
+def space(server: Server, move: Move) -> Found:
+    """there is space for the journal."""
+    free = int(server.look("df -Pk /var/lib | awk 'NR == 2 { print $4 }'").out) * 1024
+    yield _judged(free > 100e6, f"{free / 1e9:.1f} GB free for the journal", "Free some space below /var/lib")
+
+
+@EACH.add
+def firewall(server: Server, move: Move) -> Found:
+    """the firewall refuses what no rule allows."""
+    if server.role != "old" or server.firewall.kind != "ufw":
+        yield note("its firewall stays as it is")
+        return
+    status = server.look("ufw status verbose", check=False).out
+    active = "Status: active" in status
+    yield good(f"the firewall (ufw) {'is on' if active else 'is off: `prepare-old` switches it on, ssh first'}")
+    if active and not re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M):
+        do = "Let it refuse what no rule allows: ufw default deny incoming"
+        yield blocker("the firewall lets everybody reach every port", do)
+
+
+@EACH.add
+def nginx(server: Server, move: Move) -> Found:
+    """nginx's configuration is sound."""
+    answer = server.look("nginx -t 2>&1", check=False)
+    if answer.status:
+        yield blocker(f"nginx's configuration is sound ({answer.out.strip().splitlines()[0]})", "Mend it: nginx -t")
+
+
+# --- the two together -----------------------------------------------------------------------------------------------
+
+
+@BOTH.add
+def two_machines(move: Move) -> Found:
+    """old and new are two machines."""
+    ids = {server.look("cat /etc/machine-id; hostname").out for server in move.servers}
+    if len(ids) < len(move.servers):
+        yield blocker("old and new are the same machine", "Mend old.ssh or new.ssh in the settings")
+
+
+@BOTH.add
+def clocks(move: Move) -> Found:
+    """the clocks agree."""
+    ahead = []
+    for server in move.servers:
+        start = time.time()
+        there = float(server.look("date +%s.%N").out)
+        ahead.append(there - (start + time.time()) / 2)
+    apart = abs(ahead[0] - ahead[1])
+    yield _judged(apart < 2, f"the clocks are {apart:.2f} s apart", "Set them: timedatectl set-ntp true, on both")
+
+
+@BOTH.add
+def versions(move: Move) -> Found:
+    """new's PostgreSQL is no older than old's."""
+    old, new = (int(server.look(f"{PSQL} -c 'SHOW server_version_num'").out) // 10000 for server in move.servers)
+    do = "The new server needs PostgreSQL 11 or later, no older than the old server's"
+    yield _judged(new >= old >= 11, f"PostgreSQL {old} on old, {new} on new", do)
+
+
+@BOTH.add
+def copy_fits(move: Move) -> Found:
+    """the database and uploads fit on new."""
+    size = int(move.old.look(f"{PSQL} -c {sh(f'SELECT pg_database_size({sql(move.old.database.name)})')}").out)
+    folders = " ".join(sh(move.old.in_app(u.source)) for u in move.settings.uploads)
+    uploads = int(move.old.look(f"du -sbc {folders} | awk 'END {{ print $1 }}'").out) if folders else 0
+    data = move.new.look(f"df -Pk \"$({PSQL} -c 'SHOW data_directory')\" | awk 'NR == 2 {{ print $4 }}'").out
+    free, need = int(data) * 1024, int(size * 1.5) + uploads
+    what = f"the database ({size / 1e6:.0f} MB) and uploads ({uploads / 1e6:.0f} MB) fit on new"
+    yield _judged(free > need, f"{what} ({free / 1e9:.1f} GB free)", f"Free {need / 1e9:.1f} GB on new")
+
+
+@BOTH.add
+def certificate(move: Move) -> Found:
+    """new can get a certificate for every name that old's is of."""
+    ours = move.settings.certificate
+    if not certificates.wanted(move):
+        yield note("old's certificate is copied: no authority is asked for one")
+        return
+    agreed = ours.agree_tos or bool(move.new.look(certificates.account(move), check=False).out)
+    do = "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}"
+    yield _judged(agreed, f"the terms of {ours.server} are agreed to", do)
+    if names := [name for name in certificates.of_old(move).names if name not in move.settings.domains]:
+        what = f"old's certificate is of {', '.join(names)} too, new's will not be"
+        yield warning(what, "Where visitors use it: add it to domains")
+
+
+@BOTH.add
+def following(move: Move) -> Found:
+    """new's database follows old's."""
+    state = replication.look(move)
+    if state is None:
+        yield note("new's database does not follow old's yet")
+        return
+    hindrance = replication.hindrance(state)
+    do = "Look into it before the switch; giving up is always possible: inv undo replicate"
+    yield _judged(hindrance is None, hindrance or replication.lines(state)[0], do)
+    for name, kept in (("old", state.old), ("new", state.new)):
+        if kept:
+            yield _judged(not (kept.lost or kept.worrying), f"{name} {replication.words(kept)}", do)

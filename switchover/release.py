@@ -1,0 +1,24 @@
+"""Which release this is: what a journal keeps of the tool that opened a move."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from . import __version__
+
+
+def version() -> str:
+    """The release's number, as the CHANGELOG has it."""
+    return __version__
+
+
+@cache
+def commit() -> str:
+    """What `git checkout` takes to come back to it: the commit of this checkout, else the release's tag."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{__version__}"

@@ -1,0 +1,138 @@
+"""The settings' reference, made from `settings.py`: the JSON schema for editors, and docs/settings.md for people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from .settings import Settings, part_in
+
+INTRODUCTION = """\
+# Settings
+
+Every key that `move.yaml` can have. `move.example.yaml` is the one to copy: what it leaves out stays at its default.
+Times are in seconds. Editors with a YAML language server complete the keys and mark what is wrong, from the JSON schema
+`move.schema.json` that the example's first line names; so does `inv check`, which says what to write instead.
+
+This page is made from `switchover/settings.py`: `inv settings.docs > docs/settings.md`."""
+
+
+def schema() -> str:
+    """The JSON schema of move.yaml, as the text of move.schema.json."""
+    made = Settings.model_json_schema(schema_generator=_Schema)
+    for part in made["$defs"].values():
+        del part["title"]
+    _on_one_line(made)
+    head = {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": "urn:switchover:move.yaml",
+        "title": "Switchover's move.yaml",
+        "description": "The settings of a move: what runs on the two servers. docs/settings.md lists them.",
+    }
+    return json.dumps(made | head, indent=2, ensure_ascii=False) + "\n"
+
+
+class _Schema(GenerateJsonSchema):
+    """pydantic's, without titles that repeat a key, and without defaults that the keys of a part have themselves."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        default = schema.get("default")
+        if default is None or isinstance(default, BaseModel):
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        # pydantic's would take any value under a key that has not the key's form.
+        made = {
+            "type": "object",
+            "propertyNames": self.generate_inner(schema["keys_schema"]),
+            "additionalProperties": self.generate_inner(schema["values_schema"]),
+        }
+        self.update_with_validations(made, schema, self.ValidationsMapping.object)
+        return made
+
+
+def _on_one_line(made: Any) -> None:
+    """Descriptions of several lines in the code have one in the schema."""
+    if isinstance(made, dict):
+        if isinstance(made.get("description"), str):
+            made["description"] = _line(made["description"])
+        made = list(made.values())
+    for inner in made if isinstance(made, list) else ():
+        _on_one_line(inner)
+
+
+def page() -> str:
+    """All settings by part, as the text of docs/settings.md."""
+    return "\n\n".join([INTRODUCTION, *_part("", Settings)]) + "\n"
+
+
+def _part(heading: str, model: type[BaseModel], plural: bool = False) -> Iterator[str]:
+    """A table of the model's keys, then those of the parts below it; *heading* begins with its name."""
+    if heading:
+        level = "##" + "#" * heading.split(" ")[0].count(".")
+        yield f"{level} {heading}\n\n{_line(model.__doc__ or '')}" + (" A list of these:" if plural else "")
+    prefixes = re.findall(r"`([^`]+)`", heading) or [""]
+    below = []
+    rows = ["| key | what | default |", "|---|---|---|"]
+    # Two keys of one kind side by side, as old and new are, share what follows.
+    for inner, group in groupby(model.model_fields.items(), lambda item: part_in(item[1].annotation)):
+        fields = list(group)
+        names = [".".join(filter(None, (prefix, _name(n, f)))) for prefix in prefixes for n, f in fields]
+        title = " and ".join(f"`{name}`" for name in names)
+        if inner:
+            below.append((title, inner, get_origin(fields[0][1].annotation) is tuple))
+        for name, field in fields:
+            default = f"[its keys](#{anchor(title)})" if inner else _default(field)
+            rows.append(f"| `{_name(name, field)}` | {_what(field, inner)} | {default} |")
+    yield "\n".join(rows)
+    for part in below:
+        yield from _part(*part)
+
+
+def _name(name: str, field: FieldInfo) -> str:
+    return field.alias or name
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _what(field: FieldInfo, part: type[BaseModel] | None) -> str:
+    """A key's description, and which words or numbers it may have where it does not say so itself."""
+    what = _line(field.description or (part.__doc__ if part else "") or "")
+    if get_origin(field.annotation) is Literal:
+        words = [f"`{word}`" for word in get_args(field.annotation)]
+        if not all(word in what for word in words):
+            what += f" One of {', '.join(words)}." if len(words) > 1 else f" Always {words[0]}."
+    low = next((m.ge for m in field.metadata if isinstance(m, Ge)), None)
+    high = next((m.le for m in field.metadata if isinstance(m, Le)), None)
+    return f"{what} From {low} to {high}." if high is not None else what
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**needed**"
+    if field.default in (None, (), {}):
+        return ""
+    plain = list(field.default) if isinstance(field.default, tuple) else field.default
+    text = yaml.safe_dump(plain, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return f"`{text.strip().removesuffix('...').strip()}`"
+
+
+def anchor(heading: str) -> str:
+    """What a link to a heading ends with, on the pages that show Markdown."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -1,0 +1,111 @@
+"""What the journal remembers of a step's parts: names, which a list of the settings does not move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from switchover import overview
+from switchover.checklist import prepare_new
+from switchover.desired import Resource
+from switchover.errors import Problem
+from switchover.hosts import Answer, Server
+from switchover.move import Move
+from switchover.resources import Command, File, Rule
+from switchover.settings import Settings, check
+from switchover.step import Step, live, step
+
+
+class Empty(Server):
+    """A server where every file has a line and everything else fails to be found."""
+
+    port = 22
+
+    @property
+    def user(self) -> str:
+        return "ofn"
+
+    def _run(self, script: str, on_line: Any) -> Answer:
+        return Answer("root:root 644\ndGV4dAo=\n", "", 0) if script.startswith("p=") else Answer("", "", 1)
+
+
+CARRY = [{"from": f"config/{name}", "to": f"config/{name}"} for name in ("a.yml", "b.yml")]
+
+
+def move(data: dict[str, Any]) -> Move:
+    made = Move(check(data, "move.yaml"))
+    for name in ("old", "new"):
+        setattr(made, name, Empty(name, getattr(made.settings, name)))
+    made.journal._servers, made.journal._entries = [], []
+    made.journal.home = "/var/lib/switchover/shop.example.org"
+    return made
+
+
+def resources(one: Step, given: Move) -> list[Resource]:
+    return [part for part in one.wanted(given) if isinstance(part, Resource)]
+
+
+@pytest.mark.parametrize("strategy", ["replicate", "copy"])
+def test_no_step_has_two_parts_of_one_name(data: dict[str, Any], strategy: str) -> None:
+    """`wanted` refuses them; those that cannot be made here without a real server are seen in the lab."""
+    given = move(data | {"strategy": strategy, "carry": CARRY, "uploads": [{"from": "public/x", "to": "public/x"}]})
+    seen = 0
+    for one in overview.steps():
+        try:
+            seen += bool(resources(one, given))
+        except Problem as problem:
+            assert "one name" not in problem.what, one.line
+        except (ValueError, IndexError):  # an answer that is none
+            continue
+    assert seen > 25
+
+
+def test_two_parts_of_one_name_are_refused_before_anything_is_done(data: dict[str, Any]) -> None:
+    twice = [CARRY[0], {"from": "config/other.yml", "to": "config/a.yml"}]
+    with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:.*/config/a\.yml\. Where the"):
+        resources(prepare_new.carried_files, move(data | {"carry": twice}))
+
+
+def test_a_list_in_another_order_with_a_new_first_item_has_the_same_names(data: dict[str, Any]) -> None:
+    one = prepare_new.carried_files
+    before = [part.key for part in resources(one, move(data | {"carry": CARRY}))]
+    more = [{"from": "config/c.yml", "to": "config/c.yml"}, *reversed(CARRY)]
+    after = [part.key for part in resources(one, move(data | {"carry": more}))]
+    assert len(before) == 2 and after[1:] == before[::-1] and after[0] not in before
+
+
+@pytest.fixture
+def files(tmp_path: Any) -> Iterator[list[Any]]:
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path in paths:
+        path.write_text("old\n")
+    yield paths
+
+
+def test_the_journal_s_memory_goes_with_the_name(
+    here: Callable[..., Move], files: list[Any], settings: Settings
+) -> None:
+    """An edit of ours is known as one, and not taken for that of what came first in the list before."""
+
+    def wanting(paths: list[Any]) -> Step:
+        one = step(lambda move: [File(move.old, str(path), b"new\n") for path in paths])
+        one.__doc__, one.section, one._name = "old: files.", "prepare-new", "carried-files"
+        return one
+
+    first, second, third = files
+    live(here(), wanting([first, second]))
+    assert [(e.part, e.state) for e in here().journal.entries] == [(str(first), "done"), (str(second), "done")]
+    live(here(), wanting([third, second, first]))
+    assert [e.part for e in here().journal.entries] == [str(first), str(second), str(third)]
+    first.write_text("edited\n")
+    with pytest.raises(Problem, match=rf"{first} was edited since"):
+        live(here(), wanting([third, second, first]))
+
+
+def test_the_names_of_some_kinds(settings: Settings) -> None:
+    old = Empty("old", settings.old)
+    assert File(old, "/etc/x", b"").key == "old:/etc/x"
+    assert Rule(old, ("192.0.2.1",), 5433).key == "old:port 5433"
+    assert (Command(old, "true").key, Command(old, "true", part="again").key) == ("old:", "old:again")

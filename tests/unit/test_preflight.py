@@ -1,0 +1,137 @@
+"""The servers' own checks: what they make of what the servers answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from switchover import certificates, preflight
+from switchover.database import following as replication
+from switchover.errors import Unreached
+from switchover.findings import Finding, to_do
+from switchover.hosts import Answer, Server
+from switchover.move import Move
+from switchover.settings import Settings
+
+# By what stands in a script: what a sound server answers. The first that is found counts.
+SOUND = {
+    "id -u": "0\n",
+    "command -v": "",
+    "[ -e ": "",
+    "systemctl cat": "",
+    "SHOW ssl": "on\n",
+    "df -Pk /var/lib": "9000000\n",
+    "ufw status": "Status: active\nDefault: deny (incoming), allow (outgoing)\n",
+    "nginx -t": "syntax is ok\n",
+    "server_version_num": "150004\n",
+    "pg_database_size": "300000000\n",
+    "du -sbc": "5000000\n",
+    "data_directory": "9000000\n",
+}
+
+
+class Told(Server):
+    """A server that answers from a table."""
+
+    answers: dict[str, str | Exception]
+    status = 0
+
+    def _run(self, script: str, on_line: Callable[[str], None] | None) -> Answer:
+        answer = next(answer for words, answer in self.answers.items() if words in script)
+        if isinstance(answer, Exception):
+            raise answer
+        return Answer(answer, "", self.status if "nginx -t" in script else 0)
+
+
+class Site(Move):
+    """A move between two of them."""
+
+    old: Told
+    new: Told
+
+
+@pytest.fixture
+def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Site:
+    site = Site(settings)
+    for role in ("old", "new"):
+        server = Told(role, getattr(settings, role))
+        owner = f"{server.database.owner}\n"
+        server.answers = {"machine-id": f"{role}\n", "date +": "1000\n", "r.rolname": owner, **SOUND}
+        setattr(site, role, server)
+    monkeypatch.setattr(certificates, "wanted", lambda move: False)
+    monkeypatch.setattr(replication, "look", lambda move: None)
+    site.ci = None
+    return site
+
+
+def found(site: Site) -> list[Finding]:
+    return list(preflight.find(site))
+
+
+def test_sound_servers_have_nothing_in_the_way(site: Site) -> None:
+    findings = found(site)
+    assert to_do(findings) == [] and preflight.both_reached(findings)
+    keys = [(finding.server, finding.key) for finding in findings if finding.key != "database"]
+    each = [key for key in preflight.EACH if key != "database"]
+    assert keys == [
+        *[(role, "reached") for role in ("old", "new")],
+        *[(role, key) for role in ("old", "new") for key in each],
+        *[("", key) for key in preflight.BOTH],
+    ]
+    assert {f.key for f in findings if f.kind == "note"} == {"firewall", "certificate", "following"}
+    assert "old: the programs needed are there" in [f.what for f in findings]
+
+
+CASES = [
+    ("new", "command -v", "rsync\n", "tools", "new: lacks rsync"),
+    ("old", "[ -e ", "old.app.path\n", "paths", "does not exist"),
+    ("new", "systemctl cat", "service\nuser\n", "services", "new: no service "),
+    ("old", "r.rolname", "", "database", "old: no database "),
+    ("new", "r.rolname", "anna\n", "database", " belongs to anna"),
+    ("old", "SHOW ssl", "off\n", "database", "old: PostgreSQL does not speak TLS"),
+    ("new", "df -Pk /var/lib", "9000\n", "space", "new: 0.0 GB free for the journal"),
+    ("old", "ufw status", "Status: active\nDefault: allow (incoming)\n", "firewall", "lets everybody reach every port"),
+    ("new", "machine-id", "old\n", "two-machines", "old and new are the same machine"),
+    ("new", "date +", "1060\n", "clocks", "the clocks are "),
+    ("new", "server_version_num", "130004\n", "versions", "PostgreSQL 15 on old, 13 on new"),
+    ("new", "data_directory", "9000\n", "copy-fits", "fit on new (0.0 GB free)"),
+]
+
+
+@pytest.mark.parametrize(("role", "words", "answer", "key", "what"), CASES, ids=[f"{c[0]}-{c[3]}" for c in CASES])
+def test_what_is_in_the_way(site: Site, role: str, words: str, answer: str, key: str, what: str) -> None:
+    getattr(site, role).answers[words] = answer
+    odd = to_do(found(site))
+    assert {(finding.key, finding.kind) for finding in odd} == {(key, "blocker")}
+    assert what in odd[0].what and odd[0].do
+
+
+def test_a_configuration_of_nginx_that_is_refused(site: Site) -> None:
+    site.new.status, site.new.answers["nginx -t"] = 1, "nonsense on line 1\nfailed\n"
+    assert [f.what for f in to_do(found(site))] == ["new: nginx's configuration is sound (nonsense on line 1)"]
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("df -Pk /var/lib", "space"),
+        ("date +", "clocks"),
+        ("server_version_num", "versions"),
+        ("pg_database_size", "copy-fits"),
+    ],
+)
+def test_an_answer_that_is_none_is_unknown(site: Site, words: str, key: str) -> None:
+    site.old.answers[words] = "command not found"
+    odd = to_do(found(site))
+    assert [(finding.key, finding.kind) for finding in odd] == [(key, "unknown")]
+
+
+def test_of_a_server_that_is_not_reached_nothing_else_is_said(site: Site) -> None:
+    site.new.answers = {"": Unreached("no ssh connection (refused)", "new (n)", "Try ssh")}
+    findings = found(site)
+    assert [(f.server, f.key, f.do) for f in to_do(findings)] == [("new", "reached", "Try ssh")]
+    assert not preflight.both_reached(findings)
+    assert {f.server for f in findings if f.key != "reached"} == {"old"}
+    site.new.answers = {"id -u": "1000\n"}
+    assert "sudo does not lead to root (1000)" in to_do(found(site))[0].what
