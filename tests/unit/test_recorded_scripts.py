@@ -109,7 +109,7 @@ def move(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mov
     for name in ("old", "new", "ci"):
         setattr(move, name, Pretended(name, settings.old if name == "ci" else getattr(settings, name)))
     move.names = Names()
-    move.journal = Journal(settings.domain, [*move.servers, move.ci])
+    move.journal = Journal(move.journal.identity, [*move.servers, move.ci])
     return move
 
 
@@ -128,10 +128,12 @@ def record(move: Move) -> set[str]:
     for section in SECTIONS.values():
         for step in section.steps_of(move):
             done = 0
-            for part, wanted in enumerate(step.wanted(move)):
+            for wanted in step.wanted(move):
                 made = None if hasattr(wanted, "missing") else change(wanted)
                 if made:
-                    move.journal.record_and_apply(wanted.server, step.line, part, "new: it's so", made, apply=False)
+                    move.journal.record_and_apply(
+                        wanted.server, step.line, wanted.part, "new: it's so", made, apply=False
+                    )
                 done += bool(made) or hasattr(wanted, "missing")
             without |= set() if done else {step.line}
     return without
