@@ -80,7 +80,7 @@ def test_every_outcome_of_a_step(here: Made, told: Path, file: Path) -> None:
     live(here(), of(lambda move: Compared(lambda: None)))
     live(here(), of(lambda move: None))
     move, cut = here(), of(lambda move: Command(move.old, f"echo more >>{file}"), "cut")
-    move.journal.record_and_apply(move.old, cut.line, 0, cut.summary, cut.wanted(move)[0].change())  # type: ignore
+    move.journal.record_and_apply(move.old, cut.line, "", cut.summary, cut.wanted(move)[0].change())  # type: ignore
     live(here(), cut)
     assert outcomes(told) == ["would", "done", "already", "seen", "nothing", "finished"]
     assert facts(told, "event", "section", "step", "summary", "detail")[0] == (

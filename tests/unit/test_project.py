@@ -33,7 +33,6 @@ MAY_IMPORT = {
     "tests": ["", "dns", "lab", "dev"],
 }
 PROGRAMS = {"mypy", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # of dev: run, or read by mypy, and imported nowhere
-PROGRAMS |= {"checkdmarc"}  # until names.py reads SPF records by it
 
 
 def files(place: str) -> list[Path]:
@@ -96,7 +95,6 @@ def test_what_is_declared_is_imported_or_a_program() -> None:
 
 def test_the_checklist_is_listed_without_what_takes_long_to_import() -> None:
     slow = (
-        "checkdmarc",
         "cryptography",
         "dns",
         "fabric",
