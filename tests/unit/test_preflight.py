@@ -114,7 +114,12 @@ def test_a_configuration_of_nginx_that_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("words", "key"),
-    [("df -Pk /var/lib", "space"), ("date +", "clocks"), ("server_version_num", "versions"), ("pg_database_size", "copy-fits")],
+    [
+        ("df -Pk /var/lib", "space"),
+        ("date +", "clocks"),
+        ("server_version_num", "versions"),
+        ("pg_database_size", "copy-fits"),
+    ],
 )
 def test_an_answer_that_is_none_is_unknown(site: Site, words: str, key: str) -> None:
     site.old.answers[words] = "command not found"
