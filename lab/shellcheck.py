@@ -34,8 +34,8 @@ def recorded_scripts(servers: Iterable[LabServer]) -> dict[str, str]:
     return scripts
 
 
-def faults(scripts: Mapping[str, str]) -> str:
-    """What shellcheck finds in these sh *scripts* (by name), in its own words; empty where nothing."""
+def faults(scripts: Mapping[str, str], excluded: str = EXCLUDED) -> str:
+    """What shellcheck finds in these *scripts* (by name), but for *excluded*, in its words; empty where nothing."""
     # Many differ in nothing but who recorded them, when and where.
     different = {re.sub(r"(?m)^(#(?! shellcheck).*|entry=.*)\n", "", text): name for name, text in scripts.items()}
     names = list(different.values())
@@ -44,7 +44,7 @@ def faults(scripts: Mapping[str, str]) -> str:
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(scripts[name])
-        command = ["shellcheck", "-s", "sh", "-e", EXCLUDED, *names]
+        command = ["shellcheck", "-e", excluded, *names]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"shellcheck: {done.stderr.strip()}")

@@ -37,16 +37,17 @@ def _environment(move: Move) -> Command:
     """new: certbot in an environment of its own."""
     version = move.settings.certificate.version
     what, home = f"certbot=={version}" if version else "certbot", certificates.CURRENT
+    names = f"find {home} -mindepth 1 -maxdepth 1 -printf '%f\\n'"
     run = f"""
 mkdir -p {home}
-[ -e before/list ] || {{ ls -A {home} >before/list.new; mv before/list.new before/list; }}
+[ -e before/list ] || {{ {names} >before/list.new; mv before/list.new before/list; }}
 python3 -m venv {home} >venv.log 2>&1 || refuse "python3 -m venv: $(tail -n 1 venv.log)"
 {home}/bin/pip install -q --disable-pip-version-check {sh(what)} >pip.log 2>&1 ||
   refuse "pip install {what}: $(grep -m 1 '^ERROR' pip.log)"
 """
     undo = f"""
 [ ! -e before/list ] || [ ! -d {home} ] || {{
-  ls -A {home} | while IFS= read -r name; do grep -qxF "$name" before/list || rm -rf {home}/"$name"; done
+  {names} | while IFS= read -r name; do grep -qxF "$name" before/list || rm -rf {home}/"$name"; done
   rmdir {home} 2>/dev/null || :
 }}
 """
