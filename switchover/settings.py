@@ -23,6 +23,7 @@ from pydantic import (
     IPvAnyAddress,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
@@ -469,6 +470,14 @@ class Settings(Part):
     dns: Dns = Dns()
     certificate: OwnCertificate = OwnCertificate()
     retire: Retire = Retire()
+
+    @field_validator("carry", "uploads")
+    @classmethod
+    def _each_once(cls, listed: tuple[Carried | Uploads, ...]) -> tuple[Carried | Uploads, ...]:
+        targets = [one.target.rstrip("/") for one in listed]
+        if twice := next((target for target in targets if targets.count(target) > 1), None):
+            raise ValueError(f"{twice} is there twice after `to:`; leave one of them")
+        return listed
 
     @property
     def domain(self) -> str:

@@ -63,7 +63,7 @@ def test_no_step_has_two_parts_of_one_name(data: dict[str, Any], strategy: str) 
 
 
 def test_two_parts_of_one_name_are_refused_before_anything_is_done(data: dict[str, Any]) -> None:
-    twice = [CARRY[0], {"from": "config/other.yml", "to": "config/a.yml"}]
+    twice = [CARRY[0], {"from": "config/other.yml", "to": "/home/ofn/current/config/a.yml"}]  # the same on new
     with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:.*/config/a\.yml\. Where the"):
         resources(prepare_new.carried_files, move(data | {"carry": twice}))
 

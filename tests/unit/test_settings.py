@@ -145,6 +145,12 @@ def test_a_fault_names_its_key_and_what_to_write(data: dict[str, Any], path: str
     assert found.startswith("move.yaml: ")
 
 
+@pytest.mark.parametrize("key", ["carry", "uploads"])
+def test_what_would_be_put_into_one_place_twice_is_said(data: dict[str, Any], key: str) -> None:
+    listed = [{"from": "a", "to": "x/y"}, {"from": "b", "to": "z"}, {"from": "c", "to": "x/y/"}]
+    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+
+
 @pytest.mark.parametrize("path", ["domains", "old", "new.app", "old.ssh", "old.database.name", "new.web.site"])
 def test_what_is_missing_is_said(data: dict[str, Any], path: str) -> None:
     *way, last = path.split(".")
