@@ -16,6 +16,7 @@ import yaml
 
 from lab.shellcheck import faults
 from switchover import certificates, overview
+from switchover.desired import Precondition
 from switchover.hosts import Answer, Server
 from switchover.journal import FUNCTIONS, Change, Journal
 from switchover.move import Move
@@ -129,12 +130,12 @@ def record(move: Move) -> set[str]:
         for step in section.steps_of(move):
             done = 0
             for wanted in step.wanted(move):
-                made = None if hasattr(wanted, "missing") else change(wanted)
+                made = None if isinstance(wanted, Precondition) else change(wanted)
                 if made:
                     move.journal.record_and_apply(
                         wanted.server, step.line, wanted.part, "new: it's so", made, apply=False
                     )
-                done += bool(made) or hasattr(wanted, "missing")
+                done += bool(made) or isinstance(wanted, Precondition)
             without |= set() if done else {step.line}
     return without
 
