@@ -18,7 +18,9 @@ from switchover.errors import Problem
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 ROOT = Path(__file__).parents[2]
-OWNER = "import time; from lab.servers import Lab\nwith Lab(plain=True):\n    print('up', flush=True); time.sleep(600)"
+# What runs in a shell's background ignores Ctrl-C, and so would its children.
+OWNER = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); from lab.servers import Lab\n"
+OWNER += "with Lab(plain=True):\n    print('up', flush=True); time.sleep(600)"
 
 
 def traces() -> set[str]:
