@@ -149,6 +149,10 @@ def test_a_fault_names_its_key_and_what_to_write(data: dict[str, Any], path: str
 def test_what_would_be_put_into_one_place_twice_is_said(data: dict[str, Any], key: str) -> None:
     listed = [{"from": "a", "to": "x/y"}, {"from": "b", "to": "z"}, {"from": "c", "to": "x/y/"}]
     assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    listed[2]["to"] = "/home/ofn/current/./x//y"  # the same place on new
+    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    data["new"] = {}
+    assert "new.ssh: missing" in faults(data | {key: listed})
 
 
 @pytest.mark.parametrize("path", ["domains", "old", "new.app", "old.ssh", "old.database.name", "new.web.site"])
