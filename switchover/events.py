@@ -93,7 +93,7 @@ def reason(error: BaseException) -> str:
 
 
 def read(file: Path, start: int = 0) -> list[dict[str, Any]]:
-    """The events in *file*, from a byte on; none where there is no file. Passes over lines that were never finished.
+    """The events in *file*, from a byte on; none where there is no file. Passes over lines that are no object.
 
     Raises Problem where they are of another version.
     """
@@ -104,6 +104,8 @@ def read(file: Path, start: int = 0) -> list[dict[str, Any]]:
         try:
             event = json.loads(line)
         except ValueError:
+            continue
+        if not isinstance(event, dict):
             continue
         if event["version"] != VERSION:
             raise Problem(f"has events of version {event['version']}, not {VERSION}", str(file), "Read docs/events.md")
