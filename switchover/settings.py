@@ -70,7 +70,8 @@ ADDRESS = "an IPv4 or IPv6 address, in quotes"
 
 
 def _text(value: object) -> object:
-    if not isinstance(value, str):  # 1 is an address too, and none that anybody means
+    # 1 is an address too, and none that anybody means; and behind a % Python takes any text for an interface.
+    if not isinstance(value, str) or "%" in value:
         raise ValueError(ADDRESS)
     return value
 

@@ -91,6 +91,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("old.app", [1], "old.app: keys with their values, like name: value"),
     ("old.address", "192.0.2.1", "old.address: a list, like [one, two], not '192.0.2.1'"),
     ("old.address", [1], "old.address.0: an IPv4 or IPv6 address, in quotes, not 1"),
+    ("old.address", ['fe80::1%" x'], "old.address.0: an IPv4 or IPv6 address, in quotes, not 'fe80::1%\" x'"),
     ("old.address", ["192.0.2.300"], "old.address.0: an IPv4 or IPv6 address, not '192.0.2.300'"),
     ("old.app.path", "home/ofn", "old.app.path: a path from the root, like /home/app/current, not 'home/ofn'"),
     ("old.app.path", "/a/../b", "old.app.path: a path without '..', not '/a/../b'"),
