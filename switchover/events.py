@@ -68,14 +68,15 @@ def step(section: str, name: str, summary: str) -> Iterator[dict[str, Any]]:
 def whole(kind: str, section: str, **facts: Any) -> Iterator[None]:
     """The block is a whole `section`, or an `undo`: emitted when it begins, with *facts*, and when it ends."""
     emit(f"{kind}-begun", section=section, **facts)
-    begun, failure = time.monotonic(), ""
+    begun, ok, failure = time.monotonic(), False, ""
     try:
         yield
+        ok = True
     except BaseException as error:
         failure = reason(error)
         raise
     finally:
-        emit(f"{kind}-ended", section=section, ok=not failure, failure=failure, seconds=_since(begun))
+        emit(f"{kind}-ended", section=section, ok=ok, failure=failure, seconds=_since(begun))
 
 
 def problem(found: Problem) -> None:

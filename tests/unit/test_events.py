@@ -148,6 +148,15 @@ def test_a_section_that_fails_ends_there_and_the_command_says_its_line(here: Mad
     ]
 
 
+def test_a_section_that_fails_without_a_word_has_failed_all_the_same(here: Made, told: Path) -> None:
+    def breaks(move: Move) -> None:
+        raise Problem("")
+
+    with pytest.raises(Problem):
+        whole(of(breaks)).run(here())
+    assert facts(told, "event", "ok")[-1] == ("section-ended", False)
+
+
 def test_a_section_under_dry_and_one_of_another_strategy(here: Made, told: Path) -> None:
     whole(of(lambda move: Command(move.old, "true"))).run(here(dry=True))
     whole().run(here())
