@@ -68,14 +68,15 @@ def step(section: str, name: str, summary: str) -> Iterator[dict[str, Any]]:
 def whole(kind: str, section: str, **facts: Any) -> Iterator[None]:
     """The block is a whole `section`, or an `undo`: emitted when it begins, with *facts*, and when it ends."""
     emit(f"{kind}-begun", section=section, **facts)
-    begun, failure = time.monotonic(), ""
+    begun, ok, failure = time.monotonic(), False, ""
     try:
         yield
+        ok = True
     except BaseException as error:
         failure = reason(error)
         raise
     finally:
-        emit(f"{kind}-ended", section=section, ok=not failure, failure=failure, seconds=_since(begun))
+        emit(f"{kind}-ended", section=section, ok=ok, failure=failure, seconds=_since(begun))
 
 
 def problem(found: Problem) -> None:
@@ -93,7 +94,7 @@ def reason(error: BaseException) -> str:
 
 
 def read(file: Path, start: int = 0) -> list[dict[str, Any]]:
-    """The events in *file*, from a byte on; none where there is no file. Passes over lines that were never finished.
+    """The events in *file*, from a byte on; none where there is no file. Passes over lines that are no object.
 
     Raises Problem where they are of another version.
     """
@@ -104,6 +105,8 @@ def read(file: Path, start: int = 0) -> list[dict[str, Any]]:
         try:
             event = json.loads(line)
         except ValueError:
+            continue
+        if not isinstance(event, dict):
             continue
         if event["version"] != VERSION:
             raise Problem(f"has events of version {event['version']}, not {VERSION}", str(file), "Read docs/events.md")

@@ -127,7 +127,7 @@ class Journal:
         Raises Problem where what is there is of another move, or of a release with another format.
         """
         with ThreadPoolExecutor(len(self._servers)) as pool:  # at once, since each is a connection to be made
-            homes = {home for home in pool.map(self._home_on, self._servers) if home}
+            homes = {home for found in pool.map(self._homes_on, self._servers) for home in found}
         if len(homes) > 1:
             raise Problem(f"this move has two journals: {' and '.join(sorted(homes))}", "", "Put one of them aside")
         return homes.pop() if homes else f"{self._root}/{self.identity.domains[0]}"
@@ -229,8 +229,8 @@ class Journal:
         """The entries of *server*. Without the CI host a move goes on: what needs it says so by itself."""
         return self._without_ci(server, self._read, [])
 
-    def _home_on(self, server: Host) -> str:
-        return self._without_ci(server, self._look_for_home, "")
+    def _homes_on(self, server: Host) -> list[str]:
+        return self._without_ci(server, self._look_for_homes, [])
 
     def _without_ci(self, server: Host, look: Callable[[Host], T], otherwise: T) -> T:
         if server.unreached and server.role == "ci":
@@ -244,14 +244,14 @@ class Journal:
             say.aside(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
             return otherwise
 
-    def _look_for_home(self, server: Host) -> str:
-        """This move's directory on *server*; empty where there is none."""
+    def _look_for_homes(self, server: Host) -> list[str]:
+        """This move's directories on *server*: one, or none; more where two sites' moves have become one."""
         found = server.look(f"""
         cd {sh(self._root)} 2>/dev/null || exit 0
-        for m in */move; do [ ! -f "$m" ] || printf '%s\\t%s\\n' "${{m%/move}}" "$(tr '\\n' ' ' <"$m")"; done""").out
-        pairs = (line.split("\t", 1) for line in found.splitlines())
+        for m in */move; do [ ! -f "$m" ] || printf '%s\\t%s\\0' "${{m%/move}}" "$(tr '\\n' ' ' <"$m")"; done""").out
+        pairs = (one.split("\t", 1) for one in found.split("\0") if one)
         paths = [(f"{self._root}/{name}", text) for name, text in pairs]
-        return next((path for path, text in paths if is_ours(self.identity, path, text, str(server))), "")
+        return [path for path, text in paths if is_ours(self.identity, path, text, str(server))]
 
     def _read(self, server: Host) -> list[Entry]:
         script = f"""
@@ -265,7 +265,8 @@ class Journal:
           printf '%s\\t' "$state"; cat "$e/entry.json"
         done"""
         entries = []
-        for line in server.look(script).out.splitlines():
+        # Not by splitlines(): U+2028 and the like end no line of JSON, and a file's diff may have them.
+        for line in filter(None, server.look(script).out.split("\n")):
             if line == "retired":
                 self.retired = True
                 continue
@@ -310,7 +311,7 @@ class Journal:
             "set -eu; umask 077",
             f"mkdir -p {sh(self.home)}; m={sh(self.home)}/move",
             # By cat, since a shell's own printf does not say that the disk is full.
-            f'[ -e "$m" ] || {{ printf "%s\\n" {opening} | cat >"$m.new"; mv "$m.new" "$m"; }}',
+            f'[ -e "$m" ] || {{ printf "%s\\n" {opening} | cat >"$m.new"; sync "$m.new"; mv "$m.new" "$m"; }}',
             f"rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
         ]
         for kept in change.keep:

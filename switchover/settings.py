@@ -9,7 +9,7 @@ import difflib
 import ipaddress
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     IPvAnyAddress,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -69,7 +70,8 @@ ADDRESS = "an IPv4 or IPv6 address, in quotes"
 
 
 def _text(value: object) -> object:
-    if not isinstance(value, str):  # 1 is an address too, and none that anybody means
+    # 1 is an address too, and none that anybody means; and behind a % Python takes any text for an interface.
+    if not isinstance(value, str) or "%" in value:
         raise ValueError(ADDRESS)
     return value
 
@@ -473,10 +475,13 @@ class Settings(Part):
 
     @field_validator("carry", "uploads")
     @classmethod
-    def _each_once(cls, listed: tuple[Carried | Uploads, ...]) -> tuple[Carried | Uploads, ...]:
-        targets = [one.target.rstrip("/") for one in listed]
-        if twice := next((target for target in targets if targets.count(target) > 1), None):
-            raise ValueError(f"{twice} is there twice after `to:`; leave one of them")
+    def _each_once(cls, listed: tuple[Carried | Uploads, ...], so_far: ValidationInfo) -> tuple[Carried | Uploads, ...]:
+        new = so_far.data.get("new")  # without one, that is the fault
+        places = [PurePosixPath(new.in_app(one.target) if new else one.target) for one in listed]
+        if twice := next(
+            (one.target for one, place in zip(listed, places, strict=True) if places.count(place) > 1), None
+        ):
+            raise ValueError(f"{twice.rstrip('/')} is there twice after `to:`; leave one of them")
         return listed
 
     @property

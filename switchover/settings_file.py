@@ -31,7 +31,8 @@ def read(path: str | Path) -> dict[Any, Any]:
         raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
     try:
         data, twice = _parse(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        # The last three PyYAML lets through where a tag and its value do not go together (!!bool maybe).
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or "no valid text"
@@ -57,15 +58,18 @@ def shown(value: object, *, quoted: bool = False) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, with the booleans of YAML 1.2 and decimal numbers."""
+    """PyYAML's, with the booleans of YAML 1.2 and decimal numbers; a date or a = is a text."""
 
 
+_OTHERS = (":bool", ":int", ":float", ":timestamp", ":value")  # in YAML 1.1
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in known if not tag.endswith((":bool", ":int"))]
+    first: [(tag, form) for tag, form in known if not tag.endswith(_OTHERS)]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), [*"-+0123456789"])
+_FLOAT = r"[-+]?([0-9]+[.][0-9]*|[.][0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?[.](inf|Inf|INF)|[.](nan|NaN|NAN)"
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"({_FLOAT})$"), [*"-+.0123456789"])
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:
@@ -94,7 +98,7 @@ def _twice(loader: _Loader, node: yaml.Node, way: tuple[str, ...], seen: set[int
     lines: dict[Any, list[int]] = {}
     for key, value in node.value:
         name = key.value
-        if isinstance(key, yaml.ScalarNode) and key.tag not in ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"):
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
             name = loader.construct_object(key)  # "a" and a are the same one, 1 and "1" are not
             lines.setdefault(name, []).append(key.start_mark.line + 1)
         yield from _twice(loader, value, (*way, shown(name)), seen)

@@ -133,13 +133,15 @@ def monit(move: Move) -> Wanted:
         "stop": f"/bin/su - {new.app.user} -c {sh(command + ' stop')}",
         "worker_pidfile": new.in_app(new.worker.pidfile),
     }
-    wanted: list[File] = []
+    wanted, files = list[File](), dict[str, list[str]]()
     for path, template in ((new.watch.app, "monit-app"), (new.watch.worker, "monit-worker")):
-        if not path:
-            continue
+        if path:  # one file may have both
+            files.setdefault(path, []).append(template)
+    for path, templates in files.items():
         found = read(new, path)
         if found.content is None or move.journal.latest("finish.monit", f"new:{path}"):
-            found = Found(render(f"templates/{template}.j2", **values), "root:root", "600")
+            content = b"\n".join(render(f"templates/{template}.j2", **values) for template in templates)
+            found = Found(content, "root:root", "600")
         # Else somebody wrote it: it is wanted as it is.
         content = found.content or b""
         wanted.append(File(new, path, content, found.owner, found.mode, test="monit -t", then=common.MONIT_RELOAD))

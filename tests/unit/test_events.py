@@ -148,6 +148,15 @@ def test_a_section_that_fails_ends_there_and_the_command_says_its_line(here: Mad
     ]
 
 
+def test_a_section_that_fails_without_a_word_has_failed_all_the_same(here: Made, told: Path) -> None:
+    def breaks(move: Move) -> None:
+        raise Problem("")
+
+    with pytest.raises(Problem):
+        whole(of(breaks)).run(here())
+    assert facts(told, "event", "ok")[-1] == ("section-ended", False)
+
+
 def test_a_section_under_dry_and_one_of_another_strategy(here: Made, told: Path) -> None:
     whole(of(lambda move: Command(move.old, "true"))).run(here(dry=True))
     whole().run(here())
@@ -283,9 +292,11 @@ def test_a_line_that_was_cut_short_is_not_joined_to_the_next(told: Path) -> None
     with told.open("a") as file:
         file.write('{"version": 1, "event": "st')
     events.emit("problem", what="é\ud800")
+    with told.open("a") as file:
+        file.write("4711\n[]\n")
     events.emit("problem", what="third")
     assert facts(told, "what") == [("first",), ("é?",), ("third",)]
-    assert len(told.read_text().splitlines()) == 4
+    assert len(told.read_text().splitlines()) == 6
 
 
 MANY = """

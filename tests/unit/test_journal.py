@@ -222,6 +222,14 @@ def test_an_entry_that_cannot_be_read_is_told_and_not_passed_over(here: Made, te
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x1d", "\r"])
+def test_what_others_take_for_the_end_of_a_line_ends_no_entry(here: Made, separator: str) -> None:
+    """A diff of a file may have any of them; a journal that cannot be read ends every command, undo too."""
+    text = f"one{separator}two"
+    record(here(), Change(text, "true", "true"), part=text, doc=text)
+    assert [(e.part, e.doc) for e in here().journal.entries] == [(text, text)]
+
+
 def test_a_second_script_waits_for_one_that_still_runs(here: Made) -> None:
     """As after a lost connection: the script on the server goes on."""
     move = here()
@@ -373,6 +381,26 @@ def test_one_that_was_put_aside_is_left_alone(here: Made) -> None:
     home = opened(here()).parent
     home.rename(home.with_name(f"{home.name}.before"))
     assert here().journal.entries == [] and here().journal.home.endswith("/shop.example.org")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "two\x85lines", "a\ttab", "-f", "*", ".hidden"])
+@pytest.mark.parametrize("text", ["", "one\u2028two", "\ttab\n"])
+def test_what_else_lies_beside_the_journals_is_left_alone(here: Made, name: str, text: str) -> None:
+    beside = here().old.root / name
+    beside.mkdir()
+    (beside / "move").write_text(text)
+    assert here().journal.entries == []
+    assert record(here(), CHANGE).number == 1
+
+
+def test_two_journals_of_one_move_are_told_wherever_they_are(here: Made, settings: Settings) -> None:
+    """As where two sites that moved each by itself have become one in the settings."""
+    data = settings.model_dump(by_alias=True, mode="json")
+    for domain in ("shop.example.org", "www.example.org"):
+        record(here(check(data | {"domains": [domain]}, "move.yaml")), CHANGE)
+    both = here(check(data | {"domains": ["shop.example.org", "www.example.org"]}, "move.yaml"))
+    with pytest.raises(Problem, match=r"two journals: \S+/shop\.example\.org and \S+/www\.example\.org\. Put one"):
+        _ = both.journal.entries
 
 
 @pytest.mark.parametrize(

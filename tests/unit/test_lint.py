@@ -51,6 +51,7 @@ BAD_SHELL = [
     ("deep/er/bad", "#!/bin/sh -e\nrm $1\n"),
     (".hidden/bad", "#!/usr/bin/env bash\nrm $1\n"),
     ("it is bad", "#! /bin/dash\nrm $1\n"),
+    ("-bad.sh", "rm $1\n"),
 ]
 BAD_PYTHON = [
     ("bad.py", "import os\n", LINT),
@@ -85,6 +86,18 @@ def test_it_fails_on_bad_python_wherever_it_is(checkout: Path, name: str, text: 
     put(checkout, name, text)
     done = lint(checkout, "--python")
     assert done.returncode != 0 and finding in done.stdout and name in done.stdout
+
+
+def test_it_finds_as_much_by_a_link_where_the_repository_is_somebody_else_s(checkout: Path) -> None:
+    """As by sudo."""
+    if os.geteuid() == 0:  # who else may not give it away
+        for path in (checkout, checkout / ".git"):
+            if path.exists():
+                os.chown(path, 65534, 65534)
+    before = listed(checkout)
+    link = checkout.with_name(f"{checkout.name} by a link")
+    link.symlink_to(checkout)
+    assert listed(link) == before and len(before) == 3
 
 
 def test_it_leaves_alone_what_is_neither(checkout: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from switchover import overview
-from switchover.checklist import prepare_new
+from switchover.checklist import finish, prepare_new
 from switchover.desired import Resource
 from switchover.errors import Problem
 from switchover.hosts import Answer, Server
@@ -63,9 +64,21 @@ def test_no_step_has_two_parts_of_one_name(data: dict[str, Any], strategy: str) 
 
 
 def test_two_parts_of_one_name_are_refused_before_anything_is_done(data: dict[str, Any]) -> None:
-    twice = [CARRY[0], {"from": "config/other.yml", "to": "/home/ofn/current/config/a.yml"}]  # the same on new
-    with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:.*/config/a\.yml\. Where the"):
-        resources(prepare_new.carried_files, move(data | {"carry": twice}))
+    one = step(lambda given: [File(given.new, "/etc/a.yml", text) for text in (b"1", b"2")])
+    one.section, one._name = "prepare-new", "carried-files"
+    with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:/etc/a\.yml\. Where the"):
+        resources(one, move(data))
+
+
+def test_one_file_of_monit_may_name_both_application_and_worker(data: dict[str, Any]) -> None:
+    data["new"]["watch"] = {"app": "/etc/monit/conf.d/ofn", "worker": "/etc/monit/conf.d/ofn"}
+    given = move(data)
+    [there] = resources(finish.monit, given)
+    assert isinstance(there, File) and there.content == b"text\n"  # somebody wrote it: it stays as it is
+    given.new._run = lambda script, on_line: Answer("absent\n", "", 0)  # type: ignore[method-assign]
+    [made] = resources(finish.monit, given)
+    assert isinstance(made, File) and made.path == "/etc/monit/conf.d/ofn"
+    assert re.findall(rb'^check process "(\S+)" with', made.content, re.M) == [b"unicorn_ofn", b"unicorn_ofn_worker"]
 
 
 def test_a_list_in_another_order_with_a_new_first_item_has_the_same_names(data: dict[str, Any]) -> None:

@@ -91,6 +91,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("old.app", [1], "old.app: keys with their values, like name: value"),
     ("old.address", "192.0.2.1", "old.address: a list, like [one, two], not '192.0.2.1'"),
     ("old.address", [1], "old.address.0: an IPv4 or IPv6 address, in quotes, not 1"),
+    ("old.address", ['fe80::1%" x'], "old.address.0: an IPv4 or IPv6 address, in quotes, not 'fe80::1%\" x'"),
     ("old.address", ["192.0.2.300"], "old.address.0: an IPv4 or IPv6 address, not '192.0.2.300'"),
     ("old.app.path", "home/ofn", "old.app.path: a path from the root, like /home/app/current, not 'home/ofn'"),
     ("old.app.path", "/a/../b", "old.app.path: a path without '..', not '/a/../b'"),
@@ -149,6 +150,10 @@ def test_a_fault_names_its_key_and_what_to_write(data: dict[str, Any], path: str
 def test_what_would_be_put_into_one_place_twice_is_said(data: dict[str, Any], key: str) -> None:
     listed = [{"from": "a", "to": "x/y"}, {"from": "b", "to": "z"}, {"from": "c", "to": "x/y/"}]
     assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    listed[2]["to"] = "/home/ofn/current/./x//y"  # the same place on new
+    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    data["new"] = {}
+    assert "new.ssh: missing" in faults(data | {key: listed})
 
 
 @pytest.mark.parametrize("path", ["domains", "old", "new.app", "old.ssh", "old.database.name", "new.web.site"])

@@ -70,11 +70,21 @@ def test_an_override_or_the_same_key_elsewhere_is_none(tmp_path: Path, text: str
         ("true", True), ("False", False),
         ("0600", "0600"), ("1_000", "1_000"), ("0x10", "0x10"), ("12:30", "12:30"), ("5.10", 5.1),
         ("5433", 5433), ("-1", -1), ("0", 0), ("~", None), ("", None),
+        ("2026-01-01", "2026-01-01"), ("2026-99-99", "2026-99-99"), ("2026-01-01 10:00:00", "2026-01-01 10:00:00"),
+        ("=", "="), ("1_0.5", "1_0.5"), ("190:20:30.15", "190:20:30.15"), ("1.", 1.0), ("+.5", 0.5), ("1e3", 1000.0),
+        ("-1.5E-1", -0.15), ("1e", "1e"), (".", "."), (".inf", float("inf")), ("5.8.0", "5.8.0"), ("07.5e", "07.5e"),
     ],
 )  # fmt: skip
 def test_a_word_or_a_number_is_what_editors_take_it_for(tmp_path: Path, text: str, value: Any) -> None:
     found = read(tmp_path, f"a: {text}\n")["a"]
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("line", ["a: !!bool maybe", "a: !!timestamp soon", "!!set a: 1", "!!omap a: 1", "a: !!int b"])
+def test_a_tag_that_its_value_does_not_go_with_is_told_in_one_line(tmp_path: Path, line: str) -> None:
+    with pytest.raises(Problem, match=r"is not YAML.*Compare it with") as caught:
+        read(tmp_path, f"{line}\n")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_page_speaks_norwegian(tmp_path: Path) -> None:
