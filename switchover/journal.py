@@ -145,6 +145,7 @@ class Journal:
 
     def reread(self) -> None:
         """What others wrote since is seen from now on."""
+        self.__dict__.pop("home", None)
         self._entries = None
 
     def latest(self, step: str, key: str | None = None) -> Entry | None:

@@ -59,12 +59,16 @@ class Move:
             yield
             return
         held: list[Server] = []
-        _ = self.journal.home  # refuses what is not ours before anything is touched
+        home = self.journal.home  # refuses what is not ours before anything is touched
         try:
             for server in self.servers:
                 self._take(server, why)
                 held.append(server)
             self.journal.reread()
+            if self.journal.home != home:  # somebody else opened it while the lock was waited for
+                raise Problem(
+                    f"this move was begun meanwhile, in {self.journal.home}", "", "Run the same command again"
+                )
             self._locked = True
             yield
         finally:

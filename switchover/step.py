@@ -239,7 +239,10 @@ def live(move: Move, one: Step) -> None:
 def _outcome(move: Move, one: Step) -> Outcome:
     watch, done = say.Stopwatch(), set[Outcome]()
     diffs: list[tuple[Host, str]] = []
-    for wanted in one.wanted(move):
+    parts = one.wanted(move)
+    for entry in _left_behind(move, one, parts):
+        done.add(_finish(move, entry, None, diffs))
+    for wanted in parts:
         if isinstance(wanted, Precondition):
             done.add(_see(move, one, wanted))
         else:
@@ -268,14 +271,7 @@ def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host,
     """Makes one part of a step true."""
     entry = move.journal.latest(one.line, resource.key)
     if entry and entry.state == "recorded":
-        if move.dry:
-            diffs.append((entry.server, "an interrupted change: the next run finishes it"))
-            return Outcome.WOULD
-        with say.progress(one.line) as shown:
-            answer = move.journal.apply(entry, shown.line)
-            answer = _outside(move, entry, answer, shown.line, fresh=False)
-        _verify(move, entry, resource, answer)
-        return Outcome.FINISHED
+        return _finish(move, entry, resource, diffs)
     built_on = _built_on(move, one)
     if entry and (resource.record_only or built_on):
         return Outcome.ALREADY
@@ -305,6 +301,25 @@ def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host,
     return Outcome.DONE
 
 
+def _left_behind(move: Move, one: Step, parts: Sequence[Resource | Precondition]) -> list[Entry]:
+    """Interrupted changes of parts that the step no longer wants: a line was taken out of the settings since."""
+    wanted = {part.key for part in parts if isinstance(part, Resource)}
+    active = reversed(move.journal.active(one.line))
+    return [entry for entry in active if entry.state == "recorded" and entry.key not in wanted]
+
+
+def _finish(move: Move, entry: Entry, resource: Resource | None, diffs: list[tuple[Host, str]]) -> Outcome:
+    """Makes an interrupted change whole, as it was recorded; *resource* tells whether it holds, where it is still wanted."""
+    if move.dry:
+        diffs.append((entry.server, "an interrupted change: the next run finishes it"))
+        return Outcome.WOULD
+    with say.progress(entry.step) as shown:
+        answer = move.journal.apply(entry, shown.line)
+        answer = _outside(move, entry, answer, shown.line, fresh=False)
+    _verify(move, entry, resource, answer)
+    return Outcome.FINISHED
+
+
 def _may_overwrite(one: Step, resource: Resource, edited: str, change: Change) -> None:
     """Asks before an edit that somebody made to what is ours is overwritten; raises Problem where nobody says yes."""
     say.outcome(Outcome.NOTE, f"{edited} was edited since {one.line} wrote it; this would be changed:")
@@ -323,11 +338,11 @@ def _built_on(move: Move, one: Step) -> str | None:
     return next((e.section for e in move.journal.active() if e.section in later), None)
 
 
-def _verify(move: Move, entry: Entry, resource: Resource, answer: Answer) -> None:
+def _verify(move: Move, entry: Entry, resource: Resource | None, answer: Answer) -> None:
     if answer.status != 0:
         _put_back(move, entry, answer.last_error)
     interruption.here(entry.step, entry.key, "after-change")
-    if resource.observable and (rest := resource.change()) is not None:
+    if resource and resource.observable and (rest := resource.change()) is not None:
         _put_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
     interruption.here(entry.step, entry.key, "before-done")
     move.journal.done(entry)

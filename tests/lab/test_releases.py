@@ -61,6 +61,10 @@ def test_what_it_began_is_refused_and_nothing_is_touched(
         ["undo", "--yes"],
         ["retire-old", "--yes"],
         ["unlock", "--yes"],
+        ["watch", "--json"],
+        ["prove"],
+        ["plan"],
+        ["render"],
     ):
         line = fails(lab, *words)
         assert f"the journal {JOURNAL} was begun by release {FIRST[0]} (format 1)" in line, words

@@ -122,3 +122,26 @@ def test_the_names_of_some_kinds(settings: Settings) -> None:
     assert File(old, "/etc/x", b"").key == "old:/etc/x"
     assert Rule(old, ("192.0.2.1",), 5433).key == "old:port 5433"
     assert (Command(old, "true").key, Command(old, "true", part="again").key) == ("old:", "old:again")
+
+
+def test_an_interrupted_part_that_is_no_longer_wanted_is_finished_too(
+    here: Callable[..., Move], files: list[Any]
+) -> None:
+    """Somebody took its line out of the settings since: it does not stay interrupted for good."""
+    first, second, _ = files
+
+    def wanting(*paths: Any) -> Step:
+        one = step(lambda move: [File(move.old, str(path), b"new\n") for path in paths])
+        one.__doc__, one.section, one._name = "old: files.", "prepare-new", "carried-files"
+        return one
+
+    move = here()
+    [part] = resources(wanting(first), move)
+    change = part.change()
+    assert change
+    move.journal.record_and_apply(move.old, "prepare-new.carried-files", part.part, "", change, apply=False)
+    live(here(dry=True), wanting(second))
+    assert [e.state for e in here().journal.entries] == ["recorded"]
+    live(here(), wanting(second))
+    assert [(e.part, e.state) for e in here().journal.entries] == [(str(first), "done"), (str(second), "done")]
+    assert first.read_text() == "new\n"

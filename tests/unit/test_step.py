@@ -21,6 +21,7 @@ from switchover.errors import Problem
 from switchover.journal import operator
 from switchover.move import Move
 from switchover.resources import Command, Compared, File, Seen
+from switchover.settings import Settings, check
 from switchover.step import Section, Step, for_people, live, step
 
 ROOT = Path(__file__).parents[2]
@@ -263,6 +264,29 @@ def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
         assert two.locked(two.old) and two.locked(two.new)
     assert not two.locked(two.old) and not two.locked(two.new)
     with two.lock("switch-db"):
+        pass
+
+
+def test_a_move_that_somebody_else_began_under_another_domain_is_not_begun_twice(
+    here: Made, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their settings have the domains in another order, and their first change comes while we wait for the lock."""
+    data = settings.model_dump(by_alias=True, mode="json")
+    other = here(check(data | {"domains": ["www.example.org", "shop.example.org"]}, ""))
+    ours = here()
+    taken = Move._take
+
+    def take(move: Move, server: Any, why: str) -> None:
+        if move is ours and not other.journal.entries:
+            change = Command(other.old, "true").change()
+            assert change
+            other.journal.record_and_apply(other.old, "a.b", "", "", change)
+        taken(move, server, why)
+
+    monkeypatch.setattr(Move, "_take", take)
+    with pytest.raises(Problem, match=r"was begun meanwhile, in .*/www\.example\.org\. Run the same"), ours.lock("x"):
+        pass
+    with here().lock("x"):
         pass
 
 
