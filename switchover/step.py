@@ -309,7 +309,7 @@ def _left_behind(move: Move, one: Step, parts: Sequence[Resource | Precondition]
 
 
 def _finish(move: Move, entry: Entry, resource: Resource | None, diffs: list[tuple[Host, str]]) -> Outcome:
-    """Makes an interrupted change whole, as it was recorded; *resource*, where it is still wanted, tells if it holds."""
+    """Makes an interrupted change whole, as it was recorded; *resource*, where still wanted, tells whether it holds."""
     if move.dry:
         diffs.append((entry.server, "an interrupted change: the next run finishes it"))
         return Outcome.WOULD
