@@ -214,9 +214,9 @@ class Firewall(Part):
     """The server's firewall."""
 
     kind: Literal["ufw", "none"] = "ufw"
-    """The program."""
+    """`ufw`: where it is off, `prepare-old` turns it on, with ssh's ports and `allow`; `none`: it is left alone."""
     allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
-    """The ports that visitors need, besides ssh's own."""
+    """The ports that stay open for everybody, besides ssh's own: what else is reached there has to be named."""
 
 
 class Database(Part):
@@ -560,7 +560,7 @@ def _fault(error: dict[str, Any]) -> str:
         return f"  {path}: missing; move.example.yaml shows one"
     message = SAID.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     given = error.get("input")
-    plain = isinstance(given, (str, int, float)) and not _hides(path)
+    plain = isinstance(given, (str, int, float)) and (kind == "bool_type" or not _hides(path))
     return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {shown(given, quoted=True)}" if plain else "")
 
 

@@ -96,7 +96,8 @@ def _part(heading: str, model: type[BaseModel], plural: bool = False) -> Iterato
         if inner:
             below.append((title, inner, get_origin(fields[0][1].annotation) is tuple))
         for name, field in fields:
-            default = f"[its keys](#{anchor(title)})" if inner else _default(field)
+            needed = "**needed**, " if inner and field.is_required() else ""
+            default = f"{needed}[its keys](#{anchor(title)})" if inner else _default(field)
             rows.append(f"| `{_name(name, field)}` | {_what(field, inner)} | {default} |")
     yield "\n".join(rows)
     for part in below:

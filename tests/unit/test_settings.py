@@ -129,7 +129,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("dns", {"kind": "update", "key_file": "/k", "key_on": "ci"}, "dns.key_on: there is no ci in these settings"),
     ("two\nlines", 1, r"'two\nlines': unknown key"),
     ("pgbouncer.keep", "yes", "pgbouncer.keep: true or false, not 'yes'"),
-    ("carry", [{"from": "a", "to": "b", "secret": 1}], "carry.0.secret: true or false"),
+    ("carry", [{"from": "a", "to": "b", "secret": 1}], "carry.0.secret: true or false, not 1"),
     ("retire.quiet", "1d", "retire.quiet: a whole number, not '1d'"),
     ("carry", [{"source": "a", "target": "b"}], "carry.0.from: missing"),
     ("carry", [{"from": "/var/spool/exim4/input", "to": "b"}], "carry.0.from: no queue of mail"),
