@@ -186,7 +186,7 @@ class Course:
         from rich.text import Text
 
         self.spans.append(span)
-        so_far = Rehearsal(self.visitors.book(), self.spans, judge(ledger.Book(), Facts(), Facts(), Facts()))
+        so_far = self.so_far
         felt = so_far.felt(so_far.during(span))
         page = f", {felt['page']} saw the maintenance page" if felt["page"] else ""
         good = not felt["failed"] and not span.exit
@@ -197,6 +197,11 @@ class Course:
         line = f"{who}: {felt['requests']:,} requests, {felt['failed']} failed{page}"
         self.out.print(Text(f"    {line}, longest {felt['longest_ms']:.0f} ms", style="green" if good else "bold red"))
         return span
+
+    @property
+    def so_far(self) -> Rehearsal:
+        """What visitors felt until now; nothing is audited yet."""
+        return Rehearsal(self.visitors.book(), self.spans, judge(ledger.Book(), Facts(), Facts(), Facts()))
 
     @contextlib.contextmanager
     def quiet(self, name: str) -> Iterator[None]:
@@ -243,7 +248,9 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             seen = _looks(lab, settled=True) if plan.with_undo else {}
         whole = _move(lab, plan, course, moving, developers, post, names)
         with course.quiet(report.STILL):
-            time.sleep(plan.quiet)
+            # What the switch is compared with takes as long as it did.
+            took = course.so_far.switching
+            time.sleep(max(plan.quiet, took.seconds + 1 if took else 0))
             _until_enough(plan, course)
         switched = switch.look(**places, journal=_journal(lab)) if report.SWITCH in course.done else switch.Switch()
         if report.CERTIFICATE in course.done and lab.ci in lab.hosts:  # where the authority is

@@ -117,6 +117,7 @@ class Recorded:
     server: LabServer
     name: str
     step: str
+    part: str
     diff: str
     state: str
 
@@ -133,7 +134,7 @@ def recorded(lab: Lab) -> list[Recorded]:
         for line in shown.splitlines():
             name, state, text = line.split("\t", 2)
             facts = json.loads(text)
-            found.append(Recorded(server, name, facts["step"], facts["diff"], state))
+            found.append(Recorded(server, name, facts["step"], facts["part"], facts["diff"], state))
     return sorted(found, key=lambda entry: entry.name)
 
 

@@ -338,10 +338,10 @@ def test_the_journal_holds_each_change_once(lab: Lab) -> None:
     """After all of it no change stands twice but one, none is half done, and status knows it."""
     entries = recorded(lab)
     assert [entry.name for entry in entries if entry.state == "recorded"] == []
-    standing = [entry.name.partition("-")[2] for entry in entries if entry.state == "done"]
+    standing = [(entry.step, entry.server.role, entry.part) for entry in entries if entry.state == "done"]
     assert len(standing) > 20
     # New's worker was started again after a reboot.
-    assert {name for name in standing if standing.count(name) > 1} == {"switch-jobs.start-new"}
+    assert {change for change in standing if standing.count(change) > 1} == {("switch-jobs.start-new", "new", "")}
     shown = json.loads(works(lab, "status", "--json").out)
     states = {one["step"]: one["state"] for part in shown["sections"] for one in part["steps"]}
     assert "interrupted" not in states.values()

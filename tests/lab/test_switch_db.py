@@ -8,7 +8,7 @@ the points where it can die, or at all of them: `.venv/bin/pytest -m '' tests/la
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -285,13 +285,17 @@ done | psql -XAtq DATABASE >/tmp/past.$1 2>/dev/null
     lab.old.write("/tmp/past", writer)
     for n in range(5):
         lab.old.exec(f"setsid runuser -u {OLD.user} -- sh /tmp/past {n} </dev/null >/dev/null 2>&1 &")
-    numbers = f"yes \"SELECT nextval('products_id_seq');\" | timeout 6 psql -XAtq '{WAY} sslmode=disable'"
+    numbers = f"yes \"SELECT nextval('products_id_seq');\" | timeout 120 psql -XAtq '{WAY} sslmode=disable'"
     lab.new.exec(f"setsid sh -c {shlex.quote(numbers)} >/tmp/numbers 2>&1 </dev/null &")
-    until(lambda: int(lab.new.exec("wc -l </tmp/numbers").stdout) > 1500, 10, "the sequence is not used")
-    begun = int(lab.new.exec("wc -l </tmp/numbers").stdout)
+    many: Callable[[], int] = lambda: int(lab.new.exec("wc -l </tmp/numbers").stdout)  # noqa: E731
+    until(lambda: many() > 500, 60, "the sequence is not used")
     switched(lab, "new")
+    begun = many()
+    until(lambda: many() > begun + 500, 60, "the sequence is not used after the switch")
     lab.old.exec("touch /tmp/past.end")
-    until(lambda: lab.new.exec("pgrep -x yes", check=False).returncode != 0, 10, "the numbers do not end", pause=0.1)
+    lab.new.exec("pkill -x yes")
+    asks = "pgrep -f '^timeout 120 psql'"
+    until(lambda: lab.new.exec(asks, check=False).returncode != 0, 30, "the numbers do not end", pause=0.1)
     used = [int(line) for line in lab.new.exec("cat /tmp/numbers").stdout.split()]
     assert len(used) > begun + 500 and used == sorted(set(used))
     told = lab.old.exec("cat /tmp/past.[0-4]").stdout.split()
