@@ -62,7 +62,6 @@ def test_what_it_began_is_refused_and_nothing_is_touched(
         ["retire-old", "--yes"],
         ["unlock", "--yes"],
         ["watch", "--json"],
-        ["prove"],
         ["plan"],
         ["render"],
     ):
