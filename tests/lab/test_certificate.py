@@ -26,7 +26,7 @@ DOMAINS = ["shop.test", "www.shop.test"]
 LIVE = "/etc/letsencrypt/live/shop.test"
 RENEW = "certbot -q renew --force-renewal --no-random-sleep-on-renew"
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ NS1, NS2 = (f"ns{number}.{SITE}" for number in (1, 2))
 CONFIG = "/etc/bind/named.conf"
 LOWERED = 2  # sooner than the lab's own move
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

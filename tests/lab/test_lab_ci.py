@@ -16,7 +16,7 @@ from switchover import settings
 
 OLD, NEW = SITES["old"], SITES["new"]
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from switchover import prove
 
 OLD, NEW = SITES["old"], SITES["new"]
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 # What could come out as another text on the other side: NaN of two kinds, signed zero, units, time zones, no key.
 ODD = f"""

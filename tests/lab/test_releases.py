@@ -17,7 +17,7 @@ from switchover.opening import FIRST
 
 Release = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

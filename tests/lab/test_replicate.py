@@ -19,7 +19,7 @@ from lab.servers import Lab
 
 OLD, NEW = SITES["old"], SITES["new"]
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 # One who orders, changes a table without a key, and takes an order back; each line that it prints is an error.
 WRITER = r"""

@@ -38,7 +38,7 @@ from lab.servers import Lab
 PROGRAM = "/usr/local/sbin/switchover-switch"
 OTHER = {"old": "new", "new": "old"}
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ OLD, NEW = SITES["old"], SITES["new"]
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
 RUNS = "The application that ran before"
 
-pytestmark = pytest.mark.usefixtures("lab_name")
+pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")
