@@ -382,7 +382,11 @@ def with_value(place: tuple[Any, ...], value: str) -> tuple[list[str], list[tupl
         return None
 
 
-@pytest.mark.parametrize("place", PLACES, ids=named)
+# New's settings are of the same model as old's, and take as long again.
+EACH = [pytest.param(place, marks=[pytest.mark.thorough] if place[0] == "new" else []) for place in PLACES]
+
+
+@pytest.mark.parametrize("place", EACH, ids=[named(place) for place in PLACES])
 def test_a_value_is_refused_or_harmless(place: tuple[Any, ...]) -> None:
     plains = [(like, with_value(place, like)) for like in PLAINS]
     like, plain = next((one for one in plains if one[1]), ("", None))
