@@ -136,8 +136,7 @@ class Journal:
     def entries(self) -> list[Entry]:
         """All entries, read once a command; what this command writes is added."""
         if self._entries is None:
-            self._entries = []
-            _ = self.home
+            _ = self.home  # by one thread, not by each
             with ThreadPoolExecutor(len(self._servers)) as pool:
                 found = [entry for entries in pool.map(self._found, self._servers) for entry in entries]
             self._entries = sorted(found, key=lambda e: e.number)

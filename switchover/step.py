@@ -302,7 +302,12 @@ def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host,
 
 
 def _left_behind(move: Move, one: Step, parts: Sequence[Resource | Precondition]) -> list[Entry]:
-    """Interrupted changes of parts that the step no longer wants: a line was taken out of the settings since."""
+    """Interrupted changes of parts that the step no longer wants: a line was taken out of the settings since.
+
+    None of a step that is not for this move any more: its undo is what is left to do.
+    """
+    if not one.is_for(move):
+        return []
     wanted = {part.key for part in parts if isinstance(part, Resource)}
     active = reversed(move.journal.active(one.line))
     return [entry for entry in active if entry.state == "recorded" and entry.key not in wanted]

@@ -230,6 +230,17 @@ def test_what_others_take_for_the_end_of_a_line_ends_no_entry(here: Made, separa
     assert [(e.part, e.doc) for e in here().journal.entries] == [(text, text)]
 
 
+def test_a_journal_that_could_not_be_read_is_not_an_empty_one(here: Made) -> None:
+    """Whoever goes on after the first failure, as `check` does, fails again."""
+    move = here()
+    entry = record(move, CHANGE)
+    again = here()
+    (folder(move, entry) / "entry.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(Problem, match="an entry of the journal cannot be read"):
+            again.journal.active()
+
+
 def test_a_second_script_waits_for_one_that_still_runs(here: Made) -> None:
     """As after a lost connection: the script on the server goes on."""
     move = here()

@@ -281,11 +281,16 @@ def test_a_move_that_somebody_else_began_under_another_domain_is_not_begun_twice
             change = Command(other.old, "true").change()
             assert change
             other.journal.record_and_apply(other.old, "a.b", "", "", change)
+            taken(other, other.old, "theirs")
         taken(move, server, why)
 
     monkeypatch.setattr(Move, "_take", take)
     with pytest.raises(Problem, match=r"was begun meanwhile, in .*/www\.example\.org\. Run the same"), ours.lock("x"):
         pass
+    assert other.locked(other.old)  # theirs is left alone
+    other.unlock(other.old)
+    held = [[server.root / name / "lock" for name in settings.domains] for server in ours.servers]  # type: ignore[attr-defined]
+    assert not any(lock.exists() for locks in held for lock in locks)
     with here().lock("x"):
         pass
 
