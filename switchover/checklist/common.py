@@ -82,7 +82,7 @@ def date(move: Move, line: str = "") -> tuple[str, str]:
     return datetime.strptime(when, "%Y-%m-%d %H:%M:%SZ").strftime("%a %-d %b %Y"), who
 
 
-def before(server: Server, move: Move, line: str, path: str) -> Found | None:
+def before(move: Move, server: Server, line: str, path: str) -> Found | None:
     """*server*'s file *path* as it was before the step *line*; None where that step did not change it."""
     entry = move.journal.latest(line, f"{server.role}:{path}")
     if entry is None:
@@ -189,7 +189,7 @@ def complete_deploy_hook(move: Move) -> list[File | Absent]:
     if move.new.deploys.kind != "git":
         return []
     path = f"{move.new.repository}/hooks/pre-receive"
-    was = before(move.new, move, "prepare-new.deploy-hook", path)
+    was = before(move, move.new, "prepare-new.deploy-hook", path)
     if was is None or was.content is None:
         free: Absent | File = Absent(move.new, path)
     else:

@@ -91,7 +91,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml leads to new's own database directly, not by PgBouncer any more."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = common.before(move.new, move, "prepare-new.database-yml", path)
+    found = common.before(move, move.new, "prepare-new.database-yml", path)
     if _pgbouncer_stays(move) or found is None:
         return None
     return File(new, path, found.content or b"", found.owner, found.mode, secret=True)

@@ -176,7 +176,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = common.before(move.new, move, "prepare-new.database-yml", path)
+    found = common.before(move, move.new, "prepare-new.database-yml", path)
     if found is None:
         if move.dry:
             return None
@@ -248,7 +248,7 @@ def monit_on(move: Move) -> Wanted:
     if not path:
         return None
     off = "switch-db.monit-off"
-    found = read(move.new, path) if off in move.would_change else common.before(move.new, move, off, path)
+    found = read(move.new, path) if off in move.would_change else common.before(move, move.new, off, path)
     if found is None or found.content is None:
         return None
     wanted = File(move.new, path, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
