@@ -41,3 +41,11 @@ def here(tmp_path: Path, settings: Settings) -> Callable[..., Move]:
         return move
 
     return make
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """What steps change."""
+    path = tmp_path / "a.conf"
+    path.write_text("old\n")
+    return path

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from here import of
 
 from lab import commands
 from switchover import events, overview
@@ -22,7 +23,7 @@ from switchover.checklist import switch_jobs
 from switchover.errors import Problem
 from switchover.move import Move
 from switchover.resources import Command, Compared, File
-from switchover.step import Section, Step, for_people, live, step
+from switchover.step import Section, Step, for_people, live
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
@@ -35,22 +36,6 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "events.jsonl"
     monkeypatch.setenv(events.VARIABLE, str(file))
     return file
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """What steps change."""
-    path = tmp_path / "a.conf"
-    path.write_text("old\n")
-    return path
-
-
-def of(body: Callable[[Move], Any], name: str = "a-step") -> Step:
-    """A step of switch-app."""
-    body.__doc__ = body.__doc__ or "old: something is true."
-    one = step(body)
-    one.section, one._name = "switch-app", name
-    return one
 
 
 def whole(*steps: Step) -> Section:
@@ -79,7 +64,7 @@ def test_every_outcome_of_a_step(here: Made, told: Path, file: Path) -> None:
     live(here(), wanted)
     live(here(), of(lambda move: Compared(lambda: None)))
     live(here(), of(lambda move: None))
-    move, cut = here(), of(lambda move: Command(move.old, f"echo more >>{file}"), "cut")
+    move, cut = here(), of(lambda move: Command(move.old, f"echo more >>{file}"), name="cut")
     move.journal.record_and_apply(move.old, cut.line, "", cut.summary, cut.wanted(move)[0].change())  # type: ignore
     live(here(), cut)
     assert outcomes(told) == ["would", "done", "already", "seen", "nothing", "finished"]
@@ -120,7 +105,7 @@ def test_times_and_what_every_event_has(here: Made, told: Path) -> None:
 
 
 def test_a_section(here: Made, told: Path) -> None:
-    steps = of(lambda move: Command(move.old, "true"), "one"), of(lambda move: None, "two")
+    steps = of(lambda move: Command(move.old, "true"), name="one"), of(lambda move: None, name="two")
     whole(*steps).run(here())
     assert facts(told, "event", "step", "ok", "failure") == [
         ("section-begun", None, None, None),
@@ -135,7 +120,7 @@ def test_a_section(here: Made, told: Path) -> None:
 
 
 def test_a_section_that_fails_ends_there_and_the_command_says_its_line(here: Made, told: Path) -> None:
-    fails, after = of(lambda move: Command(move.new, "refuse no"), "one"), of(lambda move: None, "two")
+    fails, after = of(lambda move: Command(move.new, "refuse no"), name="one"), of(lambda move: None, name="two")
     with pytest.raises(Problem), for_people():
         whole(fails, after).run(here())
     assert facts(told, "event", "outcome", "ok", "failure", "what", "where", "do")[1:] == [
@@ -171,8 +156,8 @@ def test_a_section_under_dry_and_one_of_another_strategy(here: Made, told: Path)
 
 def test_undo(here: Made, told: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    live(here(), of(lambda move: Command(move.old, "true", f"[ -e {gate} ] || refuse 'edited since'"), "first"))
-    live(here(), of(lambda move: [Command(move.old, "true"), Command(move.new, "true")], "second"))
+    live(here(), of(lambda move: Command(move.old, "true", f"[ -e {gate} ] || refuse 'edited since'"), name="first"))
+    live(here(), of(lambda move: [Command(move.old, "true"), Command(move.new, "true")], name="second"))
     told.unlink()
     events._opened.cache_clear()
     overview._undo(here(dry=True), "", yes=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from here import of
 
 from switchover import overview
 from switchover.checklist import finish, prepare_new
@@ -16,7 +17,7 @@ from switchover.hosts import Answer, Server
 from switchover.move import Move
 from switchover.resources import Command, File, Rule
 from switchover.settings import Settings, check
-from switchover.step import Step, live, step
+from switchover.step import Step, live
 
 
 class Empty(Server):
@@ -64,8 +65,9 @@ def test_no_step_has_two_parts_of_one_name(data: dict[str, Any], strategy: str) 
 
 
 def test_two_parts_of_one_name_are_refused_before_anything_is_done(data: dict[str, Any]) -> None:
-    one = step(lambda given: [File(given.new, "/etc/a.yml", text) for text in (b"1", b"2")])
-    one.section, one._name = "prepare-new", "carried-files"
+    one = of(
+        lambda given: [File(given.new, "/etc/a.yml", text) for text in (b"1", b"2")], "prepare-new", "carried-files"
+    )
     with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:/etc/a\.yml\. Where the"):
         resources(one, move(data))
 
@@ -89,6 +91,11 @@ def test_a_list_in_another_order_with_a_new_first_item_has_the_same_names(data: 
     assert len(before) == 2 and after[1:] == before[::-1] and after[0] not in before
 
 
+def wanting(*paths: Any) -> Step:
+    """A step that wants each of these files to say `new`."""
+    return of(lambda move: [File(move.old, str(path), b"new\n") for path in paths], "prepare-new", "carried-files")
+
+
 @pytest.fixture
 def files(tmp_path: Any) -> Iterator[list[Any]]:
     paths = [tmp_path / name for name in ("a", "b", "c")]
@@ -102,19 +109,14 @@ def test_the_journal_s_memory_goes_with_the_name(
 ) -> None:
     """An edit of ours is known as one, and not taken for that of what came first in the list before."""
 
-    def wanting(paths: list[Any]) -> Step:
-        one = step(lambda move: [File(move.old, str(path), b"new\n") for path in paths])
-        one.__doc__, one.section, one._name = "old: files.", "prepare-new", "carried-files"
-        return one
-
     first, second, third = files
-    live(here(), wanting([first, second]))
+    live(here(), wanting(first, second))
     assert [(e.part, e.state) for e in here().journal.entries] == [(str(first), "done"), (str(second), "done")]
-    live(here(), wanting([third, second, first]))
+    live(here(), wanting(third, second, first))
     assert [e.part for e in here().journal.entries] == [str(first), str(second), str(third)]
     first.write_text("edited\n")
     with pytest.raises(Problem, match=rf"{first} was edited since"):
-        live(here(), wanting([third, second, first]))
+        live(here(), wanting(third, second, first))
 
 
 def test_the_names_of_some_kinds(settings: Settings) -> None:
@@ -130,11 +132,6 @@ def test_an_interrupted_part_that_is_no_longer_wanted_is_finished_too(
     """Somebody took its line out of the settings since: it does not stay interrupted for good."""
     first, second, _ = files
 
-    def wanting(*paths: Any) -> Step:
-        one = step(lambda move: [File(move.old, str(path), b"new\n") for path in paths])
-        one.__doc__, one.section, one._name = "old: files.", "prepare-new", "carried-files"
-        return one
-
     move = here()
     [part] = resources(wanting(first), move)
     change = part.change()
@@ -145,3 +142,16 @@ def test_an_interrupted_part_that_is_no_longer_wanted_is_finished_too(
     live(here(), wanting(second))
     assert [(e.part, e.state) for e in here().journal.entries] == [(str(first), "done"), (str(second), "done")]
     assert first.read_text() == "new\n"
+
+
+def test_an_interrupted_part_of_a_strategy_that_was_given_up_is_left_to_its_undo(
+    here: Callable[..., Move], files: list[Any], settings: Settings
+) -> None:
+    one = wanting(files[0])
+    one.strategy = "replicate"
+    move = here()
+    change = resources(one, move)[0].change()
+    assert change
+    move.journal.record_and_apply(move.old, one.line, str(files[0]), "", change, apply=False)
+    live(here(settings.model_copy(update={"strategy": "copy"})), one)
+    assert [e.state for e in here().journal.entries] == ["recorded"] and files[0].read_text() == "old\n"

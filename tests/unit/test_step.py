@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import Here
+from here import Here, of
 
 from switchover import overview, say
 from switchover.errors import Problem
@@ -22,26 +22,11 @@ from switchover.journal import operator
 from switchover.move import Move
 from switchover.resources import Command, Compared, File, Seen
 from switchover.settings import Settings, check
-from switchover.step import Section, Step, for_people, live, step
+from switchover.step import Section, Step, for_people, live
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
 Made = Callable[..., Move]
-
-
-def of(body: Callable[[Move], Any], section: str = "switch-app", name: str = "a-step") -> Step:
-    """A step of *section*."""
-    body.__doc__ = body.__doc__ or "old: something is true."
-    one = step(body)
-    one.section, one._name = section, name
-    return one
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "a.conf"
-    path.write_text("old\n")
-    return path
 
 
 @pytest.fixture
