@@ -45,9 +45,9 @@ class Authority:
         made = self._ca().issue_cert(
             *names, common_name=names[0], not_before=now - datetime.timedelta(days=1), not_after=now + YEARS
         )
-        return made.cert_chain_pems[
-            0
-        ].bytes().decode() + self.certificate.read_text(), made.private_key_pem.bytes().decode()
+        [certificate] = made.cert_chain_pems
+        chain = certificate.bytes().decode() + self.certificate.read_text()
+        return chain, made.private_key_pem.bytes().decode()
 
     def _ca(self) -> CA:
         from trustme import CA

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from switchover.journal import ROOT
+
 if TYPE_CHECKING:
     from .server import LabServer
 
-JOURNALS = "/var/lib/switchover"
 # SC2016: `quote.sh` puts each value and each inner script in single quotes, so that nothing in it expands here.
 # SC2317: every script has all of the journal's functions at hand, and some are called by name (wait_until 5 good).
 EXCLUDED = "SC2016,SC2317"
@@ -25,12 +26,12 @@ def recorded_scripts(servers: Iterable[LabServer]) -> dict[str, str]:
     scripts = {}
     for server in servers:
         named = "-mindepth 3 -maxdepth 3 -type f '(' -name apply -o -name undo ')' -print0"
-        packed = server.exec_bytes(f"find {JOURNALS} {named} 2>/dev/null | tar -c --null -T -")
+        packed = server.exec_bytes(f"find {ROOT} {named} 2>/dev/null | tar -c --null -T -")
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
             for member in archive:
                 file = archive.extractfile(member)
                 assert file is not None
-                scripts[f"{server.role}/{member.name.removeprefix(JOURNALS[1:] + '/')}"] = file.read().decode()
+                scripts[f"{server.role}/{member.name.removeprefix(ROOT[1:] + '/')}"] = file.read().decode()
     return scripts
 
 
