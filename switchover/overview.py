@@ -64,19 +64,16 @@ def move(context: Any, yes: bool = False) -> None:
         the_move = moves.of(context)
         with the_move.lock("move"):
             for whole in (one for one in MOVE if one.steps_of(the_move)):
-                if not (yes or the_move.dry):
-                    say.heading(whole.name, whole.summary)
-                    say.note(f"{whole.changes}. {whole.undoing}")
-                    say.note(f"Visitors: {whole.visitors}")
+                whole.announce(the_move)
                 if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
                 _run(the_move, whole)
 
 
 def _run(the_move: Move, whole: Section) -> None:
-    """The section; one that the move can do without may fail."""
+    """The section, which was announced; one that the move can do without may fail."""
     try:
-        whole.run(the_move)
+        whole.run(the_move, announced=True)
     except Unreached:
         raise
     except Problem as problem:

@@ -81,22 +81,24 @@ class Section(Task[Any]):
             self.run(move)
         self.times_called += 1
 
-    def run(self, move: Move) -> None:
-        """All steps, each finished before the next begins."""
-        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
-            self._run(move)
-
-    def _run(self, move: Move) -> None:
+    def announce(self, move: Move) -> None:
+        """Says what it will do, on which servers, how that is undone, and what visitors feel."""
         say.heading(self.name, self.summary)
-        steps = self.steps_of(move)
-        if not steps:
+        if not self.steps_of(move):
             say.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
             return
         say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
         say.note(f"Visitors: {self.visitors}")
-        with move.lock(self.name):
-            for one in steps:
-                self._live(move, one)
+
+    def run(self, move: Move, *, announced: bool = False) -> None:
+        """All steps, each finished before the next begins; *announced*: who asked before it has said what it does."""
+        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
+            if not announced:
+                self.announce(move)
+            if steps := self.steps_of(move):
+                with move.lock(self.name):
+                    for one in steps:
+                        self._live(move, one)
 
     def _live(self, move: Move, one: Step) -> None:
         try:

@@ -13,7 +13,7 @@ from switchover import overview, say
 from switchover.errors import Problem, Unreached
 from switchover.journal import Change
 from switchover.move import Move
-from switchover.step import Section
+from switchover.step import Section, Step
 
 Made = Callable[..., Move]
 
@@ -91,7 +91,7 @@ class Broken(Section):
         super().__init__(lambda context: None, name="broken")
         self.error, self.__doc__ = error, doc
 
-    def run(self, move: Move) -> None:
+    def run(self, move: Move, *, announced: bool = False) -> None:
         raise self.error
 
 
@@ -220,3 +220,20 @@ def test_move_asks_before_each_section_and_stops_where_nobody_answers(here: Made
     first = overview.WHOLE[0]
     assert first.summary in shown and f"{first.changes}. {first.undoing}" in shown
     assert not move.locked(move.old)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_move_says_once_what_a_section_does(here: Made, monkeypatch, capsys, yes: bool) -> None:
+    def fails(move: Move, one: Step) -> None:
+        raise Problem("enough")
+
+    move, asked = here(), []
+    monkeypatch.setattr("switchover.move.of", lambda context: move)
+    monkeypatch.setattr("switchover.step.live", fails)
+    monkeypatch.setattr("switchover.say.ask", lambda question: asked.append(question) or True)
+    with pytest.raises(Problem, match=r"^enough$"):
+        overview.move.body(None, yes=yes)
+    shown, first = capsys.readouterr().out, overview.WHOLE[0]
+    for said in (first.summary, f"{first.changes}. {first.undoing}", f"Visitors: {first.visitors}"):
+        assert shown.count(said) == 1
+    assert len(asked) == (not yes)
