@@ -135,8 +135,8 @@ CASES = [
     Case(
         "clocks",
         "blocker",
-        "s apart; at most 0.1 s",
-        *fake("date", "exec /bin/date -d '+5 seconds' \"$@\""),
+        "the clocks are 5.",  # whatever a busy machine makes of the quarter
+        *fake("date", "exec /bin/date -d '+5.25 seconds' \"$@\""),
         server="new",
     ),
     Case("slot-wal", "blocker", "0.1 GB free", *fake("df", "printf 'x\\nx 0 0 100000\\n'")),

@@ -242,7 +242,7 @@ def test_a_hold_whose_program_died_ends_by_itself(lab: Lab, visitors: Visitors) 
         assert lab.new.exec(f"{BY_PGBOUNCER} -c 'SELECT 1'", timeout=30).stdout == "1\n"  # it waits with all others
     lab.new.exec("rm /root/hold.sh")
     assert dying.failed == []
-    assert dying.longest > 1000  # somebody was held
+    assert 1000 < dying.longest < 6000  # held, and let go by the dead man after 3 s: that time is the subject here
 
 
 def test_a_killed_pgbouncer_is_there_again_at_once(lab: Lab, visitors: Visitors) -> None:
@@ -251,17 +251,17 @@ def test_a_killed_pgbouncer_is_there_again_at_once(lab: Lab, visitors: Visitors)
     lab.new.exec("systemctl kill -s KILL pgbouncer")
     until(lambda: lab.new.exec(f"{BY_PGBOUNCER} -c 'SELECT 1'", check=False).stdout == "1\n", 10, "no answer")
     assert lab.new.exec("systemctl show -P MainPID pgbouncer").stdout != before
-    time.sleep(2)
+    time.sleep(3)
     with felt(visitors) as later:
-        time.sleep(3)
+        time.sleep(4)
     assert later.failed == []
 
 
 def test_a_killed_postgresql_is_found_again(lab: Lab, visitors: Visitors) -> None:
     lab.old.exec("systemctl restart postgresql@13-main")  # held by nobody
-    time.sleep(2)
+    time.sleep(3)
     with felt(visitors) as later:
-        time.sleep(3)
+        time.sleep(4)
     assert later.failed == []
 
 
