@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from by_hand import JOURNAL, thorough
+from by_hand import JOURNAL
 
 from lab.provision import SITES
 from lab.server import until
@@ -37,10 +37,10 @@ done 2>&1
 WAY = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passfile=/etc/switchover/pgpass"
 
 
-def at(*sample: str, always: str = "", points: tuple[str, ...] = POINTS) -> pytest.MarkDecorator:
-    """At each of the *points*: at one *always*, at the *sample* in a thorough run, at the others in a campaign."""
-    late = {one: thorough(one) if one in sample else pytest.param(one, marks=pytest.mark.campaign) for one in points}
-    return pytest.mark.parametrize("part", [late[one] if one != always else one for one in points])
+def at(*sample: str, points: tuple[str, ...] = POINTS) -> pytest.MarkDecorator:
+    """At each of the *points*; but for the *sample* only in a campaign."""
+    campaign = {one: () if one in sample else (pytest.mark.campaign,) for one in points}
+    return pytest.mark.parametrize("part", [pytest.param(one, marks=marks) for one, marks in campaign.items()])
 
 
 @contextmanager

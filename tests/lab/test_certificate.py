@@ -94,7 +94,6 @@ def untouched(lab: Lab) -> str:
 # --- what stands in the way ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_terms_are_agreed_to_by_a_person(lab: Lab, untouched: str) -> None:
     terms = beside(lab, "terms", agree_tos=False)
     assert f"the terms of {acme.URL} are agreed to  (Read them" in inv(lab, "check", settings=terms).out
@@ -117,7 +116,6 @@ def test_an_authority_that_cannot_come_by_old_is_quoted_and_nothing_changes(lab:
     order(lab, "in-spite-of-it")
 
 
-@pytest.mark.thorough
 def test_an_authority_that_refuses_is_quoted(lab: Lab, untouched: str) -> None:
     _restarted(lab, "shop.test")
     said = fails(lab, "expand-cert.order")
@@ -132,7 +130,6 @@ def _restarted(lab: Lab, *refused: str) -> None:
     acme.trusted(lab.ci, lab.servers, lab.ca)
 
 
-@pytest.mark.thorough
 def test_a_port_80_that_old_does_not_pass_on_is_found_before_the_authority_is_asked(lab: Lab) -> None:
     site = f"/etc/nginx/sites-available/{OLD.name}"
     lab.old.exec(
@@ -145,7 +142,6 @@ def test_a_port_80_that_old_does_not_pass_on_is_found_before_the_authority_is_as
         lab.old.exec(f"cp /root/site {site}; systemctl reload nginx")
 
 
-@pytest.mark.thorough
 def test_a_trial_leaves_nothing(lab: Lab, untouched: str) -> None:
     trial = beside(lab, "trial", staging=True)
     assert "new: has a certificate of its own" in works(lab, "expand-cert", settings=trial).out
@@ -180,7 +176,6 @@ def test_a_renewal_reloads_nginx_once_and_visitors_see_the_new_one(lab: Lab) -> 
     assert json.loads(inv(lab, "watch", "--json").out)["new"]["renewals"] == 1
 
 
-@pytest.mark.thorough
 def test_finish_proves_that_it_renews(lab: Lab) -> None:
     serial = acme.shown(lab.new, "shop.test")["serial"]
     works(lab, "finish.one-renewal", "finish.certificate-renews")
@@ -191,7 +186,6 @@ def test_finish_proves_that_it_renews(lab: Lab) -> None:
     assert acme.shown(lab.new, "shop.test")["serial"] == serial
 
 
-@pytest.mark.thorough
 def test_monit_says_when_it_ends(lab: Lab) -> None:
     works(lab, "finish.monit-certificate")
     until(lambda: "certificate_age" in lab.new.exec("monit summary", check=False).stdout, 90, "monit does not")
@@ -203,7 +197,6 @@ def test_monit_says_when_it_ends(lab: Lab) -> None:
     works(lab, "undo", "--yes", "finish")
 
 
-@pytest.mark.thorough
 def test_someone_else_s_hook_is_enough_and_two_renewals_are_too_many(lab: Lab) -> None:
     works(lab, "undo", "--yes", "expand-cert.site")
     works(lab, "undo", "--yes", "expand-cert.renewed")
@@ -221,7 +214,6 @@ def test_someone_else_s_hook_is_enough_and_two_renewals_are_too_many(lab: Lab) -
     assert lab.new.exec("systemctl is-active certbot.timer").stdout == "active\n"
 
 
-@pytest.mark.thorough
 def test_if_old_would_refuse_visitors_the_certificate_is_not_shown(lab: Lab) -> None:
     """Its nginx trusts another set of authorities than the one that is looked at."""
     site, bundle = f"/etc/nginx/sites-available/{OLD.name}", "/root/before.pem"
@@ -247,7 +239,6 @@ def test_undone_new_shows_old_s_again_and_nothing_is_left(lab: Lab, untouched: s
     order(lab, "by-the-copy")
 
 
-@pytest.mark.thorough
 def test_an_rsa_key_where_old_has_one(lab: Lab) -> None:
     lab.old.exec(
         "openssl req -x509 -newkey rsa:3072 -nodes -subj /CN=shop.test -keyout /root/rsa.key -out /root/rsa.pem"
@@ -263,7 +254,6 @@ def test_an_rsa_key_where_old_has_one(lab: Lab) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_old_s_renewal_ends_and_new_s_goes_on_when_the_name_leads_there(lab: Lab) -> None:
     """Old has the site's certificate by certbot, and one of another site, which it keeps renewing."""
     lab.old.exec("tar -C /etc -x", input=lab.new.exec_bytes("tar -C /etc -c letsencrypt").stdout)
@@ -282,7 +272,6 @@ def test_old_s_renewal_ends_and_new_s_goes_on_when_the_name_leads_there(lab: Lab
     until(lambda: acme.shown(lab.new, "shop.test")["serial"] != serial, 10, "nginx shows the old one", pause=0.2)
 
 
-@pytest.mark.thorough
 def test_old_does_not_go_as_long_as_new_has_a_copy_alone(lab: Lab) -> None:
     assert [entry for entry in recorded(lab) if entry.step == "retire-old.renewals-end" and entry.state == "done"]
     lab.new.exec("mv /etc/letsencrypt/renewal/shop.test.conf /root/")

@@ -121,7 +121,6 @@ def lagging(lab: Lab) -> Iterator[None]:
         lab.ci.exec(f"mv {config}.kept {config}; {again}")
 
 
-@pytest.mark.thorough
 def test_a_server_that_lags_is_waited_for_and_the_command_goes_on_later(lab: Lab) -> None:
     with lagging(lab):
         line = fails(lab, "dns-prepare", settings=changed(lab, "short", within=1))
@@ -134,7 +133,6 @@ def test_a_server_that_lags_is_waited_for_and_the_command_goes_on_later(lab: Lab
 # --- the way, and back ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
     """Whatever came since, as long as the name has not switched."""
     works(lab, "prepare-old", "prepare-new", "switch-app")
@@ -146,7 +144,6 @@ def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
     everywhere(lab, LOWERED, lab.old)
 
 
-@pytest.mark.thorough
 def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
     [until_] = re.findall(r"Until (20\d\d-\S+ \S+) UTC somebody", works(lab, "dns-prepare").out)
     while_waiting = works(lab, "switch-dns")
@@ -157,12 +154,10 @@ def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
     assert "-shop.test. 2 IN A 10.77.0.12" in shown and "+shop.test. 2 IN A 10.77.0.11" in shown
 
 
-@pytest.mark.thorough
 def test_www_is_left_an_alias_of_it(lab: Lab) -> None:
     assert lab.ci.exec(f"dig +short @{bind.FIRST} www.{SITE} A").stdout.split() == [f"{SITE}.", lab.new.address4]
 
 
-@pytest.mark.thorough
 def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab) -> None:
     [entry] = [one for one in recorded(lab) if one.step == "switch-dns.records"]
     done = lab.new.exec(f"sh {JOURNAL}/{entry.name}/undo", check=False)
@@ -178,7 +173,6 @@ def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab)
     everywhere(lab, LOWERED, lab.old)
 
 
-@pytest.mark.thorough
 def test_what_somebody_changed_since_is_left(lab: Lab) -> None:
     works(lab, "switch-dns")
     update(lab, "add shop.test 2 A 10.77.0.77")
@@ -189,7 +183,6 @@ def test_what_somebody_changed_since_is_left(lab: Lab) -> None:
     everywhere(lab, LOWERED, lab.old)
 
 
-@pytest.mark.thorough
 def test_by_hand_the_printed_records_are_looked_for(lab: Lab) -> None:
     settings = changed(lab, "by-hand", only={"kind": "by-hand", "ttl": LOWERED, "within": 30})
     ran = Operator(lab, settings).start("switch-dns")
@@ -215,7 +208,6 @@ PUBLISH = f"""n=$(date +%s); while sleep 0.2; do
 done"""
 
 
-@pytest.mark.thorough
 def test_by_dns_lexicon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider is a zone's file, which the name server publishes whenever it is another.
 
@@ -254,7 +246,6 @@ def test_by_dns_lexicon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_in_the_end_the_old_ttl_is_back(lab: Lab) -> None:
     works(lab, "switch-dns")
     works(lab, "retire-old.names-lead", "retire-old.nobody-by-old", "retire-old.old-ttl")

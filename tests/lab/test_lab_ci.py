@@ -75,7 +75,6 @@ def test_old_is_not_yet_told_from_new_by_the_agent_but_by_the_developer(lab: Lab
     until_it_runs(lab.new, pushed)
 
 
-@pytest.mark.thorough
 def test_a_key_that_nobody_knows_is_refused(lab: Lab) -> None:
     developer, before = PUSHERS["dev"], head(lab.old)
     new_key = f"rm {developer.key} && runuser -u {developer.user} -- ssh-keygen -q -t ed25519 -N '' -f {developer.key}"
@@ -89,7 +88,6 @@ def test_a_key_that_nobody_knows_is_refused(lab: Lab) -> None:
     assert head(lab.old) == before
 
 
-@pytest.mark.thorough
 def test_a_broken_push_leaves_what_runs_and_the_next_one_mends_it(lab: Lab) -> None:
     """As in 2018: the hook dies on the way, and git says that all went well."""
     running = deploys.title(lab.old)
@@ -103,7 +101,6 @@ def test_a_broken_push_leaves_what_runs_and_the_next_one_mends_it(lab: Lab) -> N
     assert lab.old.psql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'pushed_%'", db=OLD.database) == "1"
 
 
-@pytest.mark.thorough
 def test_a_slow_push_takes_its_time(lab: Lab) -> None:
     began = float(lab.old.exec("cut -d' ' -f1 /proc/uptime").stdout)
     pushed = deploys.push(lab, "old", "slow", by="dev", seconds=4)
@@ -136,7 +133,6 @@ def answers(lab: Lab, address: str, port: int) -> bool:
     return subprocess.run([*entry, "timeout", "2", "bash", "-c", script], capture_output=True).returncode == 0
 
 
-@pytest.mark.thorough
 def test_each_server_renews_its_certificates_by_one_timer(lab: Lab) -> None:
     for server in lab.servers:
         timers = server.exec("systemctl list-timers --no-legend --no-pager | grep -c certbot").stdout
@@ -145,7 +141,6 @@ def test_each_server_renews_its_certificates_by_one_timer(lab: Lab) -> None:
     assert lab.ci.exec("systemctl is-active certbot.timer", check=False).stdout == "inactive\n"
 
 
-@pytest.mark.thorough
 def test_a_long_log_rotates_as_the_applications_user(lab: Lab) -> None:
     conf = lab.old.exec(f"cat {OLD.app}/log/logrotate.conf").stdout
     for server, site in ((lab.old, OLD), (lab.new, NEW)):

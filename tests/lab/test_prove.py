@@ -99,7 +99,6 @@ def test_every_row_is_equal_while_others_write(lab: Lab) -> None:
     assert found["totals"]["different"] == 0
 
 
-@pytest.mark.thorough
 def test_in_a_hold_of_pgbouncer(lab: Lab) -> None:
     """As where so much is written that no pair comes out by itself; PgBouncer goes on afterwards."""
     words = ["pinned", NEW.database, 1, 6432, 20]
@@ -164,7 +163,6 @@ def test_uploads_are_compared_by_checksum(lab: Lab) -> None:
     assert files["on_new_alone"] == ["products/new.jpg"]
 
 
-@pytest.mark.thorough
 def test_the_schema_is_compared(lab: Lab) -> None:
     lab.new.psql("CREATE INDEX by_hand ON audits (event)", NEW.database)
     ran, found = proved(lab)
@@ -202,7 +200,6 @@ def test_one_that_is_killed_leaves_nothing(lab: Lab) -> None:
     assert ran.status == 0, ran.err
 
 
-@pytest.mark.thorough
 def test_a_program_that_is_killed_leaves_nothing(lab: Lab) -> None:
     """SIGKILL on new itself, while it waits for the row on its way."""
     with writing(lab.old):

@@ -148,14 +148,12 @@ def test_the_new_database_is_open_to_nobody(lab: Lab) -> None:
     assert lab.new.psql(roles.format(NEW.owner)) == "t|f\nt|t"
 
 
-@pytest.mark.thorough
 def test_somebody_else_s_role_comes_along(lab: Lab) -> None:
     password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'report'"
     assert lab.new.psql(password) == lab.old.psql(password) != ""
     assert lab.new.psql("SELECT has_table_privilege('report', 'orders', 'SELECT')", NEW.database) == "t"
 
 
-@pytest.mark.thorough
 def test_old_keeps_nothing_for_long_and_new_nothing_for_the_way_back(lab: Lab) -> None:
     """What came from old is passed over, once a minute; here at once."""
     behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) < 100000 FROM pg_replication_slots"
@@ -180,7 +178,6 @@ def test_a_column_added_by_hand_is_named(lab: Lab) -> None:
     assert lab.new.psql("SELECT note FROM orders WHERE number = 'noted'", NEW.database) == "x"
 
 
-@pytest.mark.thorough
 def test_a_table_made_by_hand_is_named_and_stops_nothing(lab: Lab) -> None:
     lab.old.psql("CREATE TABLE somebodys (id int); INSERT INTO somebodys VALUES (1)", OLD.database)
     shown = json.loads(works(lab, "watch", "--json").out)["new"]["following"]
@@ -215,7 +212,6 @@ def test_the_network_is_cut_for_a_while(lab: Lab) -> None:
     assert equal(lab)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("role", ["old", "new"])
 def test_a_database_restarts(lab: Lab, role: str) -> None:
     server: LabServer = lab.old if role == "old" else lab.new
@@ -239,7 +235,6 @@ def test_undone_nothing_stays(lab: Lab, before: dict[str, dict[str, str]]) -> No
     )
 
 
-@pytest.mark.thorough
 def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
     """And the operator dies meanwhile: the copy goes on, and the same command looks at it again."""
     works(lab, "replicate.limits", "replicate.own-role", "replicate.door-back", "replicate.identities")
@@ -257,7 +252,6 @@ def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
     assert equal(lab)
 
 
-@pytest.mark.thorough
 def test_the_operator_dies_while_rows_are_copied_and_it_is_undone(lab: Lab) -> None:
     works(lab, "undo", "--yes", "replicate.way-back-timer")
     works(lab, "undo", "--yes", "replicate.way-back")
@@ -273,7 +267,6 @@ def test_the_operator_dies_while_rows_are_copied_and_it_is_undone(lab: Lab) -> N
     assert lab.new.psql("SELECT count(*) FROM pg_database WHERE datname LIKE '%before_move'") == "0"
 
 
-@pytest.mark.thorough
 def test_old_s_database_restarts_while_rows_are_copied(lab: Lab) -> None:
     command = Operator(lab).start("replicate")
     until(lambda: copying(lab), 60, "nothing is copied", pause=0.005)
@@ -284,7 +277,6 @@ def test_old_s_database_restarts_while_rows_are_copied(lab: Lab) -> None:
     until(lambda: slots(lab) == ["", ""], 10, "a slot stays")
 
 
-@pytest.mark.thorough
 def test_the_disk_of_new_fills_up_while_rows_are_copied(lab: Lab) -> None:
     with full_database_disk(lab.new, 20), writing(lab):
         line = fails(lab, "replicate")
@@ -296,7 +288,6 @@ def test_the_disk_of_new_fills_up_while_rows_are_copied(lab: Lab) -> None:
     assert equal(lab)
 
 
-@pytest.mark.thorough
 def test_the_journal_has_no_password(lab: Lab) -> None:
     """Nor has PostgreSQL's log, or a subscription that others may read."""
     password = lab.new.exec("cut -d : -f 5 /etc/switchover/pgpass | head -n 1").stdout.strip()
@@ -307,7 +298,6 @@ def test_the_journal_has_no_password(lab: Lab) -> None:
         assert password not in server.psql("SELECT string_agg(subconninfo, ' ') FROM pg_subscription")
 
 
-@pytest.mark.thorough
 def test_a_limit_ends_it_before_the_disk_of_old_is_full(lab: Lab) -> None:
     """New does not follow for too long: old gives up, says so, and goes on."""
     lab.old.psql("ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'; SELECT pg_reload_conf()")
@@ -326,7 +316,6 @@ def test_a_limit_ends_it_before_the_disk_of_old_is_full(lab: Lab) -> None:
     lab.old.psql(limit.format(next(word for word in ours if word.endswith("MB"))))
 
 
-@pytest.mark.thorough
 def test_undone_at_the_end(lab: Lab, before: dict[str, dict[str, str]]) -> None:
     works(lab, "undo", "--yes", "replicate")
     assert slots(lab) == ["", ""]

@@ -101,7 +101,7 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     works(lab, "undo", "--yes", "switch-db")
 
 
-@at("marker", "follow:SIGSTOP", always="commit", points=(*POINTS, "follow:SIGSTOP"))
+@at("marker", "commit", "follow:SIGSTOP", points=(*POINTS, "follow:SIGSTOP"))
 def test_the_program_of_a_command_killed(lab: Lab, part: str) -> None:
     """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move.
 
@@ -132,7 +132,6 @@ def test_a_transaction_left_open_is_named(lab: Lab) -> None:
     leads(lab, "old")
 
 
-@pytest.mark.thorough
 def test_a_lag_that_does_not_shrink_is_told(lab: Lab) -> None:
     with session(lab.new, NEW.database, "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE"):
         lab.old.psql("INSERT INTO orders (number, total, created_at) VALUES ('late', 1, now())", OLD.database)
@@ -141,7 +140,6 @@ def test_a_lag_that_does_not_shrink_is_told(lab: Lab) -> None:
     leads(lab, "old")
 
 
-@pytest.mark.thorough
 def test_a_clock_that_is_off_is_refused(lab: Lab) -> None:
     """The servers of the lab share the kernel's clock: the role of the move finds another one in its path."""
     role = f"ALTER ROLE switchover IN DATABASE {OLD.database}"
@@ -234,7 +232,6 @@ def goes_on(lab: Lab) -> None:
     lab.new.exec(f"pkill -CONT -f '^[^ ]*python3 {PROGRAM} to'", check=False)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("towards", ["new", "old"])
 @at("marker", "commit")
 def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> None:
@@ -251,7 +248,7 @@ def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> N
         leads(lab, right)
 
 
-@at("pause", "fence", "commit", "resume", "release", always="marker")
+@at("pause", "fence", "marker", "commit", "resume", "release")
 def test_the_program_killed_on_the_way_back(lab: Lab, part: str) -> None:
     killed(lab, part, "old")
 
@@ -270,7 +267,6 @@ def killed(lab: Lab, part: str, towards: str) -> None:
         leads(lab, right)
 
 
-@pytest.mark.thorough
 def test_five_writers_past_pgbouncer_and_a_busy_sequence(lab: Lab) -> None:
     """Each row that they were told of is on new; no number of the sequence comes twice, or less than before."""
     switched(lab, "old")
@@ -354,7 +350,6 @@ def test_new_loses_its_power_in_the_hold(lab: Lab, part: str) -> None:
         leads(lab, right)
 
 
-@pytest.mark.thorough
 def test_after_all_of_it_the_move_goes_on(lab: Lab) -> None:
     switched(lab, "old")  # where the journal has it
     works(lab, "switch-db")
@@ -367,7 +362,6 @@ def test_after_all_of_it_the_move_goes_on(lab: Lab) -> None:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
     """Somebody changed a row on new, behind the back of what follows there; all else goes on."""
     lab.new.psql("UPDATE products SET name = 'behind your back' WHERE id = 1", NEW.database)
@@ -385,7 +379,6 @@ def test_what_differed_at_that_moment_is_said_by_table(lab: Lab) -> None:
     assert "all of it is undone, but" in fails(lab, "undo", "--yes", "switch-db")  # products still differs
 
 
-@pytest.mark.thorough
 def test_retire_old_leaves_nothing_of_it(lab: Lab) -> None:
     """What was opened for following and switching is closed, on both; visitors' database stays open."""
     name = lab.old.psql("SELECT name FROM products WHERE id = 1", OLD.database)

@@ -148,7 +148,6 @@ def head(server: LabServer) -> str:
     return server.exec(f"runuser -u {site.user} -- git -C {site.app} rev-parse HEAD").stdout.strip()
 
 
-@pytest.mark.thorough
 def test_a_deploy_that_fails_leaves_what_runs_and_says_so(lab: Lab) -> None:
     works(lab, "dns-prepare", "prepare-old", "prepare-new")
     running, commit = deploys.title(lab.new), head(lab.new)
@@ -157,14 +156,12 @@ def test_a_deploy_that_fails_leaves_what_runs_and_says_so(lab: Lab) -> None:
     assert (deploys.title(lab.new), head(lab.new)) == (running, commit)
 
 
-@pytest.mark.thorough
 def test_a_schema_change_is_refused_before_the_switch(lab: Lab) -> None:
     pushed = deploys.push(lab, "new", "migration", by="dev")
     assert not pushed.ok and "migrations have to wait" in pushed.output
     assert lab.old.psql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'pushed_%'", db=OLD.database) == "0"
 
 
-@pytest.mark.thorough
 def test_mail_that_is_queued_when_visitors_move_is_sent_once(lab: Lab) -> None:
     """Who takes it said to come again later, until new has all: then old sends it, and new never does."""
     mail.later(lab, "old")
@@ -183,7 +180,6 @@ def lag(lab: Lab) -> tuple[int, str]:
     return done.returncode, done.stdout.strip() + done.stderr.strip()
 
 
-@pytest.mark.thorough
 def test_monit_watches_the_database_that_follows(lab: Lab) -> None:
     works(lab, "replicate")
     until(lambda: "switchover_lag" in lab.new.exec("monit summary", check=False).stdout, 90, "monit does not watch")
@@ -195,7 +191,6 @@ def test_monit_watches_the_database_that_follows(lab: Lab) -> None:
     until(lambda: lag(lab)[0] == 0, 20, "it follows, and the check says no", pause=0.2)
 
 
-@pytest.mark.thorough
 def test_finish_has_old_send_its_mail(lab: Lab) -> None:
     works(lab, "switch-db")
     assert lag(lab)[1].startswith("the database on old is")
@@ -208,13 +203,11 @@ def test_finish_has_old_send_its_mail(lab: Lab) -> None:
     lab.new.exec(f"kill -KILL $(cat {WORKER})")  # for the next test
 
 
-@pytest.mark.thorough
 def test_monit_starts_a_worker_that_died(lab: Lab) -> None:
     runs = f"kill -0 $(cat {WORKER})"
     until(lambda: lab.new.exec(runs, check=False).returncode == 0, 40, "monit does not start it", pause=0.5)
 
 
-@pytest.mark.thorough
 def test_a_schema_change_waits_as_long_as_old_follows(lab: Lab) -> None:
     pushed = deploys.push(lab, "new", "migration", by="dev")
     assert not pushed.ok and "It has to wait for the end of the move: inv retire-old" in pushed.output
@@ -238,7 +231,6 @@ def _broken_at_ci(lab: Lab) -> None:
 # --- a CI host that is off ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
     """What needs it says so; what was done there is undone when it is back."""
     lab.ci.exec("systemctl stop ssh.socket ssh")
@@ -258,7 +250,6 @@ def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
     mail.later(lab, "old")
     lab.old.exec("printf 'To: last@customers.test\\nX-Order: last\\n\\nx\\n' | sendmail -t")
@@ -271,7 +262,6 @@ def test_old_does_not_retire_while_mail_waits_there(lab: Lab) -> None:
     assert mail.received(lab)["last"] == 1
 
 
-@pytest.mark.thorough
 def test_afterwards_deploys_change_the_schema_again(lab: Lab) -> None:
     works(lab, "switch-dns")
     time.sleep(2)  # retire.quiet
