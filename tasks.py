@@ -2,22 +2,29 @@
 
 from invoke.collection import Collection
 
-from switchover import overview, pages, settings_commands
-from switchover.checklist.check import check
-from switchover.prove import prove
+from switchover.checklist import COLLECTIONS
+from switchover.commands import settings
+from switchover.commands.check import check
+from switchover.commands.move import move
+from switchover.commands.plan import plan
+from switchover.commands.prove import prove
+from switchover.commands.render import render
+from switchover.commands.status import status
+from switchover.commands.undo import undo
+from switchover.commands.unlock import unlock
+from switchover.commands.watch import watch
 from switchover.settings_file import take_over
-from switchover.watch import watch
 
 take_over()
 
 namespace = Collection("switchover")
 namespace.add_task(check)
-for part in overview.COLLECTIONS:
-    part.name = namespace.transform(str(part.name))  # Invoke's JSON list sorts by it
-    namespace.add_collection(part)
-for one in (overview.status, overview.undo, overview.move, overview.unlock, watch, prove, pages.plan, pages.render):
-    namespace.add_task(one)
-namespace.add_collection(Collection.from_module(settings_commands, name="settings"))
+for section in COLLECTIONS:
+    section.name = namespace.transform(str(section.name))  # Invoke's JSON list sorts by it
+    namespace.add_collection(section)
+for command in (status, undo, move, unlock, watch, prove, plan, render):
+    namespace.add_task(command)
+namespace.add_collection(Collection.from_module(settings, name="settings"))
 
 try:
     from lab import tasks as lab

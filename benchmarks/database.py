@@ -34,14 +34,14 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
 
-from lab.ledger import Outcome, percentile  # noqa: E402
-from lab.provision import SITES  # noqa: E402
+from lab.machine.server import LabServer, until  # noqa: E402
 from lab.rehearsal import Visitors  # noqa: E402
-from lab.server import LabServer, until  # noqa: E402
 from lab.servers import Lab  # noqa: E402
+from lab.sites.provision import SITES  # noqa: E402
+from lab.visitors.ledger import Outcome, percentile  # noqa: E402
 from switchover.checklist.replicate import PROGRAMS as FOLLOW  # noqa: E402
+from switchover.commands.prove import PROGRAMS as PROVE  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
-from switchover.prove import PROGRAMS as PROVE  # noqa: E402
 
 OLD, NEW = SITES["old"], SITES["new"]
 TARGET = "bench"
@@ -211,7 +211,7 @@ class Benchmark:
         new.exec(f"install -m 644 {HOME}/pg_service.conf /etc/postgresql-common/pg_service.conf")
         for host in (old, new):
             for name in {*FOLLOW, *PROVE}:
-                host.write(f"{HOME}/programs/{name}", (ROOT / "scripts" / name).read_bytes())
+                host.write(f"{HOME}/programs/{name}", (ROOT / "scripts/server" / name).read_bytes())
         old.exec(f"cd /var/tmp && sh {HOME}/programs/follow-database publication {OLD.database} {OLD.owner}")
         old.exec(f"{AS_POSTGRES} pg_dump {OLD.database} >/dev/null")  # read once, so that nobody is the first
         return {

@@ -39,12 +39,12 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
 
-from lab.audit import Facts, Place, gather, judge  # noqa: E402
-from lab.ledger import Answer, Book, Outcome, percentile  # noqa: E402
-from lab.provision import SITES, render  # noqa: E402
+from lab.judging.audit import Facts, Place, gather, judge  # noqa: E402
+from lab.judging.switch import Switch, told  # noqa: E402
 from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
-from lab.switch import Switch, told  # noqa: E402
+from lab.sites.provision import SITES, render  # noqa: E402
+from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
 from switchover.checklist.switch_db import PROGRAMS  # noqa: E402
 from switchover.database import switch as switching  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
@@ -132,7 +132,7 @@ class Moved:
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
         for name in PROGRAMS[2:]:
-            self.lab.new.write(f"{HOME}/after/{name}", (ROOT / "scripts" / name).read_bytes())
+            self.lab.new.write(f"{HOME}/after/{name}", (ROOT / "scripts/server" / name).read_bytes())
         self.lab.new.exec(f"""{FUNCTIONS}
         systemctl stop monit
         if alive {WORKER}; then kill "$(cat {WORKER})"; wait_until 60 not alive {WORKER}; fi

@@ -26,7 +26,7 @@ from typing import Any
 from switchover import events
 from switchover.errors import Problem
 
-from .report import Span
+from .report.result import Span
 
 ROOT = Path(__file__).parent.parent
 INV = Path(sys.executable).with_name("inv")

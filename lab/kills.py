@@ -31,7 +31,8 @@ from switchover.errors import Problem
 from switchover.interruption import POINTS, VARIABLE, spec
 from switchover.journal import ROOT
 
-from . import commands, look
+from . import commands
+from .judging import inventory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,7 +121,7 @@ def walk_last(state: str, result: Result, out: Console) -> None:
     """Drives every point of the last section, from the saved *state* in which all others are done."""
     from .servers import Lab
 
-    ends: dict[str, look.Look] = {}
+    ends: dict[str, inventory.Look] = {}
     parts: dict[str, list[str]] = {}
     for point in ("", *POINTS):
         with Lab(state=state) as lab:
@@ -185,8 +186,8 @@ def _try(
     line: str,
     part: str,
     point: str,
-    before: dict[str, look.Look],
-    after: dict[str, look.Look],
+    before: dict[str, inventory.Look],
+    after: dict[str, inventory.Look],
     result: Result,
     out: Console,
 ) -> None:
@@ -250,7 +251,7 @@ def _kill(lab: Lab, line: str, part: str, point: str, result: Result, name: str)
     return True
 
 
-def _reference(lab: Lab, line: str) -> tuple[list[str], dict[str, look.Look]]:
+def _reference(lab: Lab, line: str) -> tuple[list[str], dict[str, inventory.Look]]:
     """The parts of the step, and how the servers are after it without any kill; it is undone again."""
     _run(lab, line)
     parts, after = _parts(lab, line), _look(lab)
@@ -291,21 +292,21 @@ def _servers(lab: Lab) -> dict[str, Any]:
     return servers
 
 
-def _look(lab: Lab) -> dict[str, look.Look]:
+def _look(lab: Lab) -> dict[str, inventory.Look]:
     # The unit of a copy ends a moment after it has said that all is here; one that stays is seen.
     copy = "/run/systemd/transient/switchover-copy.service"
     lab.new.exec(f"timeout 10 sh -c 'while [ -e {copy} ]; do sleep 0.1; done'", check=False)
-    return {name: look.look(server, databases=name != "ci") for name, server in _servers(lab).items()}
+    return {name: inventory.look(server, databases=name != "ci") for name, server in _servers(lab).items()}
 
 
-def _same(one: dict[str, look.Look], two: dict[str, look.Look], result: Result, what: str) -> None:
-    rules = [*look.LEFT_OUT]
+def _same(one: dict[str, inventory.Look], two: dict[str, inventory.Look], result: Result, what: str) -> None:
+    rules = [*inventory.LEFT_OUT]
     for name, seen in one.items():
-        found = look.compare(name, _plain(seen), _plain(two[name]), rules)
+        found = inventory.compare(name, _plain(seen), _plain(two[name]), rules)
         result.wrong += [f"{what}: {difference}" for difference in found[:3]]
 
 
-def _plain(seen: look.Look) -> look.Look:
+def _plain(seen: inventory.Look) -> inventory.Look:
     """Without what differs each time by its nature; of a random file its being there stays."""
     kept = {}
     for key, value in seen.items():

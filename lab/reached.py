@@ -11,12 +11,12 @@ import yaml
 
 from switchover.errors import Problem
 
-from . import cache
 from .commands import INV, ROOT
-from .locks import locked
-from .paths import place
-from .provision import SITES
+from .machine import cache
+from .machine.locks import locked
+from .place import place
 from .servers import Lab
+from .sites.provision import SITES
 
 # Whatever may have a part in how a server is after a section, and a little more.
 MADE_FROM = [

@@ -25,16 +25,21 @@ import yaml
 
 from switchover.errors import Problem
 
-from . import commands, ledger, look, network, report, report_html, switch, terminal
-from .acme import Certificates
-from .audit import CRON_TAKES, Facts, Place, drained, gather, judge
-from .bind import OPERATORS
-from .developers import Developers
-from .leaks import Watch, in_file
-from .mail import Post
-from .names import SWITCH, Names
-from .report import PAGE_GRACE, Rehearsal, Span
+from . import commands
+from .judging import inventory, switch
+from .judging.audit import CRON_TAKES, Facts, Place, drained, gather, judge
+from .judging.names import SWITCH, Names
+from .judging.secrets import Watch, in_file
+from .machine import network
+from .report import page as pages
+from .report import result, terminal
+from .report.result import PAGE_GRACE, Rehearsal, Span
+from .services.acme import Certificates
+from .services.bind import OPERATORS
 from .settings import STRATEGIES
+from .visitors import ledger
+from .visitors.developers import Developers
+from .visitors.mail import Post
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,7 +89,7 @@ class Visitors:
         self._process = subprocess.Popen(
             [
                 *network.entry(lab.netns_visitors),
-                *(sys.executable, "-m", "lab.visitors", "--control", "--patience", "60"),
+                *(sys.executable, "-m", "lab.visitors.load", "--control", "--patience", "60"),
                 *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
                 *_whereabouts(lab),
                 *self._only,
@@ -247,13 +252,13 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             time.sleep(plan.quiet)
             seen = _looks(lab, settled=True) if plan.with_undo else {}
         whole = _move(lab, plan, course, moving, developers, post, names)
-        with course.quiet(report.STILL):
+        with course.quiet(result.STILL):
             # What the switch is compared with takes as long as it did.
             took = course.so_far.switching
             time.sleep(max(plan.quiet, took.seconds + 1 if took else 0))
             _until_enough(plan, course)
-        switched = switch.look(**places, journal=_journal(lab)) if report.SWITCH in course.done else switch.Switch()
-        if report.CERTIFICATE in course.done and lab.ci in lab.hosts:  # where the authority is
+        switched = switch.look(**places, journal=_journal(lab)) if result.SWITCH in course.done else switch.Switch()
+        if result.CERTIFICATE in course.done and lab.ci in lab.hosts:  # where the authority is
             certificates.look(lab.new)
         if plan.with_undo and whole:
             _undo(course, moving)
@@ -270,7 +275,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
         visitors.finish()
         _retire(course, retiring)
         found = _audited(lab, plan, course, places, before, seen)
-        post.audit(places["new" if report.SWITCH in course.done else "old"])
+        post.audit(places["new" if result.SWITCH in course.done else "old"])
         names.audit(found.book, course.spans, course.done)
     found.switch = switched
     found.deploys = developers.as_report()
@@ -335,13 +340,13 @@ def _until_enough(plan: Plan, course: Course) -> None:
     """Lets visitors come until they are enough, and cron has run once where it was moved to."""
     while len(course.visitors.book().answers) < plan.at_least:
         time.sleep(1)
-    moved = [span.ended for span in course.spans if span.name.endswith(report.CRON) and not span.exit]
+    moved = [span.ended for span in course.spans if span.name.endswith(result.CRON) and not span.exit]
     if moved:
         time.sleep(max(0, (moved[-1] // 60 + 1) * 60 + CRON_TAKES + 1 - time.time()))
 
 
 def _audited(
-    lab: Lab, plan: Plan, course: Course, places: dict[str, Place], before: Facts, seen: dict[str, look.Look]
+    lab: Lab, plan: Plan, course: Course, places: dict[str, Place], before: Facts, seen: dict[str, inventory.Look]
 ) -> Rehearsal:
     """Everything that is asked of the servers once the visitors have gone."""
     data = "new" if "switch-db" in course.done else "old"
@@ -363,7 +368,7 @@ def _audited(
         after = _looks(lab)
         found.looked_at = sum(len(one.keys() | after[name].keys()) for name, one in seen.items())
         found.differences = [
-            difference for name, one in seen.items() for difference in look.compare(name, one, after[name])
+            difference for name, one in seen.items() for difference in inventory.compare(name, one, after[name])
         ]
     return found
 
@@ -379,14 +384,14 @@ def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
     return leaks.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in leaks.within(report)]
 
 
-def _looks(lab: Lab, *, settled: bool = False) -> dict[str, look.Look]:
+def _looks(lab: Lab, *, settled: bool = False) -> dict[str, inventory.Look]:
     hosts = {host.role: host for host in lab.hosts}
     for server in hosts.values() if settled else ():
         # The worker is started by monit, some seconds after the boot.
         while float(server.exec("ps -o etimes= -p 1").stdout) < SETTLED:
             time.sleep(1)
     with ThreadPoolExecutor(2) as pool:
-        looks = pool.map(lambda host: look.look(host, databases=host is not lab.ci), hosts.values())
+        looks = pool.map(lambda host: inventory.look(host, databases=host is not lab.ci), hosts.values())
         return dict(zip(hosts, looks, strict=True))
 
 
@@ -445,7 +450,7 @@ def rehearse(given: argparse.Namespace) -> int:
         file = plan.report / "report.json"
         file.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         page = file.with_suffix(".html")
-        page.write_text(report_html.page(found))
+        page.write_text(pages.page(found))
         terminal.show(found, out, saved=f"Report: {page}, {file}; every answer: {plan.report / 'ledger.jsonl'}")
         if given.keep:
             lab.keep()

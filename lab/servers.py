@@ -5,12 +5,12 @@
         lab.new.psql("SELECT 1")
         lab.save("after-prepare-old")
 
-A server's layers, from below: Debian (`lab.images`), what provisioning added (kept, made once), those of saved
+A server's layers, from below: Debian (`lab.machine.images`), what provisioning added (kept, made once), those of saved
 states, and the running server's own, thrown away at the end. Provisioning is
 
-    lab.provision.provision(server, role, ShopOptions(seed_mb, certificates)) -> None
+    lab.sites.provision.provision(server, role, ShopOptions(seed_mb, certificates)) -> None
 
-called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.base`), for old and
+called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.machine.base`), for old and
 new at the same time. It leaves the server as it shall be found after its next boot. The third host, `lab.ci`, is the
 one that deploys.
 """
@@ -32,29 +32,15 @@ from filelock import FileLock
 from switchover import say
 from switchover.errors import Problem
 
-from . import (
-    acme,
-    base,
-    bind,
-    cache,
-    cgroups,
-    ci,
-    clean,
-    images,
-    layers,
-    machine,
-    network,
-    postfix,
-    settings,
-    ssh,
-    supervisor,
-)
-from .authority import Authority
-from .layers import Described, Variant
-from .locks import locked
-from .paths import CERTIFIED, ROLES, Role, place
-from .provision import ShopOptions, provision
-from .server import BOOT, LabServer, until
+from . import settings
+from .machine import base, cache, cgroups, clean, host, images, layers, network, ssh, supervisor
+from .machine.layers import Described, Variant
+from .machine.locks import locked
+from .machine.server import BOOT, LabServer, until
+from .place import CERTIFIED, ROLES, Role, place
+from .services import acme, bind, ci, postfix
+from .services.authority import Authority
+from .sites.provision import ShopOptions, provision
 
 __all__ = ["Lab", "LabServer"]
 
@@ -89,7 +75,7 @@ class Lab:
     @classmethod
     def running(cls) -> Lab:
         """The lab that is up now, started by whom ever. Raises Problem when none is."""
-        machine.check_root()
+        host.check_root()
         described = layers.running(place())
         lab = cls(described.releases["old"], described.releases["new"], ci="ci" in described.releases)
         lab._layers = described.layers
@@ -135,7 +121,7 @@ class Lab:
 
         Raises Problem when this machine cannot hold a lab, the lab is in use, or a server does not come up.
         """
-        machine.check(self.place)
+        host.check(self.place)
         self._lock = clean.take(self.place)
         try:
             clean.clear(self.place)
@@ -216,8 +202,8 @@ class Lab:
     def _restore(self, state: str) -> None:
         described = layers.load(self._states, state)
         self._releases, self._layers = described.releases, described.layers
-        for host in self.hosts:
-            host.release = described.releases[host.role]
+        for server in self.hosts:
+            server.release = described.releases[server.role]
         layers.restore_files(self.place, self._states, state)
 
     def _prepare(self, server: LabServer, image: Path, authority: Authority) -> None:

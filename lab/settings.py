@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
-from . import acme, bind, network
-from .ci import PUSHERS
-from .paths import HOSTS, SITE, Role
+from .machine import network
+from .place import HOSTS, SITE, Role
+from .services import acme, bind
+from .services.ci import PUSHERS
 
 STRATEGIES = ("replicate", "copy")
 

@@ -50,7 +50,7 @@ def ssh(_c: Context, server: str, command: str = "") -> None:
     """A shell on old, new or ci, as the user with sudo."""
     from switchover.errors import Problem
 
-    from .paths import HOSTS
+    from .place import HOSTS
     from .servers import Lab
 
     if server not in HOSTS:
@@ -70,8 +70,8 @@ def save(_c: Context, name: str) -> None:
 @task
 def down(_c: Context) -> None:
     """Ends the lab, whoever uses it, and removes all that is left of it."""
-    from . import clean
-    from .paths import place
+    from .machine import clean
+    from .place import place
 
     clean.clear(place())
 
@@ -99,9 +99,9 @@ def kills(
     import sys
     from pathlib import Path
 
-    from . import terminal
     from .kills import LATE, Result, before_last, walk, walk_last
     from .kills import report as told
+    from .report import terminal
     from .servers import Lab
 
     out = terminal.console()

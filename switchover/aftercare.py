@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from . import asking, mail, sender_policy
-from .asking import Ask
+from . import mail
+from .dns import resolver, sender_policy
+from .dns.resolver import Ask
 from .errors import Unreached
 from .findings import Checks, Found, note, warning
 from .hosts import Host, Server
@@ -90,7 +91,7 @@ def aaaa(facts: Facts) -> Found:
 def reverse_dns(facts: Facts) -> Found:
     """New's addresses have a name in reverse that leads back to them, as far as old's have."""
     for address in facts.new:
-        called = facts.ask(asking.reverse(address), "PTR")
+        called = facts.ask(resolver.reverse(address), "PTR")
         if any(address in _addresses(facts.ask, name) for name in called):
             continue
         what = f"{address} is called {called[0]}, which does not lead back" if called else f"{address} has no name"
@@ -215,7 +216,7 @@ def _addresses(ask: Ask, name: str) -> set[str]:
 
 
 def _leads_back(ask: Ask, address: str) -> bool:
-    return any(address in _addresses(ask, name) for name in ask(asking.reverse(address), "PTR"))
+    return any(address in _addresses(ask, name) for name in ask(resolver.reverse(address), "PTR"))
 
 
 def _mail_servers(ask: Ask, domain: str) -> list[str]:
@@ -248,7 +249,7 @@ def gather(move: Move) -> Facts:
         domains=move.settings.domains,
         old=tuple(old.addresses),
         new=tuple(new.addresses),
-        ask=asking.by(new),
+        ask=resolver.by(new),
         new_name=new.name,
         sendmail={role: bool(found["sendmail"]) for role, found in seen.items()},
         relay=next(iter(seen["new"]["relay"]), "").strip("[]").partition(":")[0].rstrip("]"),

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .dns.records import Names
 from .errors import Problem
 from .hosts import Host, Server
 from .journal import Journal, now, operator
-from .names import Names
 from .opening import Identity
 from .quote import sh
 

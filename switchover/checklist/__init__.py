@@ -1,5 +1,6 @@
 """The checklist: a module a section, a function a step, to be read from top to bottom."""
 
+from ..step import Section, Step, section
 from . import (
     dns_prepare,
     expand_cert,
@@ -20,3 +21,12 @@ SECTIONS = (
     *(finish, switch_dns),
 )
 LAST = retire_old  # days later; not part of `inv move`
+
+COLLECTIONS = tuple(section(module) for module in (*SECTIONS, LAST))
+WHOLE: tuple[Section, ...] = tuple(collection.tasks["all"] for collection in COLLECTIONS)
+MOVE = WHOLE[:-1]  # what `inv move` does
+
+
+def steps() -> list[Step]:
+    """Every step, in the checklist's order."""
+    return [one for whole in WHOLE for one in whole.steps]

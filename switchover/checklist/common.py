@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from ..desired import Wanted
+from ..dns.records import KINDS, Addresses, Look, from_json
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import Entry, now, operator
 from ..move import Move
-from ..names import KINDS, Addresses, Look, from_json
 from ..quote import sh, sql, under
-from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Absent, Command, File, Role, Service, Worker
 from ..resources.file import Found, read
@@ -259,11 +258,6 @@ def password(move: Move, role: str = ROLE, made_by: str = "prepare-old.database-
     if not found:
         raise Problem(f"there is no password of {role} for the old database yet", str(move.new), f"Run: inv {made_by}")
     return found.rpartition(":")[2]
-
-
-def programs(*names: str) -> dict[str, bytes]:
-    """Programs of scripts/, to lie side by side in a change's `after/`."""
-    return {name: (REPOSITORY / "scripts" / name).read_bytes() for name in names}
 
 
 def database_certificate(server: Server) -> bytes:

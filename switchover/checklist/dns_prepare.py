@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from .. import say
 from ..desired import Wanted
+from ..dns.records import Addresses, Look
 from ..errors import Problem
 from ..move import Move
-from ..names import Addresses, Look
 from ..outcome import Outcome
 from ..resources import Compared, Records
 from ..step import step

@@ -13,6 +13,7 @@ from .. import certificates
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
+from ..programs import programs
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, Seen, Service
@@ -106,7 +107,7 @@ sh after/order-certificate back {sh(domain)}
         undo,
         check="" if ours.staging else f'[ -n "$({certificates.lookup(move)})" ]',
         shown=f"certbot {command}",
-        files=common.programs("order-certificate"),
+        files=programs("order-certificate"),
     )
 
 

@@ -11,6 +11,7 @@ from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
+from ..programs import programs
 from ..quote import sh
 from ..render import render
 from ..resources import Command, Compared, File, Seen
@@ -157,7 +158,7 @@ def monit_certificate(move: Move) -> Wanted:
     domains = " ".join(move.settings.domains)
     check = render("templates/monit-certificate.j2", program=f"{program} {certificates.SOON} {domains}")
     path = common.monit_file(new, "certificate_age")
-    content = common.programs("certificate-age")["certificate-age"]
+    content = programs("certificate-age")["certificate-age"]
     return [
         File(new, program, content, "root:root", "755"),
         File(new, path, check, "root:root", "600", test="monit -t", then=common.MONIT_RELOAD),
@@ -205,7 +206,7 @@ def certificate_renews(move: Move) -> Wanted:
         return Compared(lambda: _nobody_renews(move))
     command = f"renew --cert-name {sh(name)} --no-random-sleep-on-renew {certificates.trial(move)}"
     run = f"sh after/order-certificate try {certificates.program(move)} {command}"
-    return Command(move.new, run, shown=f"certbot {command}", files=common.programs("order-certificate"))
+    return Command(move.new, run, shown=f"certbot {command}", files=programs("order-certificate"))
 
 
 def _nobody_renews(move: Move) -> None:

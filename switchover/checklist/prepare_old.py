@@ -9,8 +9,8 @@ from __future__ import annotations
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
+from ..programs import program
 from ..quote import pgpass, sh
-from ..render import HOME as REPOSITORY
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen
 from ..resources.file import read
@@ -39,7 +39,7 @@ def key(move: Move) -> Wanted:
 @step
 def access(move: Move) -> Wanted:
     """old: lets the new server fetch files with that key, by rsync alone and from its address alone."""
-    program = "/usr/local/sbin/switchover-rsync"
+    path = "/usr/local/sbin/switchover-rsync"
     user = move.old.user
     home = move.old.look(f"getent passwd {sh(user)} | cut -d: -f6").out.strip()
     public = move.new.look(f"cat {KEY}.pub 2>/dev/null", check=False).out.strip()
@@ -47,12 +47,12 @@ def access(move: Move) -> Wanted:
         raise Problem("the new server has no key yet", str(move.new), "Run: inv prepare-old.key")
     authorized = f"{home}/.ssh/authorized_keys"
     found = read(move.old, authorized)
-    others = [line for line in (found.content or b"").decode().splitlines() if program not in line]
+    others = [line for line in (found.content or b"").decode().splitlines() if path not in line]
     public = public or "(the key of new, which does not exist yet)"
-    line = f'restrict,from="{",".join(move.new.addresses)}",command="{program}" {public}'
+    line = f'restrict,from="{",".join(move.new.addresses)}",command="{path}" {public}'
     content = "\n".join([*others, line, ""])
     return [
-        File(move.old, program, (REPOSITORY / "scripts/only-rsync").read_bytes(), "root:root", "755"),
+        File(move.old, path, program("only-rsync"), "root:root", "755"),
         File(move.old, authorized, content.encode(), found.owner or f"{user}:{user}", found.mode or "600"),
     ]
 

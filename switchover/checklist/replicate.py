@@ -18,6 +18,7 @@ from ..errors import Problem
 from ..findings import blockers
 from ..hosts import Server
 from ..move import Move
+from ..programs import programs
 from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
@@ -80,7 +81,7 @@ def wal_level(move: Move) -> Wanted:
     # Of itself the unit does nothing: the two programs agree, and each survives the other.
     return [
         Seen(move.new, alone, otherwise, within=10),
-        File(old, program, common.programs("restart-on-request")["restart-on-request"], "root:root", "755", then=anew),
+        File(old, program, programs("restart-on-request")["restart-on-request"], "root:root", "755", then=anew),
         File(old, f"/etc/systemd/system/{name}", unit, "root:root", "644", then=anew),
         Service(old, name, running=True, at_boot=True),
         Command(
@@ -89,7 +90,7 @@ def wal_level(move: Move) -> Wanted:
             undo=f"sh after/held-restart before {given}",
             check=logical,
             shown="ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries",
-            files=common.programs("held-restart", "hold.sh"),
+            files=programs("held-restart", "hold.sh"),
         ),
     ]
 
@@ -200,7 +201,7 @@ def identities(move: Move) -> Wanted:
         f"{follow} {database} {owner} <after/back.sql",
         check=f'[ "$({PSQL} -d {database} -c {sh(left)})" = 0 ]',
         shown="\n".join(set_),
-        files=common.programs(*PROGRAMS) | {"set.sql": _lines(set_), "back.sql": _lines(back)},
+        files=programs(*PROGRAMS) | {"set.sql": _lines(set_), "back.sql": _lines(back)},
     )
 
 
@@ -255,14 +256,14 @@ rm -f copied
             ":",
             f"sh after/follow-database slot-gone {sh(old.database.name)} {sh(old.database.owner)}",
             shown="(undone: the slot switchover is dropped)",
-            files=common.programs(*PROGRAMS),
+            files=programs(*PROGRAMS),
         ),
         Command(
             new,
             run,
             undo,
             shown=f"{old.name}:{old.database.name} -> {new.database.name}, from the snapshot of the slot switchover",
-            files=common.programs(*PROGRAMS),
+            files=programs(*PROGRAMS),
         ),
     ]
 
@@ -352,7 +353,7 @@ def monit(move: Move) -> Wanted:
     program = "/usr/local/sbin/switchover-lag"
     check = render("templates/monit-lag.j2", program=f"{program} {new.database.name} {FAR[0]} {FAR[1]}")
     return [
-        File(new, program, common.programs("lag")["lag"], "root:root", "755"),
+        File(new, program, programs("lag")["lag"], "root:root", "755"),
         File(
             new,
             common.monit_file(new, "switchover_lag"),
@@ -370,11 +371,11 @@ def _lines(statements: list[str]) -> bytes:
 
 
 def _follow(server: Server, do: str, undo: str, shown: str) -> Command:
-    """A mode of scripts/follow-database on *server*, and the one that takes it back."""
+    """A mode of scripts/server/follow-database on *server*, and the one that takes it back."""
     name, owner = sh(server.database.name), sh(server.database.owner)
     program = "sh after/follow-database"
     run, back = f"{program} {do} {name} {owner}", f"{program} {undo} {name} {owner}"
-    return Command(server, run, back, shown=shown, files=common.programs(*PROGRAMS))
+    return Command(server, run, back, shown=shown, files=programs(*PROGRAMS))
 
 
 def _subscription(move: Move, server: Server, name: str, *, enabled: bool) -> Command:
@@ -385,7 +386,7 @@ def _subscription(move: Move, server: Server, name: str, *, enabled: bool) -> Co
     there = f"SELECT count(*) FROM pg_subscription WHERE subname = '{name}'"
     run = f'[ "$({PSQL} -c {sh(there)})" != 0 ] || {PSQL} -d {sh(database)} <after/subscribe.sql'
     undo = f"sh after/follow-database unsubscribed {sh(database)} {name}"
-    files = common.programs(*PROGRAMS) | {"subscribe.sql": f"{create}\n".encode()}
+    files = programs(*PROGRAMS) | {"subscribe.sql": f"{create}\n".encode()}
     return Command(server, run, undo, shown=create, files=files)
 
 

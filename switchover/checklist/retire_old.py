@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 from .. import certificates, mail
 from ..desired import Wanted
+from ..dns.records import Addresses, Look
 from ..hosts import Server
 from ..move import Move
-from ..names import Addresses, Look
+from ..programs import programs
 from ..quote import ident, sh
 from ..render import render
 from ..resources import Command, Compared, File, Records, Seen, Worker
@@ -160,7 +161,7 @@ def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
 def way_back_ends(move: Move) -> Wanted:
     """old: its database no longer follows new's, and neither server keeps changes for the other."""
     old, new = move.old, move.new
-    programs = common.programs("follow-database", "database.sh")
+    files = programs("follow-database", "database.sh")
     # Old's fence stays, but for the move's own role, which goes.
     revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {common.ROLE}')}"
 
@@ -168,7 +169,7 @@ def way_back_ends(move: Move) -> Wanted:
         name, owner = sh(server.database.name), sh(server.database.owner)
         lines = [f"sh after/follow-database {mode.format(name=name, owner=owner)}" for mode in modes]
         part = modes[0].partition(" ")[0]
-        return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=programs, part=part)
+        return Command(server, "\n".join([*lines, then]), FINAL, shown="; ".join(modes), files=files, part=part)
 
     # PgBouncer needs its role where it stays.
     pool_role = () if move.settings.pgbouncer.keep else ("switch-db.pool-role",)
@@ -193,15 +194,13 @@ def deploy_hook(move: Move) -> Wanted:
 def _identities_as_before(move: Move) -> list[Command]:
     """new: the tables that came with an identity for the time of the move have the one of before."""
     new, entries = move.new, move.journal.active("replicate.identities")
-    files = " ".join(sh(f"{move.journal.path(entry)}/after/back.sql") for entry in entries)
-    back = move.old.look(f"cat {files} 2>/dev/null", check=False).out if files else ""
+    paths = " ".join(sh(f"{move.journal.path(entry)}/after/back.sql") for entry in entries)
+    back = move.old.look(f"cat {paths} 2>/dev/null", check=False).out if paths else ""
     if not back:
         return []
     run = f"sh after/follow-database one-by-one {sh(new.database.name)} {sh(new.database.owner)} <after/back.sql"
-    programs = common.programs("follow-database", "database.sh")
-    return [
-        Command(new, run, FINAL, shown=back.strip(), files=programs | {"back.sql": back.encode()}, part="identities")
-    ]
+    files = programs("follow-database", "database.sh")
+    return [Command(new, run, FINAL, shown=back.strip(), files=files | {"back.sql": back.encode()}, part="identities")]
 
 
 @step
@@ -249,7 +248,7 @@ def copies_removed(move: Move) -> Wanted:
         f"sh after/copy-database forget {name}",
         FINAL,
         shown=f"DROP DATABASE {move.new.database.name}_before_move",
-        files=common.programs("copy-database", "database.sh"),
+        files=programs("copy-database", "database.sh"),
     )
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from .. import say
+from ..commands.prove import parse
 from ..database import following
 from ..database import switch as switching
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..prove import parse
+from ..programs import programs
 from ..quote import ident, sh, sql
 from ..render import render
 from ..resources import Absent, Command, Compared, File, Seen, Service, Worker
@@ -48,7 +49,7 @@ def program(move: Move) -> Wanted:
     ini = {server.role: f"{common.HOME}/pgbouncer.{server.role}.ini" for server in move.servers}
     known = switching.config(move, common.POOL_ROLE, common.PGPASS, ini)
     unit = render("templates/switch-recover.service.j2", program=switching.PROGRAM)
-    own = common.programs("switch-database")["switch-database"]
+    own = programs("switch-database")["switch-database"]
     reload = "systemctl daemon-reload"
     forget = f"rm -f {sh(switching.state(move))}"
     wanted: list[Any] = [Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)")]
@@ -104,7 +105,7 @@ def _refuse_what_follows(move: Move) -> None:
 def switch(move: Move) -> Wanted:
     """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
     new = move.new
-    shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/switch-database)"
+    shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)"
     return [
         # Undone last: what is kept of the other database's types goes.
         Command(new, ":", common.graceful_restart(move), shown="(undone: the application restarts)", part="restart"),
@@ -113,7 +114,7 @@ def switch(move: Move) -> Wanted:
             switching.run("new"),
             switching.run("old"),
             shown=shown,
-            files=common.programs(*PROGRAMS[2:]),
+            files=programs(*PROGRAMS[2:]),
             part="hold",
         ),
     ]
@@ -216,7 +217,7 @@ fi
 sh after/copy-database restore {name}
 """
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
-    return Command(new, run, undo, shown=shown, files=common.programs(*PROGRAMS))
+    return Command(new, run, undo, shown=shown, files=programs(*PROGRAMS))
 
 
 @step_by("copy")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import name_changes
 from ..desired import Resource
+from ..dns import writers
+from ..dns.records import Addresses, Look, as_json
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import Change
-from ..names import Addresses, Look, as_json
 from ..outside import MAKERS
+from ..programs import program
 from ..quote import sh
-from ..render import HOME
 
 if TYPE_CHECKING:
     from ..move import Move
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROGRAM = "names-are"
 KIND = "dns"
 
-MAKERS[KIND] = name_changes
+MAKERS[KIND] = writers
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Records(Resource):
         if not after:
             return None
         before = [differing[want.key] for want in after]
-        diff = name_changes.shown(list(zip(before, after, strict=True)))
+        diff = writers.shown(list(zip(before, after, strict=True)))
         facts = {"kind": KIND, "before": as_json(before), "after": as_json(after)}
         if self.ends_undo:
             return Change(diff, ":", self.ends_undo, outside=facts)
@@ -61,7 +61,7 @@ class Records(Resource):
             for name, addresses in self.move.names.servers(zone).items()
         ]
         files = {
-            PROGRAM: (HOME / "scripts" / PROGRAM).read_bytes(),
+            PROGRAM: program(PROGRAM),
             "before.json": json.dumps({"servers": servers, "records": facts["before"]}).encode(),
         }
         return Change(diff, ":", _undo(before), files=files, outside=facts)

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from lab import look
-from lab.look import Look
-from lab.server import LabServer
+from lab.judging import inventory
+from lab.judging.inventory import Look
+from lab.machine.server import LabServer
 from lab.servers import Lab
 from switchover import events
 
@@ -142,7 +142,7 @@ def looks(lab: Lab) -> dict[str, Look]:
     """All that a move could leave changed on every host, the journals too."""
 
     def one(server: LabServer) -> Look:
-        seen = look.look(server, databases=server.role != "ci")
+        seen = inventory.look(server, databases=server.role != "ci")
         listed = server.exec(
             "find /var/lib/switchover /usr/local -printf '%p %y %m %u:%g %l\\n' 2>/dev/null;"
             "find /var/lib/switchover /usr/local -type f -print0 2>/dev/null | xargs -0r sha256sum",
@@ -156,8 +156,8 @@ def looks(lab: Lab) -> dict[str, Look]:
 
 def steady(lab: Lab) -> dict[str, Look]:
     """A look when nothing starts or ends any more: what has just begun is old enough by then, or has ended."""
-    end = time.monotonic() + look.YOUNG + 0.5
-    while time.monotonic() < end and any(look.young(server) for server in lab.hosts):
+    end = time.monotonic() + inventory.YOUNG + 0.5
+    while time.monotonic() < end and any(inventory.young(server) for server in lab.hosts):
         time.sleep(0.2)
     return looks(lab)
 
@@ -175,7 +175,7 @@ def differences(
         found = [
             str(one)
             for name in before
-            for one in look.compare(name, before[name], now[name])
+            for one in inventory.compare(name, before[name], now[name])
             if (journal or "/var/lib/switchover" not in one.what) and not any(part in one.what for part in but)
         ]
         if not found or time.monotonic() > end:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import clean, paths
+from lab import place
+from lab.machine import clean
 
 # Begun first, so that no worker is left alone with one at the end.
 LONGEST = ("test_whole_move_held", "test_switch_db", "test_sections", "test_replicate", "test_bad_days")
@@ -34,8 +35,8 @@ def lab_name() -> Iterator[str]:
     os.environ["SWITCHOVER_LAB_NAME"] = NAME
     clean.sweep()
     yield NAME
-    clean.clear(paths.place())
-    shutil.rmtree(paths.place().states, ignore_errors=True)
+    clean.clear(place.place())
+    shutil.rmtree(place.place().states, ignore_errors=True)
     if before is None:
         del os.environ["SWITCHOVER_LAB_NAME"]
     else:

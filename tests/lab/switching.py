@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from by_hand import JOURNAL
 
-from lab.provision import SITES
-from lab.server import until
+from lab.machine.server import until
 from lab.servers import Lab
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")

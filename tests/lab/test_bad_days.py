@@ -32,10 +32,10 @@ from by_hand import (
     works,
 )
 
-from lab.look import Look
-from lab.provision import SITES
-from lab.server import LabServer, until
+from lab.judging.inventory import Look
+from lab.machine.server import LabServer, until
 from lab.servers import Lab
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from by_hand import Ran, differences, inv, looks
 
-from lab.provision import SITES
-from lab.server import LabServer
+from lab.machine.server import LabServer
 from lab.servers import Lab
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 ODD = "Größe 1 & \"zwei\" 'drei'; touch pwned"  # of a directory of uploads and of a file to carry

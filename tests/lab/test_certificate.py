@@ -15,11 +15,11 @@ import pytest
 import yaml
 from by_hand import fails, inv, order, recorded, works
 
-from lab import acme, bind
-from lab.provision import SITES
+from lab.machine.server import LabServer, until
 from lab.reached import reached
-from lab.server import LabServer, until
 from lab.servers import Lab
+from lab.services import acme, bind
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 DOMAINS = ["shop.test", "www.shop.test"]

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from by_hand import JOURNAL, Operator, fails, recorded, works
 
-from lab import bind, names
-from lab.paths import SITE
-from lab.server import until
+from lab.judging import names
+from lab.machine.server import until
+from lab.place import SITE
 from lab.servers import Lab
-from switchover.asking import SERVERS
+from lab.services import bind
+from switchover.dns.resolver import SERVERS
 
 NS1, NS2 = (f"ns{number}.{SITE}" for number in (1, 2))
 CONFIG = "/etc/bind/named.conf"

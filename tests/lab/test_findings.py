@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from by_hand import inv, thorough
 
-from lab.provision import SITES
 from lab.servers import Lab
+from lab.sites.provision import SITES
 from switchover.database import facts, findings
 from switchover.move import Move
 from switchover.settings import load

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import kills, terminal
+from lab import kills
+from lab.report import terminal
 from lab.servers import Lab
 
 SAMPLE = int(os.environ.get("SWITCHOVER_KILLS_SAMPLE", "3"))

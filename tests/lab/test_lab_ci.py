@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import clean, deploys, network
-from lab.ci import PUSHERS
-from lab.provision import SITES
-from lab.server import LabServer, until
+from lab.machine import clean, network
+from lab.machine.server import LabServer, until
 from lab.servers import Lab
+from lab.services.ci import PUSHERS
+from lab.sites.provision import SITES
+from lab.visitors import deploys
 from switchover import settings
 
 OLD, NEW = SITES["old"], SITES["new"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import clean, network
+from lab.machine import clean, network
 from lab.servers import Lab
 from switchover import settings
 from switchover.errors import Problem

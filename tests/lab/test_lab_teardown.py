@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from by_hand import thorough
 
-from lab import clean, paths
+from lab import place
+from lab.machine import clean
 from lab.servers import Lab
 from switchover.errors import Problem
 
@@ -25,7 +26,7 @@ OWNER += "with Lab(plain=True):\n    print('up', flush=True); time.sleep(600)"
 
 def traces() -> set[str]:
     """Everything by which a lab could show on this machine: namespaces, mounts, groups, processes."""
-    name = paths.place().prefix
+    name = place.place().prefix
     found = {f"netns {p.name}" for p in Path("/run/netns").glob(f"{name}-*")}
     found |= {line for line in Path("/proc/mounts").read_text().splitlines() if name in line}
     found |= {str(p) for p in Path("/sys/fs/cgroup").glob("*") if p.name == name}
@@ -49,8 +50,8 @@ def owner(lab_name: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout
         assert "up\n" in iter(process.stdout.readline, "")  # what is prepared for it first, it says before
         assert len(traces()) > 5
-        for role in paths.ROLES:
-            assert f"netns {paths.place().netns(role)}" in traces()
+        for role in place.ROLES:
+            assert f"netns {place.place().netns(role)}" in traces()
         yield process
     finally:
         process.kill()

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import pytest
 from by_hand import JOURNAL, ROOT, fails, inv, works
 
-from lab.ledger import Answer, Outcome
-from lab.provision import SITES
+from lab.machine.server import until
 from lab.rehearsal import Visitors
-from lab.server import until
 from lab.servers import Lab
+from lab.sites.provision import SITES
+from lab.visitors.ledger import Answer, Outcome
 
 OLD, NEW = SITES["old"], SITES["new"]
 RATE = 30
@@ -235,7 +235,7 @@ def test_a_broken_configuration_is_found_before_the_restart(lab: Lab, visitors: 
 
 
 def test_a_hold_whose_program_died_ends_by_itself(lab: Lab, visitors: Visitors) -> None:
-    lab.new.write("/root/hold.sh", (ROOT / "scripts/hold.sh").read_text())
+    lab.new.write("/root/hold.sh", (ROOT / "scripts/server/hold.sh").read_text())
     held = f"port=6432 database={NEW.database}; . /root/hold.sh; dead_man 3; hold {POOL} 200 10 && kill -9 $$"
     with felt(visitors) as dying:
         lab.new.exec(f"sh -c {held!r}", check=False)

@@ -12,11 +12,11 @@ import pytest
 from by_hand import Operator, Ran, inv
 from switching import SECTIONS
 
-from lab.provision import SITES
+from lab.machine.server import LabServer, until
 from lab.reached import reached
-from lab.server import LabServer, until
 from lab.servers import Lab
-from switchover import prove
+from lab.sites.provision import SITES
+from switchover.commands import prove
 
 OLD, NEW = SITES["old"], SITES["new"]
 

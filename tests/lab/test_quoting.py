@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from lab.server import LabServer
+from lab.machine.server import LabServer
 from lab.servers import Lab
 from switchover import quote
 

@@ -20,11 +20,11 @@ import pytest
 import yaml
 from by_hand import UNCHANGED, Operator, Ran, differences, order, recorded, sections, steady
 
-from lab import network
-from lab.look import Look
-from lab.provision import SITES
-from lab.server import LabServer
+from lab.judging.inventory import Look
+from lab.machine import network
+from lab.machine.server import LabServer
 from lab.servers import Lab
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from by_hand import thorough
 
-from lab import mail, postfix
-from lab.look import compare, look
-from lab.provision import SITES
+from lab.judging.inventory import compare, look
 from lab.rehearsal import Plan, Rehearsal, run_move
 from lab.servers import Lab
+from lab.services import postfix
+from lab.sites.provision import SITES
+from lab.visitors import mail
 
 OLD = SITES["old"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from by_hand import INV, JOURNAL, ROOT, differences, fails, looks, recorded, steady
 
-from lab.look import Look
+from lab.judging.inventory import Look
 from lab.servers import Lab
 from switchover.opening import FIRST
 

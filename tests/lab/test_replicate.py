@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import pytest
 from by_hand import JOURNAL, UNCHANGED, Operator, differences, fails, full_database_disk, inv, steady, works
 
-from lab import network
-from lab.provision import SITES
-from lab.server import LabServer, until
+from lab.machine import network
+from lab.machine.server import LabServer, until
 from lab.servers import Lab
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 

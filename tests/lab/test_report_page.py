@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from lab.audit import Audit
-from lab.ledger import Answer, Book, Outcome
-from lab.look import Difference
-from lab.report import Rehearsal, Span
-from lab.report_html import page as written_page
-from lab.switch import Switch
+from lab.judging.audit import Audit
+from lab.judging.inventory import Difference
+from lab.judging.switch import Switch
+from lab.report.page import page as written_page
+from lab.report.result import Rehearsal, Span
+from lab.visitors.ledger import Answer, Book, Outcome
 
 NAMES = (
     *("check", "dns-prepare", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db"),

@@ -27,11 +27,12 @@ from by_hand import (
     upload,
 )  # fmt: skip
 
-from lab import acme, bind, names
-from lab.provision import SITES
-from lab.server import until
+from lab.judging import names
+from lab.machine.server import until
 from lab.servers import Lab
-from switchover.overview import WHOLE
+from lab.services import acme, bind
+from lab.sites.provision import SITES
+from switchover.checklist import WHOLE
 
 OLD, NEW = SITES["old"], SITES["new"]
 # `replicate` has nothing to do where the database is copied.

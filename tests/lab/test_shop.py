@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.provision import SITES
-from lab.server import LabServer, until
+from lab.machine.server import LabServer, until
 from lab.servers import Lab
+from lab.sites.provision import SITES
 
 OLD, NEW = SITES["old"], SITES["new"]
 SHOP, PROD2 = "https://shop.test", "https://prod2.shop.test"

@@ -31,8 +31,8 @@ from switching import (
     told,
 )
 
+from lab.machine.server import BOOT, LabServer, until
 from lab.reached import reached
-from lab.server import BOOT, LabServer, until
 from lab.servers import Lab
 
 PROGRAM = "/usr/local/sbin/switchover-switch"

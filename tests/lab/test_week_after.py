@@ -15,12 +15,14 @@ import pytest
 import yaml
 from by_hand import fails, inv, order, recorded, works
 
-from lab import bind, deploys, mail
-from lab.ci import PUSHERS
-from lab.provision import SITES
-from lab.server import LabServer, until
+from lab.machine.server import LabServer, until
 from lab.servers import Lab
-from switchover import aftercare, asking
+from lab.services import bind
+from lab.services.ci import PUSHERS
+from lab.sites.provision import SITES
+from lab.visitors import deploys, mail
+from switchover import aftercare
+from switchover.dns import resolver
 
 OLD, NEW = SITES["old"], SITES["new"]
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
@@ -66,7 +68,7 @@ def faults(lab: Lab) -> list[Fault]:
     agent = PUSHERS["ci"]
     keys = f"/home/{OLD.user}/.ssh/authorized_keys"
     known = f"{agent.home}/.ssh/known_hosts"
-    back = asking.reverse(lab.new.address4)
+    back = resolver.reverse(lab.new.address4)
     mine = "printf 'To: stuck@customers.test\\nX-Order: stuck\\n\\nx\\n' | sendmail -t"
     sent = f"postqueue -f; until [ $({mail.QUEUE}) = 0 ]; do sleep 0.2; done"
     return [

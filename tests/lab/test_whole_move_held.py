@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.judging.shellcheck import faults, recorded_scripts
 from lab.rehearsal import Plan, run_move
 from lab.servers import Lab
-from lab.shellcheck import faults, recorded_scripts
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 

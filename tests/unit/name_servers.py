@@ -11,7 +11,8 @@ from typing import Any
 
 from dns import flags, message, rdatatype, rrset, zone
 
-from switchover import asking, hosts
+from switchover import hosts
+from switchover.dns import resolver
 
 HEAD = (
     "@ 60 IN SOA ns1 root 1 60 60 60 60\n@ 60 IN NS ns1\n@ 60 IN NS ns2\nns1 60 IN A 192.0.2.1\nns2 60 IN A 192.0.2.2\n"
@@ -73,7 +74,7 @@ class Net:
         return "new (prod2)"
 
     def look(self, script: str, **_: Any) -> hosts.Answer:
-        assert script == asking.SERVERS
+        assert script == resolver.SERVERS
         return hosts.Answer("192.0.2.1\n", "", 0)
 
     def dial(self, address: str, port: int, timeout: float = 10) -> socket.socket:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from switchover import aftercare, sender_policy
+from switchover import aftercare
 from switchover.aftercare import CHECKS, Facts
-from switchover.asking import Unanswered, reverse
+from switchover.dns import sender_policy
+from switchover.dns.resolver import Unanswered, reverse
 from switchover.findings import to_do
 
 OLD, NEW = ("192.0.2.11", "2001:db8::11"), ("198.51.100.12", "2001:db8:1::12")

@@ -18,8 +18,9 @@ import yaml
 from here import of
 
 from lab import commands
-from switchover import events, overview
+from switchover import checklist, events
 from switchover.checklist import switch_jobs
+from switchover.commands import undo
 from switchover.errors import Problem
 from switchover.move import Move
 from switchover.resources import Command, Compared, File
@@ -160,11 +161,11 @@ def test_undo(here: Made, told: Path, tmp_path: Path) -> None:
     live(here(), of(lambda move: [Command(move.old, "true"), Command(move.new, "true")], name="second"))
     told.unlink()
     events._opened.cache_clear()
-    overview._undo(here(dry=True), "", yes=False)
+    undo._undo(here(dry=True), "", yes=False)
     with pytest.raises(Problem), for_people():
-        overview._undo(here(), "", yes=True)
+        undo._undo(here(), "", yes=True)
     gate.touch()
-    overview._undo(here(), "", yes=True)
+    undo._undo(here(), "", yes=True)
     name = "switch-app"
     assert facts(told, "event", "section", "step", "outcome", "changes", "dry", "ok") == [
         ("undo-begun", name, None, None, 3, True, None),
@@ -187,13 +188,13 @@ def test_undo(here: Made, told: Path, tmp_path: Path) -> None:
 def test_a_question_that_nobody_answers_is_a_problem_and_nothing_has_begun(here: Made, told: Path) -> None:
     live(here(), of(lambda move: Command(move.old, "true")))
     with pytest.raises(Problem), for_people():
-        overview._undo(here(), "", yes=False)
+        undo._undo(here(), "", yes=False)
     assert facts(told, "event", "what", "where", "do")[1:] == [
         ("problem", "nothing was undone", "", "Answer y, or give --yes")
     ]
 
 
-@pytest.mark.parametrize("one", overview.WHOLE, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", checklist.WHOLE, ids=lambda one: one.name)
 def test_every_section_says_what_visitors_feel(one: Section) -> None:
     assert re.fullmatch(r"(they|requests) .{8,110}\.", one.visitors)
 
@@ -286,7 +287,7 @@ def test_a_line_that_was_cut_short_is_not_joined_to_the_next(told: Path) -> None
 
 MANY = """
 import sys
-from switchover import events
+from switchover import checklist, events
 for number in range(200):
     events.emit("problem", what=sys.argv[1] * 3000)
 """
@@ -302,7 +303,7 @@ def test_several_commands_may_write_to_one_file(told: Path) -> None:
 
 KILLED = """
 import time
-from switchover import events
+from switchover import checklist, events
 events.emit("problem", what="begun")
 for number in range(300):
     events.emit("problem", what="x" * 30_000)
@@ -343,7 +344,7 @@ def test_the_examples_in_the_docs_are_of_this_version(here: Made, told: Path) ->
     with for_people():
         whole(fails).run(here())
     with pytest.raises(Problem), for_people():
-        overview._undo(here(), "", yes=True)
+        undo._undo(here(), "", yes=True)
     found = {event["event"]: event for event in events.read(told)}
     assert {name: list(event) for name, event in shown.items()} == {name: list(event) for name, event in found.items()}
     assert {event["version"] for event in shown.values()} == {events.VERSION}
@@ -355,7 +356,7 @@ def test_the_examples_in_the_docs_are_of_this_version(here: Made, told: Path) ->
 def test_the_lab_makes_a_span_of_a_command(nowhere: Path) -> None:
     """Of a real one, whose server does not answer; and nothing of the command before it."""
     listed = {found.name: found for found in commands.sections(nowhere)}
-    steps = [one.line for one in overview.steps()]
+    steps = [one.line for one in checklist.steps()]
     assert [line for found in listed.values() for line in found.steps] == steps
     folder = nowhere.parent / "reports"
     folder.mkdir()

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from here import Here, of
 
-from switchover import overview, say
+from switchover import checklist, say
+from switchover.commands import unlock
 from switchover.errors import Problem
 from switchover.journal import operator
 from switchover.move import Move
@@ -203,8 +204,8 @@ def test_a_step_of_a_section_that_the_move_can_do_without_is_done_late_too(here:
 
 
 def test_what_builds_on_a_section() -> None:
-    names = [whole.name for whole in overview.WHOLE]
-    later = {whole.name: whole.later for whole in overview.WHOLE}
+    names = [whole.name for whole in checklist.WHOLE]
+    later = {whole.name: whole.later for whole in checklist.WHOLE}
     assert later.pop("expand-cert") == []  # the move goes on without it
     assert later.pop("dns-prepare") == ["switch-dns", "retire-old"]
     assert all(found == names[names.index(name) + 1 :] for name, found in later.items())
@@ -313,7 +314,7 @@ def test_a_lock_without_a_name_in_it_can_be_removed(here: Made, monkeypatch, cap
         with pytest.raises(Problem, match=r"the lock could not be taken \(.*exist.*inv unlock"), here().lock("y"):
             pass
         monkeypatch.setattr("switchover.move.of", lambda context: here())
-        overview.unlock.body(None, yes=True)
+        unlock.unlock.body(None, yes=True)
         assert "old (prod1.example.org): locked by somebody" in capsys.readouterr().out
         assert not move.locked(move.old) and not move.locked(move.new)
 
@@ -375,11 +376,11 @@ SECTIONS = [
     "switch-dns",
     "retire-old",
 ]
-STEPS = [one.line for one in overview.steps()]
+STEPS = [one.line for one in checklist.steps()]
 
 
 def test_the_checklist_has_its_sections_in_order() -> None:
-    assert [whole.name for whole in overview.WHOLE] == SECTIONS
+    assert [whole.name for whole in checklist.WHOLE] == SECTIONS
     assert list(dict.fromkeys(line.split(".")[0] for line in STEPS)) == SECTIONS
     assert len(STEPS) == len(set(STEPS)) > 25
 
@@ -413,7 +414,7 @@ def test_the_list_for_programs_has_the_same_order() -> None:
     assert named == STEPS
 
 
-@pytest.mark.parametrize("one", overview.steps(), ids=STEPS)
+@pytest.mark.parametrize("one", checklist.steps(), ids=STEPS)
 def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
     doc = (one.__doc__ or "").strip()
     assert re.fullmatch(r"(old|new|ci|names): [^\n]+\.", doc)
@@ -421,7 +422,7 @@ def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
     assert one.line == f"{one.section}.{one.name}" and "_" not in one.line
 
 
-@pytest.mark.parametrize("whole", overview.WHOLE, ids=SECTIONS)
+@pytest.mark.parametrize("whole", checklist.WHOLE, ids=SECTIONS)
 def test_a_section_says_what_it_does_and_what_its_undo_takes_and_loses(whole: Section) -> None:
     assert re.fullmatch(r"[A-Z].{20,}", whole.summary)
     assert whole.asking or re.match(rf"Undo \(inv undo {whole.name}\): .+\.", whole.undoing)

@@ -1,0 +1,1 @@
+"""What became of the site, looked at past the program that moved it."""

@@ -1,0 +1,383 @@
+"""The audit: what the visitors were told, against what the databases and disks hold afterwards.
+
+It takes no part in the move: it reads the ledger, which the visitors wrote, and asks the servers themselves, as root
+inside them and by PostgreSQL's own client. `gather` looks, `judge` compares and touches nothing, so that a
+test can hand it data in which something was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lab.visitors.ledger import Book, Outcome
+
+CRON_TAKES = 6  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
+
+
+class Machine(Protocol):
+    """What the audit needs of a server of the lab."""
+
+    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
+
+    def psql(self, sql: str, db: str = ...) -> str: ...
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a shop lives: the server, its database there, and its application's folder."""
+
+    machine: Machine
+    database: str
+    app: str
+
+
+@dataclass(slots=True, frozen=True)
+class Order:
+    """One row of orders with what hangs on it: how many lines and tags, how often it is in the audits table."""
+
+    number: str
+    lines: int
+    tags: int
+    audits: int
+    product: int | None
+    quantity: int
+    client: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Run:
+    """One run of a job, as the job itself recorded it."""
+
+    number: str
+    host: str
+    started: str
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What one database and one folder of uploads hold."""
+
+    orders: tuple[Order, ...] = ()
+    runs: tuple[Run, ...] = ()
+    waiting: tuple[str, ...] = ()  # jobs in the queue: the order's number and the last error
+    uploads: dict[str, str] = field(default_factory=dict)  # files: name -> sha256
+    upload_rows: dict[str, str] = field(default_factory=dict)  # rows: name -> sha256
+    stock: dict[str, int] = field(default_factory=dict)  # product -> in stock plus sold, which never changes
+    cron: tuple[tuple[int, str], ...] = ()  # minute (unix seconds) and host
+    behind: tuple[str, ...] = ()  # sequences that would give out a number that is taken
+    fingerprints: dict[str, str] = field(default_factory=dict)  # rows that nobody changes -> their count and md5
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was found. Each dictionary has the name of what is wrong and, in words, how."""
+
+    orders_acknowledged: int = 0
+    orders_lost: dict[str, str] = field(default_factory=dict)
+    orders_duplicated: dict[str, str] = field(default_factory=dict)
+    orders_unanswered: int = 0  # there, though the visitor got no answer: allowed, and counted
+    uploads_acknowledged: int = 0
+    uploads_lost: dict[str, str] = field(default_factory=dict)
+    jobs_expected: int = 0
+    jobs_never_ran: dict[str, str] = field(default_factory=dict)
+    jobs_ran_twice: dict[str, str] = field(default_factory=dict)
+    jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
+    jobs_by_host: dict[str, int] = field(default_factory=dict)
+    sessions_checked: int = 0
+    sessions_lost: dict[str, str] = field(default_factory=dict)
+    rows_changed: dict[str, str] = field(default_factory=dict)
+    minutes: int = 0  # turns of the minute while visitors came, at each of which cron shall run once
+    minutes_missed: list[str] = field(default_factory=list)
+    minutes_twice: list[str] = field(default_factory=list)
+    minutes_by_host: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """What makes a rehearsal fail, in words, the first few of each sort by name."""
+        sorts = {
+            "order(s) lost": self.orders_lost,
+            "order(s) doubled": self.orders_duplicated,
+            "upload(s) lost": self.uploads_lost,
+            "job(s) never ran": self.jobs_never_ran,
+            "job(s) ran twice": self.jobs_ran_twice,
+            "session(s) lost": self.sessions_lost,
+            "other thing(s) changed in the data": self.rows_changed,
+        }
+        return [
+            f"{len(found)} {what}: " + few([f"{name} ({why})" for name, why in found.items()])
+            for what, found in sorts.items()
+            if found
+        ]
+
+    @property
+    def cron_problems(self) -> list[str]:
+        """Minutes in which cron did not run exactly once; a problem only where a section takes care of cron."""
+        sorts = {"missed": self.minutes_missed, "done twice": self.minutes_twice}
+        return [f"{len(found)} cron run(s) {how}: {few(found)} (UTC)" for how, found in sorts.items() if found]
+
+    def as_report(self) -> dict[str, Any]:
+        """The numbers for report.json."""
+        return {
+            "orders": {
+                "acknowledged": self.orders_acknowledged,
+                "lost": len(self.orders_lost),
+                "duplicated": len(self.orders_duplicated),
+                "there_without_an_answer": self.orders_unanswered,
+            },
+            "uploads": {"acknowledged": self.uploads_acknowledged, "lost": len(self.uploads_lost)},
+            "jobs": {
+                "expected": self.jobs_expected,
+                "never_ran": len(self.jobs_never_ran),
+                "ran_twice": len(self.jobs_ran_twice),
+                "by_host": self.jobs_by_host,
+            },
+            "sessions": {"checked": self.sessions_checked, "lost": len(self.sessions_lost)},
+            "data": {"changed": len(self.rows_changed)},
+            "cron": {
+                "expected": self.minutes,
+                "missed": len(self.minutes_missed),
+                "ran_twice": len(self.minutes_twice),
+                "by_host": self.minutes_by_host,
+            },
+        }
+
+
+def few(names: Iterable[str], at_most: int = 3) -> str:
+    """The first few of many, and how many more there are."""
+    every = list(names)
+    rest = f" and {len(every) - at_most} more" if len(every) > at_most else ""
+    return ", ".join(every[:at_most]) + rest
+
+
+# --- judging ------------------------------------------------------------------------------------------------
+
+
+def judge(
+    book: Book,
+    now: Facts,
+    other: Facts,
+    before: Facts,
+    clients: Iterable[str] = (),
+) -> Audit:
+    """Compares the ledger with what is there.
+
+    `now` is the place that is right after the move, `other` the one left behind, `before` what was there when the
+    first visitor came. `clients` are the visitors' own addresses: when given, every order must name one of them.
+    """
+    audit = Audit()
+    _judge_orders(audit, book, now, other, frozenset(clients))
+    _judge_uploads(audit, book, now)
+    _judge_jobs(audit, book, now, other)
+    _judge_sessions(audit, book)
+    _judge_data(audit, now, before)
+    _judge_cron(audit, book, now, other)
+    return audit
+
+
+def _judge_orders(audit: Audit, book: Book, now: Facts, other: Facts, clients: frozenset[str]) -> None:
+    promised = {answer.order: answer for answer in book.acknowledged("order") if answer.order}
+    there: dict[str, list[Order]] = {}
+    for order in now.orders:
+        there.setdefault(order.number, []).append(order)
+    elsewhere = {order.number for order in other.orders}
+    audit.orders_acknowledged = len(promised)
+    audit.orders_unanswered = len(there.keys() - promised.keys())
+    for number, answer in promised.items():
+        if number not in there:
+            where = "is only in the database left behind" if number in elsewhere else "in no database"
+            audit.orders_lost[number] = where
+            continue
+        order = there[number][0]
+        if order.lines == 0 or order.tags == 0 or order.audits == 0:
+            missing = [name for name in ("lines", "tags", "audits") if getattr(order, name) == 0]
+            audit.orders_lost[number] = f"without its {', '.join(missing)}"
+        elif order.lines == 1 and (order.product, order.quantity) != (answer.product, answer.quantity):
+            audit.orders_lost[number] = f"has {order.quantity} of {order.product}, not what was ordered"
+        elif clients and order.client not in clients:
+            audit.rows_changed[number] = f"came from {order.client}, the visitor's address was not kept"
+    for number, rows in there.items():
+        doubled = [name for name in ("lines", "tags", "audits") if any(getattr(row, name) > 1 for row in rows)]
+        if len(rows) > 1:
+            audit.orders_duplicated[number] = f"{len(rows)} times"
+        elif doubled:
+            audit.orders_duplicated[number] = f"its {', '.join(doubled)} more than once"
+
+
+def _judge_uploads(audit: Audit, book: Book, now: Facts) -> None:
+    promised = book.acknowledged("upload") + book.acknowledged("big_upload")
+    audit.uploads_acknowledged = len(promised)
+    for answer in promised:
+        name = answer.upload or ""
+        if name not in now.uploads:
+            audit.uploads_lost[name] = "no file"
+        elif now.uploads[name] != answer.sha256:
+            audit.uploads_lost[name] = "other bytes"
+        elif now.upload_rows.get(name) != answer.sha256:
+            audit.uploads_lost[name] = "no row in the database"
+
+
+def _judge_jobs(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
+    expected = {answer.order for answer in book.acknowledged("order") if answer.order}
+    expected |= {answer.slow_job for answer in book.acknowledged("slow_job") if answer.slow_job}
+    waiting = dict(entry.partition(" ")[::2] for entry in now.waiting)
+    # A run is one row in both databases when it was copied, and two rows when it was done on both servers.
+    runs: dict[str, list[str]] = {}
+    for run in {*now.runs, *other.runs}:
+        runs.setdefault(run.number, []).append(run.host)
+    audit.jobs_expected = len(expected)
+    audit.jobs_by_host = dict(sorted(Counter(host for hosts in runs.values() for host in hosts).items()))
+    audit.jobs_on = {number: hosts for number, hosts in runs.items() if number.startswith("slow-")}
+    for number in sorted(expected - runs.keys()):
+        error = waiting.get(number)
+        audit.jobs_never_ran[number] = "not in the queue" if error is None else f"still in the queue {error}"
+    for number, hosts in sorted(runs.items()):
+        if len(hosts) > 1:
+            audit.jobs_ran_twice[number] = "on " + " and ".join(sorted(hosts))
+
+
+def _judge_sessions(audit: Audit, book: Book) -> None:
+    given = {answer.session for answer in book.acknowledged("login")}
+    checks = [answer for answer in book.answers if answer.kind == "me" and answer.session in given]
+    audit.sessions_checked = len({answer.session for answer in checks})
+    for answer in checks:
+        if answer.status == 401 or answer.outcome is Outcome.WRONG:
+            audit.sessions_lost[answer.session or ""] = "not known any more" if answer.status == 401 else "other name"
+
+
+def _judge_data(audit: Audit, now: Facts, before: Facts) -> None:
+    for product, total in before.stock.items():
+        if now.stock.get(product) != total:
+            audit.rows_changed[f"stock of product {product}"] = (
+                f"in stock plus sold was {total}, is {now.stock.get(product)}"
+            )
+    for rows, print_ in before.fingerprints.items():
+        if now.fingerprints.get(rows) != print_:
+            audit.rows_changed[rows] = f"was {print_}, is {now.fingerprints.get(rows)}"
+    for sequence in now.behind:
+        audit.rows_changed[sequence] = "would give out a number that is taken"
+
+
+def _judge_cron(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
+    started = min((answer.at for answer in book.answers), default=0.0)
+    ended = max((answer.ended for answer in book.answers), default=0.0)
+    whole = range(int(started // 60 + 1) * 60, int(ended - CRON_TAKES), 60)
+    there = {*now.cron, *other.cron}
+    runs = Counter(minute for minute, _ in there)
+    clock = {minute: time.strftime("%H:%M", time.gmtime(minute)) for minute in whole}
+    audit.minutes = len(whole)
+    audit.minutes_by_host = dict(sorted(Counter(host for minute, host in there if minute in whole).items()))
+    audit.minutes_missed = [clock[minute] for minute in whole if runs[minute] == 0]
+    audit.minutes_twice = [clock[minute] for minute in whole if runs[minute] > 1]
+
+
+# --- looking ------------------------------------------------------------------------------------------------
+
+# One row a kind, all as JSON, so that nothing depends on how psql prints.
+_DATABASE = """
+SELECT json_build_object(
+  'orders', (SELECT json_agg(json_build_array(o.number, coalesce(l.n, 0), coalesce(t.n, 0), coalesce(a.n, 0),
+                                              l.product, coalesce(l.quantity, 0), a.client))
+    FROM orders o
+    LEFT JOIN (SELECT order_id, count(*) n, min(product_id) product, sum(quantity) quantity
+               FROM line_items GROUP BY 1) l ON l.order_id = o.id
+    LEFT JOIN (SELECT order_id, count(*) n FROM orders_tags GROUP BY 1) t ON t.order_id = o.id
+    LEFT JOIN (SELECT subject, count(*) n, min(client) client
+               FROM audits WHERE event = 'ordered' GROUP BY 1) a ON a.subject = o.number
+    WHERE o.number LIKE 'V-%'),
+  'runs', (SELECT json_agg(json_build_array(order_number, host, started_at::text)) FROM job_runs
+           WHERE order_number LIKE 'V-%' OR order_number LIKE 'slow-%'),
+  'waiting', (SELECT json_agg(json_build_array(handler, coalesce(last_error, ''))) FROM delayed_jobs),
+  'upload_rows', (SELECT json_object_agg(name, sha256) FROM uploads),
+  'stock', (SELECT json_object_agg(s.product_id, s.quantity + coalesce(sold, 0)) FROM stock s
+            LEFT JOIN (SELECT product_id, sum(quantity) sold FROM line_items GROUP BY 1) l USING (product_id)),
+  'cron', (SELECT json_agg(json_build_array(extract(epoch FROM minute)::bigint, host)) FROM cron_runs));
+"""
+
+# Writes one query for each sequence: its name, when it is behind the column that it feeds.
+_SEQUENCES = """
+SELECT format('SELECT %L WHERE coalesce((SELECT last_value FROM pg_sequences WHERE sequencename = %L), 0)'
+              ' < (SELECT max(%I) FROM %I)', s.relname, s.relname, a.attname, t.relname)
+FROM pg_class s JOIN pg_depend d ON d.objid = s.oid AND d.deptype = 'a' AND s.relkind = 'S'
+JOIN pg_class t ON t.oid = d.refobjid
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid;
+"""
+
+# Rows that were there before the first visitor and that nobody has a reason to change.
+_UNCHANGED = {
+    "products": "SELECT id, name, price FROM products",
+    "tags": "SELECT id, name FROM tags",
+    "blobs": "SELECT id, md5(body) FROM blobs",
+    "orders": "SELECT id, number, total, created_at FROM orders",
+    "line_items": "SELECT id, order_id, product_id, quantity, price FROM line_items",
+    "orders_tags": "SELECT order_id AS id, tag_id FROM orders_tags",
+    "job_runs": "SELECT id, order_number, host, started_at FROM job_runs",
+}
+
+
+def gather(place: Place, *, files: Place | None = None, known: dict[str, str] | None = None) -> Facts:
+    """Looks at one database and one folder of uploads, which is that of `files` where they live apart.
+
+    `known` are the fingerprints of an earlier look: the same rows are taken again, and not those that came since.
+    Raises CalledProcessError when the server or its database does not answer.
+    """
+
+    def ask(sql: str) -> str:
+        return str(place.machine.psql(sql, db=place.database)).strip()
+
+    found = json.loads(ask(_DATABASE))
+    behind = [name for query in ask(_SEQUENCES).splitlines() if (name := ask(query))]
+    return Facts(
+        orders=tuple(Order(*row) for row in found["orders"] or ()),
+        runs=tuple(Run(*row) for row in found["runs"] or ()),
+        waiting=tuple(_waiting(*row) for row in found["waiting"] or ()),
+        uploads=_files(files or place),
+        upload_rows=found["upload_rows"] or {},
+        stock=found["stock"] or {},
+        cron=tuple((minute, host) for minute, host in found["cron"] or ()),
+        behind=tuple(behind),
+        fingerprints=dict(_fingerprint(ask, table, known) for table in _UNCHANGED),
+    )
+
+
+def _waiting(handler: str, error: str) -> str:
+    number = re.search(r"number: (\S+)", handler)
+    return f"{number[1] if number else 'unknown'} {error.splitlines()[0][:100] if error else ''}"
+
+
+def _files(place: Place) -> dict[str, str]:
+    folder = shlex.quote(f"{place.app}/public/system/uploads")
+    listed = place.machine.exec(
+        f"cd {folder} 2>/dev/null || exit 0; find . -maxdepth 1 -type f ! -name '.*' -exec sha256sum {{}} +"
+    ).stdout
+    text = listed.decode() if isinstance(listed, bytes) else listed
+    lines = (line.partition("  ") for line in text.splitlines())
+    return {name.removeprefix("./"): digest for digest, _, name in lines}
+
+
+def _fingerprint(ask: Any, table: str, known: dict[str, str] | None) -> tuple[str, str]:
+    """The name of some rows, `table up to id`, and their number and sum."""
+    last = None
+    for name in known or ():
+        if name.split()[0] == table:
+            last = name.split()[-1]
+    last = last or ask(f"SELECT coalesce(max(id), 0) FROM ({_UNCHANGED[table]}) r")
+    rows = f"SELECT md5(r::text) AS m FROM ({_UNCHANGED[table]}) r WHERE id <= {int(last)}"
+    sum_ = ask(f"SELECT count(*) || ' rows, md5 ' || coalesce(md5(string_agg(m, '' ORDER BY m)), '-') FROM ({rows}) s")
+    return f"{table} up to {last}", sum_
+
+
+def drained(place: Place, seconds: float) -> int:
+    """Waits until the job queue is empty, `seconds` at most; returns how many jobs are left."""
+    until = time.monotonic() + seconds
+    while True:
+        left = int(place.machine.psql("SELECT count(*) FROM delayed_jobs", db=place.database).strip())
+        if not left or time.monotonic() > until:
+            return left
+        time.sleep(1)

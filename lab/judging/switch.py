@@ -1,0 +1,93 @@
+"""The database switch, looked at afterwards: what its program said, and what the orders themselves tell.
+
+The program is asked for what only it can know, its hold. That no order came for some time is measured without it: by
+when PostgreSQL committed each order, which the lab's servers write down (`track_commit_timestamp`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from switchover.commands.prove import parse
+
+from .audit import Place
+
+# An order writes one such row, which nobody changes, in a transaction of its own; a copy brings many in one. What came
+# by following has its origin, and the time of the server that it came from.
+_ORDERED = """
+SELECT coalesce(json_agg(json_build_array(extract(epoch FROM pg_xact_commit_timestamp(made::xid)), {followed})), '[]')
+FROM (SELECT xmin::text AS made FROM audits WHERE event = 'ordered' GROUP BY xmin::text HAVING count(*) = 1) t
+WHERE pg_xact_commit_timestamp(made::xid) IS NOT NULL
+"""
+_FOLLOWED = "(pg_xact_commit_timestamp_origin(made::xid)).roident <> 0"  # since PostgreSQL 14
+
+
+@dataclass(slots=True)
+class Switch:
+    """What is known of a switch, times in ms; None: it is no part of it, or not known."""
+
+    hold_ms: float | None = None  # all tries together
+    tries: int | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    restart_hold_ms: float | None = None  # while old's PostgreSQL was restarted, before the databases followed
+    proof: dict[str, int] | None = None
+    last_on_old: float | None = None  # when the last order was committed there, and the first on new (unix seconds)
+    first_on_new: float | None = None
+
+    @property
+    def gap_between_commits_ms(self) -> float | None:
+        """How long no order was committed anywhere."""
+        if self.last_on_old is None or self.first_on_new is None:
+            return None
+        return round((self.first_on_new - self.last_on_old) * 1000, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """As report.json has it."""
+        names = ("hold_ms", "tries", "restart_hold_ms", "proof", "gap_between_commits_ms")
+        return {name: getattr(self, name) for name in names}
+
+
+def look(old: Place, new: Place, journal: str) -> Switch:
+    """Asks both servers of a move after its switch. Raises Problem when one of them does not answer."""
+    last = f"ls -d {journal}/*-switch-db.switch/said 2>/dev/null | tail -n 1"
+    found = told(str(new.machine.exec(f"cat $({last}) </dev/null").stdout))
+    held = str(new.machine.exec(f"cat {journal}/*-replicate.wal-level*/held 2>/dev/null", check=False).stdout)
+    if restart := re.search(r"^held (\d+) ms", held, re.MULTILINE):
+        found.restart_hold_ms = float(restart[1])
+    found.last_on_old, found.first_on_new = _commits(old, new)
+    return found
+
+
+def told(said: str) -> Switch:
+    """What the program of the switch printed."""
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"event"')]
+    last: dict[str, Any] = next((line for line in reversed(lines) if "hold_ms" in line), {})
+    proof = parse(said)
+    different = sum(not one["equal"] for one in proof.tables)
+    compared = {"tables": len(proof.tables), "rows": proof.rows, "different": different}
+    return Switch(
+        last.get("hold_ms"), last.get("tries"), last.get("parts", {}), proof=compared if proof.tables else None
+    )
+
+
+def _commits(old: Place, new: Place) -> tuple[float | None, float | None]:
+    if int(new.machine.psql("SHOW server_version_num")) < 140000:
+        return None, None
+    orders = _orders(new, _FOLLOWED)
+    # A copy brings no times; old, to which nobody writes any more, has them.
+    before = [at for at, followed in orders if followed] or [at for at, _ in _orders(old, "true")]
+    return around(before, [at for at, followed in orders if not followed])
+
+
+def _orders(place: Place, followed: str) -> list[tuple[float, bool]]:
+    answer = place.machine.psql(_ORDERED.format(followed=followed), db=place.database)
+    return [(at, came) for at, came in json.loads(answer)]
+
+
+def around(old: list[float], new: list[float]) -> tuple[float | None, float | None]:
+    """The last of old's moments, and the first of new's after it; None where there is none."""
+    last = max(old, default=None)
+    return last, min((at for at in new if last is not None and at > last), default=None)

@@ -1,0 +1,143 @@
+"""Overlay layers that are kept: prepared servers, made once a recipe, and saved states of a running lab."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from switchover.errors import Problem
+
+from ..place import Place, Role
+from ..services.authority import Authority
+from . import cache, images, supervisor
+
+LAB = Path(__file__).parents[1]
+RECIPE = [LAB / "machine/base.py"]
+SHOP_RECIPE = [LAB / "sites"]
+CI_RECIPE = [LAB / "services"]
+RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a running lab or a saved state is made of. *layers*: the uppermost first, the image last."""
+
+    releases: dict[Role, str]
+    layers: dict[Role, list[str]]
+
+    def write(self, file: Path, **more: Any) -> None:
+        """Writes it to *file*, which only root may read, beside *more*."""
+        beside = file.with_name(f".{file.name}")
+        beside.unlink(missing_ok=True)
+        beside.touch(0o600)
+        beside.write_text(json.dumps({"releases": self.releases, "layers": self.layers, **more}))
+        beside.rename(file)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What may differ from one lab to the next: old's data in MB, servers without the shop, old without a firewall."""
+
+    seed_mb: int = 300
+    plain: bool = False
+    firewall: bool = True
+
+    def has_firewall(self, role: Role) -> bool:
+        """Whether this server has one on: a ci host never does."""
+        return self.firewall if role == "old" else role == "new"
+
+    def name(self, role: Role) -> str:
+        """Tells apart what has to be prepared apart."""
+        if role != "old":
+            return "plain" if self.plain else "shop"
+        return ("plain" if self.plain else f"shop-{self.seed_mb}mb") + ("" if self.firewall else "-open")
+
+
+def prepared(place: Place, role: Role, release: str, variant: Variant) -> Path:
+    """Where the prepared layer of this server is kept: its name holds a hash of all that it is made from."""
+    files = [*RECIPE, *(CI_RECIPE if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
+    parts = [images.release(release).key, Authority.at(place.authority).certificate.read_text()]
+    return place.prepared / f"{role}-{release}-{variant.name(role)}-{cache.digest(*parts, files=files)}"
+
+
+def keep(upper: Path, target: Path) -> None:
+    """Moves the layer of a server that is off to *target*, and has it on disk before it has its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["sync", "--file-system", upper], check=True)
+    upper.rename(target)
+
+
+def save(place: Place, states: Path, name: str, running: Described) -> Described:
+    """Keeps the layers of all servers, which are off, and the run's files under *name* in the directory *states*.
+
+    Gives what they run on now.
+    """
+    token = f"{time.time_ns():x}"
+    layers: dict[Role, list[str]] = {}
+    for role in running.releases:
+        target = states / "layers" / f"{token}-{role}"
+        keep(supervisor.folder(place, role) / "upper", target)
+        layers[role] = [str(target), *running.layers[role]]
+    described = Described(running.releases, layers)
+    described.write(
+        _state(states, name),
+        files={file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()},
+    )
+    _collect(states, described)
+    return described
+
+
+def load(states: Path, name: str) -> Described:
+    """What the state *name* is made of. Raises Problem when there is none, or a layer of it is gone."""
+    file = _state(states, name)
+    if not file.exists():
+        known = ", ".join(sorted(f.stem for f in states.glob("*.json"))) or "none yet"
+        raise Problem(f"there is no saved state '{name}'", "lab", f"Saved: {known}")
+    data = json.loads(file.read_text())
+    described = Described(data["releases"], data["layers"])
+    for layer in (Path(path) for layers in described.layers.values() for path in layers):
+        if not layer.is_dir():
+            raise Problem(f"{layer}, a layer of the state '{name}', is gone", "lab", "Save that state again")
+        if layer.parent != states / "layers":
+            cache.used(layer)
+    return described
+
+
+def restore_files(place: Place, states: Path, name: str) -> None:
+    """Puts the files of the run that the state *name* was saved in (keys, settings) into this one."""
+    for path, text in json.loads(_state(states, name).read_text())["files"].items():
+        file = place.run / path
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.touch(0o600)
+        file.write_text(text)
+
+
+def running(place: Place) -> Described:
+    """What the running lab is made of. Raises Problem when none is up."""
+    file = place.run / "lab.json"
+    if not file.exists():
+        raise Problem("no lab is up", "lab", "Start one: inv lab.up")
+    data = json.loads(file.read_text())
+    return Described(data["releases"], data["layers"])
+
+
+def _state(states: Path, name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", name):
+        raise Problem(f"'{name}' is no name for a state", "lab", "Use letters, digits and . _ -")
+    return states / f"{name}.json"
+
+
+def _collect(states: Path, running: Described) -> None:
+    """Removes the layers that no saved state and no running server stands on."""
+    referred = {path for layers in running.layers.values() for path in layers}
+    for file in states.glob("*.json"):
+        referred.update(path for layers in json.loads(file.read_text())["layers"].values() for path in layers)
+    for layer in (states / "layers").iterdir():
+        if str(layer) not in referred:
+            shutil.rmtree(layer)

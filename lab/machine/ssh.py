@@ -1,0 +1,111 @@
+"""Keys and names for reaching the lab's servers by ssh, as one reaches real ones.
+
+An operator's key, the servers' own host keys in a known_hosts, and a config whose ProxyCommand steps into
+the visitors' network.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..place import HOSTS, SUDO_USERS, Place, Role
+from . import network
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to be written into a server before it boots; *owner* is a user's name there."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+    owner: str = "root"
+
+
+def generate(place: Place, roles: Iterable[Role]) -> dict[Role, list[File]]:
+    """Writes the keys into `ssh/` in the running lab's directory; gives what each server needs to match them."""
+    folder = place.run / "ssh"
+    folder.mkdir(mode=0o700)
+    private, public = key_pair("operator@lab")
+    _write(folder / "operator", private, 0o600)
+    _write(folder / "operator.pub", public)
+    files: dict[Role, list[File]] = {}
+    for role in roles:
+        user = SUDO_USERS[role]
+        files[role] = [*identity(), File(f"/home/{user}/.ssh/authorized_keys", public, 0o600, user)]
+    _write(folder / "known_hosts", "".join(known_hosts(role, its) for role, its in files.items()))
+    return files
+
+
+def key_pair(comment: str) -> tuple[str, str]:
+    """A new key as OpenSSH keeps it in files: the private and the public one."""
+    key = _ed25519()
+    return _private(key), f"{_public(key)} {comment}\n"
+
+
+def known_hosts(role: Role, files: Iterable[File]) -> str:
+    """The lines of a known_hosts by which a server is known that has these *files*."""
+    return "".join(f"{HOSTS[role]} {file.text}" for file in files if file.path.endswith("_key.pub"))
+
+
+def identity() -> list[File]:
+    """What makes a server somebody: a machine's id and ssh host keys, both new."""
+    # An empty id would make systemd take this for a first boot and enable what is disabled.
+    files = [File("/etc/machine-id", secrets.token_hex(16) + "\n", 0o444)]
+    for kind, key in (("ed25519", _ed25519()), ("ecdsa", _ecdsa())):
+        path = f"/etc/ssh/ssh_host_{kind}_key"
+        files += [File(path, _private(key), 0o600), File(f"{path}.pub", _public(key) + "\n")]
+    return files
+
+
+def config(place: Place, roles: Iterable[Role]) -> str:
+    """The ssh configuration of the running lab, which has these servers."""
+    folder = place.run / "ssh"
+    relay = f"{sys.executable} -I -S {Path(__file__).with_name('relay.py')}"
+    through = " ".join(network.entry(place.netns("visitors")))
+    text = ""
+    for role in roles:
+        text += f"Host {HOSTS[role]}\n"
+        text += f"    User {SUDO_USERS[role]}\n"
+        text += f"    ProxyCommand {through} {relay} {network.address4(role)} 22\n"
+    text += "Host *\n"
+    text += f"    IdentityFile {folder}/operator\n    IdentitiesOnly yes\n"
+    text += f"    UserKnownHostsFile {folder}/known_hosts\n    GlobalKnownHostsFile /dev/null\n"
+    text += "    StrictHostKeyChecking yes\n    LogLevel ERROR\n"
+    return text
+
+
+def _write(file: Path, text: str, mode: int = 0o644) -> None:
+    file.touch(mode)
+    file.write_text(text)
+
+
+def _ed25519() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def _ecdsa() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _private(key: Any) -> str:
+    from cryptography.hazmat.primitives import serialization as s
+
+    text: str = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()).decode()
+    return text
+
+
+def _public(key: Any) -> str:
+    from cryptography.hazmat.primitives import serialization as s
+
+    text: str = key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode()
+    return text

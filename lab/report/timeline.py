@@ -1,0 +1,57 @@
+"""What the visitors felt, second by second: the numbers behind the report's charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.report.result import SLOW_ON_PURPOSE, Rehearsal, Span
+from lab.visitors.ledger import Outcome, percentile
+
+
+@dataclass(slots=True, frozen=True)
+class Timeline:
+    """One number a second, from the first request on; an answer belongs to the second in which it arrived."""
+
+    good: Sequence[int]
+    page: Sequence[int]
+    failed: Sequence[int]
+    usual: Sequence[float | None]  # ms, the median; None in a second without an answer
+    longest: Sequence[float | None]  # ms
+    orders: dict[str, Sequence[int]]  # by the server whose database they went to
+    marks: Sequence[Span]  # the sections, in order; their times count from the first request
+
+    @property
+    def seconds(self) -> int:
+        return len(self.good)
+
+
+def timeline(found: Rehearsal) -> Timeline:
+    """The timeline of a rehearsal."""
+    answers = found.book.answers
+    started = min((answer.at for answer in answers), default=0.0)
+    seconds = int(max((answer.ended for answer in answers), default=started) - started) + 1
+    failed = {id(answer) for answer in found.failed(answers)}
+    counts = {name: [0] * seconds for name in ("good", "page", "failed", "old", "new")}
+    times: list[list[float]] = [[] for _ in range(seconds)]
+    for answer in answers:
+        second = int(answer.ended - started)
+        page = "page" if answer.outcome is Outcome.PAGE else "good"
+        counts["failed" if id(answer) in failed else page][second] += 1
+        if answer.kind not in SLOW_ON_PURPOSE:
+            times[second].append(answer.ms)
+        if answer.kind == "order" and answer.acknowledged:
+            counts[found.database(answer)][second] += 1
+    return Timeline(
+        counts["good"],
+        counts["page"],
+        counts["failed"],
+        [percentile(some, 50) if some else None for some in times],
+        [max(some, default=None) for some in times],
+        {name: counts[name] for name in ("old", "new")},
+        [
+            Span(span.name, span.started - started, span.ended - started)
+            for span in found.spans
+            if not span.quiet and span.started - started < seconds
+        ],
+    )

@@ -1,0 +1,135 @@
+"""The lab's ACME authority: Pebble on the ci host, which asks port 80 of whomever it finds by a domain, as in life.
+
+Pebble makes new roots and forgets its accounts whenever it starts, so whoever boots a lab has it trusted anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..machine.server import until
+from ..place import HOSTS, SITE
+
+if TYPE_CHECKING:
+    from ..machine.server import LabServer
+    from .authority import Authority
+
+URL = f"https://{HOSTS['ci']}:14000/dir"
+SETTINGS = {"kind": "certbot", "server": URL, "agree_tos": True}  # as move.yaml has them
+ISSUER = "Pebble"  # begins the name of every issuer of its certificates
+FOLDER = "/etc/pebble"
+SECONDS = 20  # that it may take to start
+TRUSTED = "/usr/local/share/ca-certificates/pebble.crt"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+# Where the host has a name server that one is asked, else its hosts file.
+UNIT = f"""[Unit]
+Description=The lab's ACME authority
+After=network.target named.service
+[Service]
+Environment=PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 PEBBLE_AUTHZREUSE=0
+ExecStart=/bin/sh -c 'd=; ! systemctl is-enabled -q named || d="-dnsserver 127.0.0.1:53"; \\
+  exec /usr/bin/pebble -config {FOLDER}/config.json $d'
+[Install]
+WantedBy=multi-user.target
+"""
+# What the one before forgot; update-ca-certificates would take seconds.
+TRUST = f"""
+[ ! -e {TRUSTED} ] || rm -rf /etc/letsencrypt/accounts/{HOSTS["ci"]}:14000
+cat >{TRUSTED}; cat {TRUSTED} >>{BUNDLE}
+"""
+
+
+def provision(server: LabServer, authority: Authority) -> None:
+    """Makes a booted ci host the authority, whose own address is certified by the lab's *authority*."""
+    certificate, key = authority.issue([server.name])
+    server.write(f"{FOLDER}/api.pem", certificate)
+    server.write(f"{FOLDER}/api.key", key, mode=0o600)
+    refusing(server)
+    server.write("/etc/systemd/system/pebble.service", UNIT)
+    server.exec("systemctl daemon-reload; systemctl enable --quiet pebble")
+
+
+def refusing(server: LabServer, *domains: str) -> None:
+    """The authority gives these domains nothing, from its next start on."""
+    settings: dict[str, Any] = {
+        "listenAddress": "0.0.0.0:14000",
+        "managementListenAddress": "127.0.0.1:15000",
+        "certificate": f"{FOLDER}/api.pem",
+        "privateKey": f"{FOLDER}/api.key",
+        "httpPort": 80,
+        "tlsPort": 443,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": False,
+        "domainBlocklist": list(domains),
+    }
+    server.write(f"{FOLDER}/config.json", json.dumps({"pebble": settings}, indent=1) + "\n")
+
+
+def trusted(ci: LabServer, servers: Iterable[LabServer], visitors: Path) -> None:
+    """Old, new and the *visitors* (their file of authorities) trust the authority on *ci*, which has just started.
+
+    Nothing happens where *ci* is none. Raises Problem when it does not answer.
+    """
+    if ci.exec("systemctl is-enabled -q pebble", check=False).returncode != 0:
+        return
+    root = ""
+
+    def answers() -> bool:
+        nonlocal root
+        asked = "curl -sSf --cacert /etc/pebble/api.pem --resolve ci.shop.test:15000:127.0.0.1"
+        root = ci.exec(f"{asked} https://{HOSTS['ci']}:15000/roots/0", check=False).stdout
+        return "END CERTIFICATE" in root
+
+    until(answers, SECONDS, f"{ci}: Pebble does not answer", pause=0.1)
+    for server in servers:
+        server.exec(TRUST, input=root)
+    visitors.write_text(visitors.read_text() + root)
+
+
+def shown(server: LabServer, domain: str) -> dict[str, Any]:
+    """The certificate that *server* shows who asks for *domain*: `issuer`, `serial`, `names`, `days`."""
+    from cryptography import x509
+    from cryptography.x509.oid import ExtensionOID
+
+    ask = f"openssl s_client -connect 127.0.0.1:443 -servername {domain} </dev/null 2>/dev/null"
+    found = x509.load_pem_x509_certificate(server.exec(ask).stdout.encode())
+    names: Any = found.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
+    return {
+        "issuer": str(list(found.issuer)[-1].value),  # the last part of its name says most
+        "serial": f"{found.serial_number:x}",
+        "names": sorted(str(name.value) for name in names),
+        "days": (found.not_valid_after_utc - datetime.now(UTC)).days,
+    }
+
+
+@dataclass
+class Certificates:
+    """The certificates of a rehearsal: what *server* shows at its beginning, and what new shows when all has moved."""
+
+    server: LabServer
+    new: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.old = shown(self.server, SITE)
+
+    def look(self, new: LabServer) -> None:
+        """What *new* shows, which has ordered one of its own."""
+        self.new = shown(new, SITE)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, in words."""
+        if not self.new:
+            return []
+        wrong = not self.new["issuer"].startswith(ISSUER) or self.new["serial"] == self.old["serial"]
+        return [f"new shows no certificate of its own: {self.new['issuer']}, {self.new['serial']}"] if wrong else []
+
+    def as_report(self) -> dict[str, Any]:
+        """For report.json."""
+        return self.new | {"serial_old": self.old["serial"]} if self.new else {}

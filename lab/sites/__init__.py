@@ -1,0 +1,1 @@
+"""The sites that the lab has servers of."""

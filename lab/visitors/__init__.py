@@ -1,0 +1,1 @@
+"""Who uses the site while it moves: visitors, developers, those who get its mail."""

@@ -1,0 +1,75 @@
+"""Pushes to the shop's servers from the ci host, as its builds and its developers do them.
+
+    deploys.push(lab, to="old", change="harmless", by="dev").ok
+    deploys.title(lab.old)
+
+The title of /about tells from which commit the running application is.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..services.ci import PUSHERS, By, Pusher, url
+from ..sites.provision import SITES, render
+
+if TYPE_CHECKING:
+    from ..machine.server import LabServer
+    from ..servers import Lab
+
+To = Literal["old", "new", "remote"]
+Change = Literal["harmless", "broken", "migration", "slow"]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What came of a push."""
+
+    ok: bool
+    """git's exit status was 0. It says nothing of what the deploy did: only a pre-receive hook can refuse."""
+    output: str
+    """All that the person at the terminal saw."""
+    commit: str
+    """What was pushed; empty when the server did not even let its present commit be fetched."""
+    title: str
+    """What /about is called where this commit runs."""
+
+
+def push(lab: Lab, to: To = "old", change: Change = "harmless", by: By = "ci", *, seconds: float = 5) -> Pushed:
+    """Commits *change* on top of what *to* has (`remote`: where the remote of *by* leads) and pushes it there.
+
+    Every change gives /about a title of its own. `broken`: the application cannot boot; `slow`: it takes *seconds*
+    longer to; `migration`: a table more; `harmless`: nothing else. A push takes back what the last one broke or slowed.
+    Raises Problem when the lab has no ci host or the change cannot be made there.
+    """
+    pusher = PUSHERS[by]
+    target = pusher.remote if to == "remote" else url(to)
+    token = secrets.token_hex(4)
+    title = f"About the shop ({token})"
+    output, ok = _run(lab, pusher, f"git fetch --quiet {target} master && git reset --quiet --hard FETCH_HEAD")
+    if not ok:
+        return Pushed(False, output, "", title)
+    lab.ci.exec(_as(pusher, render("change.sh.j2", change=change, title=title, token=token, seconds=seconds)))
+    commit = lab.ci.exec(_as(pusher, "git rev-parse HEAD")).stdout.strip()
+    output, ok = _run(lab, pusher, f"git push {target} HEAD:master")
+    return Pushed(ok, output, commit, title)
+
+
+def title(server: LabServer) -> str:
+    """The title of /about as the application on *server* answers now, past nginx; empty when it does not answer."""
+    socket = f"{SITES[server.role].app}/tmp/sockets/unicorn.sock"
+    ask = f"curl --silent --max-time 10 --unix-socket {socket} http://{SITES[server.role].domain}/about"
+    return server.exec(f"{ask} | sed -n 's:.*<title>\\(.*\\)</title>.*:\\1:p'").stdout.strip()
+
+
+def _run(lab: Lab, pusher: Pusher, command: str) -> tuple[str, bool]:
+    """What *command* says in the pusher's checkout, and whether it ended well. It is never asked a question."""
+    done = lab.ci.exec(_as(pusher, f"export GIT_SSH_COMMAND='ssh -o BatchMode=yes'; exec 2>&1; {command}"), check=False)
+    return done.stdout, done.returncode == 0
+
+
+def _as(pusher: Pusher, script: str) -> str:
+    return f"runuser -l {pusher.user} -c {shlex.quote(f'cd {pusher.checkout} && {script}')}"

@@ -1,0 +1,1 @@
+"""The site's names: what is said of them, asked and changed."""

@@ -1,0 +1,100 @@
+"""What `inv prove` makes of the program's answer, and of two lists of files."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchover.commands import prove
+from switchover.commands.prove import Proof, Uploads, parse
+
+ANSWER = """\
+progress 10 20 bytes
+pinned {"hold_ms": 17, "tries": 5, "held": 1}
+took {"ms": 2000}
+doing which rows of "orders" differ
+table {"table": "tags", "old": 3, "new": null, "equal": false, "why": "on old alone"}
+table {"table": "orders", "old": 999997, "new": 999998, "equal": false, "why": "other rows"}
+table {"table": "\\"odd name\\"", "old": 0, "new": 0, "equal": true, "why": ""}
+key {"table": "orders", "on": "both", "key": {"id" : "5"}}
+key {"table": "orders", "on": "new", "key": {"shop" : "a", "number" : "7"}}
+more {"table": "orders", "keys": 41, "buckets": 4, "of": 30}
+sequence {"sequence": "orders_id_seq", "old": 8, "new": null, "equal": true}
+sequence {"sequence": "tags_id_seq", "old": 8, "new": null, "equal": false}
+"""
+
+
+def test_the_answer_is_read() -> None:
+    proof = parse(ANSWER)
+    assert [one["table"] for one in proof.tables] == ['"odd name"', "orders", "tags"]
+    assert proof.rows == 1_000_001
+    assert proof.different == ["orders", "tags", "tags_id_seq"]
+    assert proof.as_json()["totals"] == {
+        "tables": 3, "rows": 1_000_001, "different": 3, "seconds": 2.0, "rows_per_second": 500_000,
+        "hold_ms": 17, "tries": 5, "held": 1,
+    }  # fmt: skip
+    orders = proof.as_json()["tables"][1]
+    assert orders["keys"] == [{"on": "both", "key": {"id": "5"}}, {"on": "new", "key": {"shop": "a", "number": "7"}}]
+    assert orders["more_keys"] and not proof.as_json()["tables"][0]["more_keys"]
+
+
+def test_every_difference_has_a_line() -> None:
+    proof = parse(ANSWER)
+    proof.schema = ["the index orders_number is on old and not on new"]
+    proof.files = [Uploads("public/system/", {"a": "1", "b": "2"}, {"a": "9"}, ahead=True)]
+    assert list(prove._differences(proof)) == [
+        "orders: id 5 is not the same on both",
+        "orders: shop a, number 7 is on new alone",
+        "orders: 41 rows differ in 4 of the 30 parts that differ; the first are named",
+        "sequence tags_id_seq: 8 on old, None on new",
+        "the index orders_number is on old and not on new",
+        "public/system/a is not the same on both",
+        "public/system/b is not on new",
+    ]
+    assert len(proof.different) == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ahead", "equal"),
+    [
+        ({"a": "1"}, {"a": "1"}, False, True),
+        ({"a": "1"}, {"a": "2"}, True, False),
+        ({"a": "1"}, {}, True, False),
+        ({"a": "1"}, {"a": "1", "b": "2"}, True, True),  # a visitor's, who comes to new already
+        ({"a": "1"}, {"a": "1", "b": "2"}, False, False),
+    ],
+)
+def test_uploads(old: dict[str, str], new: dict[str, str], ahead: bool, equal: bool) -> None:
+    assert Uploads("system/", old, new, ahead).equal is equal
+
+
+def test_programs_lie_side_by_side_and_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").write_text('echo "$1" "$2"; . "$(dirname "$0")/two"; exit 4\n')
+    (tmp_path / "two").write_text('echo "from two: $(dirname "$0")"\n')
+    monkeypatch.setattr(prove, "FOLDER", tmp_path)
+    script = f"main() {{\n{prove.program(('one', 'two'), ['a word', 2])}\n}}\nmain </dev/null\n"
+    ran = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True)
+    assert ran.returncode == 4, ran.stderr
+    first, second = ran.stdout.splitlines()
+    assert first == "a word 2"
+    assert not Path(second.removeprefix("from two: ")).exists()
+
+
+@pytest.mark.parametrize("given", [{}, {"jobs": 0}, {"strategy": "copy"}])
+def test_it_refuses_in_one_line(given: dict[str, Any]) -> None:
+    from types import SimpleNamespace
+
+    move: Any = SimpleNamespace(settings=SimpleNamespace(strategy=given.get("strategy", "replicate")))
+    if not given:
+        prove._refuse(move, 1)
+        return
+    with pytest.raises(prove.Problem) as problem:
+        prove._refuse(move, given.get("jobs", 1))
+    assert len(str(problem.value).splitlines()) == 1
+
+
+def test_nothing_found_is_nothing_different() -> None:
+    assert Proof().different == [] and Proof().as_json()["totals"]["rows_per_second"] == 0
