@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,4 +71,11 @@ class Precondition(ABC):
         """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
 
 
-Wanted = Resource | Precondition | Sequence[Resource | Precondition] | None  # what a step's function returns
+@dataclass(frozen=True)
+class Nothing:
+    """Nothing of a step is to be done here, and *why*: the site has no such part."""
+
+    why: str
+
+
+Wanted = Resource | Precondition | Nothing | Sequence[Resource | Precondition | Nothing] | None  # what a step's function returns

@@ -354,6 +354,15 @@ wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
     tries=$(( tries - 1 )); sleep 0.1
   done
 }
+wait_showing() { # seconds command...: tries each 0.2 s, and says how long it has waited
+  seconds=$1 waited=0; shift
+  while ! "$@"; do
+    [ "$waited" -lt $(( seconds * 5 )) ] || return 1
+    sleep 0.2; waited=$(( waited + 1 ))
+    [ $(( waited % 10 )) -ne 0 ] || echo "progress $(( waited / 5 )) $seconds seconds"
+  done
+}
+ended() { [ ! -d "/proc/$1" ]; } # pid
 alive() { # pidfile: its process is there and is no zombie
   [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
   ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null

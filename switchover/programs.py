@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .render import HOME
+from .render import HOME as REPOSITORY
 
-FOLDER = HOME / "scripts" / "server"
+FOLDER = REPOSITORY / "scripts" / "server"
+HOME = "/etc/switchover"  # on both servers: what the move adds
 
 
 def program(name: str) -> bytes:

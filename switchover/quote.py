@@ -64,15 +64,20 @@ def systemd(value: object) -> str:
     return f'"{text}"' if re.search(r"[\s\"';]", text) or not text else text
 
 
-def monit(value: object) -> str:
-    """*value* as a string of monit's, which has no escape for its quotes."""
+def quoted(value: object) -> str:
+    """*value* in quotes, for configurations that have both kinds of them and no escape."""
     text = str(value)
     if "\n" in text or "\0" in text:
-        raise ValueError(f"monit cannot hold {text!r}")
+        raise ValueError(f"{text!r} does not fit between quotes")
     mark = next((m for m in "\"'" if m not in text), None)
     if mark is None:
-        raise ValueError(f"monit cannot hold both kinds of quotes: {text}")
+        raise ValueError(f"both kinds of quotes are in it, and there is no third: {text}")
     return mark + text + mark
+
+
+def rendered(value: str) -> str:
+    """*value* as it is: another template was rendered to it, each value in that for where it stands."""
+    return value.rstrip("\n")
 
 
 def pgpass(value: object) -> str:

@@ -1,7 +1,7 @@
 """Templates of `templates/`, `nginx/` and `hooks/`, rendered with quoting filters.
 
 A value that a template lacks is an error, never an empty text; every value in a template goes through a
-filter that quotes it for where it stands (`|sh`, `|sql`, `|nginx`, `|yaml`, `|html`, `|systemd`, `|line`).
+filter that quotes it for where it stands (`|sh`, `|sql`, `|nginx`, `|yaml`, `|html`, `|systemd`, `|line` …).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HOME = Path(__file__).resolve().parent.parent
-FILTERS = ("sh", "sql", "ident", "nginx", "yaml", "html", "systemd", "pgpass", "line", "monit")
+FILTERS = ("sh", "sql", "ident", "nginx", "yaml", "html", "systemd", "pgpass", "line", "quoted", "rendered")
 FOLDERS = ("templates", "nginx", "hooks", "scripts")
 
 

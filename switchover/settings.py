@@ -37,96 +37,6 @@ from .settings_file import shown
 DEFAULT_FILE = "move.yaml"
 
 
-@dataclass(frozen=True)
-class Form:
-    """What a whole text must match, and what to write instead; editors are told both by the JSON schema.
-
-    The pattern means the same to Python and to the editors' JavaScript.
-    """
-
-    pattern: str
-    hint: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        schema = handler(inner)
-        own = {"pattern": f"^(?:{self.pattern})$", "patternErrorMessage": self.hint}
-        return {**schema, "allOf": [*schema.get("allOf", []), own]} if "pattern" in schema else {**schema, **own}
-
-    def check(self, value: str) -> str:
-        """The same *value*. Raises ValueError with the hint."""
-        if not re.fullmatch(self.pattern, value):
-            raise ValueError(self.hint)
-        return value
-
-
-def _bare(value: str) -> str:
-    return value.rstrip("/") or "/"
-
-
-ADDRESS = "an IPv4 or IPv6 address, in quotes"
-
-
-def _text(value: object) -> object:
-    # 1 is an address too, and none that anybody means; and behind a % Python takes any text for an interface.
-    if not isinstance(value, str) or "%" in value:
-        raise ValueError(ADDRESS)
-    return value
-
-
-Name = Annotated[str, Form(r"[A-Za-z_][A-Za-z0-9_.@-]*", "a name of letters, digits and _ . @ -")]
-Domain = Annotated[
-    str,
-    Form(
-        r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}",
-        "a domain like shop.org",
-    ),
-]
-Destination = Annotated[
-    str,
-    Form(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?", "as for ssh: name, user@name or user@name:port"),
-]
-AnyPath = Annotated[
-    str,
-    Form(r"(?=\s*\S)[^\x00-\x1f\x7f]+", "a path is one line of text"),
-    Form(r"(?!([^/]*/)*\.\.(/|$))[^\x00]*", "a path without '..'"),
-]
-Absolute = Annotated[AnyPath, Form(r"/[^\x00]*", "a path from the root, like /home/app/current"), AfterValidator(_bare)]
-Source = Annotated[
-    AnyPath,
-    Form(
-        r"(?!/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$))[^\x00]*",
-        "no queue of mail: old sends what is there, and it would be sent twice",
-    ),
-]
-Page = Annotated[str, Form(r"""/[^\s"'\\]*""", "a page's path, like /products/1")]
-Language = Annotated[str, Form(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
-Text = Annotated[str, Form(r"[^\x00]*", "text without NUL")]
-Email = Annotated[str, Form(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an address like me@shop.org")]
-Address = Annotated[
-    IPvAnyAddress,
-    BeforeValidator(_text),
-    WithJsonSchema({"type": "string", "anyOf": [{"format": f, "errorMessage": ADDRESS} for f in ("ipv4", "ipv6")]}),
-]
-Line = Annotated[str, Form(r"[^\x00-\x1f\x7f]+", "one line of text")]
-Flag = Annotated[bool, Field(strict=True)]
-Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Seconds = Annotated[int, Field(strict=True, ge=1, le=86400)]
-
-
-def _given(key: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
-    """For the JSON schema: the *key* is there, with such a *value*, or with any."""
-    return {"required": [key], "properties": {key: value or {"not": {"type": "null"}}}}
-
-
-class Part(BaseModel):
-    """A mapping of the settings in which every key is known, and has a line that says what it means."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
 class App(Part):
     """The Rails application."""
 
@@ -332,7 +242,7 @@ class Uploads(Part):
 class ThirdParty(Part):
     """A service that may allow by address: asked from both servers, by a `url` or at a port of a `host`."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_given("url"), _given("host")]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given("url"), given("host")]})
 
     name: Line
     """What to call it."""
@@ -387,7 +297,7 @@ class Dns(Part):
     model_config = ConfigDict(
         json_schema_extra={
             "allOf": [
-                {"if": _given("kind", {"const": kind}), "then": _given(needed)}
+                {"if": given("kind", {"const": kind}), "then": given(needed)}
                 for kind, needed in (("update", "key_file"), ("lexicon", "provider"))
             ]
         }
@@ -436,7 +346,7 @@ class Settings(Part):
     """A whole move."""
 
     model_config = ConfigDict(
-        json_schema_extra={"if": _given("dns", _given("key_on", {"const": "ci"})), "then": _given("ci")}
+        json_schema_extra={"if": given("dns", given("key_on", {"const": "ci"})), "then": given("ci")}
     )
 
     domains: Annotated[tuple[Domain, ...], Field(min_length=1)]

@@ -1,0 +1,83 @@
+"""Any application that is a service: its verbs are settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from ...quote import sh
+from ...render import render
+from ...vocabulary import Form, Line
+from .. import app
+from ..kinds import Watched
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(app.Settings):
+    """Any service that answers visitors: its verbs are sh, run as root, in a deploy hook as the application's user."""
+
+    kind: Literal["service"] = "service"
+    """The program is what its service starts."""
+    listens: Annotated[str, Form(r"[A-Za-z0-9_./\[\]:-]+", "a socket's path or a port, like 127.0.0.1:3000")]
+    """Where it takes requests: a socket's path, below the application's directory where it is relative, or address:port."""
+    reload: Line | None = None
+    """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` unless it is given."""
+    reloaded: Line | None = None
+    """Succeeds when that has been done and it answers; `systemctl is-active -q SERVICE` unless it is given."""
+
+    def on(self, server: Server) -> ServiceApplication:
+        """This application on *server*."""
+        return ServiceApplication(server, self)
+
+
+class ServiceApplication(app.Application[Settings]):
+    """An application that systemd knows well: it runs where its service is active."""
+
+    @property
+    def listens(self) -> str:
+        """Its socket, or its address and port."""
+        where = self.settings.listens
+        return where if ":" in where else f"unix:{self.server.in_app(where)}"
+
+    @property
+    def runs(self) -> str:
+        """sh: succeeds where its service is active."""
+        return f"systemctl is-active -q {sh(self.service)}"
+
+    @property
+    def started(self) -> str:
+        """sh: since when its service is active, in seconds since 1970."""
+        return f'date +%s -d "$(systemctl show -p ActiveEnterTimestamp --value {sh(self.service)})"'
+
+    @property
+    def _reload(self) -> str:
+        return self.settings.reload or f"systemctl reload-or-restart {sh(self.service)}"
+
+    @property
+    def _reloaded(self) -> str:
+        return self.settings.reloaded or self.runs
+
+    def reload(self) -> str:
+        """sh: the settings' verb; nothing where it does not run."""
+        return f"""
+if {self.runs}; then
+  {self.verb(self._reload)} || refuse {sh(self.service)}" does not reload"
+  wait_until {app.RELOADS} {self.verb(self._reloaded)} || refuse {sh(self.service)}" does not run: see its log"
+fi
+"""
+
+    @property
+    def reload_shown(self) -> str:
+        """The settings' verb."""
+        return self._reload
+
+    def on_deploy(self) -> str:
+        """sh for a deploy hook: the settings' verbs, by the application's user."""
+        return render("hooks/app-service.sh.j2", reload=self._reload, reloaded=self._reloaded).decode()
+
+    def watched(self) -> Watched:
+        """Its service."""
+        systemctl = "/usr/bin/systemctl"
+        runs = f"{systemctl} is-active -q {self.service}"
+        return Watched(self.service, f"{systemctl} start {self.service}", f"{systemctl} stop {self.service}", runs=runs)

@@ -1,0 +1,78 @@
+"""unicorn, started by an init script or a unit, known by its pid file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ...quote import sh
+from ...render import render
+from ...vocabulary import AnyPath
+from .. import app
+from ..kinds import Watched
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(app.Settings):
+    """unicorn: its service, its socket and its pid file."""
+
+    kind: Literal["unicorn"] = "unicorn"
+    """The program."""
+    socket: AnyPath = "tmp/sockets/unicorn.sock"
+    """The socket where it listens; a relative path is below the application's directory."""
+    pidfile: AnyPath = "tmp/pids/unicorn.pid"
+    """The file with its process id; a relative path is below the application's directory."""
+
+    def on(self, server: Server) -> Unicorn:
+        """This application on *server*."""
+        return Unicorn(server, self)
+
+
+class Unicorn(app.Application[Settings]):
+    """A master and its workers. SIGUSR2 has a new master take over, and each process ends its request first."""
+
+    @property
+    def pidfile(self) -> str:
+        """The file with the master's process id."""
+        return self.server.in_app(self.settings.pidfile)
+
+    @property
+    def listens(self) -> str:
+        """Its socket."""
+        return f"unix:{self.server.in_app(self.settings.socket)}"
+
+    @property
+    def runs(self) -> str:
+        """sh: succeeds where its master runs."""
+        return f"alive {sh(self.pidfile)}"
+
+    @property
+    def started(self) -> str:
+        """sh: since when its master runs, in seconds since 1970."""
+        return f'echo $(( $(date +%s) - $(ps -o etimes= -p "$(cat {sh(self.pidfile)})") ))'
+
+    def reload(self) -> str:
+        """sh: its master is replaced by a new one; nothing where it does not run."""
+        pidfile, service = sh(self.pidfile), sh(self.service)
+        return f"""
+if {self.runs}; then
+  old=$(cat {pidfile}); kill -USR2 "$old"
+  wait_until {app.RELOADS} ended "$old" || refuse {service}" does not restart: see its log"
+  wait_until 10 alive {pidfile} || refuse {service}" does not run: see its log"
+fi
+"""
+
+    @property
+    def reload_shown(self) -> str:
+        """The signal."""
+        return f"kill -USR2 ({self.service})"
+
+    def on_deploy(self) -> str:
+        """sh for a deploy hook: a new master takes over, and where it cannot boot the old one stays."""
+        return render("hooks/app-unicorn.sh.j2", pidfile=self.pidfile).decode()
+
+    def watched(self) -> Watched:
+        """Its pid file, and its service."""
+        service = f"/usr/sbin/service {self.service}"
+        return Watched(self.service, f"{service} start", f"{service} stop", self.pidfile)

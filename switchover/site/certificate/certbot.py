@@ -1,0 +1,298 @@
+"""A certificate that certbot orders from an ACME authority, and renews."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from ... import say
+from ...desired import Nothing, Precondition, Resource
+from ...errors import Problem
+from ...findings import Found, blocker, good, warning
+from ...outcome import Outcome
+from ...programs import program, programs
+from ...quote import sh
+from ...render import render
+from ...resources.command import Command
+from ...resources.file import File
+from ...resources.package import packages
+from ...resources.seen import Compared, Seen
+from ...resources.service import Service
+from ...vocabulary import Email, Flag, Form
+from .. import certificate
+from ..web import ANSWERS, CHALLENGE, ask, host
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+    from ...move import Move
+
+LIVE = "/etc/letsencrypt/live"
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/nginx"
+UNIT = "certbot-renew"
+CURRENT = "/opt/certbot"  # where a current release has its environment
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/"
+STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+Parts = list[Resource | Precondition]
+
+
+class Settings(certificate.Settings):
+    """It is ordered from an ACME authority."""
+
+    kind: Literal["certbot"] = "certbot"
+    """It is ordered from an ACME authority."""
+    certbot: Literal["package", "current"] = "package"
+    """`package`: the distribution's; `current`: the current release, in an environment of its own."""
+    version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
+    """With `certbot: current`: this release instead, in quotes."""
+    server: Annotated[str, Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")] = (
+        f"{LETS_ENCRYPT}directory"
+    )
+    """The authority's directory; Let's Encrypt's unless it is given."""
+    email: Email | None = None
+    """Where the authority writes to before the certificate ends; optional."""
+    agree_tos: Flag = False
+    """Say `true` when you have read the authority's terms and agree to them."""
+    staging: Flag = False
+    """A trial with the authority's staging, of which nothing is kept."""
+
+    def on(self, server: Server) -> Certbot:
+        """The certificate of *server*."""
+        return Certbot(server, self)
+
+
+class Certbot(certificate.Certificate[Settings]):
+    """A certificate of every production domain, by the challenge that comes to port 80."""
+
+    @property
+    def program(self) -> str:
+        """certbot, as new runs it; by the authorities that new itself trusts."""
+        where = f"{CURRENT}/bin/certbot" if self.settings.certbot == "current" else "certbot"
+        return f"env REQUESTS_CA_BUNDLE={BUNDLE} {where}"
+
+    @property
+    def trial(self) -> str:
+        """What certbot is told for a trial, of which nothing is kept: it asks Let's Encrypt's staging by itself."""
+        ours = self.settings.server.startswith(LETS_ENCRYPT)
+        return "--dry-run" if ours else f"--dry-run --server {sh(self.settings.server)}"
+
+    @property
+    def account(self) -> str:
+        """sh: the accounts of the authority that certbot has already."""
+        trial = self.settings.staging and self.settings.server.startswith(LETS_ENCRYPT)
+        server = STAGING if trial else self.settings.server
+        return f"ls -d /etc/letsencrypt/accounts/{sh(server.removeprefix('https://'))}/*/ 2>/dev/null"
+
+    def lookup(self, domains: tuple[str, ...]) -> str:
+        """sh: the name that certbot gave to a certificate of every domain, if there is one and it has not ended."""
+        named = f"named {sh(self.settings.server)} {' '.join(sh(domain) for domain in domains)}"
+        return f"{program('renewals.sh').decode()}\n{named}"
+
+    def name(self, move: Move) -> str:
+        """That name; empty without such a certificate. It only looks."""
+        return self.server.look(self.lookup(move.settings.domains)).out.strip()
+
+    def live(self, move: Move) -> str:
+        """The directory of that certificate; under --dry the one where it will be. Raises Problem without one."""
+        name = self.name(move)
+        if not name and not move.dry:
+            raise Problem("it has no certificate of its own yet", str(self.server), "Run: inv expand-cert.order")
+        return f"{LIVE}/{name or move.settings.domain}"
+
+    @property
+    def _trial(self) -> Nothing | None:
+        """Why nothing more is wanted after a trial."""
+        return Nothing("a trial brings no certificate (certificate.staging)") if self.settings.staging else None
+
+    def installed(self) -> Parts:
+        """certbot is there, by whatever way it came; or a current release in an environment of its own."""
+        if self.settings.certbot == "current":
+            return [packages(self.server, "python3-venv", "/etc/letsencrypt"), self._environment()]
+        package = packages(self.server, "certbot", "/etc/letsencrypt")
+        return [replace(package, check="command -v certbot >/dev/null")]
+
+    def _environment(self) -> Command:
+        version = self.settings.version
+        what = f"certbot=={version}" if version else "certbot"
+        return Command(
+            self.server,
+            f"sh after/certbot-environment make {CURRENT} {sh(what)}",
+            f"sh after/certbot-environment remove {CURRENT}",
+            f"{CURRENT}/bin/certbot --version 2>/dev/null | grep -qx 'certbot {version or '.*'}'",
+            shown=f"pip install {what} in {CURRENT}",
+            files=programs("certbot-environment"),
+            part="environment",
+        )
+
+    def challenge_passes(self, move: Move) -> Parts:
+        """new: is asked by old what the authority asks, by plain HTTP."""
+        lines = []
+        for domain in move.settings.domains:
+            at = f"--resolve {sh(f'{domain}:80:{host(move.old)}')}"
+            lines.append(f"said=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
+            lines.append(f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}""")
+        otherwise = "the authority would not find new's answer by old: inv switch-app"
+        return [Seen(self.server, "\n".join(lines), otherwise, within=3)]
+
+    def ordered(self, move: Move) -> Parts:
+        """certbot orders it, or says that it has it. Raises Problem where nobody has agreed to the authority's terms."""
+        ours, domain, new = self.settings, move.settings.domain, self.server
+        lookup = self.lookup(move.settings.domains)
+        if not (ours.agree_tos or move.dry or any(new.look(ask, check=False).out for ask in (lookup, self.account))):
+            what = f"nobody has agreed to the terms of {ours.server}"
+            do = "Read them, then say in the settings: certificate: {agree_tos: true}"
+            raise Problem(what, str(new), do)
+        command = self._order(move)
+        # An order that is taken back while nginx uses it would leave that without a certificate.
+        used = f"grep -rqsF {sh(f'{LIVE}/{domain}/')} /etc/nginx/sites-enabled /etc/nginx/conf.d"
+        undo = f"""
+[ -e before/live/{sh(domain)} ] || ! {used} || refuse "nginx uses the certificate of {domain}"
+sh after/order-certificate back {sh(domain)}
+"""
+        return [
+            Command(
+                new,
+                f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
+                undo,
+                check="" if ours.staging else f'[ -n "$({lookup})" ]',
+                shown=f"certbot {command}",
+                files=programs("order-certificate"),
+            )
+        ]
+
+    def _order(self, move: Move) -> str:
+        ours, domain = self.settings, move.settings.domain
+        names = " ".join(f"-d {sh(name)}" for name in move.settings.domains)
+        who = f"--no-eff-email --email {sh(ours.email)}" if ours.email else "--register-unsafely-without-email"
+        where = self.trial if ours.staging else f"--server {sh(ours.server)}"
+        return (
+            f"certonly --non-interactive --webroot -w {sh(self.server.in_app('public'))} --cert-name {sh(domain)} {names} "
+            f"--expand --keep-until-expiring {certificate.of_old(move).key} {'--agree-tos ' * ours.agree_tos}{who} {where}"
+        )
+
+    def trusted(self, move: Move) -> Nothing | Parts:
+        """old: its web server would take the certificate for new's, by the authorities that it has read."""
+        if self._trial:
+            return self._trial
+        old, web, domain = move.old, move.old.web, move.settings.domain
+        chain = "" if move.dry else self.server.look(f"cat {sh(self.live(move))}/fullchain.pem").out
+        trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
+        reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
+        return [
+            Seen(old, trusts, "old would refuse visitors: update ca-certificates there"),
+            Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload),
+        ]
+
+    def renewed(self, move: Move) -> Nothing | Parts:
+        """A hook has the web server take what was renewed; and one timer or cron job renews."""
+        if self._trial:
+            return self._trial
+        live = self.live(move)
+        hooks = f"{program('renewals.sh').decode()}\nhooks {sh(live.rpartition('/')[2])} {HOOK}"
+        if "nginx" in self.server.look(hooks).out:  # somebody else's
+            return self._scheduled()
+        content = render("templates/renewed.sh.j2", domain=move.settings.domain, live=live)
+        return [File(self.server, HOOK, content, "root:root", "755", test_file="sh -n"), *self._scheduled()]
+
+    def _scheduled(self) -> Parts:
+        """What shall start renewals; nothing where exactly one thing does. Raises Problem where more do."""
+        new = self.server
+        others = [line.strip() for line in certificate.scheduled(new) if UNIT not in line]
+        if len(others) > 1:
+            what = f"renewals are scheduled {len(others)} times: {'; '.join(others)}"
+            raise Problem(what, str(new), "Leave one of them")
+        if self.settings.certbot == "package":
+            return [] if others else [Service(new, "certbot.timer", running=True, at_boot=True)]
+        if others and not others[0].endswith("certbot.timer"):
+            return []  # a cron job, which somebody wrote
+        return self._own_timer()
+
+    def _own_timer(self) -> Parts:
+        new, units, reload = self.server, "/etc/systemd/system", "systemctl daemon-reload"
+        packaged = new.look("systemctl cat certbot.timer >/dev/null 2>&1", check=False).status == 0
+        service = render("templates/certbot.service.j2", certbot=f"{CURRENT}/bin/certbot", bundle=BUNDLE)
+        timer = render("templates/certbot.timer.j2", seconds=43200)
+        return [
+            File(new, f"{units}/{UNIT}.service", service, "root:root", "644", then=reload),
+            File(new, f"{units}/{UNIT}.timer", timer, "root:root", "644", then=reload),
+            Service(new, f"{UNIT}.timer", running=True, at_boot=True),
+            *([Service(new, "certbot.timer", running=False, at_boot=False)] if packaged else []),
+        ]
+
+    def shown(self, move: Move) -> Nothing | Parts:
+        """The site's file names it; where visitors who come by old would not be passed on any more it goes back."""
+        if self._trial:
+            return self._trial
+        live, old, web = self.live(move), move.old.settings.main_address, self.server.web
+        asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in move.settings.domains]
+        # Who comes by old must not wait for a person to put it back. (A reload returns before its nginx answers by it.)
+        shows = f"sh after/certificate-shown {sh(move.settings.domain)} {sh(live)}/cert.pem"
+        passed_on = f"sh -c {sh(' && '.join(asked) + ' 2>/dev/null')}"
+        then = f"""{web.reload}
+if [ "${{0##*/}}" = apply ]; then
+  wait_until 10 {shows} || refuse "nginx does not show it"
+  wait_until 5 {passed_on} || refuse "old does not pass visitors on to a server with that certificate"
+fi
+"""
+        site = web.answers(move, f"{live}/fullchain.pem", f"{live}/privkey.pem", then)
+        return [replace(site, files=programs("certificate-shown"))]
+
+    def seen(self, move: Move) -> Nothing | Parts:
+        """old: by new's address it is shown and good, by old's visitors are passed on as before."""
+        if self._trial:
+            return self._trial
+        live = sh(self.live(move))
+        serial = self.server.look(f"openssl x509 -in {live}/cert.pem -noout -serial", check=False).out.strip()
+        lines = []
+        for domain in move.settings.domains:
+            checked = f"-CAfile {BUNDLE} -verify_hostname {sh(domain)} -verify_return_error"
+            at = f"-connect {host(self.server)}:443 -servername {sh(domain)}"
+            asks = f"openssl s_client {at} {checked} </dev/null 2>/dev/null"
+            shown = f'"$({asks} | openssl x509 -noout -serial)" = {sh(serial)}'
+            lines.append(f"[ {shown} ] || {{ echo {sh(f'{domain} by new')}; exit 1; }}")
+            # What old itself shows is as it was, for a name that its certificate lacks too.
+            for server, how in ((self.server, "-f"), (move.old, "-fk")):
+                answer = ask(domain, server.settings.main_address, ANSWERS, how)
+                lines.append(f'[ "$({answer})" = new ] || {{ echo {sh(f"{domain} by {server.role}")}; exit 1; }}')
+        return [Seen(move.old, "\n".join(lines), "visitors are not answered with it", within=15)]
+
+    def renews(self, move: Move) -> Nothing | Parts:
+        """certbot tries its renewal; where old's is still shown it says who renews that: nobody."""
+        if self._trial:
+            return self._trial
+        name = self.name(move)
+        if not name:
+            return [Compared(lambda: self._nobody_renews(move))]
+        command = f"renew --cert-name {sh(name)} --no-random-sleep-on-renew {self.trial}"
+        run = f"sh after/order-certificate try {self.program} {command}"
+        return [Command(self.server, run, shown=f"certbot {command}", files=programs("order-certificate"))]
+
+    def _nobody_renews(self, move: Move) -> None:
+        ends = certificate.of_old(move).ends
+        what = f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
+        say.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
+
+    def stays(self, move: Move) -> Nothing | Parts:
+        """The web server shows one that certbot renews, and exactly one thing has it do that."""
+        if self._trial:
+            return self._trial
+
+        def missing() -> str | None:
+            name = self.name(move)
+            uses = f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.server.web.site)}"
+            if name and self.server.look(uses, check=False).status == 0 and len(certificate.scheduled(self.server)) == 1:
+                return None
+            return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
+
+        return [Compared(missing)]
+
+    def check(self, move: Move) -> Found:
+        """The authority's terms are agreed to, and it will be of every name that old's is of."""
+        ours = self.settings
+        agreed = ours.agree_tos or bool(self.server.look(self.account, check=False).out)
+        do = "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}"
+        what = f"the terms of {ours.server} are agreed to"
+        yield good(what) if agreed else blocker(what, do)
+        if names := [name for name in certificate.of_old(move).names if name not in move.settings.domains]:
+            what = f"old's certificate is of {', '.join(names)} too, new's will not be"
+            yield warning(what, "Where visitors use it: add it to domains")

@@ -1,0 +1,43 @@
+"""The code: how new comes to run exactly what old runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...desired import Precondition, Resource
+from ...vocabulary import Part
+from ..kinds import Kind
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(Part):
+    """How the application's code comes from old to new."""
+
+    kind: str
+
+    def on(self, server: Server) -> Code[Any]:
+        """The code on *server*."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Code(Kind[S]):
+    """What every kind of code can do."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Which version is there. Raises Problem where nobody can tell. It only looks."""
+
+    @abstractmethod
+    def is_at(self, version: str, old: Server) -> Resource | Precondition:
+        """It is at exactly that *version*; where it has to be fetched it comes from *old*."""
+
+    @property
+    @abstractmethod
+    def changed(self) -> str:
+        """A file that changes with it."""

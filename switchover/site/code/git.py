@@ -1,0 +1,67 @@
+"""A git checkout in the application's directory: new fetches what it lacks from old's, by rsync."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ...errors import Problem
+from ...quote import sh
+from ...resources.command import Command
+from ...resources.uploads import on, ssh
+from .. import code
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(code.Settings):
+    """A git checkout in the application's directory."""
+
+    kind: Literal["git"] = "git"
+    """The commit is the version."""
+
+    def on(self, server: Server) -> Checkout:
+        """The code on *server*."""
+        return Checkout(server, self)
+
+
+class Checkout(code.Code[Settings]):
+    """The checkout of one server."""
+
+    tools = ("git",)
+
+    @property
+    def _head(self) -> str:
+        app = self.server.app
+        return f"runuser -u {sh(app.user)} -- git -C {sh(app.path)} rev-parse HEAD"
+
+    def version(self) -> str:
+        """Its commit, whole. Raises Problem where the directory is no checkout."""
+        answer = self.server.look(self._head, check=False)
+        commit = answer.out.strip()
+        if answer.status != 0 or len(commit) != 40:
+            do = "Say its commit in the settings: revision"
+            raise Problem(f"{self.server.app.path} is no git checkout", str(self.server), do)
+        return commit
+
+    def is_at(self, version: str, old: Server) -> Command:
+        """Its files are those of the commit *version*, and it was built; undone, those of before."""
+        app, owner = self.server.app, sh(f"{self.server.app.user}:{self.server.app.user}")
+        objects, here = sh(on(old, f"{old.app.path}/.git/objects/")), sh(f"{app.path}/.git/objects/")
+        build = "\n".join(app.run(command) for command in app.build)
+        run = f"""
+{app.run("git rev-parse HEAD")} >before/commit.new
+[ -s before/commit ] || mv before/commit.new before/commit
+rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old))} {objects} {here}
+{app.run(f"git reset -q --hard {sh(version)}")}
+{build}
+"""
+        reset = app.run('git reset -q --hard "$(cat)"')
+        undo = f"if [ -s before/commit ]; then\n{reset} <before/commit\n{build}\nfi"
+        shown = f"git reset --hard {version[:12]} in {app.path}"
+        return Command(self.server, run, undo, f'[ "$({self._head})" = {sh(version)} ]', shown, part="commit")
+
+    @property
+    def changed(self) -> str:
+        """Its HEAD."""
+        return f"{self.server.app.path}/.git/HEAD"

@@ -1,0 +1,61 @@
+"""The code comes to new by some other way, before the move; that it is what old runs is compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ...errors import Problem
+from ...quote import sh
+from ...resources.seen import Compared
+from ...vocabulary import Line
+from .. import code
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+# Of all that is the application's own code, wherever it came from.
+CONTENTS = "find app lib db/migrate Gemfile.lock -type f -exec sha256sum {} + 2>/dev/null | sort -k 2 | sha256sum"
+
+
+class Settings(code.Settings):
+    """Something else brings the code to new, before the move; its version is compared with old's."""
+
+    kind: Literal["none"] = "none"
+    """Nothing of it is copied."""
+    version: Line = CONTENTS
+    """The command that prints its version, run by the application's user in its directory (`cat REVISION`); a checksum of
+    the application's own files unless it is given."""
+
+    def on(self, server: Server) -> Delivered:
+        """The code on *server*."""
+        return Delivered(server, self)
+
+
+class Delivered(code.Code[Settings]):
+    """The code of one server, as something else has put it there."""
+
+    def version(self) -> str:
+        """What the command of the settings prints. Raises Problem where it fails or prints nothing."""
+        answer = self.server.look(self.server.app.run(self.settings.version), check=False)
+        if answer.status != 0 or not answer.out.strip():
+            what = f"no version of the code ({answer.last_error})"
+            raise Problem(what, str(self.server), f"Mend {self.server.role}.code.version in the settings")
+        return answer.out.strip()
+
+    def is_at(self, version: str, old: Server) -> Compared:
+        """It is of that *version*."""
+        del old
+
+        def difference() -> str | None:
+            here = self.version()
+            if here == version:
+                return None
+            what = f"new has another version of the code than old ({here[:40]}, not {version[:40]})"
+            raise Problem(what, str(self.server), "Bring old's to new, the way it comes there; then run this again")
+
+        return Compared(difference)
+
+    @property
+    def changed(self) -> str:
+        """The list of its gems, which is as near as nobody can tell more."""
+        return f"{self.server.app.path}/Gemfile.lock"

@@ -1,0 +1,127 @@
+"""Deploys by a push to a git repository on the server, whose hooks do the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from ...desired import Resource
+from ...quote import sh
+from ...render import render
+from ...resources.command import Command
+from ...resources.file import Absent, File, Found
+from ...resources.seen import Seen
+from ...vocabulary import AnyPath, Form, Name
+from .. import deploys
+
+if TYPE_CHECKING:
+    from ...hosts import Host, Server
+    from ...settings import Ci
+
+LONGEST = 900  # seconds that a deploy may take
+
+
+class Settings(deploys.Settings):
+    """By a push to a git repository on the server."""
+
+    kind: Literal["git"] = "git"
+    """By a push to a repository on the server."""
+    repository: AnyPath = ".git"
+    """The repository that is pushed to; a relative path is below the application's directory."""
+    branch: Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
+    """The branch that is deployed."""
+    name: Name = "production"
+    """What people call the server's git remote."""
+
+    def on(self, server: Server) -> Pushes:
+        """The deploys to *server*."""
+        return Pushes(server, self)
+
+
+class Pushes(deploys.Deploys[Settings]):
+    """Pushes to the repository of one server."""
+
+    tools = ("git",)
+
+    @property
+    def _url(self) -> str:
+        app = self.server.app
+        return f"{app.user}@{self.server.name}:{app.path}"
+
+    def _hook(self, name: str, content: bytes) -> File:
+        user = self.server.app.user
+        return File(self.server, self.hook(name), content, f"{user}:{user}", "755", test_file="sh -n")
+
+    def hook(self, name: str) -> str:
+        """The path of the hook *name*."""
+        return f"{self.server.in_app(self.settings.repository)}/hooks/{name}"
+
+    def refused(self, notice: deploys.Notice, to: Server | None = None) -> list[Resource]:
+        """old: a push is refused, with the reason, and with the new address where there is one."""
+        values = {"date": notice.date, "who": notice.who, "domain": notice.domain, "moved": to is not None}
+        if to is not None and isinstance(to.deploys, Pushes):
+            values |= {"remote": to.deploys.settings.name, "url": to.deploys._url}
+        elif to is not None:
+            values |= {"remote": "", "url": ""}
+        return [self._hook("pre-receive", render("hooks/old-pre-receive.j2", **values))]
+
+    def ended(self) -> Seen:
+        """old: no push is under way."""
+        running = f"pgrep -u {sh(self.server.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
+        return Seen(self.server, f"not {running}", "a deploy is still running on old", within=LONGEST)
+
+    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
+        """new: a push deploys, unless it changes the schema."""
+        values = {"branch": self.settings.branch, "date": notice.date, "who": notice.who, "domain": notice.domain}
+        keeps_out = render("hooks/new-pre-receive.j2", moved=moved, **values)
+        return [self._post_receive(cron=cron, migrate=False), self._hook("pre-receive", keeps_out)]
+
+    def complete(self, notice: deploys.Notice, before: Found | None) -> list[Resource]:
+        """new: a push deploys all; the hook that kept migrations out is as it was before the move."""
+        del notice
+        path = self.hook("pre-receive")
+        free: Resource = Absent(self.server, path)
+        if before is not None and before.content is not None:
+            free = File(self.server, path, before.content, before.owner, before.mode)
+        return [self._post_receive(cron=True, migrate=True), free]
+
+    def _post_receive(self, *, cron: bool, migrate: bool) -> File:
+        server, app = self.server, self.server.app
+        content = render(
+            "hooks/new-post-receive.j2",
+            branch=self.settings.branch,
+            path=app.path,
+            environment=app.environment,
+            build=app.build,
+            migrate=migrate,
+            rails="bin/rails",
+            restart=app.on_deploy(),
+            worker=server.worker.on_deploy(),
+            cron=server.schedule.on_deploy if cron else None,
+        )
+        return self._hook("post-receive", content)
+
+    def remote(self, ci: Ci, host: Host) -> list[Resource]:
+        """ci: its remote leads to this server."""
+        git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
+        url, remote = sh(self._url), sh(ci.remote)
+        return [
+            Command(
+                host,
+                f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
+                f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
+                check=f'[ "$({git} get-url {remote})" = {url} ]',
+                shown=f"git remote set-url {ci.remote} {self._url}",
+            )
+        ]
+
+    def deploys(self, ci: Ci, host: Host) -> list[Resource]:
+        """ci: a push to this server deploys."""
+        to = f"{sh(ci.remote)} HEAD:{sh(self.settings.branch)}"
+        push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {to}"
+        # A deploy that fails is no failed push for git: its hook comes when the push is over. It says so by itself.
+        run = f"""
+s=0; said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
+why=$(printf '%s\\n' "$said" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
+{{ [ "$s" -eq 0 ] && [ -z "$why" ]; }} || refuse "${{why:-$(printf '%s\\n' "$said" | tail -n 1)}}"
+"""
+        return [Command(host, run, shown=f"git push {ci.remote} HEAD:{self.settings.branch}")]

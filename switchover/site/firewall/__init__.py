@@ -1,0 +1,49 @@
+"""The firewall of a server."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...desired import Nothing, Precondition, Resource
+from ...findings import Found
+from ...vocabulary import Part
+from ..kinds import Kind
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(Part):
+    """The server's firewall."""
+
+    kind: str
+
+    def on(self, server: Server) -> Firewall[Any]:
+        """The firewall of *server*."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Firewall(Kind[S]):
+    """What every kind of firewall can do."""
+
+    @abstractmethod
+    def on(self) -> Nothing | list[Resource | Precondition]:
+        """It is on; a change that would lock us out takes itself back."""
+
+    @abstractmethod
+    def lets_in(self, sources: Sequence[str], port: int) -> Nothing | Resource:
+        """It lets *sources* (addresses) reach TCP *port*, and adds nobody else."""
+
+    @abstractmethod
+    def check(self) -> Found:
+        """What `inv check` finds."""
+
+    @property
+    def rules(self) -> str:
+        """sh: prints a line for each rule that lets somebody in, as a person would type it; nothing where there is none."""
+        return ":"

@@ -1,0 +1,134 @@
+"""ufw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from ...desired import Precondition, Resource
+from ...errors import Problem
+from ...findings import Found, blocker, good, note
+from ...hosts import Server
+from ...journal import Change
+from ...programs import programs
+from ...quote import sh
+from ...resources.command import Command
+from ...resources.seen import Compared
+from ...vocabulary import Form
+from .. import firewall
+
+BACK = "switchover-firewall-back"  # the unit that takes it back unless somebody can log in
+FILES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/etc/default/ufw")
+
+
+class Settings(firewall.Settings):
+    """ufw: where it is off, `prepare-old` turns it on, with ssh's ports and `allow`."""
+
+    kind: Literal["ufw"] = "ufw"
+    """The program."""
+    allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
+    """The ports that stay open for everybody, besides ssh's own: what else is reached there has to be named."""
+
+    def on(self, server: Server) -> Ufw:
+        """The firewall of *server*."""
+        return Ufw(server, self)
+
+
+class Ufw(firewall.Firewall[Settings]):
+    """ufw on one server. Only old's is turned on: new is installed with the firewall that it shall have."""
+
+    tools = ("ufw",)
+    rules = "! command -v ufw >/dev/null || LC_ALL=C ufw show added | sed -n 's/^ufw /ufw /p'"
+
+    def on(self) -> list[Resource | Precondition]:
+        """It is on, ssh first; it takes itself back within a minute unless a second login succeeds."""
+        allow = self.settings.allow
+        restore = "\n".join(f"install_file before/{file.rpartition('/')[2]} {file}" for file in FILES)
+        return [
+            Command(
+                self.server,
+                f"sh after/firewall-on {BACK} {' '.join(sh(port) for port in allow)}",
+                f"ufw --force disable >/dev/null\n{restore}",
+                check="ufw status | grep -q '^Status: active'",
+                keep=FILES,
+                shown=f"ufw allow {' '.join(['(ssh)', *allow])}; ufw enable",
+                files=programs("firewall-on"),
+                part="on",
+            ),
+            Compared(self._second_login, within=20),
+            Command(
+                self.server,
+                f"systemctl stop {BACK}.timer",
+                check=f"! systemctl is-active -q {BACK}.timer",
+                shown="the firewall stays on",
+                part="stays on",
+            ),
+        ]
+
+    def _second_login(self) -> str | None:
+        if self.server.look(f"systemctl is-active -q {BACK}.timer", check=False).status != 0:
+            return None  # it stays on: nothing waits for a login
+        second = self.server.again()
+        try:
+            second.look("true")
+        except Problem as problem:
+            return f"{problem.what}; the firewall takes itself back within a minute"
+        finally:
+            second.close()
+        return None
+
+    def lets_in(self, sources: Sequence[str], port: int) -> Rule:
+        """A rule for each of the *sources*."""
+        return Rule(self.server, tuple(sources), port)
+
+    def check(self) -> Found:
+        """It is on, or will be, and refuses what no rule allows."""
+        if self.server.role != "old":
+            yield note("its firewall stays as it is")
+            return
+        status = self.server.look("ufw status verbose", check=False).out
+        active = "Status: active" in status
+        yield good(f"the firewall (ufw) {'is on' if active else 'is off: `prepare-old` switches it on, ssh first'}")
+        if active and not refuses_the_rest(status):
+            do = "Let it refuse what no rule allows: ufw default deny incoming"
+            yield blocker("the firewall lets everybody reach every port", do)
+
+
+def refuses_the_rest(status: str) -> bool:
+    """Whether what no rule allows is refused, by what `ufw status verbose` prints."""
+    return re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M) is not None
+
+
+@dataclass(frozen=True)
+class Rule(Resource):
+    """*server*'s firewall lets *sources* (addresses) reach TCP *port*, and adds nobody else."""
+
+    server: Server
+    sources: tuple[str, ...]
+    port: int
+
+    @property
+    def part(self) -> str:
+        """The port that it opens."""
+        return f"port {self.port}"
+
+    def change(self) -> Change | None:
+        """The missing rules."""
+        return self.plan(self.server.look("LC_ALL=C ufw show added").out)
+
+    def plan(self, added: str) -> Change | None:
+        """What must change, given what `ufw show added` printed."""
+        lines = added.splitlines()
+        missing = [s for s in self.sources if not any(line.startswith(f"ufw {self._rule(s)}") for line in lines)]
+        if not missing:
+            return None
+        comment = sh("switchover: the move")
+        apply = [f"ufw {self._rule(s)} comment {comment} >/dev/null" for s in missing]
+        undo = [f"ufw delete {self._rule(s)} >/dev/null" for s in missing]
+        shown = "\n".join(f"ufw {self._rule(s)}" for s in missing)
+        return Change(shown, "\n".join(apply), "\n".join(undo))
+
+    def _rule(self, source: str) -> str:
+        return f"allow from {sh(source)} to any port {self.port} proto tcp"

@@ -1,0 +1,58 @@
+"""The monitor: what restarts the application and the worker when they die, and tells somebody what goes wrong."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...desired import Nothing, Resource
+from ...resources.file import Found
+from ...vocabulary import Part
+from ..kinds import Kind
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(Part):
+    """What restarts the application and the worker when they die."""
+
+    kind: str
+
+    def on(self, server: Server) -> Monitor[Any]:
+        """The monitor on *server*."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Settings)
+Some = Nothing | list[Resource]
+
+
+class Monitor(Kind[S]):
+    """What every kind of monitor can do."""
+
+    @abstractmethod
+    def forgets_application(self, *, record_only: bool = False) -> Some:
+        """It no longer watches the application, which it would start again."""
+
+    @abstractmethod
+    def forgets_worker(self) -> Some:
+        """It no longer watches the worker."""
+
+    @abstractmethod
+    def remembers_application(self, before: Callable[[str], Found | None]) -> Some:
+        """It watches the application as before; *before*: what a file of its configuration held then."""
+
+    @abstractmethod
+    def watches(self, is_ours: Callable[[str], bool]) -> Some:
+        """It watches the application and the worker; *is_ours*: whether the move wrote a file of its configuration."""
+
+    @abstractmethod
+    def watches_program(self, name: str, template: str, program: str, arguments: str) -> Some:
+        """It runs the *program* of scripts/server/ now and then, and says so when that fails: see the *template*."""
+
+    @property
+    def starts_worker(self) -> bool:
+        """Whether it starts the worker, after a boot too."""
+        return False

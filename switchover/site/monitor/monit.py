@@ -1,0 +1,106 @@
+"""monit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Literal
+
+from ...desired import Nothing, Resource
+from ...programs import program as program_of
+from ...render import render
+from ...resources.file import Absent, File, Found, read
+from ...vocabulary import Absolute
+from .. import monitor
+from ..kinds import Watched
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
+
+
+class Settings(monitor.Settings):
+    """monit, with a file of its settings for each of the two, or one for both."""
+
+    kind: Literal["monit"] = "monit"
+    """The program."""
+    app: Absolute | None = None
+    """The file of monit's settings that names the application, from the root."""
+    worker: Absolute | None = None
+    """The file of monit's settings that names the worker, from the root."""
+
+    def on(self, server: Server) -> Monit:
+        """monit on *server*."""
+        return Monit(server, self)
+
+
+class Monit(monitor.Monitor[Settings]):
+    """monit of one server: what the settings name no file for is left alone."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """monit, where its settings are changed."""
+        return ("monit",) if self.settings.app or self.settings.worker else ()
+
+    @property
+    def starts_worker(self) -> bool:
+        """Where a file names the worker."""
+        return self.settings.worker is not None
+
+    def _unnamed(self, what: str) -> Nothing:
+        return Nothing(f"the settings name no file of {self.server.role}'s monitor for the {what}")
+
+    def forgets_application(self, *, record_only: bool = False) -> Nothing | list[Resource]:
+        """Its file is not there."""
+        path = self.settings.app
+        return self._forgets(path, record_only) if path else self._unnamed("application")
+
+    def forgets_worker(self) -> Nothing | list[Resource]:
+        """Its file is not there."""
+        path = self.settings.worker
+        return self._forgets(path) if path else self._unnamed("worker")
+
+    def _forgets(self, path: str, record_only: bool = False) -> list[Resource]:
+        return [Absent(self.server, path, then=RELOAD, record_only=record_only)]
+
+    def remembers_application(self, before: Callable[[str], Found | None]) -> Nothing | list[Resource]:
+        """Its file is there again."""
+        path = self.settings.app
+        if not path:
+            return self._unnamed("application")
+        found = before(path)
+        if found is None or found.content is None:
+            return Nothing(f"{self.server.role}'s monitor did not watch the application")
+        return [File(self.server, path, found.content, found.owner, found.mode, then=RELOAD)]
+
+    def watches(self, is_ours: Callable[[str], bool]) -> Nothing | list[Resource]:
+        """A file for each is there; one that somebody wrote is wanted as it is."""
+        parts: dict[str, list[bytes]] = {}
+        pairs: tuple[tuple[str | None, Watched | None, str], ...] = (
+            (self.settings.app, self.server.app.watched(), "templates/monit-app.j2"),
+            (self.settings.worker, self.server.worker.watched(), "templates/monit-worker.j2"),
+        )
+        for path, watched, template in pairs:
+            if path and watched:  # one file may have both
+                parts.setdefault(path, []).append(render(template, **asdict(watched)))
+        if not parts:
+            return self._unnamed("application and the worker")
+        return [self._file(path, b"\n".join(contents), is_ours(path)) for path, contents in parts.items()]
+
+    def _file(self, path: str, content: bytes, ours: bool) -> File:
+        found = read(self.server, path)
+        if found.content is not None and not ours:
+            return File(self.server, path, found.content, found.owner, found.mode, test=TEST, then=RELOAD)
+        return File(self.server, path, content, "root:root", "600", test=TEST, then=RELOAD)
+
+    def watches_program(self, name: str, template: str, program: str, arguments: str) -> list[Resource]:
+        """The program is there, and a file beside the others that has it run."""
+        installed = f"/usr/local/sbin/{name}"
+        check = render(template, program=f"{installed} {arguments}")
+        known = self.settings.app or self.settings.worker or "/etc/monit/conf.d/none"
+        path = f"{known.rpartition('/')[0]}/{name.replace('-', '_')}"
+        return [
+            File(self.server, installed, program_of(program), "root:root", "755"),
+            File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD),
+        ]

@@ -1,0 +1,44 @@
+"""The schedule: what starts regular tasks, on one of the two servers at a time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...desired import Nothing, Resource
+from ...vocabulary import Part
+from ..kinds import Kind
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(Part):
+    """What starts regular tasks."""
+
+    kind: str
+
+    def on(self, server: Server) -> Schedule[Any]:
+        """The schedule on *server*."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Schedule(Kind[S]):
+    """What every kind of schedule can do."""
+
+    @property
+    def on_deploy(self) -> str | None:
+        """sh with which a deploy installs it, by the application's user; None where a deploy does not."""
+        return None
+
+    @abstractmethod
+    def cleared(self) -> Nothing | Resource:
+        """old: nothing is started by it any more."""
+
+    @abstractmethod
+    def installed(self, of_old: Schedule[Any], kept: str, paths: Mapping[str, str]) -> Nothing | Resource:
+        """new: it starts what *of_old* did; *kept*: the directory where the cleared one lies, *paths*: old's -> new's."""

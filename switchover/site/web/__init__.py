@@ -1,0 +1,101 @@
+"""The web server: what visitors' requests reach first."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...desired import Precondition
+from ...findings import Found
+from ...quote import sh
+from ...resources.file import File
+from ...vocabulary import Part
+from ..kinds import Kind
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+    from ...move import Move
+
+ANSWERS = "/.well-known/switchover/server"  # a page by which each server says who it is
+CHALLENGE = "/.well-known/acme-challenge/switchover"  # the same, where a certificate's authority asks
+PAGE = "switchover-maintenance.html"
+
+
+class Settings(Part):
+    """What visitors' requests reach first."""
+
+    kind: str
+
+    def on(self, server: Server) -> Web[Any]:
+        """The web server on *server*."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Web(Kind[S]):
+    """What every kind of web server can do. *test* and *reload* are sh, run as root."""
+
+    test: str
+    reload: str
+    site: str
+    """new: the file of the site for the production domains."""
+
+    @abstractmethod
+    def answers(self, move: Move, fullchain: str, key: str, then: str = "") -> File:
+        """new: it answers for the production domains, with the certificate in these two files; *then*: more sh."""
+
+    @abstractmethod
+    def passes_on(self, move: Move) -> File:
+        """old: it passes every visitor on to new."""
+
+    @abstractmethod
+    def gone(self, move: Move) -> File:
+        """old: it no longer answers for the site."""
+
+    @property
+    @abstractmethod
+    def drained(self) -> str:
+        """sh: a command that succeeds where every request from before its last change has ended."""
+
+    @abstractmethod
+    def drains(self, within: int) -> Precondition:
+        """The requests from before its last change have ended, within so many seconds."""
+
+    @abstractmethod
+    def reads_again(self, file: str) -> str:
+        """sh: succeeds where it has read *file* since that changed."""
+
+    @abstractmethod
+    def nobody_for(self, seconds: int) -> Precondition:
+        """old: no visitor has come by it for so many seconds, since it passes them on."""
+
+    @abstractmethod
+    def last_visitor(self) -> int | None:
+        """old: how many seconds ago the last visitor came by it, since it passes them on; None where nobody did."""
+
+    @abstractmethod
+    def visitors(self) -> dict[str, Any]:
+        """old: who came by it lately: `last_minute`, `last_seconds_ago`, `addresses`. It only looks."""
+
+    @abstractmethod
+    def errors(self) -> dict[str, Any]:
+        """Its errors of late: `recent` (how many) and `last`. It only looks."""
+
+    @abstractmethod
+    def check(self) -> Found:
+        """What `inv check` finds."""
+
+
+def host(server: Server) -> str:
+    """*server*'s main address as it stands in a URL."""
+    address = server.settings.main_address
+    return f"[{address}]" if ":" in address else address
+
+
+def ask(domain: str, address: str, path: str, more: str = "") -> str:
+    """sh: asks *address* for *path* of the site *domain*, the certificate checked."""
+    url = sh(f"https://{domain}{path}")
+    at = f"[{address}]" if ":" in address else address
+    return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"

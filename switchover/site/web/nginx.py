@@ -1,0 +1,152 @@
+"""nginx, as Debian packages it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...findings import Found, blocker
+from ...programs import HOME, program
+from ...quote import sh, under
+from ...render import render
+from ...resources.file import File
+from ...resources.seen import Seen
+from ...vocabulary import Absolute
+from .. import web
+from ..web import PAGE, host
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+    from ...move import Move
+
+LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
+ERRORS = "/var/log/nginx/error.log"
+
+
+class Settings(web.Settings):
+    """nginx, and the file of the application's site."""
+
+    kind: Literal["nginx"] = "nginx"
+    """The program."""
+    site: Absolute
+    """The file of the application's site, from the root."""
+
+    def on(self, server: Server) -> Nginx:
+        """nginx on *server*."""
+        return Nginx(server, self)
+
+
+class Nginx(web.Web[Settings]):
+    """nginx of one server."""
+
+    tools = ("nginx",)
+    test = "nginx -t"
+    reload = "systemctl reload nginx"
+    site = "/etc/nginx/sites-enabled/switchover"
+    drained = "not pgrep -f '^nginx: worker process is shutting down' >/dev/null"
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The file of the site."""
+        return {"web.site": self.settings.site}
+
+    def answers(self, move: Move, fullchain: str, key: str, then: str = "") -> File:
+        """new: a site of its own for the production domains, beside what is there."""
+        app = self.server.app
+        content = render(
+            "nginx/new-site.conf.j2",
+            domains=move.settings.domains,
+            listens=app.listens,
+            fullchain=fullchain,
+            key=key,
+            public=under(app.path, "public"),
+            old_addresses=move.old.addresses,
+            old_host=host(move.old),
+            page_directory=HOME,
+            page_name=PAGE,
+            retry_after=move.settings.maintenance.retry_after,
+            uploads=_upload_urls(move, self.server),
+        )
+        return File(self.server, self.site, content, "root:root", "644", test=self.test, then=then or self.reload)
+
+    def passes_on(self, move: Move) -> File:
+        """old: the site's file is a proxy's."""
+        content = render(
+            "nginx/old-proxy.conf.j2",
+            domains=move.settings.domains,
+            fullchain=self.server.certificate.fullchain,
+            key=self.server.certificate.key,
+            uploads=_upload_urls(move, self.server),
+            new_addresses=move.new.addresses,
+            new_host=host(move.new),
+            log=LOG,
+        )
+        return self._old_site(content)
+
+    def gone(self, move: Move) -> File:
+        """old: the site's file answers nobody."""
+        shown = self.server.certificate
+        values = {"domains": move.settings.domains, "fullchain": shown.fullchain, "key": shown.key}
+        return self._old_site(render("nginx/old-gone.conf.j2", **values))
+
+    def _old_site(self, content: bytes) -> File:
+        return File(self.server, self.settings.site, content, test=self.test, then=self.reload)
+
+    def drains(self, within: int) -> Seen:
+        """The workers from before its last reload have ended."""
+        otherwise = f"requests from before are still under way on {self.server.role}"
+        return Seen(self.server, self.drained, otherwise, within=within)
+
+    def reads_again(self, file: str) -> str:
+        """sh: it has read *file* when it started, or was told to read its configuration again."""
+        return f"""
+worker=$(pgrep -n -f '^nginx: worker process') || exit 1
+[ "$(stat -L -c %Z {sh(file)})" -lt $(( $(date +%s) - $(ps -o etimes= -p "$worker") )) ]
+"""
+
+    def nobody_for(self, seconds: int) -> Seen:
+        """old: by its log of the proxy."""
+        script = f"""{self._ago}
+[ -z "$ago" ] || [ "$ago" -ge {seconds} ] || {{ echo "the last one $ago s ago; wanted: {seconds} s"; exit 1; }}
+"""
+        return Seen(self.server, script, f"visitors still come by {self.server.name}: see inv watch")
+
+    def last_visitor(self) -> int | None:
+        """old: by its log of the proxy."""
+        answer = self.server.look(f'{self._ago}\necho "$ago"').out
+        return int(answer) if answer.strip() else None
+
+    @property
+    def _ago(self) -> str:
+        """sh: `ago` is how many seconds ago the last visitor came by the proxy, empty where nobody did."""
+        return f"{program('proxy-log.sh').decode()}\nago=$(last_seconds_ago {LOG} {web.ANSWERS})"
+
+    def visitors(self) -> dict[str, Any]:
+        """old: by its log of the proxy."""
+        answer = self.server.look(f"{program('proxy-log.sh').decode()}\nvisitors {LOG}")
+        numbers = [int(word) for word in answer.out.split()]
+        if len(numbers) != 3:
+            return {"last_minute": 0, "last_seconds_ago": None, "addresses": 0}
+        return dict(zip(("last_seconds_ago", "addresses", "last_minute"), numbers, strict=True))
+
+    def errors(self) -> dict[str, Any]:
+        """By its log of errors."""
+        bad = f"tail -n 5000 {ERRORS} 2>/dev/null | grep -E '\\[(error|crit|alert|emerg)\\]'"
+        number, _, last = self.server.look(f"{bad} | wc -l\n{bad} | tail -n 1 | cut -c 1-160").out.partition("\n")
+        return {"recent": int(number), "last": last.strip()}
+
+    def check(self) -> Found:
+        """Its configuration is sound."""
+        answer = self.server.look(f"{self.test} 2>&1", check=False)
+        if answer.status:
+            what = f"nginx's configuration is sound ({answer.out.strip().splitlines()[0]})"
+            yield blocker(what, f"Mend it: {self.test}")
+
+
+def _upload_urls(move: Move, server: Server) -> list[dict[str, str]]:
+    """The uploads that visitors fetch from below public/: their URL's path and their directory on *server*."""
+    urls = []
+    for upload in move.settings.uploads:
+        path = upload.source if server is move.old else upload.target
+        if path.startswith("public/"):
+            urls.append({"url": path.removeprefix("public"), "directory": server.in_app(path)})
+    return urls

@@ -1,0 +1,134 @@
+"""The worker: what works off the queue of jobs. It is stopped only after its present job, so that none runs twice."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...desired import Nothing, Resource
+from ...journal import FUNCTIONS, Change
+from ...resources.command import Command
+from ...vocabulary import Part
+from ..kinds import Kind, Watched
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+STARTS = 60  # seconds that a start may take
+PATIENCE = 10  # seconds without a job, after which one that does nothing is put into the queue
+
+
+class Settings(Part):
+    """What works off the queue of jobs. Relative paths are below the application's directory."""
+
+    kind: str
+
+    def on(self, server: Server) -> Worker[Any]:
+        """This worker on *server*."""
+        raise NotImplementedError
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Worker(Kind[S]):
+    """What every kind of worker can do. What is sh here runs as root, with the functions of the journal at hand."""
+
+    @property
+    @abstractmethod
+    def runs(self) -> str:
+        """sh: succeeds where it runs."""
+
+    @abstractmethod
+    def starting(self) -> str:
+        """sh: starts it, where it does not run, and waits until it does."""
+
+    @abstractmethod
+    def stopping(self) -> str:
+        """sh: it takes no new job, ends the present one, and then itself; refuses where that takes too long."""
+
+    @property
+    @abstractmethod
+    def starting_shown(self) -> str:
+        """What a person sees instead."""
+
+    @property
+    @abstractmethod
+    def stopping_shown(self) -> str:
+        """What a person sees instead."""
+
+    @property
+    @abstractmethod
+    def did_a_job(self) -> str:
+        """A command that succeeds where it is seen that a job ran; empty where nothing can tell."""
+
+    @property
+    @abstractmethod
+    def a_job(self) -> str:
+        """sh: puts a job into the queue that does nothing; empty where that cannot be done."""
+
+    @abstractmethod
+    def on_deploy(self) -> str:
+        """sh for a deploy hook, run by the application's user: a function `worker` that restarts it where it runs."""
+
+    @abstractmethod
+    def queue(self) -> dict[str, Any]:
+        """How long the queue is: `waiting`, and what else is known; empty where nobody can tell. It only looks."""
+
+    def boots(self, on: bool) -> Resource | Nothing:
+        """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
+        del on
+        return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
+
+    @abstractmethod
+    def watched(self) -> Watched | None:
+        """What a monitor has to know of it; None where it needs none."""
+
+    def running(self) -> Resource | Nothing:
+        """It runs."""
+        return Runs(self, True)
+
+    def stopped(self, *, record_only: bool = False) -> Resource | Nothing:
+        """It has ended its present job and stopped."""
+        return Runs(self, False, record_only)
+
+    def restart(self) -> str:
+        """sh: where it runs it ends its present job, and runs anew."""
+        return f"if {self.runs}; then\n{self.stopping()}\n{self.starting()}\nfi"
+
+    def seen_working(self, within: int) -> Command | Nothing:
+        """A job was seen to run within so many seconds. Where visitors bring none for a while, one is put into the queue."""
+        if not self.did_a_job:
+            return Nothing(f"nothing tells whether {self.server.role}'s worker did a job (worker.did_a_job)")
+        seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"
+        run = f"""
+wait_until {min(PATIENCE, within)} {seen} || {brings}
+wait_showing {within} {seen} || refuse "no job in the worker's log after {within} s: is it running? See its log"
+"""
+        shown = f"waits for a job; after {PATIENCE} s one that does nothing is queued"
+        return Command(self.server, run, check=seen, shown=shown if self.a_job else "waits for a job")
+
+
+@dataclass(frozen=True)
+class Runs(Resource):
+    """A *worker* runs (*wanted*), or has ended its present job and stopped."""
+
+    worker: Worker[Any]
+    wanted: bool
+    record_only: bool = False
+
+    @property
+    def server(self) -> Server:
+        """Where it is."""
+        return self.worker.server
+
+    def change(self) -> Change | None:
+        """Its start or its end; None where it is so already."""
+        worker = self.worker
+        answer = self.server.look(f"{FUNCTIONS}\n{worker.runs} && echo running || echo stopped")
+        if (answer.out.strip() == "running") == self.wanted:
+            return None
+        if self.wanted:
+            return Change(worker.starting_shown, worker.starting(), worker.stopping())
+        return Change(worker.stopping_shown, worker.stopping(), worker.starting())

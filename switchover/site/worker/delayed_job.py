@@ -1,0 +1,122 @@
+"""delayed_job, started by its script, known by its pid file; its queue is a table of the application's database."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...quote import sh
+from ...render import render
+from ...resources.postgres import PSQL
+from ...vocabulary import AnyPath, Seconds
+from .. import worker
+from ..kinds import Watched
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+QUEUE = """
+SELECT json_build_object('waiting', count(*) FILTER (WHERE locked_at IS NULL AND failed_at IS NULL),
+  'running', count(*) FILTER (WHERE locked_at IS NOT NULL AND failed_at IS NULL),
+  'failed', count(*) FILTER (WHERE failed_at IS NOT NULL OR attempts > 0),
+  'oldest_seconds', coalesce(extract(epoch FROM now() AT TIME ZONE 'UTC' - min(run_at)
+    FILTER (WHERE failed_at IS NULL))::int, 0)) FROM delayed_jobs"""
+
+
+class Settings(worker.Settings):
+    """delayed_job: its script, its pid file and its log. Relative paths are below the application's directory."""
+
+    kind: Literal["delayed_job"] = "delayed_job"
+    """The program."""
+    command: AnyPath = "script/delayed_job"
+    """The script that starts and stops it."""
+    pidfile: AnyPath = "tmp/pids/delayed_job.pid"
+    """The file with its process id."""
+    log: AnyPath = "log/delayed_job.log"
+    """Its log, where a first job is looked for."""
+    longest_job: Seconds = 600
+    """Seconds to wait for the end of its current job before it stops."""
+
+    def on(self, server: Server) -> DelayedJob:
+        """This worker on *server*."""
+        return DelayedJob(server, self)
+
+
+class DelayedJob(worker.Worker[Settings]):
+    """One process.
+
+    `delayed_job stop` kills after some 20 s and the job then runs again when its lock expires; so the process
+    gets a SIGTERM, on which it ends its present job, and is waited for (`worker.longest_job` seconds).
+    """
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Its script."""
+        return {"worker.command": self.server.in_app(self.settings.command)}
+
+    @property
+    def _pidfile(self) -> str:
+        return sh(self.server.in_app(self.settings.pidfile))
+
+    @property
+    def runs(self) -> str:
+        """sh: succeeds where its process is there."""
+        return f"alive {self._pidfile}"
+
+    def starting(self) -> str:
+        """sh: its script starts it, as the application's user."""
+        start = self.server.app.run(f"{sh(self.settings.command)} start")
+        return f"""
+{self.runs} || {start} >/dev/null 2>&1 </dev/null
+wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see its log"
+"""
+
+    def stopping(self) -> str:
+        """sh: SIGTERM, on which it ends its present job, and is waited for."""
+        longest = self.settings.longest_job
+        return f"""
+if {self.runs}; then
+  worker=$(cat {self._pidfile}); kill -TERM "$worker"
+  wait_showing {longest} ended "$worker" || refuse "the worker's present job runs longer than {longest} s"
+fi
+"""
+
+    @property
+    def starting_shown(self) -> str:
+        """Its script."""
+        return f"{self.settings.command} start"
+
+    @property
+    def stopping_shown(self) -> str:
+        """The signal."""
+        return "kill -TERM (the worker ends its present job, then itself)"
+
+    @property
+    def did_a_job(self) -> str:
+        """A line of its log."""
+        return f"grep -q COMPLETED {sh(self.server.in_app(self.settings.log))}"
+
+    @property
+    def a_job(self) -> str:
+        """sh: has the length of a text computed."""
+        return self.server.app.rails("%q(switchover).delay.length")
+
+    def on_deploy(self) -> str:
+        """sh for a deploy hook: SIGTERM, its end, and a start."""
+        command = self.settings.command
+        return render(
+            "hooks/worker-delayed_job.sh.j2", pidfile=self.server.in_app(self.settings.pidfile), command=command
+        ).decode()
+
+    def queue(self) -> dict[str, Any]:
+        """Its table: jobs `waiting`, `running`, `failed`, and how old the oldest is."""
+        query = f"{PSQL} -d {sh(self.server.database.name)} -c {sh(QUEUE)}"
+        answer = self.server.look(query, check=False)
+        return dict(json.loads(answer.out)) if answer.status == 0 and answer.out.strip() else {}
+
+    def watched(self) -> Watched:
+        """Its pid file, and its script."""
+        app = self.server.app
+        command = f"cd {sh(app.path)} && RAILS_ENV={app.environment} {sh(self.settings.command)}"
+        start, stop = (f"/bin/su - {app.user} -c {sh(f'{command} {verb}')}" for verb in ("start", "stop"))
+        return Watched(f"{app.service}_worker", start, stop, self.server.in_app(self.settings.pidfile))

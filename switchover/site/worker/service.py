@@ -1,0 +1,127 @@
+"""Any worker that is a service: its verbs are settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...quote import sh
+from ...render import render
+from ...resources.service import Service
+from ...vocabulary import Line, Name, Seconds
+from .. import worker
+from ..kinds import Watched
+
+if TYPE_CHECKING:
+    from ...hosts import Server
+
+
+class Settings(worker.Settings):
+    """Any service that works off jobs: its verbs are sh, run as root in the application's directory."""
+
+    kind: Literal["service"] = "service"
+    """The program is what its service starts."""
+    service: Name
+    """Its service, as for `systemctl`."""
+    quiet: Line | None = None
+    """Has it take no new job, while the present one goes on; nothing unless it is given: then `stop` alone has to do it."""
+    drained: Line | None = None
+    """Succeeds when no job is under way; asked after `quiet`, before `stop`."""
+    stop: Line | None = None
+    """Ends it; `systemctl stop SERVICE` unless it is given, which ends its present job where its unit is written so."""
+    start: Line | None = None
+    """Starts it; `systemctl start SERVICE` unless it is given."""
+    did_a_job: Line | None = None
+    """Succeeds when a job is seen to have run (`grep -q done log/worker.log`); without it nothing can tell."""
+    a_job: Line | None = None
+    """Puts a job into the queue that does nothing, run by the application's user, where visitors bring none for a while."""
+    queue_length: Line | None = None
+    """Prints how many jobs wait, for `inv watch`."""
+    longest_job: Seconds = 600
+    """Seconds to wait for the end of its current job before it stops."""
+
+    def on(self, server: Server) -> ServiceWorker:
+        """This worker on *server*."""
+        return ServiceWorker(server, self)
+
+
+class ServiceWorker(worker.Worker[Settings]):
+    """A worker that systemd starts, at boot too."""
+
+    @property
+    def runs(self) -> str:
+        """sh: succeeds where its service is active."""
+        return f"systemctl is-active -q {sh(self.settings.service)}"
+
+    @property
+    def _start(self) -> str:
+        return self.settings.start or f"systemctl start {sh(self.settings.service)}"
+
+    @property
+    def _stop(self) -> str:
+        return self.settings.stop or f"systemctl stop {sh(self.settings.service)}"
+
+    def starting(self) -> str:
+        """sh: `start`."""
+        return f"""
+{self.runs} || {self._verb(self._start)}
+wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see its log"
+"""
+
+    def stopping(self) -> str:
+        """sh: `quiet`, `drained` within `longest_job` seconds, `stop`."""
+        longest, quiet, drained = self.settings.longest_job, self.settings.quiet, self.settings.drained
+        lines = [f"if {self.runs}; then"]
+        if quiet:
+            lines.append(f"  {self._verb(quiet)} || refuse 'the worker cannot be told to take no new job (worker.quiet)'")
+        if drained:
+            too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
+            lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
+        lines.append(f"  {self._verb(self._stop)}")
+        lines.append(f"  wait_showing {longest} not {self.runs} || refuse 'the worker does not stop: see its log'")
+        return "\n".join([*lines, "fi"])
+
+    def _verb(self, command: str) -> str:
+        return self.server.app.verb(command)
+
+    @property
+    def starting_shown(self) -> str:
+        """The settings' verb."""
+        return self._start
+
+    @property
+    def stopping_shown(self) -> str:
+        """The settings' verbs."""
+        verbs = [self.settings.quiet, self.settings.drained and f"(until) {self.settings.drained}", self._stop]
+        return "\n".join(filter(None, verbs))
+
+    @property
+    def did_a_job(self) -> str:
+        """The settings' verb."""
+        return self._verb(self.settings.did_a_job) if self.settings.did_a_job else ""
+
+    @property
+    def a_job(self) -> str:
+        """The settings' verb, as the application's user."""
+        return self.server.app.run(self.settings.a_job) if self.settings.a_job else ""
+
+    def on_deploy(self) -> str:
+        """sh for a deploy hook: the settings' verbs, by the application's user."""
+        values = {name: getattr(self.settings, name) for name in ("quiet", "drained", "longest_job")}
+        return render(
+            "hooks/worker-service.sh.j2", runs=self.runs, start=self._start, stop=self._stop, **values
+        ).decode()
+
+    def queue(self) -> dict[str, Any]:
+        """What `queue_length` prints."""
+        if not self.settings.queue_length:
+            return {}
+        answer = self.server.look(self._verb(self.settings.queue_length), check=False).out.strip()
+        return {"waiting": int(answer)} if answer.isdigit() else {}
+
+    def boots(self, on: bool) -> Service:
+        """Its service starts at boot, or does not."""
+        return Service(self.server, self.settings.service, at_boot=on)
+
+    def watched(self) -> Watched | None:
+        """Nothing: systemd starts it again."""
+        return None
