@@ -1,9 +1,10 @@
-"""The programs of `scripts/server/`: what runs on the two servers, as files that people can read and lint there too."""
+"""What the move puts on the two servers: where it lies, and the programs of `scripts/server/` that run there."""
 
 from __future__ import annotations
 
 from .render import HOME
 
+ETC = "/etc/switchover"  # on both servers: the directory of what the move adds
 FOLDER = HOME / "scripts" / "server"
 
 
