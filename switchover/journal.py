@@ -157,6 +157,12 @@ class Journal:
             e for e in reversed(self.entries) if e.state != "undone" and (not prefix or prefix in (e.step, e.section))
         ]
 
+    def date(self, line: str = "") -> tuple[str, str]:
+        """When the step *line* was done, or the move begun, and by whom; now and we where it was not yet."""
+        entries = [entry for entry in self.entries if entry.state != "undone" and line in ("", entry.step)]
+        when, who = (entries[0].when, entries[0].who) if entries else (now(), operator())
+        return datetime.strptime(when, "%Y-%m-%d %H:%M:%SZ").strftime("%a %-d %b %Y"), who
+
     def path(self, entry: Entry) -> str:
         """The entry's directory on its server."""
         return f"{self.home}/{entry.name}"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .dns.records import Names
@@ -43,6 +44,12 @@ class Move:
     def names(self) -> Names:
         """The site's names, as authoritative servers have them."""
         return Names(self.new, self.settings)
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """What stands for a path of old's application -> what stands for it on new."""
+        old, new = PurePosixPath(self.old.app.path), PurePosixPath(self.new.app.path)
+        return {str(old): str(new), str(old.parent): str(new.parent)}
 
     def other(self, server: Server) -> Server:
         """The server that *server* is not."""

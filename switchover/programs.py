@@ -1,11 +1,11 @@
-"""The programs of `scripts/server/`: what runs on the two servers, as files that people can read and lint there too."""
+"""What the move puts on the two servers: where it lies, and the programs of `scripts/server/` that run there."""
 
 from __future__ import annotations
 
-from .render import HOME as REPOSITORY
+from .render import HOME
 
-FOLDER = REPOSITORY / "scripts" / "server"
-HOME = "/etc/switchover"  # on both servers: what the move adds
+ETC = "/etc/switchover"  # on both servers: the directory of what the move adds
+FOLDER = HOME / "scripts" / "server"
 
 
 def program(name: str) -> bytes:

@@ -11,19 +11,19 @@ from dataclasses import replace
 
 from .. import say
 from ..desired import Wanted
+from ..dns.addresses import has_names, old_ttl_until
 from ..dns.records import Addresses, Look
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..resources import Compared, Records
 from ..step import step
-from . import common
 
 
 @step
 def servers_agree(move: Move) -> Wanted:
     """names: every authoritative server answers, and all say the same."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
 
     def otherwise() -> str | None:
@@ -39,14 +39,14 @@ def servers_agree(move: Move) -> Wanted:
 @step
 def ttl(move: Move) -> Wanted:
     """names: their addresses may be remembered for a few minutes only; it is told from when on that is so."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
 
     def lower(look: Look) -> list[Addresses]:
         return [replace(found, ttl=min(found.ttl, move.settings.dns.ttl)) for found in look.found if found.data]
 
     def told() -> None:
-        if until := common.old_ttl_until(move):
+        if until := old_ttl_until(move):
             say.outcome(Outcome.NOTE, f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
                         "`inv switch-dns` waits for that")  # fmt: skip
             for name, other in move.names.look().aliases.items():

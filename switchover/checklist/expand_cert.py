@@ -7,8 +7,6 @@ Fails: The move goes on: visitors are shown old's certificate, as copied to new.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .. import certificates
 from ..desired import Wanted
 from ..errors import Problem
@@ -16,7 +14,7 @@ from ..move import Move
 from ..programs import programs
 from ..quote import sh
 from ..render import render
-from ..resources import Command, File, Seen, Service
+from ..resources import Command, File, Packages, Seen, Service
 from ..step import step
 from . import common
 
@@ -31,9 +29,8 @@ def certbot(move: Move) -> Wanted:
     if not certificates.wanted(move):
         return None
     if move.settings.certificate.certbot == "current":
-        return [common.packages(move.new, "python3-venv", "/etc/letsencrypt"), _environment(move)]
-    package = common.packages(move.new, "certbot", "/etc/letsencrypt")
-    return replace(package, check="command -v certbot >/dev/null")  # by whatever way it came
+        return [Packages(move.new, "python3-venv", "/etc/letsencrypt"), _environment(move)]
+    return Packages(move.new, "certbot", "/etc/letsencrypt", installed="command -v certbot >/dev/null")
 
 
 def _environment(move: Move) -> Command:

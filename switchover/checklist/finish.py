@@ -7,6 +7,7 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 from __future__ import annotations
 
 from .. import certificates, mail, say
+from ..database import following, sessions
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
@@ -26,7 +27,7 @@ MAIL = 20  # seconds for queued mail to go out
 @step
 def deploy_hook(move: Move) -> Wanted:
     """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
-    if common.follows(move):
+    if following.shall_follow(move):
         return common.deploy_hook(move, cron=True, migrate=False, moved=True)
     return common.complete_deploy_hook(move)
 
@@ -37,7 +38,7 @@ def pushes_answered(move: Move) -> Wanted:
     old = move.old
     if old.deploys.kind != "git":
         return None
-    when, who = common.date(move, "finish.pushes-answered")
+    when, who = move.journal.date("finish.pushes-answered")
     content = render(
         "hooks/old-pre-receive.j2",
         moved=True,
@@ -175,7 +176,7 @@ def one_renewal(move: Move) -> Wanted:
 @step
 def old_database_is_left(move: Move) -> Wanted:
     """old: nobody is connected to the old database."""
-    query = common.strangers(move)
+    query = sessions.strangers(move)
     return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
 
 

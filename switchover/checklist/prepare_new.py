@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 
+from ..database import following, link, pooler
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..quote import pgpass, sh
 from ..render import render
-from ..resources import Command, Compared, File, Seen, Service
+from ..resources import Command, Compared, File, Packages, Seen, Service
 from ..resources.command import as_user
 from ..resources.file import read
-from ..resources.uploads import on, ssh
+from ..resources.uploads import on, ssh, synchronised
 from ..step import step, step_by
 from . import common
 
@@ -67,7 +68,7 @@ def carried_files(move: Move) -> Wanted:
         content = found.content
         replace = dict(carried.replace)
         if carried.adapt:
-            replace |= common.paths(move)
+            replace |= move.paths
         for before, after in replace.items():
             content = content.replace(before.encode(), after.encode())
         user = move.new.app.user
@@ -109,7 +110,7 @@ def logs_rotate(move: Move) -> Wanted:
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded so far."""
-    return common.uploads(move, deleting=True, first=True)
+    return synchronised(move, deleting=not common.comes_to_new(move), first=True)
 
 
 @step_by("replicate")
@@ -119,45 +120,43 @@ def pool_password(move: Move) -> Wanted:
         f"{pgpass(move.old.settings.main_address)}:{move.settings.door}",
         f"127.0.0.1:{move.settings.pgbouncer.port}",
     )
-    lines = [f"{place}:*:{common.POOL_ROLE}:" for place in places]
-    others = f"grep -vF {sh(f':*:{common.POOL_ROLE}:')} {common.PGPASS} >{common.PGPASS}.new || :"
-    put = f"mv {common.PGPASS}.new {common.PGPASS}"
+    lines = [f"{place}:*:{pooler.ROLE}:" for place in places]
+    others = f"grep -vF {sh(f':*:{pooler.ROLE}:')} {link.PGPASS} >{link.PGPASS}.new || :"
+    put = f"mv {link.PGPASS}.new {link.PGPASS}"
     make = f"""
 umask 077
 password=$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)
 {others}
-printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{common.PGPASS}.new
+printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{link.PGPASS}.new
 {put}
 """
     return Command(
         move.new,
-        check=" && ".join(f"grep -qF {sh(line)} {common.PGPASS}" for line in lines),
+        check=" && ".join(f"grep -qF {sh(line)} {link.PGPASS}" for line in lines),
         run=make,
-        undo=f"umask 077\n[ ! -e {common.PGPASS} ] || {{ {others}; {put}; }}",
-        shown=f"a random password into {common.PGPASS} (not shown)",
+        undo=f"umask 077\n[ ! -e {link.PGPASS} ] || {{ {others}; {put}; }}",
+        shown=f"a random password into {link.PGPASS} (not shown)",
     )
 
 
 @step_by("replicate")
 def pool_role(move: Move) -> Wanted:
     """old: PostgreSQL has a role for the application by PgBouncer; what it makes belongs to the application's own."""
-    return common.pool_role(move, move.old)
+    return pooler.role(move, move.old)
 
 
 @step_by("replicate")
 def pgbouncer_package(move: Move) -> Wanted:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
-    return common.packages(move.new, PACKAGES, "/etc/pgbouncer")
+    return Packages(move.new, PACKAGES, "/etc/pgbouncer")
 
 
 @step_by("replicate")
 def pgbouncer(move: Move) -> Wanted:
     """new: PgBouncer leads to old's database over TLS, the certificate checked."""
     new = move.new
-    userlist = render(
-        "templates/pgbouncer-userlist.txt.j2", username=common.POOL_ROLE, password=common.pool_password(move)
-    )
-    ini = common.pgbouncer_ini(move, move.old)
+    userlist = render("templates/pgbouncer-userlist.txt.j2", username=pooler.ROLE, password=pooler.password(move))
+    ini = pooler.ini(move, move.old)
     _refuse_a_stranger(move, ini)
     drop_in = render("templates/pgbouncer.conf.j2", files=4096)
     unit = "/etc/systemd/system/pgbouncer.service.d/switchover.conf"
@@ -166,22 +165,22 @@ def pgbouncer(move: Move) -> Wanted:
         "systemctl try-restart pgbouncer 2>/dev/null || refuse 'PgBouncer does not start: journalctl -u pgbouncer'"
     )
     return [
-        File(new, common.USERLIST, userlist, owner, "640", secret=True),
+        File(new, pooler.USERLIST, userlist, owner, "640", secret=True),
         File(new, unit, drop_in, "root:root", "644", then="systemctl daemon-reload"),
         # Nobody's queries pass it yet, or none any more.
-        File(new, common.PGBOUNCER_INI, ini, owner, "640", then=restart),
+        File(new, pooler.INI, ini, owner, "640", then=restart),
         Service(new, "pgbouncer", running=True, at_boot=True),
     ]
 
 
 def _refuse_a_stranger(move: Move, ours: bytes) -> None:
     """Raises Problem where PgBouncer works for somebody else."""
-    found = read(move.new, common.PGBOUNCER_INI).content or b""
+    found = read(move.new, pooler.INI).content or b""
     databases = re.search(r"^\[databases\]\n(.*?)(?=^\[|\Z)", found.decode(errors="replace"), re.M | re.S)
     lines = [line for line in (databases[1] if databases else "").splitlines() if line.strip() and line[0] not in ";#"]
     if lines and found != ours and not move.journal.active("prepare-new.pgbouncer"):
         raise Problem(
-            f"{common.PGBOUNCER_INI} has databases already ({lines[0].split('=')[0].strip()})",
+            f"{pooler.INI} has databases already ({lines[0].split('=')[0].strip()})",
             str(move.new),
             "PgBouncer works for somebody else here: take that away first, or say in the settings: strategy: copy",
         )
@@ -191,7 +190,7 @@ def _refuse_a_stranger(move: Move, ours: bytes) -> None:
 def pgbouncer_answers(move: Move) -> Wanted:
     """new: a query passes PgBouncer and is answered by old's database."""
     script = (
-        f'[ "$(psql -XAtq {sh(common.by_pgbouncer(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
+        f'[ "$(psql -XAtq {sh(pooler.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
     )
     return Seen(move.new, script, "old's database does not answer by PgBouncer", within=15)
 
@@ -199,14 +198,14 @@ def pgbouncer_answers(move: Move) -> Wanted:
 @step
 def database_yml(move: Move) -> Wanted:
     """new: the application will use old's database."""
-    if common.follows(move):
+    if following.shall_follow(move):
         content = render(
             "templates/database-pooled.yml.j2",
             environment=move.new.app.environment,
             port=move.settings.pgbouncer.port,
             database=move.new.database.name,
-            username=common.POOL_ROLE,
-            password=common.pool_password(move),
+            username=pooler.ROLE,
+            password=pooler.password(move),
         )
     else:
         content = render(
@@ -215,9 +214,9 @@ def database_yml(move: Move) -> Wanted:
             host=move.old.settings.main_address,
             port=move.settings.door,
             database=move.old.database.name,
-            username=common.ROLE,
-            password=common.password(move),
-            certificate=common.OLD_CERTIFICATE,
+            username=link.ROLE,
+            password=link.password(move),
+            certificate=link.OLD_CERTIFICATE,
         )
     path = move.new.in_app(move.new.database.config)
     user = move.new.app.user
@@ -228,8 +227,7 @@ def database_yml(move: Move) -> Wanted:
 def no_pending_migrations(move: Move) -> Wanted:
     """new: the code knows every migration that old's database has had, and no other."""
     names = f"cd {sh(move.new.app.path)} && ls db/migrate 2>/dev/null | sed -n 's/^\\([0-9]*\\)_.*[.]rb$/\\1/p' | sort"
-    query = "psql -XAtq service=old -c 'SELECT version FROM schema_migrations'"
-    done = f"PGSERVICEFILE={common.HOME}/pg_service.conf {query} || exit 1"
+    done = f"{link.ON_OLD} -c 'SELECT version FROM schema_migrations' || exit 1"
 
     def difference() -> str | None:
         answer = move.new.look(f"{done}\necho --\n{names}")

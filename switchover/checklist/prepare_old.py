@@ -6,17 +6,17 @@ Undo: closes all of it again. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
+from ..database import link
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
-from ..programs import program
+from ..programs import ETC, program
 from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen
 from ..resources.file import read
 from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
 from ..step import step
-from . import common
 
 
 @step
@@ -67,26 +67,26 @@ def files_pass(move: Move) -> Wanted:
 @step
 def database_password(move: Move) -> Wanted:
     """new: has a password for the way to old's database, made here and kept root's alone."""
-    where = f"{pgpass(move.old.settings.main_address)}:{move.settings.door}:*:{common.ROLE}:"
+    where = f"{pgpass(move.old.settings.main_address)}:{move.settings.door}:*:{link.ROLE}:"
     make = f"""
-mkdir -p {common.HOME}; umask 077
-printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{common.PGPASS}.new
-mv {common.PGPASS}.new {common.PGPASS}
+mkdir -p {ETC}; umask 077
+printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{link.PGPASS}.new
+mv {link.PGPASS}.new {link.PGPASS}
 """
-    undo = f"rm -f {common.PGPASS}; rmdir {common.HOME} 2>/dev/null || :"
+    undo = f"rm -f {link.PGPASS}; rmdir {ETC} 2>/dev/null || :"
     return Command(
         move.new,
-        check=f"grep -qF {sh(where)} {common.PGPASS}",
+        check=f"grep -qF {sh(where)} {link.PGPASS}",
         run=make,
         undo=undo,
-        shown=f"a random password into {common.PGPASS} (not shown)",
+        shown=f"a random password into {link.PGPASS} (not shown)",
     )
 
 
 @step
 def database_role(move: Move) -> Wanted:
     """old: PostgreSQL has a role for the move, with the application's rights."""
-    return Role(move.old, common.ROLE, move.old.database.owner, common.password(move))
+    return Role(move.old, link.ROLE, move.old.database.owner, link.password(move))
 
 
 @step
@@ -150,35 +150,32 @@ def firewall(move: Move) -> Wanted:
 @step
 def database_door(move: Move) -> Wanted:
     """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
-    return common.database_door(move.old, move.settings.door, move.new.addresses)
+    return link.door(move.old, move.settings.door, move.new.addresses)
 
 
 @step
 def database_certificate(move: Move) -> Wanted:
     """new: knows the certificate of old's database and has the way there written down (psql service=old)."""
-    found = common.database_certificate(move.old)
+    found = link.certificate(move.old)
     service = render(
         "templates/pg_service.conf.j2",
         host=move.old.settings.main_address,
         port=move.settings.door,
         database=move.old.database.name,
-        username=common.ROLE,
-        passfile=common.PGPASS,
-        certificate=common.OLD_CERTIFICATE,
+        username=link.ROLE,
+        passfile=link.PGPASS,
+        certificate=link.OLD_CERTIFICATE,
     )
     return [
-        File(move.new, common.OLD_CERTIFICATE, found, "root:root", "644"),
-        File(move.new, f"{common.HOME}/pg_service.conf", service, "root:root", "644"),
+        File(move.new, link.OLD_CERTIFICATE, found, "root:root", "644"),
+        File(move.new, link.SERVICES, service, "root:root", "644"),
     ]
 
 
 @step
 def database_answers(move: Move) -> Wanted:
     """new: logs in to old's database over TLS, the certificate checked."""
-    script = (
-        f'[ "$(PGSERVICEFILE={common.HOME}/pg_service.conf psql -XAtq service=old '
-        "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
-    )
+    script = f"[ \"$({link.ON_OLD} -c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
     return Seen(move.new, script, "new cannot log in to old's database", within=15)
 
 
@@ -188,7 +185,7 @@ def pushes_refused(move: Move) -> Wanted:
     old = move.old
     if old.deploys.kind != "git":
         return None
-    when, who = common.date(move)
+    when, who = move.journal.date()
     content = render("hooks/old-pre-receive.j2", moved=False, date=when, who=who, domain=move.settings.domain)
     path = f"{old.repository}/hooks/pre-receive"
     return File(old, path, content, f"{old.app.user}:{old.app.user}", "755", test_file="sh -n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..database import facts
+from ..database import facts, link, pooler
 from ..database import following as replication
 from ..database import switch as switching
 from ..database.findings import CHECKS
@@ -18,7 +18,7 @@ from ..errors import Problem
 from ..findings import blockers
 from ..hosts import Server
 from ..move import Move
-from ..programs import programs
+from ..programs import ETC, programs
 from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
 from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
@@ -64,17 +64,17 @@ def wal_level(move: Move) -> Wanted:
         "templates/restart-on-request.service.j2",
         program=program,
         database=old.database.name,
-        role=common.ROLE,
+        role=link.ROLE,
         state=f"{move.journal.home}/wal_level",
     )
     given = f"{sh(move.new.database.name)} {pool.port} {pool.pool} {sh(old.database.owner)}"
     anew = f"systemctl daemon-reload; systemctl try-restart {name} 2>/dev/null || :"
-    logical = f'[ "$({common.ON_OLD} -c "SHOW wal_level")" = logical ]'
+    logical = f'[ "$({link.ON_OLD} -c "SHOW wal_level")" = logical ]'
     # A restart ends sessions that do not come by PgBouncer: said before anything is begun.
     own = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
     own += f"AND (usename = {sql(old.database.owner)} OR "
     own += "usename = current_user AND application_name NOT LIKE 'switchover%')"
-    alone = f'{logical} || [ "$(PGAPPNAME=switchover {common.ON_OLD} -c {sh(own)})" = 0 ]'
+    alone = f'{logical} || [ "$(PGAPPNAME=switchover {link.ON_OLD} -c {sh(own)})" = 0 ]'
     otherwise = (
         "the application has sessions on old that do not come by PgBouncer; a restart would end them: inv switch-app"
     )
@@ -139,7 +139,7 @@ def limits(move: Move) -> Wanted:
 def own_role(move: Move) -> Wanted:
     """new: has the move's own role too; on both servers it may replicate."""
     new = move.new
-    own = Role(new, common.ROLE, new.database.owner, common.password(move))
+    own = Role(new, link.ROLE, new.database.owner, link.password(move))
     return [_may_replicate(move.old), own, _may_replicate(new)]
 
 
@@ -156,12 +156,12 @@ def door_back(move: Move) -> Wanted:
     wanted: list[Any] = []
     if new.firewall.kind == "ufw":
         wanted.append(Rule(new, tuple(old.addresses), door))
-    wanted += common.database_door(new, door, old.addresses)
-    wanted.append(File(old, common.NEW_CERTIFICATE, common.database_certificate(new), "root:root", "644"))
+    wanted += link.door(new, door, old.addresses)
+    wanted.append(File(old, link.NEW_CERTIFICATE, link.certificate(new), "root:root", "644"))
     for server in move.servers:
         address = move.other(server).settings.main_address
-        line = f"{pgpass(address)}:{door}:*:{common.ROLE}:{common.password(move)}\n"
-        path = common.POSTGRES_PGPASS
+        line = f"{pgpass(address)}:{door}:*:{link.ROLE}:{link.password(move)}\n"
+        path = link.POSTGRES_PGPASS
         wanted.append(File(server, path, line.encode(), "postgres:postgres", "600", secret=True))
     for server in move.servers:
         script = (
@@ -290,8 +290,8 @@ def way_back(move: Move) -> Wanted:
     """new: all is ready for old to follow new after the switch; until then it does not."""
     new = move.new
     # Old's PostgreSQL has to log in for a moment. Meanwhile the application's roles cannot.
-    logins, database = f"{common.HOME}/way-back.logins", ident(new.database.name)
-    applications = f"({sql(new.database.owner)}, {sql(common.POOL_ROLE)})"
+    logins, database = f"{ETC}/way-back.logins", ident(new.database.name)
+    applications = f"({sql(new.database.owner)}, {sql(pooler.ROLE)})"
     who = f"SELECT quote_ident(rolname) FROM pg_roles WHERE rolcanlogin AND rolname IN {applications}"
     limit = {n: f"{PSQL} -c {sh(f'ALTER DATABASE {database} CONNECTION LIMIT {n}')}" for n in (0, 8)}
     open_ = f"""
@@ -325,7 +325,7 @@ def _passing_over(server: Server, slot: str) -> list[File | Service]:
     # A run of it that the undo met half-way has failed, and systemd would remember that.
     forgotten = f"systemctl stop {name}.service 2>/dev/null || :; {reload}; "
     forgotten += f"systemctl reset-failed {name}.service 2>/dev/null || :"
-    script, database = f"{common.HOME}/way-back.sql", server.database.name
+    script, database = f"{ETC}/way-back.sql", server.database.name
     follows = "switchover" if slot == "switchover_back" else "switchover_back"
     sql_ = render("templates/way-back.sql.j2", database=database, slot=slot, follows=follows)
     service = render("templates/way-back.service.j2", database=database, script=script)
@@ -392,13 +392,13 @@ def _subscription(move: Move, server: Server, name: str, *, enabled: bool) -> Co
 
 def _connection(move: Move, to: Server, database: str = "") -> str:
     """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
-    certificate = common.OLD_CERTIFICATE if to is move.old else common.NEW_CERTIFICATE
+    certificate = link.OLD_CERTIFICATE if to is move.old else link.NEW_CERTIFICATE
     values = {
         "host": to.settings.main_address,
         "port": move.settings.door,
         "dbname": database or to.database.name,
-        "user": common.ROLE,
-        "passfile": common.POSTGRES_PGPASS,
+        "user": link.ROLE,
+        "passfile": link.POSTGRES_PGPASS,
         "sslmode": "verify-ca",
         "sslrootcert": certificate,
         "connect_timeout": 10,
@@ -407,7 +407,7 @@ def _connection(move: Move, to: Server, database: str = "") -> str:
 
 
 def _may_replicate(server: Server) -> Command:
-    role = common.ROLE
+    role = link.ROLE
     there = f"SELECT rolreplication FROM pg_roles WHERE rolname = {sql(role)}"
     back = f"SELECT 'ALTER ROLE {role} NOREPLICATION' WHERE EXISTS ({there}) \\gexec"
     alter = f"ALTER ROLE {role} REPLICATION"

@@ -10,14 +10,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from .. import certificates, mail
+from ..database import following, link, pooler
 from ..desired import Wanted
+from ..dns.addresses import has_names, old_remembered_until, records_before, to_new
 from ..dns.records import Addresses, Look
 from ..hosts import Server
 from ..move import Move
-from ..programs import programs
+from ..programs import ETC, programs
 from ..quote import ident, sh
 from ..render import render
 from ..resources import Command, Compared, File, Records, Seen, Worker
+from ..resources.file import before
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
@@ -30,14 +33,14 @@ FINAL = "refuse 'retire-old has ended undo'"
 @step
 def names_lead(move: Move) -> Wanted:
     """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
 
     def otherwise() -> str | None:
         look = move.names.look()
-        if missing := look.missing(common.to_new(move, look)):
+        if missing := look.missing(to_new(move, look)):
             return f"{missing}: first `inv switch-dns`"
-        until = common.old_remembered_until(move)
+        until = old_remembered_until(move)
         over = until is None or until <= datetime.now(UTC)
         return None if over else f"old's address may be remembered until {until:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -92,7 +95,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml leads to new's own database directly, not by PgBouncer any more."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = common.before(move, move.new, "prepare-new.database-yml", path)
+    found = before(move.journal, move.new, "prepare-new.database-yml", path)
     if _pgbouncer_stays(move) or found is None:
         return None
     return File(new, path, found.content or b"", found.owner, found.mode, secret=True)
@@ -123,7 +126,7 @@ def pgbouncer_gone(move: Move) -> Wanted:
     if _pgbouncer_stays(move):
         return None
     # The switch has changed its configuration, which is not somebody's edit.
-    first, ini = f"{common.HOME}/pgbouncer.old.ini", common.PGBOUNCER_INI
+    first, ini = f"{ETC}/pgbouncer.old.ini", pooler.INI
     run, check = f"cat {first} >{ini}", f"[ ! -e {first} ] || [ ! -e {ini} ] || cmp -s {first} {ini}"
     return [
         Command(move.new, run, FINAL, check, shown=f"{ini} as before the switch"),
@@ -133,7 +136,9 @@ def pgbouncer_gone(move: Move) -> Wanted:
 
 def _pgbouncer_stays(move: Move) -> bool:
     """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
-    return not move.journal.active("prepare-new.pgbouncer") or (common.follows(move) and move.settings.pgbouncer.keep)
+    return not move.journal.active("prepare-new.pgbouncer") or (
+        following.shall_follow(move) and move.settings.pgbouncer.keep
+    )
 
 
 def _nobody(move: Move) -> str:
@@ -142,7 +147,7 @@ def _nobody(move: Move) -> str:
     console = f"runuser -u postgres -- psql -XAtq -h /var/run/postgresql -p {port} -U pgbouncer pgbouncer"
     clients = f"$({console} -c 'SHOW CLIENTS')"
     return f"""! systemctl is-active -q pgbouncer || {{
-  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{common.POOL_ROLE}|")}; }}"""
+  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pooler.ROLE}|")}; }}"""
 
 
 def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
@@ -163,7 +168,7 @@ def way_back_ends(move: Move) -> Wanted:
     old, new = move.old, move.new
     files = programs("follow-database", "database.sh")
     # Old's fence stays, but for the move's own role, which goes.
-    revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {common.ROLE}')}"
+    revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {link.ROLE}')}"
 
     def end(server: Server, *modes: str, then: str = "") -> Command:
         name, owner = sh(server.database.name), sh(server.database.owner)
@@ -298,13 +303,13 @@ def proxy_gone(move: Move) -> Wanted:
 def old_ttl(move: Move) -> Wanted:
     """names: their addresses may be remembered for as long as before the move."""
     entries = move.journal.active("dns-prepare.ttl")
-    if not common.has_names(move) or not entries:
+    if not has_names(move) or not entries:
         return None
-    before = {one.key: one.ttl for entry in entries for one in common.records_before(entry) if one.data}
-    by_name = {name: ttl for (name, _), ttl in before.items()}  # for an address of a kind that there was none of
+    ttls = {one.key: one.ttl for entry in entries for one in records_before(entry) if one.data}
+    by_name = {name: ttl for (name, _), ttl in ttls.items()}  # for an address of a kind that there was none of
 
     def as_before(look: Look) -> list[Addresses]:
         found = [one for one in look.found if one.data]
-        return [replace(one, ttl=before.get(one.key, by_name.get(one.name, one.ttl))) for one in found]
+        return [replace(one, ttl=ttls.get(one.key, by_name.get(one.name, one.ttl))) for one in found]
 
     return Records(move, as_before, ends_undo=FINAL)

@@ -11,6 +11,7 @@ from ..move import Move
 from ..render import render
 from ..resources import Absent, Command, File, Seen, Service
 from ..resources.command import as_user
+from ..resources.uploads import synchronised
 from ..step import step
 from . import common
 
@@ -24,9 +25,9 @@ def uploads(move: Move) -> Wanted:
     drained = f"wait_until 300 {UNDER_WAY} || echo 'requests are still under way'"
     return [
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
-        *common.uploads(move, deleting=True, always=True),
+        *synchronised(move, deleting=not common.comes_to_new(move), always=True),
         Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
-        *common.uploads(move, always=True, turn="once more"),
+        *synchronised(move, always=True, turn="once more"),
     ]
 
 
@@ -57,7 +58,7 @@ def visitors_pass(move: Move) -> Wanted:
 @step
 def uploads_meanwhile(move: Move) -> Wanted:
     """new: has what visitors uploaded to old a moment ago; nothing is deleted from now on."""
-    return common.uploads(move, always=True)
+    return synchronised(move, always=True)
 
 
 @step
@@ -93,4 +94,4 @@ def stop_old(move: Move) -> Wanted:
 @step
 def uploads_again(move: Move) -> Wanted:
     """new: has the uploads that ended on old at the last moment."""
-    return common.uploads(move, always=True)
+    return synchronised(move, always=True)

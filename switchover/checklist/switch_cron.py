@@ -80,6 +80,6 @@ def _adapted(move: Move) -> bytes:
     if found.content is None:
         raise Problem(f"{user} has no crontab", str(move.old), "Say in the settings: old.schedule.kind: none")
     content = found.content
-    for before, after in common.paths(move).items():
+    for before, after in move.paths.items():
         content = content.replace(before.encode(), after.encode())
     return content

@@ -10,17 +10,18 @@ from typing import Any
 
 from .. import say
 from ..commands.prove import parse
-from ..database import following
+from ..database import following, link, pooler, sessions
 from ..database import switch as switching
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..programs import programs
+from ..programs import ETC, programs
 from ..quote import ident, sh, sql
 from ..render import render
 from ..resources import Absent, Command, Compared, File, Seen, Service, Worker
-from ..resources.file import Found, read
+from ..resources.command import again
+from ..resources.file import Found, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 from . import common
@@ -39,23 +40,21 @@ def can_switch(move: Move) -> Wanted:
 @step_by("replicate")
 def pool_role(move: Move) -> Wanted:
     """new: its PostgreSQL has the role that PgBouncer logs in with."""
-    return common.pool_role(move, move.new)
+    return pooler.role(move, move.new)
 
 
 @step_by("replicate")
 def program(move: Move) -> Wanted:
     """new: the program of the switch is there, with its recovery after a crash."""
     new = move.new
-    ini = {server.role: f"{common.HOME}/pgbouncer.{server.role}.ini" for server in move.servers}
-    known = switching.config(move, common.POOL_ROLE, common.PGPASS, ini)
+    ini = {server.role: f"{ETC}/pgbouncer.{server.role}.ini" for server in move.servers}
+    known = switching.config(move, pooler.ROLE, link.PGPASS, ini)
     unit = render("templates/switch-recover.service.j2", program=switching.PROGRAM)
     own = programs("switch-database")["switch-database"]
     reload = "systemctl daemon-reload"
     forget = f"rm -f {sh(switching.state(move))}"
     wanted: list[Any] = [Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)")]
-    wanted += [
-        File(new, ini[server.role], common.pgbouncer_ini(move, server), "root:root", "644") for server in move.servers
-    ]
+    wanted += [File(new, ini[server.role], pooler.ini(move, server), "root:root", "644") for server in move.servers]
     wanted += [
         File(new, switching.PROGRAM, own, "root:root", "755"),
         File(new, switching.CONFIG, known, "root:root", "644"),
@@ -63,12 +62,12 @@ def program(move: Move) -> Wanted:
         Service(new, switching.RECOVERY, at_boot=True),
     ]
     # Its own database is open to nobody yet; another one of that PostgreSQL tells whether PgBouncer will get in.
-    way = f"host=127.0.0.1 port={new.database.port} dbname=postgres user={common.POOL_ROLE} connect_timeout=5 "
+    way = f"host=127.0.0.1 port={new.database.port} dbname=postgres user={pooler.ROLE} connect_timeout=5 "
     way += "sslmode=disable passfile="
-    here = f"127[.]0[.]0[.]1:{move.settings.pgbouncer.port}:\\*:{common.POOL_ROLE}:"
+    here = f"127[.]0[.]0[.]1:{move.settings.pgbouncer.port}:\\*:{pooler.ROLE}:"
     logs_in = f"""
 umask 077; passfile=$(mktemp)
-sed -n {sh(f"s/^{here}/*:*:*:{common.POOL_ROLE}:/p")} {common.PGPASS} >"$passfile"
+sed -n {sh(f"s/^{here}/*:*:*:{pooler.ROLE}:/p")} {link.PGPASS} >"$passfile"
 psql -XAtq {sh(way)}"$passfile" -c 'SELECT 1' >/dev/null; s=$?; rm -f "$passfile"; exit $s
 """
     wanted.append(Seen(new, logs_in, "the application's role cannot log in to new's PostgreSQL", within=5))
@@ -86,7 +85,7 @@ def gates(move: Move) -> Wanted:
 @step
 def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
-    if not common.follows(move):
+    if not following.shall_follow(move):
         _refuse_what_follows(move)
     return Worker(move.new, running=False, record_only=True)
 
@@ -144,7 +143,7 @@ def boot_off(move: Move) -> Wanted:
 def fence(move: Move) -> Wanted:
     """old: the application's role cannot log in any more, and its sessions have ended."""
     # PgBouncer's role too, where there is one.
-    names = f"({sql(move.old.database.owner)}, {sql(common.POOL_ROLE)})"
+    names = f"({sql(move.old.database.owner)}, {sql(pooler.ROLE)})"
     alter = f"SELECT format('ALTER ROLE %I {{}}', rolname) FROM pg_roles WHERE rolname IN {names} \\gexec"
     end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN {names};"
     login = f"SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname IN {names}"
@@ -162,7 +161,7 @@ def page_on(move: Move) -> Wanted:
     content = render(
         "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
     )
-    return File(move.new, f"{common.HOME}/{common.PAGE}", content, "root:root", "644", record_only=True)
+    return File(move.new, f"{ETC}/{common.PAGE}", content, "root:root", "644", record_only=True)
 
 
 @step_by("copy")
@@ -177,7 +176,7 @@ def database_yml(move: Move) -> Wanted:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
     path = new.in_app(new.database.config)
-    found = common.before(move, move.new, "prepare-new.database-yml", path)
+    found = before(move.journal, move.new, "prepare-new.database-yml", path)
     if found is None:
         if move.dry:
             return None
@@ -225,21 +224,21 @@ def start_app(move: Move) -> Wanted:
     """new: the application runs, with its own database."""
     new = move.new
     wanted = Service(new, new.app.service, running=True, pidfile=new.in_app(new.app.pidfile))
-    return common.again(move, "switch-db.stop-app", wanted, f"systemctl start {new.app.service}")
+    return again(move, "switch-db.stop-app", wanted, f"systemctl start {new.app.service}")
 
 
 @step_by("copy")
 def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
-    wanted = Absent(move.new, f"{common.HOME}/{common.PAGE}")
-    return common.again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
+    wanted = Absent(move.new, f"{ETC}/{common.PAGE}")
+    return again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
 
 
 @step_by("copy")
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
     name = move.new.app.service
-    return common.again(move, "switch-db.boot-off", Service(move.new, name, at_boot=True), f"systemctl enable {name}")
+    return again(move, "switch-db.boot-off", Service(move.new, name, at_boot=True), f"systemctl enable {name}")
 
 
 @step_by("copy")
@@ -249,18 +248,18 @@ def monit_on(move: Move) -> Wanted:
     if not path:
         return None
     off = "switch-db.monit-off"
-    found = read(move.new, path) if off in move.would_change else common.before(move, move.new, off, path)
+    found = read(move.new, path) if off in move.would_change else before(move.journal, move.new, off, path)
     if found is None or found.content is None:
         return None
     wanted = File(move.new, path, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
     absent = wanted.plan(Found(None))
-    return common.again(move, off, wanted, absent.diff if absent else "")
+    return again(move, off, wanted, absent.diff if absent else "")
 
 
 @step
 def old_is_quiet(move: Move) -> Wanted:
     """old: nobody is connected to the old database any more."""
-    query = common.strangers(move)
+    query = sessions.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
     return Seen(move.old, script, "somebody is still connected to the old database", within=30)
 
@@ -268,9 +267,7 @@ def old_is_quiet(move: Move) -> Wanted:
 @step
 def start_worker(move: Move) -> Wanted:
     """new: the worker runs."""
-    return common.again(
-        move, "switch-db.stop-worker", Worker(move.new, running=True), f"{move.new.worker.command} start"
-    )
+    return again(move, "switch-db.stop-worker", Worker(move.new, running=True), f"{move.new.worker.command} start")
 
 
 @step_by("replicate")

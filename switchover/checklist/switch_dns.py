@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from .. import say
 from ..desired import Wanted
+from ..dns.addresses import has_names, old_remembered_until, old_ttl_until, to_new
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
@@ -27,11 +28,11 @@ RELOAD = "systemctl reload nginx"
 @step
 def old_ttl_over(move: Move) -> Wanted:
     """names: nobody remembers them for longer than `dns-prepare` has said."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
 
     def left() -> str | None:
-        until = common.old_ttl_until(move)
+        until = old_ttl_until(move)
         if until is None:
             long = max((one.ttl for one in move.names.look().found), default=0)
             if long > move.settings.dns.ttl and not move.journal.active("switch-dns"):
@@ -51,7 +52,7 @@ def old_ttl_over(move: Move) -> Wanted:
 @step
 def new_answers(move: Move) -> Wanted:
     """old: who comes to new by the site's names is answered, with a certificate good for them; old passes others on."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
     six = any(":" in address for address in move.old.addresses)
     old = common.ask(move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
@@ -69,7 +70,7 @@ def new_answers(move: Move) -> Wanted:
 @step
 def way_back(move: Move) -> Wanted:
     """new: for the way back: then browsers let go of the connections that they keep to new."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
     wait = f"""
 waited=0
@@ -84,17 +85,17 @@ done
 @step
 def records(move: Move) -> Wanted:
     """names: they lead to new, and every authoritative server says so."""
-    return Records(move, lambda look: common.to_new(move, look)) if common.has_names(move) else None
+    return Records(move, lambda look: to_new(move, look)) if has_names(move) else None
 
 
 @step
 def visitors_follow(move: Move) -> Wanted:
     """old: who still has a connection to it lets go of it, and comes to new; it is told who still comes by old."""
-    if not common.has_names(move):
+    if not has_names(move):
         return None
 
     def remembered() -> str | None:
-        until = common.old_remembered_until(move)
+        until = old_remembered_until(move)
         seconds = (until - datetime.now(UTC)).total_seconds() if until else 0
         return f"old's address may be remembered for {seconds:.0f} s more" if seconds > 0 else None
 

@@ -11,6 +11,7 @@ from ..move import Move
 from ..quote import sh
 from ..resources import Absent, Command, Worker
 from ..resources.command import as_user
+from ..resources.uploads import synchronised
 from ..step import step
 from . import common
 
@@ -18,7 +19,7 @@ from . import common
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded since, so that its worker finds their images."""
-    return common.uploads(move, deleting=True)
+    return synchronised(move, deleting=True)
 
 
 @step

@@ -91,9 +91,14 @@ class Following:
         return asdict(self)
 
 
+def shall_follow(move: Move) -> bool:
+    """Whether new's database shall follow old's. Where it is copied there is no PgBouncer either."""
+    return move.settings.strategy == "replicate"
+
+
 def look(move: Move, *, schemas: bool = True) -> Following | None:
     """What is true now; None where neither has a slot for the other. *schemas*: whether both are compared as well."""
-    if move.settings.strategy != "replicate":
+    if not shall_follow(move):
         return None
     with ThreadPoolExecutor(2) as pool:
         old, new = pool.map(_ask, move.servers)

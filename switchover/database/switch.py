@@ -9,12 +9,13 @@ from typing import Any
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
+from ..programs import ETC
 from ..quote import sh
 from ..resources.postgres import PSQL
 from . import facts, findings
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
-CONFIG = "/etc/switchover/switch.json"
+CONFIG = f"{ETC}/switch.json"
 RECOVERY = "switchover-recover.service"
 QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 

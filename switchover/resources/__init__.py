@@ -3,6 +3,7 @@
 from .command import Command
 from .file import Absent, File
 from .firewall import Rule
+from .package import Packages
 from .postgres import Role, Setting
 from .records import Records
 from .seen import Compared, Seen
@@ -15,6 +16,7 @@ __all__ = [
     "Command",
     "Compared",
     "File",
+    "Packages",
     "Records",
     "Role",
     "Rule",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..desired import Resource
 from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
+
+if TYPE_CHECKING:
+    from ..move import Move
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Command(Resource):
         if self.check and self.server.look(f"{FUNCTIONS}\n{self.check}", check=False).status == 0:
             return None
         return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
+
+
+def again(move: Move, ended_by: str, wanted: Resource, shown: str) -> Resource:
+    """*wanted*; under --dry, where the step *ended_by* would end it: that it begins again, as no look can tell yet."""
+    return Command(wanted.server, "", shown=shown) if ended_by in move.would_change else wanted
 
 
 def as_user(user: str, path: str, command: str, environment: str = "production") -> str:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Host
-from ..journal import Change
+from ..journal import Change, Journal
 from ..quote import sh
 
 
@@ -37,6 +37,14 @@ def read(server: Host, path: str) -> Found:
         raise Problem(f"{path} is not a file", str(server), "Look at what it is; the settings name a file here")
     owner, _, mode = first.partition(" ")
     return Found(base64.b64decode(rest), owner, mode)
+
+
+def before(journal: Journal, server: Host, line: str, path: str) -> Found | None:
+    """*server*'s file *path* as it was before the step *line*; None where that step did not change it."""
+    entry = journal.latest(line, f"{server.role}:{path}")
+    if entry is None:
+        return None
+    return read(entry.server, f"{journal.path(entry)}/before/{PurePosixPath(path).name}")
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import Change
 from ..quote import sh
+
+if TYPE_CHECKING:
+    from ..move import Move
 
 KEY = "/root/.ssh/switchover"
 KNOWN_HOSTS = "/root/.ssh/switchover_known_hosts"
@@ -24,6 +28,15 @@ def on(old: Server, path: str) -> str:
     """*path* of *old* as rsync on new names it."""
     address = old.settings.main_address
     return f"{old.user}@{f'[{address}]' if ':' in address else address}:{path}"
+
+
+def synchronised(
+    move: Move, *, deleting: bool = False, first: bool = False, always: bool = False, turn: str = ""
+) -> list[Synchronised]:
+    """new: every directory of uploads as on old; see Synchronised for the rest."""
+    old, new = move.old, move.new
+    pairs = [(old.in_app(_slash(u.source)), new.in_app(_slash(u.target))) for u in move.settings.uploads]
+    return [Synchronised(old, new, source, target, deleting, first, always, turn) for source, target in pairs]
 
 
 @dataclass(frozen=True)
@@ -130,3 +143,7 @@ fi
 [ ! -d before/files ] || cp -a before/files/. {target}
 """
         return undo
+
+
+def _slash(path: str) -> str:
+    return path if path.endswith("/") else path + "/"

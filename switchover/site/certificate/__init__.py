@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...desired import Nothing, Precondition, Resource
 from ...errors import Problem
 from ...findings import Found
-from ...programs import HOME, program, programs
+from ...programs import ETC, program, programs
 from ...quote import sh
 from ...resources.command import Command
 from ...resources.file import read
@@ -84,12 +84,12 @@ class Certificate(Kind[S]):
 
 def fullchain(move: Move) -> str:
     """new: where the site's certificate lies, as copied from old."""
-    return f"{HOME}/{move.settings.domain}.fullchain.pem"
+    return f"{ETC}/{move.settings.domain}.fullchain.pem"
 
 
 def key(move: Move) -> str:
     """new: where that certificate's key lies."""
-    return f"{HOME}/{move.settings.domain}.key.pem"
+    return f"{ETC}/{move.settings.domain}.key.pem"
 
 
 def scheduled(server: Server) -> list[str]:

@@ -15,7 +15,7 @@ from ...quote import sh
 from ...render import render
 from ...resources.command import Command
 from ...resources.file import File
-from ...resources.package import packages
+from ...resources.package import Packages
 from ...resources.seen import Compared, Seen
 from ...resources.service import Service
 from ...vocabulary import Email, Flag, Form
@@ -107,9 +107,8 @@ class Certbot(certificate.Certificate[Settings]):
     def installed(self) -> Parts:
         """certbot is there, by whatever way it came; or a current release in an environment of its own."""
         if self.settings.certbot == "current":
-            return [packages(self.server, "python3-venv", "/etc/letsencrypt"), self._environment()]
-        package = packages(self.server, "certbot", "/etc/letsencrypt")
-        return [replace(package, check="command -v certbot >/dev/null")]
+            return [Packages(self.server, "python3-venv", "/etc/letsencrypt"), self._environment()]
+        return [Packages(self.server, "certbot", "/etc/letsencrypt", installed="command -v certbot >/dev/null")]
 
     def _environment(self) -> Command:
         version = self.settings.version

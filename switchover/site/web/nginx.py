@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...findings import Found, blocker
-from ...programs import HOME, program
+from ...programs import ETC, program
 from ...quote import sh, under
 from ...render import render
 from ...resources.file import File
@@ -61,7 +61,7 @@ class Nginx(web.Web[Settings]):
             public=under(app.path, "public"),
             old_addresses=move.old.addresses,
             old_host=host(move.old),
-            page_directory=HOME,
+            page_directory=ETC,
             page_name=PAGE,
             retry_after=move.settings.maintenance.retry_after,
             uploads=_upload_urls(move, self.server),

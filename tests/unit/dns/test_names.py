@@ -22,6 +22,7 @@ from name_servers import NameServer, Net
 
 from switchover.checklist import common
 from switchover.dns import records, writers
+from switchover.dns.addresses import to_new
 from switchover.dns.records import Addresses, Look, Names, as_json, from_json
 from switchover.dns.writers import lexicon, update
 from switchover.errors import Problem
@@ -181,17 +182,17 @@ def test_the_name_gets_all_of_news_addresses_and_no_other(
     data = right()
     data["new"]["address"] = list(new)
     move = Move(check(data, "move.yaml"))
-    assert [(o.kind, o.ttl, o.data) for o in common.to_new(move, look(*found))] == wanted
+    assert [(o.kind, o.ttl, o.data) for o in to_new(move, look(*found))] == wanted
 
 
 def test_an_ipv4_address_is_not_given_up(data: dict[str, Any]) -> None:
     data["new"]["address"] = list(NEW6)
     with pytest.raises(Problem, match="has an IPv4 address, and new has none"):
-        common.to_new(Move(check(data, "move.yaml")), look(A, AAAA))
+        to_new(Move(check(data, "move.yaml")), look(A, AAAA))
 
 
 def test_an_alias_is_left(settings: Settings) -> None:
-    assert common.to_new(Move(settings), look(aliases={SHOP: "other.example.org"})) == []
+    assert to_new(Move(settings), look(aliases={SHOP: "other.example.org"})) == []
 
 
 addresses = st.builds(Addresses, st.just(SHOP), st.sampled_from(records.KINDS), ttls,

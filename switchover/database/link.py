@@ -1,0 +1,75 @@
+"""The link between both databases, over TLS: role, password, certificates and port by which each reaches the other."""
+
+from __future__ import annotations
+
+from ..errors import Problem
+from ..hosts import Server
+from ..move import Move
+from ..programs import ETC
+from ..quote import conninfo
+from ..render import render
+from ..resources import File, Service
+from ..resources.file import read
+from ..resources.postgres import PSQL
+
+ROLE = "switchover"  # the role of the move
+PGPASS = f"{ETC}/pgpass"  # on new: the passwords of both roles of the move
+POSTGRES_PGPASS = f"{ETC}/pgpass.postgres"  # on both: what their own PostgreSQL logs in to the other's with
+OLD_CERTIFICATE = f"{ETC}/old-database.crt"  # on new
+NEW_CERTIFICATE = f"{ETC}/new-database.crt"  # on old
+SERVICES = f"{ETC}/pg_service.conf"  # on new
+ON_OLD = f"PGSERVICEFILE={SERVICES} psql -XAtq service=old"  # sh for new: asks old's database
+
+
+def password(move: Move, role: str = ROLE, made_by: str = "prepare-old.database-password") -> str:
+    """The password of *role*, of the move's own, which lies on new. Raises Problem where there is none yet."""
+    lines = (read(move.new, PGPASS).content or b"").decode().splitlines()
+    its = next((line for line in lines if line.rpartition(":")[0].endswith(f":{role}")), "")
+    if not its and move.dry:
+        return f"made by {made_by}"
+    if not its:
+        raise Problem(f"there is no password of {role} for the old database yet", str(move.new), f"Run: inv {made_by}")
+    return its.rpartition(":")[2]
+
+
+def certificate(server: Server) -> bytes:
+    """The certificate that *server*'s PostgreSQL shows. Raises Problem where it shows none."""
+    shown = server.look(
+        f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
+        f"c=$({PSQL} -c 'SHOW ssl_cert_file'); d=$({PSQL} -c 'SHOW data_directory'); "
+        'case $c in /*) ;; *) c=$d/$c ;; esac; cat "$c"'
+    ).out
+    if not shown:
+        raise Problem("PostgreSQL speaks no TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
+    return shown.encode()
+
+
+def door(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
+    """*server*: *port* leads *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
+    units, name = "/etc/systemd/system", "switchover-database"
+    there = "new" if server.role == "old" else "old"
+    socket = render("templates/database-door.socket.j2", door=port, addresses=addresses, there=there)
+    # By IPv4: see the template.
+    host = "127.0.0.1" if server.database.host == "localhost" else server.database.host
+    service = render("templates/database-door.service.j2", host=host, port=server.database.port)
+    reload = "systemctl daemon-reload"
+    return [
+        File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
+        File(server, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
+        Service(server, f"{name}.socket", running=True, at_boot=True),
+    ]
+
+
+def connection(move: Move, to: Server, database: str = "") -> str:
+    """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
+    values = {
+        "host": to.settings.main_address,
+        "port": move.settings.door,
+        "dbname": database or to.database.name,
+        "user": ROLE,
+        "passfile": POSTGRES_PGPASS,
+        "sslmode": "verify-ca",
+        "sslrootcert": OLD_CERTIFICATE if to is move.old else NEW_CERTIFICATE,
+        "connect_timeout": 10,
+    }
+    return " ".join(f"{key}={conninfo(value)}" for key, value in values.items())
