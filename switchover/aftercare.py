@@ -202,9 +202,7 @@ def firewall_rules(facts: Facts) -> Found:
     """Whom old's firewall lets in by address, new's lets in as well."""
     for rule in facts.rules["old"]:
         if rule not in facts.rules["new"]:
-            yield warning(
-                f"old's firewall has a rule that new's has not: {rule}", f"On new, if it shall be: ufw {rule}"
-            )
+            yield warning(f"old's firewall has a rule that new's has not: {rule}", f"On new, if it shall be: {rule}")
 
 
 # --- what the checks share ------------------------------------------------------------------------------------------
@@ -273,7 +271,7 @@ def _seen(server: Server) -> dict[str, list[str]]:
 home=$(getent passwd {sh(server.app.user)} | cut -d: -f6)
 sed 's/^/key /' "$home/.ssh/authorized_keys" 2>/dev/null
 sed 's/^/host /' /etc/ssh/ssh_host_*_key.pub
-! command -v ufw >/dev/null || LC_ALL=C ufw show added | sed -n 's/^ufw /rule /p'
+{{ {server.firewall.rules}; }} | sed 's/^/rule /'
 :
 """
     found: dict[str, list[str]] = {name: [] for name in ("sendmail", "relay", "key", "host", "rule")}

@@ -78,4 +78,6 @@ class Nothing:
     why: str
 
 
-Wanted = Resource | Precondition | Nothing | Sequence[Resource | Precondition | Nothing] | None  # what a step's function returns
+Wanted = (
+    Resource | Precondition | Nothing | Sequence[Resource | Precondition | Nothing] | None
+)  # what a step's function returns

@@ -20,6 +20,7 @@ from .errors import Problem, Unreached
 
 if TYPE_CHECKING:
     from . import settings as vocabulary
+    from .site.kinds import Kind
 
 RECORD_SEPARATOR = "\036"  # what a login shell says before our script begins is not its answer
 PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; cd /"
@@ -190,21 +191,29 @@ class Server(Host):
         self, role: str, settings: vocabulary.Server, *, ssh_config: str | None = None, dry: bool = False
     ) -> None:
         super().__init__(role, settings.ssh, ssh_config=ssh_config, dry=dry)
-        self.settings = settings
-        self.app, self.worker, self.watch = settings.app, settings.worker, settings.watch
-        self.database, self.web, self.certificate = settings.database, settings.web, settings.certificate
-        self.schedule, self.deploys, self.firewall = settings.schedule, settings.deploys, settings.firewall
-        self.in_app = settings.in_app
+        self.settings, self.in_app = settings, settings.in_app
+        self.database, self.certificate = settings.database, settings.certificate
+        # What runs there, by the kinds that the settings name; see site/.
+        self.app, self.worker, self.code = settings.app.on(self), settings.worker.on(self), settings.code.on(self)
+        self.deploys, self.schedule = settings.deploys.on(self), settings.schedule.on(self)
+        self.monitor, self.firewall, self.web = (
+            settings.watch.on(self),
+            settings.firewall.on(self),
+            settings.web.on(self),
+        )
+
+    @property
+    def parts(self) -> tuple[Kind[Any], ...]:
+        """What runs there, part by part."""
+        return (
+            *(self.app, self.worker, self.code, self.deploys, self.schedule),
+            *(self.monitor, self.firewall, self.web),
+        )
 
     @property
     def addresses(self) -> list[str]:
         """All its addresses, as text."""
         return [str(a) for a in self.settings.address]
-
-    @property
-    def repository(self) -> str:
-        """The directory of the git repository that deploys are pushed to."""
-        return self.in_app(self.deploys.repository)
 
 
 def _known_hosts(options: Any) -> list[Path]:

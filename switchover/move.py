@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ from .hosts import Host, Server
 from .journal import Journal, now, operator
 from .opening import Identity
 from .quote import sh
+from .resources.file import Found, before
+from .site.certificate import Certificate
+from .site.deploys import Notice
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -41,6 +44,11 @@ class Move:
         return self.old, self.new
 
     @cached_property
+    def certificate(self) -> Certificate[Any]:
+        """New's own certificate for the production domains."""
+        return self.settings.certificate.on(self.new)
+
+    @cached_property
     def names(self) -> Names:
         """The site's names, as authoritative servers have them."""
         return Names(self.new, self.settings)
@@ -50,6 +58,14 @@ class Move:
         """What stands for a path of old's application -> what stands for it on new."""
         old, new = PurePosixPath(self.old.app.path), PurePosixPath(self.new.app.path)
         return {str(old): str(new), str(old.parent): str(new.parent)}
+
+    def notice(self, line: str = "") -> Notice:
+        """What somebody is told who deploys: who is moving since when; or who did the step *line*, and when."""
+        return Notice(*self.journal.date(line), self.settings.domain)
+
+    def before(self, role: str, line: str) -> Callable[[str], Found | None]:
+        """Asked for a file of old or new, by its path: as it was before the step *line*, None where that left it."""
+        return partial(before, self.journal, getattr(self, role), line)
 
     def other(self, server: Server) -> Server:
         """The server that *server* is not."""

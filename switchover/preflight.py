@@ -5,13 +5,12 @@ A blocker of these keeps a move from being made. Nothing is changed.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from . import certificates
 from .database import following as replication
+from .desired import Nothing
 from .errors import Problem
 from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
 from .hosts import Host, Server
@@ -20,9 +19,9 @@ from .quote import sh, sql
 from .resources.postgres import PSQL
 
 GROUP = "servers"
-TOOLS = {
-    "old": "git rsync nginx psql ufw curl base64 flock pgrep",
-    "new": "git rsync nginx psql pg_dump pg_restore ssh-keygen curl base64 flock pgrep",
+TOOLS = {  # beside those of its kinds
+    "old": ("rsync", "psql", "curl", "base64", "flock", "pgrep"),
+    "new": ("rsync", "psql", "pg_dump", "pg_restore", "ssh-keygen", "curl", "base64", "flock", "pgrep"),
 }
 EACH = Checks[[Server, Move]](GROUP, lambda server, move: server.role)  # of each server that is reached
 BOTH = Checks[[Move]](GROUP)  # of the two together
@@ -80,7 +79,8 @@ def _judged(passed: bool, what: str, do: str) -> Finding:
 @EACH.add
 def tools(server: Server, move: Move) -> Found:
     """the programs needed are there."""
-    missing = server.look(f"for t in {TOOLS[server.role]}; do command -v $t >/dev/null || echo $t; done").out.split()
+    tools = sorted({*TOOLS[server.role], *(tool for part in server.parts for tool in part.tools)})
+    missing = server.look("\n".join(f"command -v {tool} >/dev/null || echo {tool}" for tool in tools)).out.split()
     if missing:
         yield blocker(f"lacks {', '.join(missing)}", f"Install the packages of {', '.join(missing)}")
 
@@ -89,8 +89,7 @@ def tools(server: Server, move: Move) -> Found:
 def paths(server: Server, move: Move) -> Found:
     """every path that the settings name exists."""
     settings = server.settings
-    wanted = {f"{server.role}.app.path": settings.app.path, f"{server.role}.web.site": settings.web.site}
-    wanted[f"{server.role}.worker.command"] = settings.in_app(settings.worker.command)
+    wanted = {f"{server.role}.{key}": path for part in server.parts for key, path in part.paths.items()}
     wanted[f"{server.role}.database.config"] = settings.in_app(settings.database.config)
     if server.role == "old":
         wanted |= {"old.certificate.fullchain": settings.certificate.fullchain}
@@ -144,23 +143,24 @@ def space(server: Server, move: Move) -> Found:
 @EACH.add
 def firewall(server: Server, move: Move) -> Found:
     """the firewall refuses what no rule allows."""
-    if server.role != "old" or server.firewall.kind != "ufw":
-        yield note("its firewall stays as it is")
-        return
-    status = server.look("ufw status verbose", check=False).out
-    active = "Status: active" in status
-    yield good(f"the firewall (ufw) {'is on' if active else 'is off: `prepare-old` switches it on, ssh first'}")
-    if active and not re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M):
-        do = "Let it refuse what no rule allows: ufw default deny incoming"
-        yield blocker("the firewall lets everybody reach every port", do)
+    yield from server.firewall.check()
+
+
+@EACH.add
+def worker_after_a_boot(server: Server, move: Move) -> Found:
+    """the worker is started after a boot."""
+    worker = server.worker
+    if server.role == "new" and not isinstance(worker.running(), Nothing):
+        started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
+        if not started:
+            do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
+            yield warning("nothing starts the worker after a boot", do)
 
 
 @EACH.add
 def nginx(server: Server, move: Move) -> Found:
     """nginx's configuration is sound."""
-    answer = server.look("nginx -t 2>&1", check=False)
-    if answer.status:
-        yield blocker(f"nginx's configuration is sound ({answer.out.strip().splitlines()[0]})", "Mend it: nginx -t")
+    yield from server.web.check()
 
 
 # --- the two together -----------------------------------------------------------------------------------------------
@@ -209,16 +209,7 @@ def copy_fits(move: Move) -> Found:
 @BOTH.add
 def certificate(move: Move) -> Found:
     """new can get a certificate for every name that old's is of."""
-    ours = move.settings.certificate
-    if not certificates.wanted(move):
-        yield note("old's certificate is copied: no authority is asked for one")
-        return
-    agreed = ours.agree_tos or bool(move.new.look(certificates.account(move), check=False).out)
-    do = "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}"
-    yield _judged(agreed, f"the terms of {ours.server} are agreed to", do)
-    if names := [name for name in certificates.of_old(move).names if name not in move.settings.domains]:
-        what = f"old's certificate is of {', '.join(names)} too, new's will not be"
-        yield warning(what, "Where visitors use it: add it to domains")
+    yield from move.certificate.check(move)
 
 
 @BOTH.add

@@ -7,104 +7,51 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import re
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    IPvAnyAddress,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from . import settings_file
 from .errors import Problem
 from .quote import under
 from .settings_file import shown
+from .site import app, certificate, code, deploys, firewall, monitor, schedule, web, worker
+from .site.kinds import OneOf, kinds
+from .vocabulary import (
+    Absolute,
+    Address,
+    AnyPath,
+    Destination,
+    Domain,
+    Flag,
+    Form,
+    Language,
+    Line,
+    Name,
+    Page,
+    Part,
+    Port,
+    Seconds,
+    Source,
+    Text,
+    given,
+)
 
 DEFAULT_FILE = "move.yaml"
+DEFAULT = Field(default_factory=dict, validate_default=True)  # the room's default kind, with its own defaults
 
-
-class App(Part):
-    """The Rails application."""
-
-    path: Absolute
-    """Its directory, from the root."""
-    user: Name
-    """The user it runs as."""
-    service: Name
-    """Its service, as for `systemctl`; an init script will do."""
-    environment: Name = "production"
-    """Its `RAILS_ENV`."""
-    socket: AnyPath = "tmp/sockets/unicorn.sock"
-    """The socket where it listens; a relative path is below the application's directory."""
-    pidfile: AnyPath = "tmp/pids/unicorn.pid"
-    """The file with its process id; a relative path is below the application's directory."""
-    build: tuple[Line, ...] = ()
-    """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
-
-
-class Worker(Part):
-    """What works off the queue of jobs. Relative paths are below the application's directory."""
-
-    kind: Literal["delayed_job"] = "delayed_job"
-    """The program."""
-    command: AnyPath = "script/delayed_job"
-    """The script that starts and stops it."""
-    pidfile: AnyPath = "tmp/pids/delayed_job.pid"
-    """The file with its process id."""
-    log: AnyPath = "log/delayed_job.log"
-    """Its log, where a first job is looked for."""
-    longest_job: Seconds = 600
-    """Seconds to wait for the end of its current job before it stops."""
-
-
-class Watch(Part):
-    """What restarts the application and the worker when they die."""
-
-    kind: Literal["monit", "none"] = "monit"
-    """The program."""
-    app: Absolute | None = None
-    """The file of monit's settings that names the application, from the root."""
-    worker: Absolute | None = None
-    """The file of monit's settings that names the worker, from the root."""
-
-
-class Schedule(Part):
-    """What starts regular tasks."""
-
-    kind: Literal["crontab", "worker", "none"] = "crontab"
-    """`crontab`: a user's crontab; `worker`: the worker itself; `none`: nothing."""
-    user: Name | None = None
-    """Whose crontab; the application's user unless it is given."""
-    install: Line | None = None
-    """The command that installs the crontab as the deploy hook does (sh, in the application's directory, by its user);
-    without one, old's crontab is copied and adapted."""
-
-
-class Deploys(Part):
-    """How new code arrives."""
-
-    kind: Literal["git", "none"] = "git"
-    """`git`: by a push to a repository on the server; `none`: in no way that this tool knows."""
-    repository: AnyPath = ".git"
-    """The repository that is pushed to; a relative path is below the application's directory."""
-    branch: Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
-    """The branch that is deployed."""
-    name: Name = "production"
-    """What people call the server's git remote."""
+# What a site is made of, and of which kind each part is where the settings name none.
+App = Annotated[app.Settings, OneOf("app", "unicorn")]
+Worker = Annotated[worker.Settings, OneOf("worker", "delayed_job")]
+Code = Annotated[code.Settings, OneOf("code", "git")]
+Monitor = Annotated[monitor.Settings, OneOf("monitor", "monit")]
+Schedule = Annotated[schedule.Settings, OneOf("schedule", "crontab")]
+Deploys = Annotated[deploys.Settings, OneOf("deploys", "git")]
+Firewall = Annotated[firewall.Settings, OneOf("firewall", "ufw")]
+Web = Annotated[web.Settings, OneOf("web", "nginx")]
+OwnCertificate = Annotated[certificate.Settings, OneOf("certificate", "certbot")]
 
 
 class Ci(Part):
@@ -118,15 +65,6 @@ class Ci(Part):
     """That user's checkout of the application, from the root."""
     remote: Name = "production"
     """The git remote in that checkout that leads to production."""
-
-
-class Firewall(Part):
-    """The server's firewall."""
-
-    kind: Literal["ufw", "none"] = "ufw"
-    """`ufw`: where it is off, `prepare-old` turns it on, with ssh's ports and `allow`; `none`: it is left alone."""
-    allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
-    """The ports that stay open for everybody, besides ssh's own: what else is reached there has to be named."""
 
 
 class Database(Part):
@@ -144,15 +82,6 @@ class Database(Part):
     """The port where it listens."""
 
 
-class Web(Part):
-    """What visitors' requests reach first."""
-
-    kind: Literal["nginx"] = "nginx"
-    """The program."""
-    site: Absolute
-    """The file of the application's site, from the root."""
-
-
 class Certificate(Part):
     """The certificate that nginx shows."""
 
@@ -160,27 +89,6 @@ class Certificate(Part):
     """The file of the certificate with its chain, from the root."""
     key: Absolute
     """The file of its key, from the root."""
-
-
-class OwnCertificate(Part):
-    """New's own certificate for the production domains. Until it has one, old's copy serves."""
-
-    kind: Literal["certbot", "copied"] = "certbot"
-    """`certbot`: it is ordered from an ACME authority; `copied`: old's stays, and somebody else renews it."""
-    certbot: Literal["package", "current"] = "package"
-    """`package`: the distribution's; `current`: the current release, in an environment of its own."""
-    version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
-    """With `certbot: current`: this release instead, in quotes."""
-    server: Annotated[str, Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")] = (
-        "https://acme-v02.api.letsencrypt.org/directory"
-    )
-    """The authority's directory; Let's Encrypt's unless it is given."""
-    email: Email | None = None
-    """Where the authority writes to before the certificate ends; optional."""
-    agree_tos: Flag = False
-    """Say `true` when you have read the authority's terms and agree to them."""
-    staging: Flag = False
-    """A trial with the authority's staging, of which nothing is kept."""
 
 
 class Server(Part):
@@ -191,11 +99,12 @@ class Server(Part):
     address: Annotated[tuple[Address, ...], Field(min_length=1)]
     """Its public IPv4 and IPv6 addresses, in quotes."""
     app: App
-    worker: Worker = Worker()
-    watch: Watch = Watch()
-    schedule: Schedule = Schedule()
-    deploys: Deploys = Deploys()
-    firewall: Firewall = Firewall()
+    worker: Worker = DEFAULT
+    code: Code = DEFAULT
+    watch: Monitor = DEFAULT
+    schedule: Schedule = DEFAULT
+    deploys: Deploys = DEFAULT
+    firewall: Firewall = DEFAULT
     database: Database
     web: Web
     certificate: Certificate
@@ -226,7 +135,7 @@ class Carried(Part):
     """Its contents are never shown."""
     adapt: Flag = False
     """Old's application path in it becomes new's."""
-    replace: dict[Annotated[str, Form(r"[^\x00]+", "the text to be replaced")], Text] = {}
+    replace: dict[Annotated[str, Form(r"[^\x00]+", "the text to be replaced")], Text] = Field(default={})
     """Other texts to be replaced in it, as `before: after`."""
 
 
@@ -260,14 +169,15 @@ class ThirdParty(Part):
         return self
 
 
+PAGE_TEXTS = {"en": "We are moving to a new server. Please come back in a few minutes; nothing is lost."}
+
+
 class Page503(Part):
     """The page that visitors see while the database is copied (`strategy: copy`)."""
 
     retry_after: Seconds = 120
     """Seconds after which a visitor's browser may ask again."""
-    texts: Annotated[dict[Language, Text], Field(min_length=1)] = {
-        "en": "We are moving to a new server. Please come back in a few minutes; nothing is lost.",
-    }
+    texts: Annotated[dict[Language, Text], Field(min_length=1)] = PAGE_TEXTS
     """What it says, by language."""
 
 
@@ -380,7 +290,7 @@ class Settings(Part):
     """Services that may allow by address: `inv check` asks each from both servers."""
     maintenance: Page503 = Page503()
     dns: Dns = Dns()
-    certificate: OwnCertificate = OwnCertificate()
+    certificate: OwnCertificate = DEFAULT
     retire: Retire = Retire()
 
     @field_validator("carry", "uploads")
@@ -458,20 +368,47 @@ SAID = {
 
 
 def _fault(error: dict[str, Any]) -> str:
-    keys = [k for k in error["loc"] if k != "[key]"]
+    keys, model = _written(error["loc"])
     path = ".".join(shown(k) for k in keys) or "(top)"
     kind = error["type"]
     if kind == "extra_forbidden":
-        known = _keys_at(Settings, keys[:-1])
+        known = [field.alias or name for name, field in model.model_fields.items()] if model else []
         near = difflib.get_close_matches(str(shown(keys[-1])), known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"  {path}: unknown key; {hint}"
     if kind == "missing":
         return f"  {path}: missing; move.example.yaml shows one"
+    if kind == "union_tag_invalid":
+        return f"  {path}.kind: {_listed(error['ctx']['expected_tags'])}, not {shown(error['ctx']['tag'], quoted=True)}"
     message = SAID.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    given = error.get("input")
-    plain = isinstance(given, (str, int, float)) and (kind == "bool_type" or not _hides(path))
-    return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {shown(given, quoted=True)}" if plain else "")
+    value = error.get("input")
+    plain = isinstance(value, (str, int, float)) and (kind == "bool_type" or not _hides(path))
+    return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {shown(value, quoted=True)}" if plain else "")
+
+
+def _listed(words: str) -> str:
+    """Quoted words with commas between them, as pydantic gives them, for people."""
+    *most, last = words.split(", ")
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _written(place: tuple[Any, ...]) -> tuple[list[Any], type[BaseModel] | None]:
+    """The keys of *place* as a person has written them, without the kinds that pydantic puts between them; and the
+    part of the settings that the last one is in, None where that is a plain value."""
+    keys: list[Any] = []
+    model: type[BaseModel] | None = Settings
+    rest = [key for key in place if key != "[key]"]
+    while rest:
+        key = rest.pop(0)
+        keys.append(key)
+        if isinstance(key, int):
+            continue
+        field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None) if model else None
+        if field is None or not rest:
+            break
+        room = room_of(field)
+        model = kinds(room.room).get(rest.pop(0)) if room else part_in(field.annotation)
+    return keys + rest, model
 
 
 def _host(destination: str) -> str:
@@ -483,16 +420,18 @@ def _hides(path: str) -> bool:
     return any(word in path for word in ("password", "secret", "key"))
 
 
-def _keys_at(model: type[BaseModel], keys: list[Any]) -> list[str]:
-    for key in keys:
-        if isinstance(key, int):
-            continue
-        field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
-        inner = part_in(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return [f.alias or n for n, f in model.model_fields.items()]
+def room_of(field: FieldInfo) -> OneOf | None:
+    """Of which room a key holds one kind; None where it holds something else."""
+    return next((rule for rule in field.metadata if isinstance(rule, OneOf)), None)
+
+
+def parts_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """The parts that a key may hold: one, or one a kind with the default's first; none where it holds a plain value."""
+    if room := room_of(field):
+        parts = dict(kinds(room.room))
+        return [parts.pop(room.default), *parts.values()]
+    part = part_in(field.annotation)
+    return [part] if part else []
 
 
 def part_in(annotation: Any) -> type[BaseModel] | None:

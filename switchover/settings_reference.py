@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from .settings import Settings, part_in
+from .settings import Settings, parts_of, room_of
 
 INTRODUCTION = """\
 # Settings
@@ -24,12 +24,14 @@ Every key that `move.yaml` can have. `move.example.yaml` is the one to copy: wha
 Times are in seconds. Editors with a YAML language server complete the keys and mark what is wrong, from the JSON schema
 `move.schema.json` that the example's first line names; so does `inv check`, which says what to write instead.
 
-This page is made from `switchover/settings.py`: `inv settings.docs > docs/settings.md`."""
+This page is made from the settings' model and the kinds in `switchover/site/`: `inv settings.docs > docs/settings.md`."""
 
 
 def schema() -> str:
     """The JSON schema of move.yaml, as the text of move.schema.json."""
     made = Settings.model_json_schema(schema_generator=_Schema)
+    # Each kind's part is called `Settings` in a file of its own; here it is called by that file.
+    made = json.loads(re.sub(r"switchover__site__(\w+?)__(\w+?)__Settings", r"\1.\2", json.dumps(made)))
     for part in made["$defs"].values():
         del part["title"]
     _on_one_line(made)
@@ -83,25 +85,52 @@ def page() -> str:
 def _part(heading: str, model: type[BaseModel], plural: bool = False) -> Iterator[str]:
     """A table of the model's keys, then those of the parts below it; *heading* begins with its name."""
     if heading:
-        level = "##" + "#" * heading.split(" ")[0].count(".")
-        yield f"{level} {heading}\n\n{_line(model.__doc__ or '')}" + (" A list of these:" if plural else "")
+        yield f"{_level(heading)} {heading}\n\n{_line(model.__doc__ or '')}" + (" A list of these:" if plural else "")
     prefixes = re.findall(r"`([^`]+)`", heading) or [""]
-    below = []
-    rows = ["| key | what | default |", "|---|---|---|"]
+    below, rows = [], []
     # Two keys of one kind side by side, as old and new are, share what follows.
-    for inner, group in groupby(model.model_fields.items(), lambda item: part_in(item[1].annotation)):
+    for parts, group in groupby(model.model_fields.items(), lambda item: parts_of(item[1])):
         fields = list(group)
         names = [".".join(filter(None, (prefix, _name(n, f)))) for prefix in prefixes for n, f in fields]
         title = " and ".join(f"`{name}`" for name in names)
-        if inner:
-            below.append((title, inner, get_origin(fields[0][1].annotation) is tuple))
+        if parts:
+            below.append((title, fields[0][1], parts))
         for name, field in fields:
-            needed = "**needed**, " if inner and field.is_required() else ""
-            default = f"{needed}[its keys](#{anchor(title)})" if inner else _default(field)
-            rows.append(f"| `{_name(name, field)}` | {_what(field, inner)} | {default} |")
-    yield "\n".join(rows)
-    for part in below:
-        yield from _part(*part)
+            needed = "**needed**, " if parts and field.is_required() else ""
+            default = f"{needed}[its keys](#{anchor(title)})" if parts else _default(field)
+            rows.append(f"| `{_name(name, field)}` | {_what(field, parts)} | {default} |")
+    yield _table(rows)
+    for title, field, parts in below:
+        if room_of(field):
+            yield from _kinds(title, parts)
+        else:
+            yield from _part(title, parts[0], get_origin(field.annotation) is tuple)
+
+
+def _kinds(heading: str, parts: Sequence[type[BaseModel]]) -> Iterator[str]:
+    """The tables of a part that may be of several kinds, the default's first."""
+    yield f"{_level(heading)} {heading}\n\n{_line(_base(parts).__doc__ or '')}"
+    for number, part in enumerate(parts):
+        kind = part.model_fields["kind"].default
+        fields = [(name, field) for name, field in part.model_fields.items() if name != "kind"]
+        rows = [f"| `{_name(name, field)}` | {_what(field, [])} | {_default(field)} |" for name, field in fields]
+        yield f"**`kind: {kind}`**{' (the default)' * (number == 0)}: {_line(part.__doc__ or '')}"
+        if rows:
+            yield _table(rows)
+
+
+def _table(rows: Sequence[str]) -> str:
+    return "\n".join(["| key | what | default |", "|---|---|---|", *rows])
+
+
+def _level(heading: str) -> str:
+    return "##" + "#" * heading.split(" ")[0].count(".")
+
+
+def _base(parts: Sequence[type[BaseModel]]) -> type[BaseModel]:
+    """What the kinds of a room have in common."""
+    base: type[BaseModel] = parts[0].__mro__[1]
+    return base
 
 
 def _name(name: str, field: FieldInfo) -> str:
@@ -112,8 +141,9 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _what(field: FieldInfo, part: type[BaseModel] | None) -> str:
+def _what(field: FieldInfo, parts: Sequence[type[BaseModel]]) -> str:
     """A key's description, and which words or numbers it may have where it does not say so itself."""
+    part = (_base(parts) if room_of(field) else parts[0]) if parts else None
     what = _line(field.description or (part.__doc__ if part else "") or "")
     if get_origin(field.annotation) is Literal:
         words = [f"`{word}`" for word in get_args(field.annotation)]

@@ -18,7 +18,7 @@ from invoke.tasks import Task
 
 from . import events, interruption, outside, say
 from . import move as moves
-from .desired import Precondition, Resource, Wanted
+from .desired import Nothing, Precondition, Resource, Wanted
 from .errors import Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
@@ -48,15 +48,21 @@ class Step(Task[Any]):
 
     def wanted(self, move: Move) -> list[Resource | Precondition]:
         """What shall be true or be seen, in order."""
+        return self.looked_at(move)[0]
+
+    def looked_at(self, move: Move) -> tuple[list[Resource | Precondition], str]:
+        """What shall be true or be seen, in order; and why that is nothing, where a kind of the site says so."""
         wanted = self.body(move) if self.is_for(move) else None
         if wanted is None:
-            return []
-        parts = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+            return [], ""
+        several = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+        parts = [part for part in several if not isinstance(part, Nothing)]
+        why = next((part.why for part in several if isinstance(part, Nothing)), "")
         keys = [part.key for part in parts if isinstance(part, Resource)]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             what = f"{self.line} has two parts of one name: {twice}"
             raise Problem(what, "", "Where the settings name it twice, leave one; else please report it")
-        return parts
+        return parts, why
 
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with for_people():
@@ -241,7 +247,7 @@ def live(move: Move, one: Step) -> None:
 def _outcome(move: Move, one: Step) -> Outcome:
     watch, done = say.Stopwatch(), set[Outcome]()
     diffs: list[tuple[Host, str]] = []
-    parts = one.wanted(move)
+    parts, why = one.looked_at(move)
     for entry in _left_behind(move, one, parts):
         done.add(_finish(move, entry, None, diffs))
     for wanted in parts:
@@ -251,6 +257,8 @@ def _outcome(move: Move, one: Step) -> Outcome:
             done.add(_converge(move, one, wanted, diffs))
     outcome = next((kind for kind in STRONGEST if kind in done), Outcome.NOTHING)
     detail = DETAILS.get(outcome, "")
+    if outcome is Outcome.NOTHING and why:
+        detail = why
     if outcome is Outcome.WOULD:
         detail = "would change" if diffs else "would look"
     say.outcome(outcome, one.summary, detail, None if move.dry else watch.seconds)

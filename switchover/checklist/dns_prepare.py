@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .. import say
 from ..desired import Wanted
-from ..dns.addresses import has_names, old_ttl_until
+from ..dns.addresses import NO_NAMES, has_names, old_ttl_until
 from ..dns.records import Addresses, Look
 from ..errors import Problem
 from ..move import Move
@@ -24,7 +24,7 @@ from ..step import step
 def servers_agree(move: Move) -> Wanted:
     """names: every authoritative server answers, and all say the same."""
     if not has_names(move):
-        return None
+        return NO_NAMES
 
     def otherwise() -> str | None:
         look = move.names.look()
@@ -40,7 +40,7 @@ def servers_agree(move: Move) -> Wanted:
 def ttl(move: Move) -> Wanted:
     """names: their addresses may be remembered for a few minutes only; it is told from when on that is so."""
     if not has_names(move):
-        return None
+        return NO_NAMES
 
     def lower(look: Look) -> list[Addresses]:
         return [replace(found, ttl=min(found.ttl, move.settings.dns.ttl)) for found in look.found if found.data]

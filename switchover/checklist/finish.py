@@ -6,21 +6,20 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
-from .. import certificates, mail, say
+from .. import mail, say
 from ..database import following, sessions
-from ..desired import Wanted
+from ..desired import Nothing, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..programs import programs
 from ..quote import sh
-from ..render import render
 from ..resources import Command, Compared, File, Seen
-from ..resources.file import Found, read
+from ..resources.file import read
 from ..resources.postgres import PSQL
+from ..site.certificate import SOON, scheduled_once
 from ..step import step
-from . import common
 
+NO_CI = Nothing("no host deploys here (ci)")
 MAIL = 20  # seconds for queued mail to go out
 
 
@@ -28,35 +27,21 @@ MAIL = 20  # seconds for queued mail to go out
 def deploy_hook(move: Move) -> Wanted:
     """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
     if following.shall_follow(move):
-        return common.deploy_hook(move, cron=True, migrate=False, moved=True)
-    return common.complete_deploy_hook(move)
+        return move.new.deploys.accepted(move.notice(), cron=True, moved=True)
+    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
 
 
 @step
 def pushes_answered(move: Move) -> Wanted:
     """old: a push is refused, with the reason, the date and the new address."""
-    old = move.old
-    if old.deploys.kind != "git":
-        return None
-    when, who = move.journal.date("finish.pushes-answered")
-    content = render(
-        "hooks/old-pre-receive.j2",
-        moved=True,
-        date=when,
-        who=who,
-        domain=move.settings.domain,
-        remote=move.new.deploys.name,
-        url=common.remote(move),
-    )
-    owner = f"{old.app.user}:{old.app.user}"
-    return File(old, f"{old.repository}/hooks/pre-receive", content, owner, "755", test_file="sh -n")
+    return move.old.deploys.refused(move.notice("finish.pushes-answered"), to=move.new)
 
 
 @step
 def ci_authorized(move: Move) -> Wanted:
     """new: the CI host's key may deploy."""
     if move.ci is None or move.settings.ci is None:
-        return None
+        return NO_CI
     user, new = move.settings.ci.user, move.new
     public = move.ci.look(f"cat {_home(user)}/.ssh/id_*.pub 2>/dev/null | head -n 1", check=False).out.strip()
     if not public:
@@ -75,7 +60,7 @@ def ci_authorized(move: Move) -> Wanted:
 def ci_knows_new(move: Move) -> Wanted:
     """ci: knows new's host key, so that nobody is asked."""
     if move.ci is None or move.settings.ci is None:
-        return None
+        return NO_CI
     user, name = move.settings.ci.user, move.new.name
     keys = move.new.look("cat /etc/ssh/ssh_host_*_key.pub").out.splitlines()
     home = move.ci.look(f"getent passwd {sh(user)} | cut -d: -f6").out.strip()
@@ -91,86 +76,35 @@ def ci_knows_new(move: Move) -> Wanted:
 def ci_remote(move: Move) -> Wanted:
     """ci: its remote leads to new."""
     if move.ci is None or move.settings.ci is None:
-        return None
-    ci = move.settings.ci
-    git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
-    url, remote = sh(common.remote(move)), sh(ci.remote)
-    return Command(
-        move.ci,
-        f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
-        f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
-        check=f'[ "$({git} get-url {remote})" = {url} ]',
-        shown=f"git remote set-url {ci.remote} {common.remote(move)}",
-    )
+        return NO_CI
+    return move.new.deploys.remote(move.settings.ci, move.ci)
 
 
 @step
 def ci_deploys(move: Move) -> Wanted:
     """ci: a deploy to new succeeds."""
     if move.ci is None or move.settings.ci is None:
-        return None
-    ci = move.settings.ci
-    branch = move.new.deploys.branch
-    push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {sh(ci.remote)} HEAD:{sh(branch)}"
-    # A deploy that fails is no failed push for git: its hook comes when the push is over. It says so by itself.
-    run = f"""
-s=0; said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
-why=$(printf '%s\\n' "$said" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
-{{ [ "$s" -eq 0 ] && [ -z "$why" ]; }} || refuse "${{why:-$(printf '%s\\n' "$said" | tail -n 1)}}"
-"""
-    return Command(move.ci, run, shown=f"git push {ci.remote} HEAD:{branch}")
+        return NO_CI
+    return move.new.deploys.deploys(move.settings.ci, move.ci)
 
 
 @step
 def monit(move: Move) -> Wanted:
     """new: monit watches the application and the worker."""
-    new = move.new
-    if new.watch.kind != "monit":
-        return None
-    command = f"cd {sh(new.app.path)} && RAILS_ENV={new.app.environment} {sh(new.worker.command)}"
-    values = {
-        "service": new.app.service,
-        "pidfile": new.in_app(new.app.pidfile),
-        "start": f"/bin/su - {new.app.user} -c {sh(command + ' start')}",
-        "stop": f"/bin/su - {new.app.user} -c {sh(command + ' stop')}",
-        "worker_pidfile": new.in_app(new.worker.pidfile),
-    }
-    wanted, files = list[File](), dict[str, list[str]]()
-    for path, template in ((new.watch.app, "monit-app"), (new.watch.worker, "monit-worker")):
-        if path:  # one file may have both
-            files.setdefault(path, []).append(template)
-    for path, templates in files.items():
-        found = read(new, path)
-        if found.content is None or move.journal.latest("finish.monit", f"new:{path}"):
-            content = b"\n".join(render(f"templates/{template}.j2", **values) for template in templates)
-            found = Found(content, "root:root", "600")
-        # Else somebody wrote it: it is wanted as it is.
-        content = found.content or b""
-        wanted.append(File(new, path, content, found.owner, found.mode, test="monit -t", then=common.MONIT_RELOAD))
-    return wanted
+    return move.new.monitor.watches(lambda path: move.journal.latest("finish.monit", f"new:{path}") is not None)
 
 
 @step
 def monit_certificate(move: Move) -> Wanted:
     """new: monit says when the certificate that nginx shows ends soon."""
-    new, program = move.new, "/usr/local/sbin/certificate-age"
-    if new.watch.kind != "monit":
-        return None
-    domains = " ".join(move.settings.domains)
-    check = render("templates/monit-certificate.j2", program=f"{program} {certificates.SOON} {domains}")
-    path = common.monit_file(new, "certificate_age")
-    content = programs("certificate-age")["certificate-age"]
-    return [
-        File(new, program, content, "root:root", "755"),
-        File(new, path, check, "root:root", "600", test="monit -t", then=common.MONIT_RELOAD),
-    ]
+    arguments = f"{SOON} {' '.join(move.settings.domains)}"
+    return move.new.monitor.watches_program("certificate-age", "templates/monit-certificate.j2", arguments)
 
 
 @step
 def one_renewal(move: Move) -> Wanted:
     """new: exactly one renewal of certificates is scheduled."""
-    script = f'count=$({common.RENEWALS}); [ "$count" = 1 ] || {{ echo "$count found"; exit 1; }}'
-    return Seen(move.new, script, "not exactly one renewal of certificates is scheduled on new")
+    return scheduled_once(move.new)
 
 
 @step
@@ -200,20 +134,7 @@ def mail_leaves(move: Move) -> Wanted:
 @step
 def certificate_renews(move: Move) -> Wanted:
     """new: its certificate renews: certbot tries it, and nothing is kept of that."""
-    if not certificates.kept(move):
-        return None
-    name = certificates.found(move)
-    if not name:
-        return Compared(lambda: _nobody_renews(move))
-    command = f"renew --cert-name {sh(name)} --no-random-sleep-on-renew {certificates.trial(move)}"
-    run = f"sh after/order-certificate try {certificates.program(move)} {command}"
-    return Command(move.new, run, shown=f"certbot {command}", files=programs("order-certificate"))
-
-
-def _nobody_renews(move: Move) -> None:
-    ends = certificates.of_old(move).ends
-    what = f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
-    say.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
+    return move.certificate.renews(move)
 
 
 def _home(user: str) -> str:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 
 from ..database import following, link, pooler
-from ..desired import Wanted
+from ..desired import Resource, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, Compared, File, Packages, Seen, Service
-from ..resources.command import as_user
 from ..resources.file import read
-from ..resources.uploads import on, ssh, synchronised
+from ..resources.uploads import synchronised
+from ..site.certificate import fullchain, key
+from ..site.web import ask, comes_to_new
 from ..step import step, step_by
-from . import common
 
 PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
 
@@ -27,32 +27,17 @@ PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
 @step
 def code(move: Move) -> Wanted:
     """new: the application is at exactly the commit that old runs."""
-    old, new = move.old, move.new
-    wanted = move.settings.revision or _commit(move)
-    objects = on(old, f"{old.app.path}/.git/objects/")
-    git = f"git -C {sh(new.app.path)}"
-    owner = sh(f"{new.app.user}:{new.app.user}")
-    build = "\n".join(as_user(new.app.user, new.app.path, command, new.app.environment) for command in new.app.build)
-    run = f"""
-{as_user(new.app.user, new.app.path, "git rev-parse HEAD")} >before/commit.new
-[ -s before/commit ] || mv before/commit.new before/commit
-rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old))} {sh(objects)} {sh(new.app.path + "/.git/objects/")}
-{as_user(new.app.user, new.app.path, f"git reset -q --hard {sh(wanted)}")}
-{build}
-"""
-    undo = f"""
-if [ -s before/commit ]; then
-  {as_user(new.app.user, new.app.path, 'git reset -q --hard "$(cat)"')} <before/commit
-  {build}
-fi
-"""
-    check = f'[ "$(runuser -u {sh(new.app.user)} -- {git} rev-parse HEAD)" = {sh(wanted)} ]'
-    running = sh(new.in_app(new.app.pidfile))
-    restarted = f"! alive {running} || systemctl restart {sh(new.app.service)}"
+    app = move.new.app
     return [
         # Undone last of the section: by then code and configuration are as they were.
-        Command(new, run=":", undo=restarted, shown=f"(undone: systemctl restart {new.app.service})", part="restart"),
-        Command(new, run, undo, check, shown=f"git reset --hard {wanted[:12]} in {new.app.path}", part="commit"),
+        Command(
+            move.new,
+            ":",
+            app.restart_where_it_runs(),
+            shown=f"(undone: systemctl restart {app.service})",
+            part="restart",
+        ),
+        move.new.code.is_at(move.settings.revision or move.old.code.version(), move.old),
     ]
 
 
@@ -80,37 +65,41 @@ def carried_files(move: Move) -> Wanted:
 @step
 def deploy_hook(move: Move) -> Wanted:
     """new: a push deploys; without cron jobs for now, with logrotate, and without migrations."""
-    return common.deploy_hook(move, cron=False, migrate=False)
+    return move.new.deploys.accepted(move.notice(), cron=False)
 
 
 @step
 def logs_rotate(move: Move) -> Wanted:
     """new: logrotate takes the application's configuration and rotates a file."""
     new = move.new
-    proof = "log/switchover-proof.log"
+    path = new.in_app("log/logrotate.conf")
+    wanted: list[Resource] = []
+    if path not in [new.in_app(carried.target) for carried in move.settings.carry]:
+        ours = move.journal.latest("prepare-new.logs-rotate", f"new:{path}")
+        if ours or read(new, path).content is None:  # the application brings none of its own
+            content = render("templates/logrotate.conf.j2", path=new.app.path)
+            wanted.append(File(new, path, content, f"{new.app.user}:{new.app.user}", "644"))
     rotate = "logrotate -s log/logrotate-status log/logrotate.conf"
-    run = as_user(
-        new.app.user,
-        new.app.path,
+    proof = "log/switchover-proof.log"
+    run = new.app.run(
         f"rm -f {proof}*; head -c 2100000 /dev/zero >{proof} && PATH=$PATH:/usr/sbin {rotate}; s=$?; "
-        f"[ -e {proof}.1 ] || [ -e {proof}.1.gz ] || s=9; rm -f {proof}*; exit $s",
-        new.app.environment,
+        f"[ -e {proof}.1 ] || [ -e {proof}.1.gz ] || s=9; rm -f {proof}*; exit $s"
     )
-    config = sh(new.in_app("log/logrotate.conf"))
     status = sh(new.in_app("log/logrotate-status"))
-    check = f"[ ! -e {config} ] || {{ [ -e {status} ] && [ ! {config} -nt {status} ]; }}"
-    return Command(
+    proved = f"[ -e {status} ] && [ ! {sh(path)} -nt {status} ]"
+    proof_of_it = Command(
         new,
         f"{run} || refuse 'log/logrotate.conf does not rotate a file of 2 MB: adapt it (carry in the settings)'",
-        check="false" if "prepare-new.carried-files" in move.would_change else check,
+        check="false" if "prepare-new.carried-files" in move.would_change else proved,
         shown=f"{rotate}, tried with a file of 2 MB",
     )
+    return [*wanted, proof_of_it]
 
 
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded so far."""
-    return synchronised(move, deleting=not common.comes_to_new(move), first=True)
+    return synchronised(move, deleting=not comes_to_new(move), first=True)
 
 
 @step_by("replicate")
@@ -248,50 +237,28 @@ def no_pending_migrations(move: Move) -> Wanted:
 def certificate(move: Move) -> Wanted:
     """new: has the production domain's certificate, as old shows it."""
     wanted = []
-    pairs = ((move.old.certificate.fullchain, common.fullchain(move)), (move.old.certificate.key, common.key(move)))
-    for source, target in pairs:
+    for source, target in ((move.old.certificate.fullchain, fullchain(move)), (move.old.certificate.key, key(move))):
         found = read(move.old, source)
         if found.content is None:
             raise Problem(f"{source} does not exist", str(move.old), "Mend old.certificate in the settings")
-        wanted.append(File(move.new, target, found.content, found.owner, found.mode, secret=target == common.key(move)))
+        wanted.append(File(move.new, target, found.content, found.owner, found.mode, secret=target == key(move)))
     return wanted
 
 
 @step
 def site(move: Move) -> Wanted:
     """new: nginx answers for the production domain."""
-    return File(
-        move.new,
-        common.SITE,
-        common.nginx_site(move),
-        "root:root",
-        "644",
-        test=common.NGINX_TEST,
-        then=common.NGINX_RELOAD,
-    )
+    return move.new.web.answers(move, fullchain(move), key(move))
 
 
 @step
 def restart(move: Move) -> Wanted:
     """new: the application was restarted with its new code and configuration."""
     new = move.new
-    carried = [new.in_app(c.target) for c in move.settings.carry]
-    files = " ".join(sh(path) for path in (new.in_app(new.database.config), *carried, new.app.path))
-    pid = sh(new.in_app(new.app.pidfile))
-    head = sh(f"{new.app.path}/.git/HEAD")
-    check = (
-        f"alive {pid} || exit 1\n"
-        f'started=$(( $(date +%s) - $(ps -o etimes= -p "$(cat {pid})") ))\n'
-        f'for f in {files} {head}; do [ "$(stat -L -c %Z "$f" 2>/dev/null || echo 0)" -lt "$started" ] || exit 1; done'
-    )
-    again = f"""
-sleep 1
-systemctl restart {sh(new.app.service)}
-wait_until 90 alive {pid} || refuse {sh(new.app.service)}" did not start: see its log"
-"""
+    carried = [new.in_app(carried.target) for carried in move.settings.carry]
     # Its undo is the first one of this section's code step.
-    check = "false" if move.would_change else check
-    return Command(new, again, ":", check, shown=f"systemctl restart {new.app.service}")
+    files = [new.in_app(new.database.config), *carried, new.app.path, new.code.changed]
+    return new.app.restarted(files, certain=not move.would_change)
 
 
 @step
@@ -314,18 +281,9 @@ def _titles(move: Move, address: str) -> list[str]:
     """Status and title of every page, asked at *address* from old; all pages at once."""
     lines = ["d=$(mktemp -d)"]
     for n, page in enumerate(move.settings.pages):
-        lines.append(common.ask(move.settings.domain, address, page, f"-w '\\n%{{http_code}}' >$d/{n} 2>&1 &"))
+        lines.append(ask(move.settings.domain, address, page, f"-w '\\n%{{http_code}}' >$d/{n} 2>&1 &"))
     lines.append("wait")
     for n in range(len(move.settings.pages)):
         title = f"tr -d '\\n' <$d/{n} | sed -n 's/.*<title>\\([^<]*\\)<.*/\\1/p'"
         lines.append(f'echo "$(tail -n 1 $d/{n}) $({title})"')
     return move.old.look("\n".join([*lines, "rm -rf $d"])).out.splitlines()
-
-
-def _commit(move: Move) -> str:
-    old = move.old
-    answer = old.look(f"runuser -u {sh(old.app.user)} -- git -C {sh(old.app.path)} rev-parse HEAD", check=False)
-    commit = answer.out.strip()
-    if answer.status != 0 or len(commit) != 40:
-        raise Problem(f"{old.app.path} is no git checkout", str(old), "Say its commit in the settings: revision")
-    return commit

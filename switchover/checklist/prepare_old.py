@@ -13,7 +13,7 @@ from ..move import Move
 from ..programs import ETC, program
 from ..quote import pgpass, sh
 from ..render import render
-from ..resources import Command, Compared, File, Role, Rule, Seen
+from ..resources import Command, File, Role, Seen
 from ..resources.file import read
 from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
 from ..step import step
@@ -92,59 +92,13 @@ def database_role(move: Move) -> Wanted:
 @step
 def firewall_on(move: Move) -> Wanted:
     """old: the firewall is on, ssh first; it takes itself back unless a second login succeeds."""
-    if move.old.firewall.kind == "none":
-        return None
-    back = "switchover-firewall-back"
-    allow = "\n".join(f"ufw allow {sh(port)} >/dev/null" for port in move.old.firewall.allow)
-    run = f"""
-for port in $(sshd -T | awk '$1 == "port" {{ print $2 }}'); do ufw allow "$port/tcp" >/dev/null; done
-{allow}
-systemctl stop {back}.timer 2>/dev/null || :
-systemd-run --quiet --collect --unit={back} --on-active=60 ufw --force disable
-ufw --force enable >/dev/null
-"""
-    files = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/etc/default/ufw")
-    restore = "\n".join(f"install_file before/{file.rpartition('/')[2]} {file}" for file in files)
-    undo = f"ufw --force disable >/dev/null\n{restore}"
-
-    def login() -> str | None:
-        if move.old.look(f"systemctl is-active -q {back}.timer", check=False).status != 0:
-            return None  # it stays on: nothing waits for a login
-        second = move.old.again()
-        try:
-            second.look("true")
-        except Problem as problem:
-            return f"{problem.what}; the firewall takes itself back within a minute"
-        finally:
-            second.close()
-        return None
-
-    on = "ufw status | grep -q '^Status: active'"
-    return [
-        Command(
-            move.old,
-            run,
-            undo,
-            check=on,
-            keep=files,
-            shown=f"ufw allow {' '.join(['(ssh)', *move.old.firewall.allow])}; ufw enable",
-            part="on",
-        ),
-        Compared(login, within=20),
-        Command(
-            move.old,
-            f"systemctl stop {back}.timer",
-            check=f"! systemctl is-active -q {back}.timer",
-            shown="the firewall stays on",
-            part="stays on",
-        ),
-    ]
+    return move.old.firewall.on()
 
 
 @step
 def firewall(move: Move) -> Wanted:
     """old: the firewall lets the new server reach that port, and nobody else."""
-    return Rule(move.old, tuple(move.new.addresses), move.settings.door)
+    return move.old.firewall.lets_in(move.new.addresses, move.settings.door)
 
 
 @step
@@ -182,17 +136,10 @@ def database_answers(move: Move) -> Wanted:
 @step
 def pushes_refused(move: Move) -> Wanted:
     """old: a push to deploy is refused, with the reason, the date and who is moving."""
-    old = move.old
-    if old.deploys.kind != "git":
-        return None
-    when, who = move.journal.date()
-    content = render("hooks/old-pre-receive.j2", moved=False, date=when, who=who, domain=move.settings.domain)
-    path = f"{old.repository}/hooks/pre-receive"
-    return File(old, path, content, f"{old.app.user}:{old.app.user}", "755", test_file="sh -n")
+    return move.old.deploys.refused(move.notice())
 
 
 @step
 def pushes_ended(move: Move) -> Wanted:
     """old: a push that was running has ended."""
-    running = f"pgrep -u {sh(move.old.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
-    return Seen(move.old, f"not {running}", "a deploy is still running on old", within=900)
+    return move.old.deploys.ended()

@@ -21,10 +21,9 @@ from ..move import Move
 from ..programs import ETC, programs
 from ..quote import conninfo, ident, pgpass, sh, sql
 from ..render import render
-from ..resources import Command, Compared, File, Role, Rule, Seen, Service, Setting
+from ..resources import Command, Compared, File, Role, Seen, Service, Setting
 from ..resources.postgres import CLUSTER, PSQL
 from ..step import step_by
-from . import common
 
 HERE = Path(__file__).parent.parent / "database"
 PROGRAMS = ("follow-database", "database.sh", "fill.sh")
@@ -154,8 +153,7 @@ def door_back(move: Move) -> Wanted:
     """new: a port leads old, and nobody else, to PostgreSQL; both databases can log in to each other, over TLS."""
     old, new, door = move.old, move.new, move.settings.door
     wanted: list[Any] = []
-    if new.firewall.kind == "ufw":
-        wanted.append(Rule(new, tuple(old.addresses), door))
+    wanted.append(new.firewall.lets_in(old.addresses, door))
     wanted += link.door(new, door, old.addresses)
     wanted.append(File(old, link.NEW_CERTIFICATE, link.certificate(new), "root:root", "644"))
     for server in move.servers:
@@ -347,23 +345,8 @@ def caught_up(move: Move) -> Wanted:
 @step_by("replicate")
 def monit(move: Move) -> Wanted:
     """new: monit watches how far the database that follows is behind, until the end of the move."""
-    new = move.new
-    if new.watch.kind != "monit":
-        return None
-    program = "/usr/local/sbin/switchover-lag"
-    check = render("templates/monit-lag.j2", program=f"{program} {new.database.name} {FAR[0]} {FAR[1]}")
-    return [
-        File(new, program, programs("lag")["lag"], "root:root", "755"),
-        File(
-            new,
-            common.monit_file(new, "switchover_lag"),
-            check,
-            "root:root",
-            "600",
-            test="monit -t",
-            then=common.MONIT_RELOAD,
-        ),
-    ]
+    arguments = f"{move.new.database.name} {FAR[0]} {FAR[1]}"
+    return move.new.monitor.watches_program("switchover-lag", "templates/monit-lag.j2", arguments)
 
 
 def _lines(statements: list[str]) -> bytes:

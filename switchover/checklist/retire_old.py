@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from .. import certificates, mail
+from .. import mail
 from ..database import following, link, pooler
 from ..desired import Wanted
-from ..dns.addresses import has_names, old_remembered_until, records_before, to_new
+from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.records import Addresses, Look
 from ..hosts import Server
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import ident, sh
-from ..render import render
-from ..resources import Command, Compared, File, Records, Seen, Worker
+from ..resources import Command, Compared, File, Records, Seen
 from ..resources.file import before
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
+from ..site.certificate import no_renewal
+from ..site.web import host
 from ..step import step, step_by
-from . import common
 
 FINAL = "refuse 'retire-old has ended undo'"
 
@@ -34,7 +34,7 @@ FINAL = "refuse 'retire-old has ended undo'"
 def names_lead(move: Move) -> Wanted:
     """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
     if not has_names(move):
-        return None
+        return NO_NAMES
 
     def otherwise() -> str | None:
         look = move.names.look()
@@ -50,7 +50,7 @@ def names_lead(move: Move) -> Wanted:
 @step
 def nobody_by_old(move: Move) -> Wanted:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
-    return Seen(move.old, common.last_visitor(move), f"visitors still come by {move.old.name}: see inv watch")
+    return move.old.web.nobody_for(move.settings.retire.quiet)
 
 
 @step
@@ -67,17 +67,7 @@ no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 @step
 def certificate_of_its_own(move: Move) -> Wanted:
     """new: its nginx shows a certificate that is renewed there."""
-    if not certificates.kept(move):
-        return None
-
-    def missing() -> str | None:
-        name = certificates.found(move)
-        uses = f"grep -qF {sh(f'{certificates.LIVE}/{name}/')} {common.SITE}"
-        if name and move.new.look(f'{uses} && [ "$({common.RENEWALS})" = 1 ]', check=False).status == 0:
-            return None
-        return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
-
-    return Compared(missing)
+    return move.certificate.stays(move)
 
 
 @step
@@ -107,17 +97,13 @@ def restart(move: Move) -> Wanted:
     new = move.new
     if _pgbouncer_stays(move):
         return None
-    worker = Worker(new, running=True)
+    nobody = f"sh -c {sh(_nobody(move))}"
     run = f"""
-{common.graceful_restart(move)}
-if alive {sh(new.in_app(new.worker.pidfile))}; then
-{worker.stopping()}
-{worker.starting()}
-fi
-nobody() {{ {_nobody(move)}; }}
-wait_until 120 nobody || refuse "something on new still uses PgBouncer: its console has SHOW CLIENTS"
+{new.app.reload()}
+{new.worker.restart()}
+wait_until 120 {nobody} || refuse "something on new still uses PgBouncer: its console has SHOW CLIENTS"
 """
-    return Command(new, run, FINAL, check=_nobody(move), shown=f"kill -USR2 ({new.app.service}); the worker restarts")
+    return Command(new, run, FINAL, check=_nobody(move), shown=f"{new.app.reload_shown}; the worker restarts")
 
 
 @step
@@ -193,7 +179,7 @@ def way_back_ends(move: Move) -> Wanted:
 @step_by("replicate")
 def deploy_hook(move: Move) -> Wanted:
     """new: deploys may change the database's schema again."""
-    return common.complete_deploy_hook(move)
+    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
 
 
 def _identities_as_before(move: Move) -> list[Command]:
@@ -230,7 +216,7 @@ def access_closed(move: Move) -> Wanted:
 def closed_from_outside(move: Move) -> Wanted:
     """new: reaches neither old's database nor its files any more."""
     address, door = move.old.settings.main_address, move.settings.door
-    url = sh(f"telnet://{common.host(move.old)}:{door}")
+    url = sh(f"telnet://{host(move.old)}:{door}")
     # 7: refused, 28: no answer; both are closed.
     script = f"""
 curl -s --connect-timeout 2 -m 2 {url} </dev/null
@@ -260,43 +246,13 @@ def copies_removed(move: Move) -> Wanted:
 @step
 def renewals_end(move: Move) -> Wanted:
     """old: no longer renews certificates of the site, which would fail from now on."""
-    ours = f"ours {' '.join(sh(domain) for domain in move.settings.domains)}"
-    functions = """
-ours() { # domain...: the files that say what is renewed; certbot looks at those that end in .conf
-  for conf in /etc/letsencrypt/renewal/*.conf; do
-    { cert=$(sed -n 's/^cert *= *//p' "$conf" 2>/dev/null) && [ -e "$cert" ]; } || continue
-    for domain in "$@"; do
-      openssl x509 -in "$cert" -noout -checkhost "$domain" | grep -q 'does match' || continue
-      printf '%s\\n' "$conf"
-      break
-    done
-  done
-}
-idle() { # the timer runs, and has nothing to renew
-  systemctl is-enabled -q certbot.timer 2>/dev/null && ! ls /etc/letsencrypt/renewal/*.conf >/dev/null 2>&1
-}
-"""
-    run = f"""{functions}
-{ours} | while IFS= read -r conf; do mv "$conf" "$conf.retired"; done
-! idle || systemctl -q disable --now certbot.timer
-"""
-    check = f'{functions}\n[ -z "$({ours})" ] && ! idle'
-    return Command(
-        move.old, run, FINAL, check, shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off"
-    )
+    return no_renewal(move.old, move.settings.domains, FINAL)
 
 
 @step
 def proxy_gone(move: Move) -> Wanted:
     """old: nginx no longer answers for the site."""
-    old = move.old
-    content = render(
-        "nginx/old-gone.conf.j2",
-        domains=move.settings.domains,
-        fullchain=old.certificate.fullchain,
-        key=old.certificate.key,
-    )
-    return File(old, old.web.site, content, test=common.NGINX_TEST, then=common.NGINX_RELOAD)
+    return move.old.web.gone(move)
 
 
 @step

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from ..desired import Wanted
 from ..move import Move
-from ..render import render
-from ..resources import Absent, Command, File, Seen, Service
-from ..resources.command import as_user
+from ..resources import Command, Seen
 from ..resources.uploads import synchronised
+from ..site.web import ANSWERS, ask, comes_to_new
 from ..step import step
-from . import common
 
-UNDER_WAY = "not pgrep -f '^nginx: worker process is shutting down' >/dev/null"
 DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long
 
 
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded since."""
-    drained = f"wait_until 300 {UNDER_WAY} || echo 'requests are still under way'"
+    drained = f"wait_until 300 {move.old.web.drained} || echo 'requests are still under way'"
     return [
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
-        *synchronised(move, deleting=not common.comes_to_new(move), always=True),
+        *synchronised(move, deleting=not comes_to_new(move), always=True),
         Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
         *synchronised(move, always=True, turn="once more"),
     ]
@@ -34,24 +31,13 @@ def uploads(move: Move) -> Wanted:
 @step
 def proxy(move: Move) -> Wanted:
     """old: nginx passes every visitor to the new server."""
-    old = move.old
-    content = render(
-        "nginx/old-proxy.conf.j2",
-        domains=move.settings.domains,
-        fullchain=old.certificate.fullchain,
-        key=old.certificate.key,
-        uploads=common.upload_urls(move, old),
-        new_addresses=move.new.addresses,
-        new_host=common.host(move.new),
-        log=common.PROXY_LOG,
-    )
-    return File(old, old.web.site, content, test=common.NGINX_TEST, then=common.NGINX_RELOAD)
+    return move.old.web.passes_on(move)
 
 
 @step
 def visitors_pass(move: Move) -> Wanted:
     """old: a visitor who asks old is answered by new."""
-    answer = common.ask(move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
+    answer = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
     return Seen(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
 
 
@@ -64,31 +50,25 @@ def uploads_meanwhile(move: Move) -> Wanted:
 @step
 def requests_drained(move: Move) -> Wanted:
     """old: the requests that were under way before have ended."""
-    return Seen(move.old, UNDER_WAY, "requests from before are still under way on old", within=DRAIN)
+    return move.old.web.drains(DRAIN)
 
 
 @step
 def cache_cleared(move: Move) -> Wanted:
     """new: the application's cache is cleared."""
-    app = move.new.app
-    clear = "r=bin/rails; [ -x $r ] || r='bundle exec rails'; $r runner Rails.cache.clear"
-    return Command(
-        move.new, f"{as_user(app.user, app.path, clear, app.environment)} >/dev/null", shown="Rails.cache.clear"
-    )
+    return Command(move.new, f"{move.new.app.rails('Rails.cache.clear')} >/dev/null", shown="Rails.cache.clear")
 
 
 @step
 def monit_off(move: Move) -> Wanted:
     """old: monit no longer watches the application."""
-    watch = move.old.watch
-    return Absent(move.old, watch.app, then=common.MONIT_RELOAD) if watch.app else None
+    return move.old.monitor.forgets_application()
 
 
 @step
 def stop_old(move: Move) -> Wanted:
     """old: the application has stopped and does not start at boot."""
-    old = move.old
-    return Service(old, old.app.service, running=False, at_boot=False, pidfile=old.in_app(old.app.pidfile))
+    return move.old.app.stopped(at_boot=False)
 
 
 @step

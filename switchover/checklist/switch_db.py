@@ -6,25 +6,26 @@ Undo: the same way back, under the page or by a hold; everything written since i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from .. import say
 from ..commands.prove import parse
 from ..database import following, link, pooler, sessions
 from ..database import switch as switching
-from ..desired import Wanted
+from ..desired import Nothing, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..programs import ETC, programs
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, Compared, File, Seen, Service, Worker
+from ..resources import Absent, Command, Compared, File, Seen, Service
 from ..resources.command import again
-from ..resources.file import Found, before, read
+from ..resources.file import before, read
 from ..resources.postgres import PSQL
+from ..site.web import PAGE
 from ..step import step, step_by
-from . import common
 
 PROGRAMS = ("copy-database", "fill.sh", "prove", "prove.sql", "database.sh")
 
@@ -87,7 +88,7 @@ def stop_worker(move: Move) -> Wanted:
     """new: the worker has finished its present job and stopped."""
     if not following.shall_follow(move):
         _refuse_what_follows(move)
-    return Worker(move.new, running=False, record_only=True)
+    return move.new.worker.stopped(record_only=True)
 
 
 def _refuse_what_follows(move: Move) -> None:
@@ -107,7 +108,7 @@ def switch(move: Move) -> Wanted:
     shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)"
     return [
         # Undone last: what is kept of the other database's types goes.
-        Command(new, ":", common.graceful_restart(move), shown="(undone: the application restarts)", part="restart"),
+        Command(new, ":", new.app.reload(), shown="(undone: the application restarts)", part="restart"),
         Command(
             new,
             switching.run("new"),
@@ -122,21 +123,19 @@ def switch(move: Move) -> Wanted:
 @step_by("replicate")
 def restart_app(move: Move) -> Wanted:
     """new: the application was restarted, each process when it had ended its request: types are others there."""
-    return Command(move.new, common.graceful_restart(move), shown=f"kill -USR2 ({move.new.app.service})")
+    return move.new.app.reloaded()
 
 
 @step_by("copy")
 def monit_off(move: Move) -> Wanted:
     """new: monit no longer watches the application, which it would start again meanwhile."""
-    return (
-        Absent(move.new, move.new.watch.app, then=common.MONIT_RELOAD, record_only=True) if move.new.watch.app else None
-    )
+    return move.new.monitor.forgets_application(record_only=True)
 
 
 @step_by("copy")
 def boot_off(move: Move) -> Wanted:
     """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
-    return Service(move.new, move.new.app.service, at_boot=False, record_only=True)
+    return move.new.app.boots(False, record_only=True)
 
 
 @step_by("copy")
@@ -161,14 +160,13 @@ def page_on(move: Move) -> Wanted:
     content = render(
         "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
     )
-    return File(move.new, f"{ETC}/{common.PAGE}", content, "root:root", "644", record_only=True)
+    return File(move.new, f"{ETC}/{PAGE}", content, "root:root", "644", record_only=True)
 
 
 @step_by("copy")
 def stop_app(move: Move) -> Wanted:
     """new: the application has finished its requests and stopped."""
-    new = move.new
-    return Service(new, new.app.service, running=False, pidfile=new.in_app(new.app.pidfile), record_only=True)
+    return move.new.app.stopped(record_only=True)
 
 
 @step_by("copy")
@@ -222,38 +220,33 @@ sh after/copy-database restore {name}
 @step_by("copy")
 def start_app(move: Move) -> Wanted:
     """new: the application runs, with its own database."""
-    new = move.new
-    wanted = Service(new, new.app.service, running=True, pidfile=new.in_app(new.app.pidfile))
-    return again(move, "switch-db.stop-app", wanted, f"systemctl start {new.app.service}")
+    app = move.new.app
+    return again(move, "switch-db.stop-app", app.running(), f"systemctl start {app.service}")
 
 
 @step_by("copy")
 def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
-    wanted = Absent(move.new, f"{ETC}/{common.PAGE}")
+    wanted = Absent(move.new, f"{ETC}/{PAGE}")
     return again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
 
 
 @step_by("copy")
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
-    name = move.new.app.service
-    return again(move, "switch-db.boot-off", Service(move.new, name, at_boot=True), f"systemctl enable {name}")
+    app = move.new.app
+    return again(move, "switch-db.boot-off", app.boots(True), f"systemctl enable {app.service}")
 
 
 @step_by("copy")
 def monit_on(move: Move) -> Wanted:
     """new: monit watches the application again."""
-    path = move.new.watch.app
-    if not path:
-        return None
     off = "switch-db.monit-off"
-    found = read(move.new, path) if off in move.would_change else before(move.journal, move.new, off, path)
-    if found is None or found.content is None:
-        return None
-    wanted = File(move.new, path, found.content, found.owner, found.mode, then=common.MONIT_RELOAD)
-    absent = wanted.plan(Found(None))
-    return again(move, off, wanted, absent.diff if absent else "")
+    was = partial(read, move.new) if off in move.would_change else move.before("new", off)
+    wanted = move.new.monitor.remembers_application(was)
+    if isinstance(wanted, Nothing):
+        return wanted
+    return [again(move, off, part, f"{part.part}, as before") for part in wanted]
 
 
 @step
@@ -267,7 +260,8 @@ def old_is_quiet(move: Move) -> Wanted:
 @step
 def start_worker(move: Move) -> Wanted:
     """new: the worker runs."""
-    return again(move, "switch-db.stop-worker", Worker(move.new, running=True), f"{move.new.worker.command} start")
+    worker = move.new.worker
+    return again(move, "switch-db.stop-worker", worker.running(), worker.starting_shown)
 
 
 @step_by("replicate")

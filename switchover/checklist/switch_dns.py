@@ -11,25 +11,24 @@ from datetime import UTC, datetime, timedelta
 
 from .. import say
 from ..desired import Wanted
-from ..dns.addresses import has_names, old_remembered_until, old_ttl_until, to_new
+from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, old_ttl_until, to_new
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
 from ..resources import Command, Compared, Records, Seen
+from ..site.web import ANSWERS, ask
 from ..step import step
-from . import common
 
 LONG = 600  # seconds that are waited; for longer somebody comes again
 WATCHED = 60  # seconds in which the last visitors may leave old's proxy
-RELOAD = "systemctl reload nginx"
 
 
 @step
 def old_ttl_over(move: Move) -> Wanted:
     """names: nobody remembers them for longer than `dns-prepare` has said."""
     if not has_names(move):
-        return None
+        return NO_NAMES
 
     def left() -> str | None:
         until = old_ttl_until(move)
@@ -53,12 +52,11 @@ def old_ttl_over(move: Move) -> Wanted:
 def new_answers(move: Move) -> Wanted:
     """old: who comes to new by the site's names is answered, with a certificate good for them; old passes others on."""
     if not has_names(move):
-        return None
+        return NO_NAMES
     six = any(":" in address for address in move.old.addresses)
-    old = common.ask(move.settings.domain, move.old.settings.main_address, common.ANSWERS, "-f")
+    old = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
     asks = [
-        f'[ "$({common.ask(domain, address, common.ANSWERS, "-f")})" = new ] || {{ '
-        f"echo {sh(f'{domain} at {address}')}; exit 1; }}"
+        f'[ "$({ask(domain, address, ANSWERS, "-f")})" = new ] || {{ echo {sh(f"{domain} at {address}")}; exit 1; }}'
         for domain in move.settings.domains
         for address in move.new.addresses
         if six or ":" not in address
@@ -71,28 +69,22 @@ def new_answers(move: Move) -> Wanted:
 def way_back(move: Move) -> Wanted:
     """new: for the way back: then browsers let go of the connections that they keep to new."""
     if not has_names(move):
-        return None
-    wait = f"""
-waited=0
-while [ "$waited" -lt {move.settings.dns.ttl} ]; do
-  sleep 1; waited=$(( waited + 1 )); echo "progress $waited {move.settings.dns.ttl} seconds"
-done
-{RELOAD}
-"""
+        return NO_NAMES
+    wait = f"wait_showing {move.settings.dns.ttl} false || :\n{move.new.web.reload}"
     return Command(move.new, run=":", undo=wait, shown="(undone: waits for the TTL, and reloads nginx)")
 
 
 @step
 def records(move: Move) -> Wanted:
     """names: they lead to new, and every authoritative server says so."""
-    return Records(move, lambda look: to_new(move, look)) if has_names(move) else None
+    return Records(move, lambda look: to_new(move, look)) if has_names(move) else NO_NAMES
 
 
 @step
 def visitors_follow(move: Move) -> Wanted:
     """old: who still has a connection to it lets go of it, and comes to new; it is told who still comes by old."""
     if not has_names(move):
-        return None
+        return NO_NAMES
 
     def remembered() -> str | None:
         until = old_remembered_until(move)
@@ -102,7 +94,7 @@ def visitors_follow(move: Move) -> Wanted:
     started = time.monotonic()
 
     def still() -> str | None:
-        ago = common.last_by_old(move)
+        ago = move.old.web.last_visitor()
         quiet, wanted = move.settings.retire.quiet, min(move.settings.dns.ttl, WATCHED)
         if ago is not None and ago < wanted:
             if time.monotonic() - started < move.settings.dns.ttl + 2 * WATCHED:
@@ -115,8 +107,9 @@ def visitors_follow(move: Move) -> Wanted:
         say.outcome(Outcome.NOTE, f"Old's proxy may go {when}, unless somebody comes by it until then: inv retire-old")
         return None
 
+    reload = move.old.web.reload
     return [
         Compared(remembered, within=3700),
-        Command(move.old, RELOAD, shown=f"{RELOAD} (what is under way ends first)"),
+        Command(move.old, reload, shown=f"{reload} (what is under way ends first)"),
         Compared(still, within=3700),
     ]

@@ -10,12 +10,12 @@ from invoke.tasks import task
 
 from .. import mail, say
 from .. import move as moves
-from ..checklist import common
 from ..database import following
 from ..hosts import Server
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
+from ..site.certificate import scheduled
 from ..step import for_people
 
 if TYPE_CHECKING:
@@ -49,48 +49,23 @@ def watch(context: Any, json: bool = False) -> None:
 def facts(move: Move) -> dict[str, Any]:
     """What is true now, of both servers."""
     old, new = _server(move.old), _server(move.new)
-    old["visitors"] = _visitors(move.old)
+    old["visitors"] = move.old.web.visitors()
     old["sessions"] = _sessions(move.old)
     switched = move.journal.latest("switch-db.copy") or move.journal.latest("switch-db.switch", "new:hold")
-    new["queue"] = _queue(move.new if switched and switched.state == "done" else move.old)
+    database = move.new if switched and switched.state == "done" else move.old
+    new["queue"] = move.new.worker.queue(database)
     if found := following.look(move):
         new["following"] = found.as_json() | {"said": following.lines(found)}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}
 
 
 def _server(server: Server) -> dict[str, Any]:
-    script = (
-        r"""
-printf 'errors %s\n' "$(tail -n 5000 /var/log/nginx/error.log 2>/dev/null | grep -cE '\[(error|crit|alert|emerg)\]')"
-printf 'error %s\n' "$(tail -n 5000 /var/log/nginx/error.log 2>/dev/null |
-  grep -E '\[(error|crit|alert|emerg)\]' | tail -n 1 | cut -c 1-160)"
-printf 'disk %s\n' "$(df -P /var/lib | awk 'NR == 2 { print 100 - $5 }')"
-"""
-        + f"printf 'renewals %s\\n' \"$({common.RENEWALS})\""
-        + f"\n{mail.FUNCTIONS}\nprintf 'mail %s\\n' \"$(queued)\""
-    )
-    said = dict(line.partition(" ")[::2] for line in server.look(script).out.splitlines())
     return {
-        "nginx_errors": {"recent": _number(said.get("errors")), "last": said.get("error", "")},
-        "disk_free_percent": _number(said.get("disk")),
-        "renewals": _number(said.get("renewals")),
-        "mail_queued": _number(said.get("mail")),
+        "nginx_errors": server.web.errors(),
+        "disk_free_percent": int(server.look("df -P /var/lib | awk 'NR == 2 { print 100 - $5 }'").out),
+        "renewals": len(scheduled(server)),
+        "mail_queued": mail.queued(server)[0],
     }
-
-
-def _visitors(old: Server) -> dict[str, Any]:
-    log = sh(common.PROXY_LOG)
-    script = f"""
-[ -s {log} ] || exit 0
-stat -c %Y {log}; date +%s
-tail -n 2000 {log} | awk '{{ print $1 }}' | sort -u | wc -l
-from=$(date -d '-1 minute' '+%d/%b/%Y:%H:%M:%S')
-tail -n 20000 {log} | awk -v from="[$from" '$4 >= from' | wc -l
-"""
-    numbers = [_number(word) for word in old.look(script).out.split()]
-    if len(numbers) != 4:
-        return {"last_minute": 0, "last_seconds_ago": None, "addresses": 0}
-    return {"last_minute": numbers[3], "last_seconds_ago": numbers[1] - numbers[0], "addresses": numbers[2]}
 
 
 def _sessions(old: Server) -> list[dict[str, Any]]:
@@ -101,18 +76,6 @@ def _sessions(old: Server) -> list[dict[str, Any]]:
     )
     found = library.loads(old.look(f"{PSQL} -c {sh(query)}").out.strip() or "null")
     return found or []
-
-
-def _queue(server: Server) -> dict[str, Any]:
-    query = (
-        "SELECT json_build_object('waiting', count(*) FILTER (WHERE locked_at IS NULL AND failed_at IS NULL), "
-        "'running', count(*) FILTER (WHERE locked_at IS NOT NULL AND failed_at IS NULL), "
-        "'failed', count(*) FILTER (WHERE failed_at IS NOT NULL OR attempts > 0), "
-        "'oldest_seconds', coalesce(extract(epoch FROM now() AT TIME ZONE 'UTC' - min(run_at) "
-        "FILTER (WHERE failed_at IS NULL))::int, 0)) FROM delayed_jobs"
-    )
-    answer = server.look(f"{PSQL} -d {sh(server.database.name)} -c {sh(query)}", check=False)
-    return dict(library.loads(answer.out)) if answer.status == 0 and answer.out.strip() else {}
 
 
 def _table(move: Move, found: dict[str, Any]) -> Table:
@@ -133,7 +96,8 @@ def _table(move: Move, found: dict[str, Any]) -> Table:
     )
     table.add_row("on the old database", sessions or "nobody", "")
     jobs = ", ".join(f"{queue[k]} {k}" for k in ("waiting", "running", "failed") if k in queue)
-    table.add_row("jobs", "", f"{jobs}, oldest {queue['oldest_seconds']} s" if queue else "unknown")
+    oldest = f"oldest {queue['oldest_seconds']} s" if "oldest_seconds" in queue else ""
+    table.add_row("jobs", "", ", ".join(filter(None, [jobs, oldest])) or "unknown")
     if "following" in new:
         table.add_row("one database follows", "", "\n".join(new["following"]["said"]))
     for name, key in (
@@ -145,7 +109,3 @@ def _table(move: Move, found: dict[str, Any]) -> Table:
     errors = [f"{s['nginx_errors']['recent']}\n{s['nginx_errors']['last']}".rstrip() for s in (old, new)]
     table.add_row("nginx errors, recent", *errors)
     return table
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.strip().lstrip("-").isdigit() else 0

@@ -21,8 +21,8 @@ QUESTIONS = (Path(__file__).parent / "facts.sql").read_text()
 MINUTES = 5  # of the access log
 
 # Lines `key<TAB>value`; a key may come more than once, and is missing where its command failed.
+SAY = 'say() { sed "s/^/$1\\t/"; }'
 HOST = r"""
-say() { sed "s/^/$1\t/"; }
 getconf GNU_LIBC_VERSION 2>/dev/null | say libc
 nproc | say cores
 { dpkg-query -W -f '${Version}\n' pgbouncer 2>/dev/null ||
@@ -31,12 +31,7 @@ nginx -T 2>/dev/null | grep -E '^\s*(worker_connections|worker_processes|access_
 worker=$(pgrep -P "$(cat /run/nginx.pid 2>/dev/null)" 2>/dev/null | head -n 1)
 [ -z "$worker" ] || awk '/open files/ { print $4 }' "/proc/$worker/limits" | say nginx_files
 cat /proc/sys/net/core/somaxconn | say somaxconn
-# A listening socket's queue is its Send-Q; where nothing listens now, its configuration tells.
-ss -Hlxn | awk -v a="$socket" -v b="$(readlink -f "$socket")" '$5 == a || $5 == b { print $4 }' | say backlog
-grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' "$app/config/unicorn.rb" | say unicorn
-master=$(cat "$pidfile" 2>/dev/null)
 if [ -n "$master" ]; then
-  pgrep -c -P "$master" | say app_workers
   tr '\0' '\n' 2>/dev/null <"/proc/$master/environ" | grep '^RACK_TIMEOUT_[A-Z_]*=[0-9]*$' | say rack_timeout
 fi
 grep -sqE '^ +rack-timeout ' "$app/Gemfile.lock" && echo yes | say rack_timeout_gem
@@ -128,8 +123,6 @@ def parse(out: str) -> dict[str, Any]:
 def _script(server: Server, other: Server) -> str:
     database = server.database
     variables = {
-        "socket": server.in_app(server.app.socket),
-        "pidfile": server.in_app(server.app.pidfile),
         "app": server.app.path,
         "yml": server.in_app(database.config),
         "other": other.settings.main_address,
@@ -137,7 +130,13 @@ def _script(server: Server, other: Server) -> str:
     }
     psql = f"psql_ -v ON_ERROR_STOP=0 -v owner={sh(database.owner)} -d {sh(database.name)}"
     lines = [f"{name}={sh(value)}" for name, value in variables.items()]
-    lines += [f'psql_() {{ {PSQL} "$@"; }}', HOST, f"{psql} <<'END OF SQL' | say sql\n{QUESTIONS}\nEND OF SQL"]
+    lines += [
+        f'psql_() {{ {PSQL} "$@"; }}',
+        SAY,
+        server.app.facts,
+        HOST,
+        f"{psql} <<'END OF SQL' | say sql\n{QUESTIONS}\nEND OF SQL",
+    ]
     return "\n".join(lines)
 
 

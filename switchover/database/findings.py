@@ -551,7 +551,7 @@ class Queue:
 
 
 def queues_in_front(facts: Facts) -> list[Queue]:
-    """What visitors' requests pass: old's nginx, new's nginx, new's unicorn.
+    """What visitors' requests pass: old's nginx, new's nginx, new's application.
 
     A proxied request takes two of nginx's connections. Its workers share them unevenly, so that one worker's decide:
     in the lab the first of two took all of 384 requests, and the 389th was refused.
@@ -562,9 +562,11 @@ def queues_in_front(facts: Facts) -> list[Queue]:
         files = int((side.get("nginx_files") or [connections])[-1])
         found.append(Queue(f"{role}'s nginx", min(connections, files) // 2))
     new = facts.new
-    backlog = int((new.get("backlog") or [_last(new.get("unicorn", []), r"backlog\D+(\d+)", 1024)])[-1])
-    workers = int((new.get("app_workers") or [_last(new.get("unicorn", []), r"worker_processes\s+(\d+)", 1)])[-1])
-    found.append(Queue("new's unicorn", min(backlog, int(new["somaxconn"][-1])) + workers))
+    backlog = int((new.get("backlog") or [_last(new.get("app_configuration", []), r"backlog\D+(\d+)", 1024)])[-1])
+    workers = int(
+        (new.get("app_workers") or [_last(new.get("app_configuration", []), r"worker_processes\s+(\d+)", 1)])[-1]
+    )
+    found.append(Queue("new's application", min(backlog, int(new["somaxconn"][-1])) + workers))
     return found
 
 
@@ -594,7 +596,7 @@ def queues(facts: Facts) -> Found:
             yield blocker(
                 f"{least.where} holds {least.holds} requests: {least.holds / rate:.1f} s at {said}; "
                 f"{PATIENCE:.0f} s wanted",
-                "Raise worker_connections (nginx), or backlog (unicorn) and net.core.somaxconn",
+                "Raise worker_connections (nginx), or the application's backlog and net.core.somaxconn",
             )
             return
 

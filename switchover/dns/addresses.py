@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ..desired import Nothing
 from ..errors import Problem
 from .records import KINDS, Addresses, Look, from_json
 
 if TYPE_CHECKING:
     from ..journal import Entry
     from ..move import Move
+
+
+NO_NAMES = Nothing("the names are left alone (dns.kind: none)")
 
 
 def has_names(move: Move) -> bool:

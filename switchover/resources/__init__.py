@@ -2,14 +2,12 @@
 
 from .command import Command
 from .file import Absent, File
-from .firewall import Rule
 from .package import Packages
 from .postgres import Role, Setting
 from .records import Records
 from .seen import Compared, Seen
 from .service import Service
 from .uploads import Synchronised
-from .worker import Worker
 
 __all__ = [
     "Absent",
@@ -19,10 +17,8 @@ __all__ = [
     "Packages",
     "Records",
     "Role",
-    "Rule",
     "Seen",
     "Service",
     "Setting",
     "Synchronised",
-    "Worker",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..desired import Resource
+from ..desired import Nothing, Resource
 from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
@@ -49,9 +49,11 @@ class Command(Resource):
         return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
 
 
-def again(move: Move, ended_by: str, wanted: Resource, shown: str) -> Resource:
+def again(move: Move, ended_by: str, wanted: Resource | Nothing, shown: str) -> Resource | Nothing:
     """*wanted*; under --dry, where the step *ended_by* would end it: that it begins again, as no look can tell yet."""
-    return Command(wanted.server, "", shown=shown) if ended_by in move.would_change else wanted
+    if isinstance(wanted, Nothing) or ended_by not in move.would_change:
+        return wanted
+    return Command(wanted.server, "", shown=shown)
 
 
 def as_user(user: str, path: str, command: str, environment: str = "production") -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from ..desired import Resource
@@ -53,7 +54,7 @@ class File(Resource):
 
     *test_file* checks the new file by itself before it is put there (the file's name is added), *test* the
     configuration with it before it is used; *then* makes the program read it (all sh).
-    Of a *secret* file only that it differs is shown.
+    *files*: what these need, to lie in `after/` too. Of a *secret* file only that it differs is shown.
     """
 
     server: Host
@@ -66,6 +67,7 @@ class File(Resource):
     test: str = ""
     then: str = ""
     record_only: bool = False
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
@@ -113,7 +115,7 @@ else
 fi
 [ ! -e before/.parent-made ] || rmdir {parent} 2>/dev/null || :
 """
-        return Change(self._diff(found, owner, mode), apply, undo, (self.path,), {name: self.content})
+        return Change(self._diff(found, owner, mode), apply, undo, (self.path,), {name: self.content, **self.files})
 
     def _diff(self, found: Found, owner: str, mode: str) -> str:
         if self.secret:

@@ -39,7 +39,7 @@ class Kind(Generic[S]):
 
 @dataclass(frozen=True)
 class Watched:
-    """What a monitor has to know of a program: its *name*, how it *runs* (a pid file, or sh), what starts and stops it."""
+    """What a monitor has to know of a program: its *name*, what starts and stops it, how it is seen to run."""
 
     name: str
     start: str
@@ -59,18 +59,20 @@ def kinds(room: str) -> Mapping[str, type[Part]]:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Of a key of the settings: its value is of one kind of a *room*, told by its `kind`; without one of the *default*."""
+    """Of a key of the settings: its value is of one kind of a *room*, by its `kind`; without one of the *default*."""
 
     room: str
     default: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices: dict[Any, CoreSchema] = {kind: handler.generate_schema(part) for kind, part in kinds(self.room).items()}
+        choices: dict[Any, CoreSchema] = {
+            kind: handler.generate_schema(part) for kind, part in kinds(self.room).items()
+        }
         return core_schema.tagged_union_schema(choices, self._kind)
 
     def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """By conditions, not by `oneOf`: so an editor names the key that is wrong, and completes those of the kind."""
-        parts = {kind: handler(choice) for kind, choice in inner["choices"].items()}  # type: ignore[typeddict-item]
+        parts = {kind: handler(choice) for kind, choice in inner["choices"].items()}
         named = {"enum": list(parts), "default": self.default}
         rules: list[dict[str, Any]] = [
             {"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": part}
@@ -80,4 +82,5 @@ class OneOf:
         return {"type": "object", "properties": {"kind": named}, "allOf": rules}
 
     def _kind(self, value: Any) -> Any:
-        return value.get("kind", self.default) if isinstance(value, dict) else getattr(value, "kind", self.default)
+        kind = value.get("kind", self.default) if isinstance(value, dict) else getattr(value, "kind", self.default)
+        return kind if isinstance(kind, str) else str(kind)  # which is none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...quote import sh
 from ...resources.command import Command, as_user
@@ -33,7 +33,7 @@ class Settings(Part):
     build: tuple[Line, ...] = ()
     """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
 
-    def on(self, server: Server) -> Application[Settings]:
+    def on(self, server: Server) -> Application[Any]:
         """This application on *server*."""
         raise NotImplementedError
 
@@ -42,7 +42,7 @@ S = TypeVar("S", bound=Settings)
 
 
 class Application(Kind[S]):
-    """What every kind of application can do. What is sh here runs as root, with the functions of the journal at hand."""
+    """What every kind of application can do. sh runs as root, with the functions of the journal at hand."""
 
     @property
     def path(self) -> str:
@@ -100,6 +100,14 @@ class Application(Kind[S]):
     @abstractmethod
     def started(self) -> str:
         """sh: prints since when it runs, in seconds since 1970."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> str:
+        """sh: says, by `say`, its `backlog` (how many requests wait where it listens) and `app_workers`; sets `master`.
+
+        `app_configuration`: lines of its configuration that tell both, where nothing runs now.
+        """
 
     @abstractmethod
     def reload(self) -> str:

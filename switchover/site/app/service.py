@@ -20,11 +20,11 @@ class Settings(app.Settings):
     kind: Literal["service"] = "service"
     """The program is what its service starts."""
     listens: Annotated[str, Form(r"[A-Za-z0-9_./\[\]:-]+", "a socket's path or a port, like 127.0.0.1:3000")]
-    """Where it takes requests: a socket's path, below the application's directory where it is relative, or address:port."""
+    """Where it takes requests: `address:port`, or a socket; a relative path is below the application's directory."""
     reload: Line | None = None
-    """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` unless it is given."""
+    """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` if it is left out."""
     reloaded: Line | None = None
-    """Succeeds when that has been done and it answers; `systemctl is-active -q SERVICE` unless it is given."""
+    """Succeeds when that is done and it answers; `systemctl is-active -q SERVICE` if it is left out."""
 
     def on(self, server: Server) -> ServiceApplication:
         """This application on *server*."""
@@ -57,6 +57,17 @@ class ServiceApplication(app.Application[Settings]):
     @property
     def _reloaded(self) -> str:
         return self.settings.reloaded or self.runs
+
+    @property
+    def facts(self) -> str:
+        """sh: its listening socket's queue is the Send-Q; its main process is systemd's."""
+        where = self.listens.removeprefix("unix:")
+        kind, column = ("x", 5) if self.listens.startswith("unix:") else ("t", 4)
+        return f"""
+ss -Hl{kind}n | awk -v a={sh(where)} '${column} == a {{ print ${column - 1 if kind == "x" else 3} }}' | say backlog
+master=$(systemctl show -p MainPID --value {sh(self.service)})
+[ "${{master:-0}}" != 0 ] || master=
+"""
 
     def reload(self) -> str:
         """sh: the settings' verb; nothing where it does not run."""

@@ -97,14 +97,14 @@ def scheduled(server: Server) -> list[str]:
     return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
 
 
-def one_renewal(server: Server) -> Seen:
+def scheduled_once(server: Server) -> Seen:
     """*server*: exactly one renewal of certificates is scheduled."""
     script = program("renewals.sh").decode()
     script += '\ncount=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
     return Seen(server, script, "not exactly one renewal of certificates is scheduled on new")
 
 
-def renewals_end(server: Server, domains: tuple[str, ...], undo: str) -> Command:
+def no_renewal(server: Server, domains: tuple[str, ...], undo: str) -> Command:
     """*server*: renews certificates of these *domains* no more."""
     ours = " ".join(sh(domain) for domain in domains)
     library = program("renewals.sh").decode()

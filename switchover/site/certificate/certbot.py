@@ -129,12 +129,14 @@ class Certbot(certificate.Certificate[Settings]):
         for domain in move.settings.domains:
             at = f"--resolve {sh(f'{domain}:80:{host(move.old)}')}"
             lines.append(f"said=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
-            lines.append(f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}""")
+            lines.append(
+                f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}"""
+            )
         otherwise = "the authority would not find new's answer by old: inv switch-app"
         return [Seen(self.server, "\n".join(lines), otherwise, within=3)]
 
     def ordered(self, move: Move) -> Parts:
-        """certbot orders it, or says that it has it. Raises Problem where nobody has agreed to the authority's terms."""
+        """certbot orders it, or has it. Raises Problem where nobody has agreed to the authority's terms."""
         ours, domain, new = self.settings, move.settings.domain, self.server
         lookup = self.lookup(move.settings.domains)
         if not (ours.agree_tos or move.dry or any(new.look(ask, check=False).out for ask in (lookup, self.account))):
@@ -164,10 +166,9 @@ sh after/order-certificate back {sh(domain)}
         names = " ".join(f"-d {sh(name)}" for name in move.settings.domains)
         who = f"--no-eff-email --email {sh(ours.email)}" if ours.email else "--register-unsafely-without-email"
         where = self.trial if ours.staging else f"--server {sh(ours.server)}"
-        return (
-            f"certonly --non-interactive --webroot -w {sh(self.server.in_app('public'))} --cert-name {sh(domain)} {names} "
-            f"--expand --keep-until-expiring {certificate.of_old(move).key} {'--agree-tos ' * ours.agree_tos}{who} {where}"
-        )
+        how = f"--expand --keep-until-expiring {certificate.of_old(move).key} {'--agree-tos ' * ours.agree_tos}"
+        webroot = sh(self.server.in_app("public"))
+        return f"certonly --non-interactive --webroot -w {webroot} --cert-name {sh(domain)} {names} {how}{who} {where}"
 
     def trusted(self, move: Move) -> Nothing | Parts:
         """old: its web server would take the certificate for new's, by the authorities that it has read."""
@@ -268,7 +269,9 @@ fi
 
     def _nobody_renews(self, move: Move) -> None:
         ends = certificate.of_old(move).ends
-        what = f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
+        what = (
+            f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
+        )
         say.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
 
     def stays(self, move: Move) -> Nothing | Parts:
@@ -279,7 +282,11 @@ fi
         def missing() -> str | None:
             name = self.name(move)
             uses = f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.server.web.site)}"
-            if name and self.server.look(uses, check=False).status == 0 and len(certificate.scheduled(self.server)) == 1:
+            if (
+                name
+                and self.server.look(uses, check=False).status == 0
+                and len(certificate.scheduled(self.server)) == 1
+            ):
                 return None
             return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
 

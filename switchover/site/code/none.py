@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import Problem
-from ...quote import sh
 from ...resources.seen import Compared
 from ...vocabulary import Line
 from .. import code
@@ -23,8 +22,8 @@ class Settings(code.Settings):
     kind: Literal["none"] = "none"
     """Nothing of it is copied."""
     version: Line = CONTENTS
-    """The command that prints its version, run by the application's user in its directory (`cat REVISION`); a checksum of
-    the application's own files unless it is given."""
+    """The command that prints its version, run by the application's user in its directory (`cat REVISION`); without one
+    a checksum of the application's own files."""
 
     def on(self, server: Server) -> Delivered:
         """The code on *server*."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +29,7 @@ class Settings(Part):
 
 @dataclass(frozen=True)
 class Notice:
-    """What somebody is told who deploys: *who* is moving, or has moved, the site of *domain*, and since when (*date*)."""
+    """What somebody is told who deploys: *who* is moving, or has moved, which *domain*, and since when (*date*)."""
 
     date: str
     who: str
@@ -58,8 +59,8 @@ class Deploys(Kind[S]):
         """
 
     @abstractmethod
-    def complete(self, notice: Notice, before: Found | None) -> Some:
-        """new: a deploy does all, migrations too; *before*: what kept such things out before the move, if anything."""
+    def complete(self, before: Callable[[str], Found | None]) -> Some:
+        """new: a deploy does all, migrations too; *before*: what a file held before the move."""
 
     @abstractmethod
     def remote(self, ci: Ci, host: Host) -> Some:

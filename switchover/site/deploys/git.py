@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ...desired import Resource
@@ -75,13 +76,15 @@ class Pushes(deploys.Deploys[Settings]):
         keeps_out = render("hooks/new-pre-receive.j2", moved=moved, **values)
         return [self._post_receive(cron=cron, migrate=False), self._hook("pre-receive", keeps_out)]
 
-    def complete(self, notice: deploys.Notice, before: Found | None) -> list[Resource]:
+    def complete(self, before: Callable[[str], Found | None]) -> list[Resource]:
         """new: a push deploys all; the hook that kept migrations out is as it was before the move."""
-        del notice
         path = self.hook("pre-receive")
-        free: Resource = Absent(self.server, path)
-        if before is not None and before.content is not None:
-            free = File(self.server, path, before.content, before.owner, before.mode)
+        found, free = before(path), Absent(self.server, path)
+        if found is not None and found.content is not None:
+            return [
+                self._post_receive(cron=True, migrate=True),
+                File(self.server, path, found.content, found.owner, found.mode),
+            ]
         return [self._post_receive(cron=True, migrate=True), free]
 
     def _post_receive(self, *, cron: bool, migrate: bool) -> File:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from ...desired import Nothing
@@ -43,7 +44,7 @@ class NoDeploys(deploys.Deploys[Settings]):
         """Nothing is wanted."""
         return self._nothing()
 
-    def complete(self, notice: deploys.Notice, before: Found | None) -> Nothing:
+    def complete(self, before: Callable[[str], Found | None]) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()
 

@@ -45,5 +45,5 @@ class Firewall(Kind[S]):
 
     @property
     def rules(self) -> str:
-        """sh: prints a line for each rule that lets somebody in, as a person would type it; nothing where there is none."""
+        """sh: prints a line for each rule that lets somebody in, as a person would type it; or nothing."""
         return ":"

@@ -49,8 +49,8 @@ class Monitor(Kind[S]):
         """It watches the application and the worker; *is_ours*: whether the move wrote a file of its configuration."""
 
     @abstractmethod
-    def watches_program(self, name: str, template: str, program: str, arguments: str) -> Some:
-        """It runs the *program* of scripts/server/ now and then, and says so when that fails: see the *template*."""
+    def watches_program(self, name: str, template: str, arguments: str) -> Some:
+        """It runs a program of scripts/server/ by *name* now and then, and says when it fails: see the *template*."""
 
     @property
     def starts_worker(self) -> bool:

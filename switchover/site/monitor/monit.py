@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from ...desired import Nothing, Resource
-from ...programs import program as program_of
+from ...programs import program
 from ...render import render
 from ...resources.file import Absent, File, Found, read
 from ...vocabulary import Absolute
@@ -94,13 +94,13 @@ class Monit(monitor.Monitor[Settings]):
             return File(self.server, path, found.content, found.owner, found.mode, test=TEST, then=RELOAD)
         return File(self.server, path, content, "root:root", "600", test=TEST, then=RELOAD)
 
-    def watches_program(self, name: str, template: str, program: str, arguments: str) -> list[Resource]:
+    def watches_program(self, name: str, template: str, arguments: str) -> list[Resource]:
         """The program is there, and a file beside the others that has it run."""
         installed = f"/usr/local/sbin/{name}"
         check = render(template, program=f"{installed} {arguments}")
         known = self.settings.app or self.settings.worker or "/etc/monit/conf.d/none"
         path = f"{known.rpartition('/')[0]}/{name.replace('-', '_')}"
         return [
-            File(self.server, installed, program_of(program), "root:root", "755"),
+            File(self.server, installed, program(name), "root:root", "755"),
             File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD),
         ]

@@ -46,6 +46,6 @@ class NoMonitor(monitor.Monitor[Settings]):
         """Nothing is wanted."""
         return self._nothing()
 
-    def watches_program(self, name: str, template: str, program: str, arguments: str) -> Nothing:
+    def watches_program(self, name: str, template: str, arguments: str) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()

@@ -41,4 +41,4 @@ class Schedule(Kind[S]):
 
     @abstractmethod
     def installed(self, of_old: Schedule[Any], kept: str, paths: Mapping[str, str]) -> Nothing | Resource:
-        """new: it starts what *of_old* did; *kept*: the directory where the cleared one lies, *paths*: old's -> new's."""
+        """new: it starts what *of_old* did; *kept*: the directory where the cleared one lies; *paths*: old's, new's."""

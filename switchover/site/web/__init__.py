@@ -99,3 +99,9 @@ def ask(domain: str, address: str, path: str, more: str = "") -> str:
     url = sh(f"https://{domain}{path}")
     at = f"[{address}]" if ":" in address else address
     return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"
+
+
+def comes_to_new(move: Move) -> bool:
+    """Whether visitors who ask old are answered by new already: somebody may have switched by hand."""
+    answer = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
+    return move.old.look(answer, check=False).out.strip() == "new"

@@ -73,8 +73,11 @@ class Worker(Kind[S]):
         """sh for a deploy hook, run by the application's user: a function `worker` that restarts it where it runs."""
 
     @abstractmethod
-    def queue(self) -> dict[str, Any]:
-        """How long the queue is: `waiting`, and what else is known; empty where nobody can tell. It only looks."""
+    def queue(self, database: Server) -> dict[str, Any]:
+        """How long the queue is: `waiting`, and what else is known; empty where nobody can tell. It only looks.
+
+        *database*: the server whose database the application uses now.
+        """
 
     def boots(self, on: bool) -> Resource | Nothing:
         """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
@@ -98,7 +101,7 @@ class Worker(Kind[S]):
         return f"if {self.runs}; then\n{self.stopping()}\n{self.starting()}\nfi"
 
     def seen_working(self, within: int) -> Command | Nothing:
-        """A job was seen to run within so many seconds. Where visitors bring none for a while, one is put into the queue."""
+        """A job was seen to run within so many seconds; where visitors bring none, one is put into the queue."""
         if not self.did_a_job:
             return Nothing(f"nothing tells whether {self.server.role}'s worker did a job (worker.did_a_job)")
         seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"

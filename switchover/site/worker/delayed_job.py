@@ -108,10 +108,10 @@ fi
             "hooks/worker-delayed_job.sh.j2", pidfile=self.server.in_app(self.settings.pidfile), command=command
         ).decode()
 
-    def queue(self) -> dict[str, Any]:
+    def queue(self, database: Server) -> dict[str, Any]:
         """Its table: jobs `waiting`, `running`, `failed`, and how old the oldest is."""
-        query = f"{PSQL} -d {sh(self.server.database.name)} -c {sh(QUEUE)}"
-        answer = self.server.look(query, check=False)
+        query = f"{PSQL} -d {sh(database.database.name)} -c {sh(QUEUE)}"
+        answer = database.look(query, check=False)
         return dict(json.loads(answer.out)) if answer.status == 0 and answer.out.strip() else {}
 
     def watched(self) -> Watched:

@@ -60,7 +60,7 @@ class NoWorker(worker.Worker[Settings]):
         """sh for a deploy hook: nothing is restarted."""
         return "worker() { :; }"
 
-    def queue(self) -> dict[str, Any]:
+    def queue(self, database: Server) -> dict[str, Any]:
         """There is none."""
         return {}
 

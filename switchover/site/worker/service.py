@@ -23,7 +23,7 @@ class Settings(worker.Settings):
     service: Name
     """Its service, as for `systemctl`."""
     quiet: Line | None = None
-    """Has it take no new job, while the present one goes on; nothing unless it is given: then `stop` alone has to do it."""
+    """Has it take no new job, while the present one goes on; without it `stop` alone has to do that."""
     drained: Line | None = None
     """Succeeds when no job is under way; asked after `quiet`, before `stop`."""
     stop: Line | None = None
@@ -33,7 +33,7 @@ class Settings(worker.Settings):
     did_a_job: Line | None = None
     """Succeeds when a job is seen to have run (`grep -q done log/worker.log`); without it nothing can tell."""
     a_job: Line | None = None
-    """Puts a job into the queue that does nothing, run by the application's user, where visitors bring none for a while."""
+    """Puts a job into the queue that does nothing, run by the application's user, where visitors bring none."""
     queue_length: Line | None = None
     """Prints how many jobs wait, for `inv watch`."""
     longest_job: Seconds = 600
@@ -72,7 +72,9 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
         longest, quiet, drained = self.settings.longest_job, self.settings.quiet, self.settings.drained
         lines = [f"if {self.runs}; then"]
         if quiet:
-            lines.append(f"  {self._verb(quiet)} || refuse 'the worker cannot be told to take no new job (worker.quiet)'")
+            lines.append(
+                f"  {self._verb(quiet)} || refuse 'the worker cannot be told to take no new job (worker.quiet)'"
+            )
         if drained:
             too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
             lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
@@ -111,7 +113,7 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
             "hooks/worker-service.sh.j2", runs=self.runs, start=self._start, stop=self._stop, **values
         ).decode()
 
-    def queue(self) -> dict[str, Any]:
+    def queue(self, database: Server) -> dict[str, Any]:
         """What `queue_length` prints."""
         if not self.settings.queue_length:
             return {}

@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from here import right
+from switchover.certificates import read_pem, trial
 
 from lab.judging.shellcheck import faults
-from switchover.certificates import read_pem, trial
 from switchover.move import Move
 from switchover.render import render
 from switchover.settings import check
