@@ -30,15 +30,15 @@ def state(move: Move) -> str:
     return f"{move.journal.home}/switch.json"
 
 
-def config(move: Move, user: str, passfile: str, ini: dict[str, str]) -> bytes:
+def config(move: Move, ini: dict[str, str]) -> bytes:
     """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that leads there."""
     hold, why = longest_hold(move)
     known: dict[str, Any] = {
         "database": move.new.database.name,
         "port": move.settings.pgbouncer.port,
         "pool": move.settings.pgbouncer.pool,
-        "user": user,
-        "passfile": passfile,
+        "user": pooler.ROLE,
+        "passfile": link.PGPASS,
         "max_hold": hold,
         "max_hold_because": why,
         "max_drain": move.settings.switch.max_drain,
@@ -71,14 +71,13 @@ def gates(move: Move, towards: str) -> str | None:
 def program(move: Move) -> list[Resource | Precondition]:
     """new: the program of the switch is there, with its recovery after a crash, and nothing of an earlier switch."""
     new, pool = move.new, {server.role: f"{ETC}/pgbouncer.{server.role}.ini" for server in move.servers}
-    known = config(move, pooler.ROLE, link.PGPASS, pool)
     unit = render("templates/switch-recover.service.j2", program=PROGRAM)
     forget = f"rm -f {sh(state(move))}"
     return [
         Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)"),
         *(File(new, pool[server.role], pooler.ini(move, server), "root:root", "644") for server in move.servers),
         File(new, PROGRAM, programs("switch-database")["switch-database"], "root:root", "755"),
-        File(new, CONFIG, known, "root:root", "644"),
+        File(new, CONFIG, config(move, pool), "root:root", "644"),
         File(new, f"/etc/systemd/system/{RECOVERY}", unit, "root:root", "644", then="systemctl daemon-reload"),
         Service(new, RECOVERY, at_boot=True),
         pooler.logs_in(move),
