@@ -39,8 +39,8 @@ from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
 from lab.sites.provision import SITES  # noqa: E402
 from lab.visitors.ledger import Outcome, percentile  # noqa: E402
-from switchover.checklist.replicate import PROGRAMS as FOLLOW  # noqa: E402
 from switchover.commands.prove import PROGRAMS as PROVE  # noqa: E402
+from switchover.database.replication import PROGRAMS as FOLLOW  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 
 OLD, NEW = SITES["old"], SITES["new"]

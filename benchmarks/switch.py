@@ -6,7 +6,7 @@ As root: it boots labs of its own (Debian 11 to 12), one after the other, and mo
 `inv` commands. The parts, all unless --only names some:
 
 - hold: so many switches in turn to new and to old, with quiet stretches between them. Each is what `inv switch-db`
-  has run on the new server (`switchover.database.switch.run`), without the restarts of application and worker around
+  has run on the new server (`scripts/server/detached-switch`), without the restarts of application and worker around
   it. The hold is what that program says, failed tries added. What visitors felt in the time of a switch is compared
   with stretches as long in which nothing happened.
 - operator_200ms: by `inv switch-db` and `inv undo switch-db`, over a relay that takes 200 ms there and back
@@ -45,7 +45,6 @@ from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
 from lab.sites.provision import SITES, render  # noqa: E402
 from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
-from switchover.checklist.switch_db import PROGRAMS  # noqa: E402
 from switchover.database import switch as switching  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
@@ -125,13 +124,13 @@ class Moved:
     def directly(self, towards: str) -> Done:
         """A switch as the step has it done on the new server."""
         began = time.time()
-        said = self.lab.new.exec(f"set -eu; cd {HOME}\n{FUNCTIONS}\n{switching.run(towards)}").stdout
+        said = self.lab.new.exec(f"cd {HOME} && sh after/detached-switch {towards}").stdout
         self.leads = towards
         return Done(began, time.time(), told(said))
 
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
-        for name in PROGRAMS[2:]:
+        for name in switching.BESIDE:
             self.lab.new.write(f"{HOME}/after/{name}", (ROOT / "scripts/server" / name).read_bytes())
         self.lab.new.exec(f"""{FUNCTIONS}
         systemctl stop monit

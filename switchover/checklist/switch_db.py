@@ -7,11 +7,10 @@ Undo: the same way back, under the page or by a hold; everything written since i
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from .. import say
 from ..commands.prove import parse
-from ..database import following, link, pooler, sessions
+from ..database import following, pooler, sessions
 from ..database import switch as switching
 from ..desired import Nothing, Wanted
 from ..errors import Problem
@@ -20,14 +19,14 @@ from ..outcome import Outcome
 from ..programs import ETC, programs
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, Compared, File, Seen, Service
+from ..resources import Absent, Command, Compared, File, Seen
 from ..resources.command import again
 from ..resources.file import before, read
 from ..resources.postgres import PSQL
 from ..site.web import PAGE
 from ..step import step, step_by
 
-PROGRAMS = ("copy-database", "fill.sh", "prove", "prove.sql", "database.sh")
+COPY = ("copy-database", "copy-back", "fill.sh", *switching.PROOF)
 
 
 @step_by("replicate")
@@ -47,32 +46,7 @@ def pool_role(move: Move) -> Wanted:
 @step_by("replicate")
 def program(move: Move) -> Wanted:
     """new: the program of the switch is there, with its recovery after a crash."""
-    new = move.new
-    ini = {server.role: f"{ETC}/pgbouncer.{server.role}.ini" for server in move.servers}
-    known = switching.config(move, pooler.ROLE, link.PGPASS, ini)
-    unit = render("templates/switch-recover.service.j2", program=switching.PROGRAM)
-    own = programs("switch-database")["switch-database"]
-    reload = "systemctl daemon-reload"
-    forget = f"rm -f {sh(switching.state(move))}"
-    wanted: list[Any] = [Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)")]
-    wanted += [File(new, ini[server.role], pooler.ini(move, server), "root:root", "644") for server in move.servers]
-    wanted += [
-        File(new, switching.PROGRAM, own, "root:root", "755"),
-        File(new, switching.CONFIG, known, "root:root", "644"),
-        File(new, f"/etc/systemd/system/{switching.RECOVERY}", unit, "root:root", "644", then=reload),
-        Service(new, switching.RECOVERY, at_boot=True),
-    ]
-    # Its own database is open to nobody yet; another one of that PostgreSQL tells whether PgBouncer will get in.
-    way = f"host=127.0.0.1 port={new.database.port} dbname=postgres user={pooler.ROLE} connect_timeout=5 "
-    way += "sslmode=disable passfile="
-    here = f"127[.]0[.]0[.]1:{move.settings.pgbouncer.port}:\\*:{pooler.ROLE}:"
-    logs_in = f"""
-umask 077; passfile=$(mktemp)
-sed -n {sh(f"s/^{here}/*:*:*:{pooler.ROLE}:/p")} {link.PGPASS} >"$passfile"
-psql -XAtq {sh(way)}"$passfile" -c 'SELECT 1' >/dev/null; s=$?; rm -f "$passfile"; exit $s
-"""
-    wanted.append(Seen(new, logs_in, "the application's role cannot log in to new's PostgreSQL", within=5))
-    return wanted
+    return switching.program(move)
 
 
 @step_by("replicate")
@@ -105,18 +79,10 @@ def _refuse_what_follows(move: Move) -> None:
 def switch(move: Move) -> Wanted:
     """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
     new = move.new
-    shown = f"PgBouncer: {move.old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)"
     return [
         # Undone last: what is kept of the other database's types goes.
         Command(new, ":", new.app.reload(), shown="(undone: the application restarts)", part="restart"),
-        Command(
-            new,
-            switching.run("new"),
-            switching.run("old"),
-            shown=shown,
-            files=programs(*PROGRAMS[2:]),
-            part="hold",
-        ),
+        switching.switch(move),
     ]
 
 
@@ -141,16 +107,7 @@ def boot_off(move: Move) -> Wanted:
 @step_by("copy")
 def fence(move: Move) -> Wanted:
     """old: the application's role cannot log in any more, and its sessions have ended."""
-    # PgBouncer's role too, where there is one.
-    names = f"({sql(move.old.database.owner)}, {sql(pooler.ROLE)})"
-    alter = f"SELECT format('ALTER ROLE %I {{}}', rolname) FROM pg_roles WHERE rolname IN {names} \\gexec"
-    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN {names};"
-    login = f"SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname IN {names}"
-    check = f'[ "$({PSQL} -c {sh(login)})" = f ]'
-    run = f"printf '%s\\n' {sh(alter.format('NOLOGIN'))} {sh(end)} | {PSQL} >/dev/null"
-    undo = f"printf '%s\\n' {sh(alter.format('LOGIN'))} | {PSQL} >/dev/null"
-    shown = f"ALTER ROLE {ident(move.old.database.owner)} NOLOGIN; its sessions are ended"
-    return Command(move.old, run, undo, check, shown=shown)
+    return sessions.fence(move)
 
 
 @step_by("copy")
@@ -198,23 +155,15 @@ def database_yml(move: Move) -> Wanted:
 def copy(move: Move) -> Wanted:
     """new: its own database has everything that old's has."""
     new, old = move.new, move.old
-    name, owner = sh(new.database.name), sh(new.database.owner)
+    name = sh(new.database.name)
     run = f"""
-sh after/copy-database here {name} {owner}
+sh after/copy-database here {name} {sh(new.database.owner)}
 sh after/prove still {name} 2
 sh after/copy-database open {name}
 """
-    undo = f"""
-if [ -e "done" ] && [ ! -e copied-back ]; then
-  # Visitors have written here since: what they wrote goes to old before this database is put away.
-  sh after/copy-database back {name} {sh(old.database.owner)} "$entry/before/foreign-keys"
-  sh after/prove still {name} 2
-  mark copied-back
-fi
-sh after/copy-database restore {name}
-"""
+    undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
-    return Command(new, run, undo, shown=shown, files=programs(*PROGRAMS))
+    return Command(new, run, undo, shown=shown, files=programs(*COPY))
 
 
 @step_by("copy")

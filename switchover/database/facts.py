@@ -14,42 +14,14 @@ from typing import Any
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
+from ..programs import program
 from ..quote import sh
-from ..resources.postgres import PSQL
+from ..resources.postgres import PSQL, ask
 
 QUESTIONS = (Path(__file__).parent / "facts.sql").read_text()
 MINUTES = 5  # of the access log
 
-# Lines `key<TAB>value`; a key may come more than once, and is missing where its command failed.
-SAY = 'say() { sed "s/^/$1\\t/"; }'
-HOST = r"""
-getconf GNU_LIBC_VERSION 2>/dev/null | say libc
-nproc | say cores
-{ dpkg-query -W -f '${Version}\n' pgbouncer 2>/dev/null ||
-  apt-cache policy pgbouncer 2>/dev/null | sed -n 's/^ *Candidate: *//p'; } | say pgbouncer
-nginx -T 2>/dev/null | grep -E '^\s*(worker_connections|worker_processes|access_log)\s' | say nginx
-worker=$(pgrep -P "$(cat /run/nginx.pid 2>/dev/null)" 2>/dev/null | head -n 1)
-[ -z "$worker" ] || awk '/open files/ { print $4 }' "/proc/$worker/limits" | say nginx_files
-cat /proc/sys/net/core/somaxconn | say somaxconn
-if [ -n "$master" ]; then
-  tr '\0' '\n' 2>/dev/null <"/proc/$master/environ" | grep '^RACK_TIMEOUT_[A-Z_]*=[0-9]*$' | say rack_timeout
-fi
-grep -sqE '^ +rack-timeout ' "$app/Gemfile.lock" && echo yes | say rack_timeout_gem
-timeouts='(Rack::Timeout\.(service_|wait_)?timeout *=|(service|wait)_timeout:) *[0-9]+'
-grep -srhoE --include='*.rb' "$timeouts" "$app/config" | say rack_timeout
-# database.yml without what could be a secret; ERB is no YAML.
-grep -vE 'password|url|user|secret|key' "$yml" | sed 's/<%.*%>/erb/g' | say yml
-df -Pk "$(psql_ -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 { printf "%.0f\n", $4 * 1024 }' | say wal_free
-logs=$(nginx -T 2>/dev/null | sed -nE 's/^\s*access_log\s+(\/[^; ]+).*/\1/p' | sort -u)
-[ -z "$logs" ] || for n in $(seq "$minutes"); do
-  tail -qn 50000 $logs | grep -cF "$(date -d "-$n min" '+[%d/%b/%Y:%H:%M:')"
-done | say requests
-# A connection without a request: nothing of it stands in the other's access log.
-perl -MIO::Socket::IP -MTime::HiRes=time -e '
-  my $start = time;
-  IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 80, Timeout => 5) and printf "%.6f\n", time - $start;
-' "$other" | say round_trip
-"""
+HOST = program("host-facts.sh").decode()
 
 
 class Unknown(Exception):
@@ -103,9 +75,8 @@ def tables(server: Server) -> list[dict[str, Any]]:
     """The tables of *server*'s database alone, as `Side["tables"]` has them."""
     start = QUESTIONS[: QUESTIONS.index("\n\n")]
     question = next(part for part in QUESTIONS.split(";\n") if "jsonb_build_object('tables'" in part)
-    psql = f"{PSQL} -d {sh(server.database.name)} -v owner={sh(server.database.owner)}"
-    found = server.look(f"{psql} <<'END OF SQL'\n{start}\n{question};\nEND OF SQL").out
-    return list(json.loads(found)["tables"])
+    asked = ask(server.database.name, f"{start}\n{question};", owner=server.database.owner)
+    return list(json.loads(server.look(asked).out)["tables"])
 
 
 def parse(out: str) -> dict[str, Any]:
@@ -128,16 +99,10 @@ def _script(server: Server, other: Server) -> str:
         "other": other.settings.main_address,
         "minutes": str(MINUTES),
     }
-    psql = f"psql_ -v ON_ERROR_STOP=0 -v owner={sh(database.owner)} -d {sh(database.name)}"
+    asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)
     lines = [f"{name}={sh(value)}" for name, value in variables.items()]
-    lines += [
-        f'psql_() {{ {PSQL} "$@"; }}',
-        SAY,
-        server.app.facts,
-        HOST,
-        f"{psql} <<'END OF SQL' | say sql\n{QUESTIONS}\nEND OF SQL",
-    ]
-    return "\n".join(lines)
+    lines += [f"master=$({server.app.main_process})", f'psql_() {{ {PSQL} "$@"; }}', HOST, server.app.facts]
+    return "\n".join([*lines, f"{asked} | say sql"])
 
 
 def _clocks(move: Move) -> dict[str, float]:

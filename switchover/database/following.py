@@ -14,7 +14,7 @@ from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
 from ..quote import sh
-from ..resources.postgres import PSQL
+from ..resources.postgres import PSQL, ask
 from . import schema
 
 NEAR = 1_000_000  # bytes of old's changes that a follower may lack and still be called caught up
@@ -203,9 +203,10 @@ def size(number: float) -> str:
 
 
 def _ask(server: Server) -> dict[str, Any]:
+    database = server.database.name
     script = f"""
-{PSQL} -d {sh(server.database.name)} -c {sh(QUESTION)} || exit 1
-printf '%s' {sh(STRAGGLERS)} | {PSQL} -d {sh(server.database.name)} | sed 's/^/stragglers /'
+{PSQL} -d {sh(database)} -c {sh(QUESTION)} || exit 1
+{ask(database, STRAGGLERS)} | sed 's/^/stragglers /'
 df -Pk "$({PSQL} -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 {{ printf "%.0f\\n", $4 * 1024 }}'
 """
     *lines, free = server.look(script).out.strip().splitlines()

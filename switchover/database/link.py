@@ -6,9 +6,9 @@ from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
 from ..programs import ETC
-from ..quote import conninfo
+from ..quote import conninfo, pgpass, sh
 from ..render import render
-from ..resources import File, Service
+from ..resources import File, Seen, Service
 from ..resources.file import read
 from ..resources.postgres import PSQL
 
@@ -58,6 +58,31 @@ def door(server: Server, port: int, addresses: list[str]) -> list[File | Service
         File(server, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
         Service(server, f"{name}.socket", running=True, at_boot=True),
     ]
+
+
+def postgres_passwords(move: Move) -> list[File]:
+    """Both: the password with which each PostgreSQL logs in to the other's."""
+    files = []
+    for server in move.servers:
+        address = move.other(server).settings.main_address
+        line = f"{pgpass(address)}:{move.settings.door}:*:{ROLE}:{password(move)}\n"
+        files.append(File(server, POSTGRES_PGPASS, line.encode(), "postgres:postgres", "600", secret=True))
+    return files
+
+
+def both_ways(move: Move) -> list[Seen]:
+    """Both: each PostgreSQL logs in to the other's, over TLS."""
+    seen = []
+    for server in move.servers:
+        other = move.other(server)
+        script = (
+            f"export PGOPTIONS='-c client_min_messages=warning'\n"
+            f'[ "$({PSQL} -d {sh(connection(move, other, "postgres"))} '
+            "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
+        )
+        otherwise = f"{server.role}'s database cannot log in to {other.role}'s"
+        seen.append(Seen(server, script, otherwise, within=15))
+    return seen
 
 
 def connection(move: Move, to: Server, database: str = "") -> str:

@@ -6,7 +6,7 @@ from ..hosts import Server
 from ..move import Move
 from ..quote import sh
 from ..render import render
-from ..resources import Role
+from ..resources import Role, Seen
 from . import link
 
 ROLE = "switchover_app"  # PgBouncer logs in with it to either database, and the application to PgBouncer
@@ -46,6 +46,20 @@ def ini(move: Move, to: Server) -> bytes:
         pool=pool.pool,
         certificate=None if here else link.OLD_CERTIFICATE,
     )
+
+
+def logs_in(move: Move) -> Seen:
+    """new: PgBouncer's role can log in to new's own PostgreSQL."""
+    # The application's database is open to nobody yet; another one tells whether PgBouncer will get in.
+    way = f"host=127.0.0.1 port={move.new.database.port} dbname=postgres user={ROLE} connect_timeout=5 "
+    way += "sslmode=disable passfile="
+    line = f"127[.]0[.]0[.]1:{move.settings.pgbouncer.port}:\\*:{ROLE}:"
+    script = f"""
+umask 077; passfile=$(mktemp)
+sed -n {sh(f"s/^{line}/*:*:*:{ROLE}:/p")} {link.PGPASS} >"$passfile"
+psql -XAtq {sh(way)}"$passfile" -c 'SELECT 1' >/dev/null; s=$?; rm -f "$passfile"; exit $s
+"""
+    return Seen(move.new, script, "the application's role cannot log in to new's PostgreSQL", within=5)
 
 
 def connection(move: Move) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
-from ..quote import sh
-from ..resources.postgres import PSQL
+from ..resources.postgres import ask
 
 QUESTION = (Path(__file__).parent / "schema.sql").read_text()
 # Of old: tables that no publication of ours names, so that their rows do not come.
@@ -74,7 +73,7 @@ def _plain(name: str) -> str:
 
 
 def _lines(server: Server, question: str) -> Lines:
-    answer = server.look(f"{PSQL} -d {sh(server.database.name)} <<'END OF SQL'\n{question}\nEND OF SQL", check=False)
+    answer = server.look(ask(server.database.name, question), check=False)
     if answer.status != 0:
         raise Problem(f"its schema cannot be read ({answer.last_error})", str(server), "See that PostgreSQL answers")
     return parse(answer.out)

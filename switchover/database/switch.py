@@ -1,4 +1,4 @@
-"""What the switch of a database that follows is made of: its program on new, and what it asks of both databases."""
+"""The switch of a database that follows: its program on new, and what that asks of both databases."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..desired import Precondition, Resource
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
-from ..programs import ETC
+from ..programs import ETC, programs
 from ..quote import sh
+from ..render import render
+from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
-from . import facts, findings
+from . import facts, findings, link, pooler
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
+PROOF = ("prove", "prove.sql", "database.sh")
+BESIDE = ("detached-switch", "detached.sh", *PROOF)  # in the entry of a switch
 RECOVERY = "switchover-recover.service"
 QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 
@@ -25,15 +30,15 @@ def state(move: Move) -> str:
     return f"{move.journal.home}/switch.json"
 
 
-def config(move: Move, user: str, passfile: str, ini: dict[str, str]) -> bytes:
+def config(move: Move, ini: dict[str, str]) -> bytes:
     """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that leads there."""
     hold, why = longest_hold(move)
     known: dict[str, Any] = {
         "database": move.new.database.name,
         "port": move.settings.pgbouncer.port,
         "pool": move.settings.pgbouncer.pool,
-        "user": user,
-        "passfile": passfile,
+        "user": pooler.ROLE,
+        "passfile": link.PGPASS,
         "max_hold": hold,
         "max_hold_because": why,
         "max_drain": move.settings.switch.max_drain,
@@ -63,41 +68,40 @@ def gates(move: Move, towards: str) -> str | None:
     return answer.last_error if answer.status else None
 
 
-def run(towards: str) -> str:
-    """sh for new: the switch as a unit of its own, which needs nobody to end; what it says is followed."""
-    return f"""
-unit=switchover-switch
-if ! systemctl is-active -q $unit; then
-  {PROGRAM} recover >recovered 2>&1 || refuse "$(tail -n 1 recovered)"
-  rm -f said errors status
-  systemd-run --quiet --collect --unit=$unit -p WorkingDirectory="$PWD" -p ExecStopPost="{PROGRAM} recover" \\
-    -p TimeoutStopSec=infinity -p Nice=-10 --setenv=LC_ALL=C \\
-    sh -c '{PROGRAM} to {towards} >said 2>errors; echo $? >status; [ "$(cat status)" = 0 ]'
-fi
-looks=0
-while systemctl is-active -q $unit; do
-  sleep 0.2
-  tail -n 2 said 2>/dev/null || :
-  looks=$(( looks + 1 ))
-  # In the hold the watchdog ends a program that somebody stopped (SIGSTOP); after it, this does.
-  # shellcheck disable=SC2009 # not every pgrep can tell who is stopped
-  if [ $(( looks % 25 )) = 0 ] && ps -eo stat=,args= | grep -q '^T.* {PROGRAM} to '; then
-    {PROGRAM} recover >recovered 2>&1 || :
-  fi
-done
-grep -v -e '^doing ' -e '^progress ' said 2>/dev/null || :
-# A program that died after the commit was followed by its recovery, which led on.
-{PROGRAM} recover >recovered 2>&1 || refuse "$(tail -n 1 recovered)"
-said=$(tail -n 1 errors 2>/dev/null) || :
-[ "$({PROGRAM} leads)" = {towards} ] || refuse "${{said:-the program of the switch was ended}}"
-grep -qs -e '"proved"' -e '"already"' said || echo 'note that moment was not proved; `inv prove` compares now'
-"""
+def program(move: Move) -> list[Resource | Precondition]:
+    """new: the program of the switch is there, with its recovery after a crash, and nothing of an earlier switch."""
+    new, pool = move.new, {server.role: f"{ETC}/pgbouncer.{server.role}.ini" for server in move.servers}
+    unit = render("templates/switch-recover.service.j2", program=PROGRAM)
+    forget = f"rm -f {sh(state(move))}"
+    return [
+        Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)"),
+        *(File(new, pool[server.role], pooler.ini(move, server), "root:root", "644") for server in move.servers),
+        File(new, PROGRAM, programs("switch-database")["switch-database"], "root:root", "755"),
+        File(new, CONFIG, config(move, pool), "root:root", "644"),
+        File(new, f"/etc/systemd/system/{RECOVERY}", unit, "root:root", "644", then="systemctl daemon-reload"),
+        Service(new, RECOVERY, at_boot=True),
+        pooler.logs_in(move),
+    ]
 
 
-def asks(server: Server) -> tuple[str, str, str]:
-    """sh for *server*: its database answers what the switch asks; that it no longer does; whether it does."""
+def switch(move: Move) -> Command:
+    """new: visitors are led to its own database, held for a moment; undone, to old's."""
+    old, new = move.old, move.new
+    return Command(
+        new,
+        "sh after/detached-switch new",
+        "sh after/detached-switch old",
+        shown=f"PgBouncer: {old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)",
+        files=programs(*BESIDE),
+        part="hold",
+    )
+
+
+def asks(server: Server) -> Command:
+    """*server*'s database answers what the switch asks, and notes who writes to it while it follows."""
     psql = f"{PSQL} -d {sh(server.database.name)}"
     there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'switchover_own'"
     make = f"{psql} -c 'SET client_min_messages = warning' -f - <after/switch.sql >/dev/null"
     drop = f"{psql} -c 'SET client_min_messages = warning' -c 'DROP SCHEMA IF EXISTS switchover_own CASCADE'"
-    return make, drop, f'[ "$({psql} -c {sh(there)})" = 1 ]'
+    check, files = f'[ "$({psql} -c {sh(there)})" = 1 ]', {"switch.sql": QUESTIONS}
+    return Command(server, make, drop, check, shown="schema switchover_own: see switch.sql", files=files)

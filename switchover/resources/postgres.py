@@ -1,4 +1,4 @@
-"""Things in PostgreSQL: a role of the move's own."""
+"""PostgreSQL: what it is asked, and what is true of it: a role of the move's own, a setting."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from ..desired import Resource
 from ..hosts import Server
 from ..journal import Change
+from ..programs import programs
 from ..quote import ident, sh, sql
 
 PSQL = "env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 
-# sh: the name of the unit that runs it, as Debian calls it.
-CLUSTER = f"{PSQL} -c 'SHOW config_file' | sed -nE 's|^/etc/postgresql/([^/]+)/([^/]+)/.*|postgresql@\\1-\\2|p'"
-
-
 ROUNDS = 1  # of hashing: more of them protect passwords that can be guessed, and each login pays for them
+
+
+def ask(database: str, questions: str, **variables: str) -> str:
+    """sh: what *questions* (SQL, of any length) have for an answer in *database*; *variables* are psql's."""
+    values = "".join(f" -v {name}={sh(value)}" for name, value in variables.items())
+    return f"printf '%s\\n' {sh(questions)} | {PSQL} -d {sh(database)}{values}"
 
 
 def scram(password: str, salt: bytes | None = None, rounds: int = ROUNDS) -> str:
@@ -135,36 +138,10 @@ class Setting(Resource):
 
     def change(self) -> Change | None:
         """ALTER SYSTEM; None where the value will do, or there is no such setting."""
-        found = self.server.look(f"{PSQL} -c {sh(self._query(f'({self.good})::text'))}").out.strip()
+        query = f"SELECT ({self.good})::text FROM pg_settings WHERE name = {sql(self.name)}"
+        found = self.server.look(f"{PSQL} -c {sh(query)}").out.strip()
         if found in ("true", ""):
             return None
-        kept = f"before/{self.name}"
-        ours = self._query("true", f" AND NOT ({self.good})")
-        file = "sourcefile = current_setting('data_directory') || '/postgresql.auto.conf'"
-        written = f"{PSQL} -c {sh(f'SELECT setting FROM pg_file_settings WHERE {file} AND name = {sql(self.name)}')}"
-        reload = f"{PSQL} -c 'SELECT pg_reload_conf()' >/dev/null"
-        alter = f"ALTER SYSTEM SET {self.name} = {sql(self.value)}"
-        apply = f"""
-[ -e {kept} ] || {{ {written} >{kept}.new; mv {kept}.new {kept}; }}
-{PSQL} -c {sh(alter)}
-{reload}
-good() {{ [ -z "$({PSQL} -c {sh(ours)})" ]; }}
-wait_until 5 good
-"""
-        undo = f"""
-now=$({written}); before=$(cat {kept} 2>/dev/null || :)
-if [ "$now" = {sh(self.value)} ]; then
-  if [ -n "$before" ]; then
-    printf '%s\n' "ALTER SYSTEM SET {self.name} = :'before'" | {PSQL} -v before="$before"
-  else
-    {PSQL} -c 'ALTER SYSTEM RESET {self.name}'
-  fi
-  {reload}
-elif [ "$now" != "$before" ]; then
-  refuse "{self.name} was set to $now since; it was: ${{before:-not set}}"
-fi
-"""
-        return Change(alter, apply, undo)
-
-    def _query(self, what: str, more: str = "") -> str:
-        return f"SELECT {what} FROM pg_settings WHERE name = {sql(self.name)}{more}"
+        name, value = sh(self.name), sh(self.value)
+        apply, undo = f"sh after/setting put {name} {value} {sh(self.good)}", f"sh after/setting back {name} {value}"
+        return Change(f"ALTER SYSTEM SET {self.name} = {sql(self.value)}", apply, undo, files=programs("setting"))

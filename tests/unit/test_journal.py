@@ -144,6 +144,24 @@ def test_looking_for_entries(here: Made) -> None:
     assert record(move, CHANGE, "a.x", "two").number == 5
 
 
+def test_a_move_is_dated_by_its_first_entry_and_a_step_by_its_own(here: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(move: Move, when: str, step: str) -> Entry:
+        monkeypatch.setattr(journal, "now", lambda: f"{when} 12:00:00Z")
+        return record(move, CHANGE, step)
+
+    move = here()
+    monkeypatch.setattr(journal, "now", lambda: "2026-05-01 12:00:00Z")
+    assert move.journal.date() == ("Fri 1 May 2026", journal.operator())  # it begins now
+    first = at(move, "2026-05-04", "a.b")
+    at(move, "2026-05-05", "a.c")
+    monkeypatch.setattr(journal, "now", lambda: "2026-05-20 12:00:00Z")
+    assert [move.journal.date(line)[0] for line in ("", "a.c", "a.d")] == [
+        "Mon 4 May 2026", "Tue 5 May 2026", "Wed 20 May 2026",
+    ]  # fmt: skip
+    move.journal.undo(first)
+    assert move.journal.date()[0] == "Tue 5 May 2026"
+
+
 def test_undo_is_done_once_and_repeating_it_does_nothing(here: Made) -> None:
     move = here()
     entry = record(move, CHANGE)

@@ -103,8 +103,13 @@ class Application(Kind[S]):
 
     @property
     @abstractmethod
+    def main_process(self) -> str:
+        """sh: prints the id of its main process; nothing where it does not run."""
+
+    @property
+    @abstractmethod
     def facts(self) -> str:
-        """sh: says, by `say`, its `backlog` (how many requests wait where it listens) and `app_workers`; sets `master`.
+        """sh: says, by `say`, its `backlog` (how many requests wait where it listens) and `app_workers`.
 
         `app_configuration`: lines of its configuration that tell both, where nothing runs now.
         """

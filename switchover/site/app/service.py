@@ -59,15 +59,16 @@ class ServiceApplication(app.Application[Settings]):
         return self.settings.reloaded or self.runs
 
     @property
+    def main_process(self) -> str:
+        """sh: its service's."""
+        return f"systemctl show -p MainPID --value {sh(self.service)} | grep -vx 0"
+
+    @property
     def facts(self) -> str:
-        """sh: its listening socket's queue is the Send-Q; its main process is systemd's."""
+        """sh: its listening socket's queue is the Send-Q. How many processes it has nobody knows: one at least."""
         where = self.listens.removeprefix("unix:")
         kind, column = ("x", 5) if self.listens.startswith("unix:") else ("t", 4)
-        return f"""
-ss -Hl{kind}n | awk -v a={sh(where)} '${column} == a {{ print ${column - 1 if kind == "x" else 3} }}' | say backlog
-master=$(systemctl show -p MainPID --value {sh(self.service)})
-[ "${{master:-0}}" != 0 ] || master=
-"""
+        return f"ss -Hl{kind}n | awk -v a={sh(where)} '${column} == a {{ print ${column - 1} }}' | say backlog"
 
     def reload(self) -> str:
         """sh: the settings' verb; nothing where it does not run."""

@@ -53,13 +53,17 @@ class Unicorn(app.Application[Settings]):
         return f'echo $(( $(date +%s) - $(ps -o etimes= -p "$(cat {sh(self.pidfile)})") ))'
 
     @property
+    def main_process(self) -> str:
+        """sh: its master."""
+        return f"cat {sh(self.pidfile)} 2>/dev/null"
+
+    @property
     def facts(self) -> str:
-        """sh: a listening socket's queue is its Send-Q; where nothing listens now, its configuration tells."""
-        socket, pidfile = sh(self.server.in_app(self.settings.socket)), sh(self.pidfile)
+        """sh: a listening socket's queue is its Send-Q; where nothing listens now, its configuration tells. *master* is set."""
+        socket = sh(self.server.in_app(self.settings.socket))
         return f"""
 ss -Hlxn | awk -v a={socket} -v b="$(readlink -f {socket})" '$5 == a || $5 == b {{ print $4 }}' | say backlog
 grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' {sh(self.path)}/config/unicorn.rb | say app_configuration
-master=$(cat {pidfile} 2>/dev/null)
 [ -z "$master" ] || pgrep -c -P "$master" | say app_workers
 """
 

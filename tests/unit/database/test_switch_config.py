@@ -23,7 +23,7 @@ def test_nobody_is_held_longer_than_the_queues_take(
 ) -> None:
     monkeypatch.setattr(facts, "gather", lambda move: None)
     monkeypatch.setattr(findings, "longest_hold", lambda found: (takes, findings.Queue("old's nginx", 160)))
-    told = json.loads(switch.config(here(), "user", "/pass", {}))
+    told = json.loads(switch.config(here(), {}))
     assert (told["max_hold"], told["max_hold_because"]) == (holds, because)
 
 
@@ -34,4 +34,4 @@ def test_what_nobody_could_find_out_shortens_nothing(
         raise facts.Unknown("nginx")
 
     monkeypatch.setattr(facts, "gather", unknown)
-    assert json.loads(switch.config(here(), "user", "/pass", {}))["max_hold"] == 5
+    assert json.loads(switch.config(here(), {}))["max_hold"] == 5

@@ -16,6 +16,7 @@ from switchover.errors import Problem
 from switchover.hosts import Answer, Server
 from switchover.move import Move
 from switchover.resources import Command, File, Rule
+from switchover.resources.file import Found, before, read
 from switchover.settings import Settings, check
 from switchover.step import Step, live
 
@@ -117,6 +118,20 @@ def test_the_journal_s_memory_goes_with_the_name(
     first.write_text("edited\n")
     with pytest.raises(Problem, match=rf"{first} was edited since"):
         live(here(), wanting(third, second, first))
+
+
+def test_a_file_is_known_as_it_was_before_a_step(
+    here: Callable[..., Move], files: list[Any], settings: Settings
+) -> None:
+    first, second, third = files
+    third.unlink()
+    live(here(), wanting(first, third))
+    move, line = here(), "prepare-new.carried-files"
+    assert before(move.journal, move.old, line, str(first)) == read(move.old, str(second))
+    assert before(move.journal, move.old, line, str(third)) == Found(None)  # there was none
+    assert before(move.journal, move.old, line, str(second)) is None  # it did not change that one
+    assert before(move.journal, move.new, line, str(first)) is None
+    assert before(move.journal, move.old, "prepare-new.site", str(first)) is None
 
 
 def test_the_names_of_some_kinds(settings: Settings) -> None:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from switchover.errors import Problem
 from switchover.journal import Change, Entry
 from switchover.move import Move
-from switchover.resources import Absent, Command, Compared, File, Rule, Seen, Service
+from switchover.resources import Absent, Command, Compared, File, Packages, Rule, Seen, Service
+from switchover.resources.command import again
 from switchover.resources.file import Found, read, unified
 from switchover.resources.postgres import matches, scram
 
@@ -359,6 +360,25 @@ def test_a_command_without_a_check_is_known_to_the_journal_alone(server: Server)
     assert wanted.record_only and not wanted.observable
     change = wanted.change()
     assert change and change.diff == "echo 'two\nlines'"
+
+
+def test_packages_come_with_a_program_that_takes_them_away(server: Server) -> None:
+    wanted = Packages(server.server, "no-such-package nor-such", "/etc/no-such")
+    change = wanted.change()
+    assert change and change.diff == "apt-get install no-such-package nor-such"
+    assert change.apply == "sh after/packages install /etc/no-such no-such-package nor-such"
+    assert change.undo == "sh after/packages remove" and set(change.files) == {"packages"}
+    assert replace(wanted, installed="true").change() is None  # by whatever way they came
+    assert replace(wanted, installed="false").change() == change
+
+
+def test_under_dry_what_a_step_will_end_begins_again(here: Made) -> None:
+    move = here(dry=True)
+    wanted = Service(move.new, "app", running=True)
+    assert again(move, "switch-db.stop-app", wanted, "systemctl start app") is wanted
+    move.would_change.add("switch-db.stop-app")
+    shown = again(move, "switch-db.stop-app", wanted, "systemctl start app").change()
+    assert shown and shown.diff == "systemctl start app"
 
 
 # --- the firewall, by what `ufw show added` prints --------------------------------------------------------------

@@ -38,7 +38,7 @@ def as_read(content: str) -> str:
 
 # What a look finds out, by what stands in its script; anything else finds nothing.
 ANSWERS = {
-    r"\| say sql\n": 'sql\t{"settings": {}}',
+    r"\| say sql$": 'sql\t{"settings": {}}',
     r"^p=/etc/switchover/pgpass;": as_read(PASSWORDS),
     r"^p=.*/before/": as_read("as it was\n"),
     r"^\[ -s /root/[.]ssh/switchover \]$": "",
@@ -50,7 +50,7 @@ ANSWERS = {
     r"(wal_retrieve_retry_interval|max_slot_wal_keep_size)'": "false",
     r"^\nfor conf in /etc/letsencrypt/renewal": "openfoodnetwork.org.au",
     r"^df -Pk": "100000",
-    r"jsonb_build_object[(]'tables'": json.dumps({"tables": [TABLE, TABLE | {"offer": "public.its_index"}]}),
+    r"jsonb_build_object[(]\S*tables": json.dumps({"tables": [TABLE, TABLE | {"offer": "public.its_index"}]}),
     r"-v new_owner=": "reports\tCREATE ROLE reports",
     r"\nqueued; why_queued$": "1\n(connection refused)",
     r"after/back[.]sql": "ALTER TABLE public.baskets REPLICA IDENTITY DEFAULT;",
