@@ -80,7 +80,9 @@ def _judged(passed: bool, what: str, do: str) -> Finding:
 @EACH.add
 def tools(server: Server, move: Move) -> Found:
     """the programs needed are there."""
-    missing = server.look(f"for t in {TOOLS[server.role]}; do command -v $t >/dev/null || echo $t; done").out.split()
+    missing = server.look(
+        "\n".join(f"command -v {tool} >/dev/null || echo {tool}" for tool in TOOLS[server.role].split())
+    ).out.split()
     if missing:
         yield blocker(f"lacks {', '.join(missing)}", f"Install the packages of {', '.join(missing)}")
 

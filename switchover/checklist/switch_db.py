@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import say
-from ..commands.prove import parse
 from ..database import following
 from ..database import switch as switching
+from ..database.proof import parse
 from ..desired import Wanted
 from ..errors import Problem
 from ..move import Move
