@@ -161,8 +161,7 @@ class Host:
         if self.unreached:
             raise self.unreached
         root = "sh -s" if self._connection.user == "root" else "sudo -n sh -s"
-        # A function is read whole before it runs, so no command in it can eat the rest of the script.
-        text = f"printf '\\036'; {PRELUDE}\nmain() {{\n{script}\n}}\nmain </dev/null\n"
+        text = f"printf '\\036'; {as_read(script)}"
         try:
             channel = self._connection.transport.open_session(timeout=20)
             channel.exec_command(root)
@@ -214,6 +213,11 @@ class Server(Host):
     def addresses(self) -> list[str]:
         """All its addresses, as text."""
         return [str(a) for a in self.settings.address]
+
+
+def as_read(script: str) -> str:
+    """*script* as a shell over there reads it: whole before it runs, so that no command in it eats the rest."""
+    return f"{PRELUDE}\n{{\n{script}\n}} </dev/null\n"
 
 
 def _known_hosts(options: Any) -> list[Path]:

@@ -7,6 +7,7 @@ It is a directory `/var/lib/switchover/DOMAIN/`, root's alone, on each server fo
       entry.json              step, part of it, what it does, who, when (no secret)
       apply                   sh: makes the change; safe to repeat
       undo                    sh: puts it back; safe to repeat; refuses where someone has changed the thing since
+      functions.sh            what both of them call
       before/ after/          the original and the new bytes, with owner and mode
     lock/ .running            one operator at a time; one script at a time
     retired                   undo has ended
@@ -29,7 +30,6 @@ to check out; undo by `sh` works whatever the tool.
 
 from __future__ import annotations
 
-import base64
 import getpass
 import json
 import platform
@@ -45,9 +45,12 @@ from . import say
 from .errors import Problem, Unreached
 from .hosts import Answer, Host
 from .opening import Identity, Opening, is_ours
+from .programs import program, unpacked
 from .quote import sh
 
 ROOT = "/var/lib/switchover"
+FUNCTIONS = program("functions.sh").decode()  # sh: in every entry, and for looks that need them
+LOOKS = program("journal.sh").decode()
 T = TypeVar("T")
 UNSEEN = 20  # numbers left to the entries of a CI host that could not be asked; it never has that many in a row
 
@@ -57,7 +60,7 @@ class Change:
     """What a step will do to one server, and how that is put back.
 
     *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
-    with the functions of `FUNCTIONS` at hand. *keep*: files whose originals go to `before/`.
+    with the functions of scripts/server/functions.sh at hand. *keep*: files whose originals go to `before/`.
     *files*: new contents for `after/`. *commands*: what exactly is run, where *diff* only sums it up.
     *outside*: what is changed outside the servers, by whom (`kind`); see `outside`.
     """
@@ -252,27 +255,15 @@ class Journal:
 
     def _look_for_homes(self, server: Host) -> list[str]:
         """This move's directories on *server*: one, or none; more where two sites' moves have become one."""
-        found = server.look(f"""
-        cd {sh(self._root)} 2>/dev/null || exit 0
-        for m in */move; do [ ! -f "$m" ] || printf '%s\\t%s\\0' "${{m%/move}}" "$(tr '\\n' ' ' <"$m")"; done""").out
+        found = server.look(f"{LOOKS}\nmoves {sh(self._root)}").out
         pairs = (one.split("\t", 1) for one in found.split("\0") if one)
         paths = [(f"{self._root}/{name}", text) for name, text in pairs]
         return [path for path, text in paths if is_ours(self.identity, path, text, str(server))]
 
     def _read(self, server: Host) -> list[Entry]:
-        script = f"""
-        cd {sh(self.home)} 2>/dev/null || exit 0
-        [ ! -e retired ] || echo retired
-        for e in [0-9]*-*; do
-          [ -f "$e/entry.json" ] || continue
-          state=recorded
-          [ ! -e "$e/done" ] || state=done
-          [ ! -e "$e/undone" ] || state=undone
-          printf '%s\\t' "$state"; cat "$e/entry.json"
-        done"""
         entries = []
         # Not by splitlines(): U+2028 and the like end no line of JSON, and a file's diff may have them.
-        for line in filter(None, server.look(script).out.split("\n")):
+        for line in filter(None, server.look(f"{LOOKS}\nentries {sh(self.home)}").out.split("\n")):
             if line == "retired":
                 self.retired = True
                 continue
@@ -288,48 +279,43 @@ class Journal:
         return entries
 
     def _recording(self, entry: Entry, change: Change) -> str:
-        path, target = f"{self.home}/.new-{entry.name}", self.path(entry)
-        facts = {
-            "number": entry.number,
-            "step": entry.step,
-            "part": entry.part,
-            "doc": entry.doc,
-            "who": entry.who,
-            "when": entry.when,
-            "diff": change.diff,
-            **({"outside": change.outside} if change.outside else {}),
-        }
-        part = f" ({entry.part})" if entry.part else ""
-        head = f"# {entry.step}{part}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
-        opening = f'set -eu\numask 022\nentry={sh(target)}\ncd "$entry"\n{FUNCTIONS}\n'
-        undo = (
-            f"#!/bin/sh\n# Undo of {entry.step}. As root, on this server:  sh {sh(target)}/undo\n{head}{opening}"
-            f"[ ! -e undone ] || exit 0\n{change.undo.strip()}\nmark undone\n"
-        )
-        files = {
-            "entry.json": (json.dumps(facts, ensure_ascii=False) + "\n").encode(),
-            "apply": f"#!/bin/sh\n{head}{opening}{change.apply.strip()}\n".encode(),
-            "undo": undo.encode(),
-            **{f"after/{name}": data for name, data in change.files.items()},
-        }
+        """sh that writes the entry, whole, before it gets its name."""
+        path, target, home = sh(f"{self.home}/.new-{entry.name}"), sh(self.path(entry)), sh(self.home)
         opening = sh(Opening.now(self.identity).text(entry.when, entry.who))
         lines = [
             "set -eu; umask 077",
-            f"mkdir -p {sh(self.home)}; m={sh(self.home)}/move",
+            f"mkdir -p {home}; m={home}/move",
             # By cat, since a shell's own printf does not say that the disk is full.
             f'[ -e "$m" ] || {{ printf "%s\\n" {opening} | cat >"$m.new"; sync "$m.new"; mv "$m.new" "$m"; }}',
-            f"rm -rf {sh(path)}; mkdir -p {sh(path)}/before {sh(path)}/after; cd {sh(path)}",
+            f"rm -rf {path}; mkdir -p {path}/before {path}/after; cd {path}",
         ]
         for kept in change.keep:
             name = sh(f"before/{PurePosixPath(kept).name}")
             lines.append(f"if [ -e {sh(kept)} ] || [ -L {sh(kept)} ]; then cp -a {sh(kept)} {name}; fi")
-        for name, data in files.items():
-            text = base64.encodebytes(data).decode()
-            lines.append(f"base64 -d >{sh(name)} <<'END'\n{text}END")
+        lines += [unpacked(data, sh(name)) for name, data in self._files(entry, change).items()]
         # The entry's bytes and names are on disk before the change begins.
         lines.append("find . -type f -exec sync {} +; sync before after .")
-        lines.append(f"mv -T {sh(path)} {sh(target)}; sync {sh(self.home)}")
+        lines.append(f"mv -T {path} {target}; sync {home}")
         return "\n".join(lines)
+
+    def _files(self, entry: Entry, change: Change) -> dict[str, bytes]:
+        """What lies in the entry, but for the originals."""
+        names = ("number", "step", "part", "doc", "who", "when")
+        facts = {name: getattr(entry, name) for name in names} | {"diff": change.diff}
+        facts |= {"outside": change.outside} if change.outside else {}
+        target = sh(self.path(entry))
+        part = f" ({entry.part})" if entry.part else ""
+        head = f"# {entry.step}{part}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
+        opening = f'{head}set -eu\numask 022\nentry={target}\ncd "$entry"\n. ./functions.sh\n'
+        whose = f"# Undo of {entry.step}. As root, on this server:  sh {target}/undo\n"
+        undo = f"[ ! -e undone ] || exit 0\n{change.undo.strip()}\nmark undone\n"
+        return {
+            "entry.json": (json.dumps(facts, ensure_ascii=False) + "\n").encode(),
+            "apply": f"#!/bin/sh\n{opening}{change.apply.strip()}\n".encode(),
+            "undo": f"#!/bin/sh\n{whose}{opening}{undo}".encode(),
+            "functions.sh": FUNCTIONS.encode(),
+            **{f"after/{name}": data for name, data in change.files.items()},
+        }
 
 
 def _entry(server: Host, state: str, facts: Mapping[str, Any]) -> Entry:
@@ -338,40 +324,3 @@ def _entry(server: Host, state: str, facts: Mapping[str, Any]) -> Entry:
         raise TypeError("part")
     given = {key: facts[key] for key in ("number", "step", "part", "doc", "who", "when")}
     return Entry(server, state=state, outside=facts.get("outside", {}), **given)
-
-
-# For every recorded script, and for looks that need them.
-FUNCTIONS = r"""
-refuse() { printf '%s\n' "$*" >&2; exit 3; }
-mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
-there() { [ -e "$1" ] || [ -L "$1" ]; } # also a link that leads nowhere from here
-same() { # two files: the same bytes, owner and mode; or two links to the same place
-  if [ -L "$1" ] || [ -L "$2" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]; return; fi
-  cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
-}
-install_file() { # from to: beside the target, then renamed over it; owner and mode come along
-  cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } &&
-    mv -T "$2.switchover" "$2"
-}
-wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
-  tries=$(( $1 * 10 )); shift
-  while ! "$@"; do
-    [ "$tries" -gt 0 ] || return 1
-    tries=$(( tries - 1 )); sleep 0.1
-  done
-}
-wait_showing() { # seconds command...: tries each 0.2 s, and says how long it has waited
-  seconds=$1 waited=0; shift
-  while ! "$@"; do
-    [ "$waited" -lt $(( seconds * 5 )) ] || return 1
-    sleep 0.2; waited=$(( waited + 1 ))
-    [ $(( waited % 10 )) -ne 0 ] || echo "progress $(( waited / 5 )) $seconds seconds"
-  done
-}
-ended() { [ ! -d "/proc/$1" ]; } # pid
-alive() { # pidfile: its process is there and is no zombie
-  [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
-  ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
-}
-not() { ! "$@"; }
-"""

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from switchover.commands.prove import parse
+from switchover.database.proof import parse
 
 from .audit import Place
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from .. import say
-from ..commands.prove import parse
 from ..database import following, pooler, sessions
 from ..database import switch as switching
+from ..database.proof import parse
 from ..desired import Nothing, Wanted
 from ..errors import Problem
 from ..move import Move

@@ -6,11 +6,9 @@ checksum.
 
 from __future__ import annotations
 
-import base64
 import json as library
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -19,98 +17,18 @@ from invoke.tasks import task
 from .. import move as moves
 from .. import say
 from ..database import following
+from ..database.proof import Proof, Uploads, parse
 from ..errors import Problem
 from ..hosts import Server
 from ..move import Move
 from ..outcome import Outcome
-from ..programs import FOLDER
+from ..programs import programs, unpacked
 from ..progress import Progress
 from ..quote import sh
 from ..step import for_people
 
 PROGRAMS = ("prove", "prove.sql", "database.sh", "pins.sh", "hold.sh")
 DIFFERENT = 4  # the program's exit status
-
-
-@dataclass
-class Proof:
-    """What scripts/server/prove found: a dict for each of its lines."""
-
-    tables: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[dict[str, Any]] = field(default_factory=list)
-    more: list[dict[str, Any]] = field(default_factory=list)
-    sequences: list[dict[str, Any]] = field(default_factory=list)
-    pinned: dict[str, Any] = field(default_factory=dict)
-    took: dict[str, Any] = field(default_factory=dict)
-    schema: list[str] = field(default_factory=list)
-    files: list[Uploads] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """How many were compared, each counted once."""
-        return sum(max(one["old"] or 0, one["new"] or 0) for one in self.tables)
-
-    @property
-    def different(self) -> list[str]:
-        """What is not equal, by name."""
-        tables = [one["table"] for one in self.tables if not one["equal"]]
-        sequences = [one["sequence"] for one in self.sequences if not one["equal"]]
-        return tables + sequences + self.schema + [one.directory for one in self.files if not one.equal]
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
-        tables = [
-            {
-                **one,
-                "keys": [{"on": k["on"], "key": k["key"]} for k in self.keys if k["table"] == one["table"]],
-                "more_keys": any(m["table"] == one["table"] for m in self.more),
-            }
-            for one in self.tables
-        ]
-        seconds = self.took.get("ms", 0) / 1000
-        totals = {
-            "tables": len(self.tables),
-            "rows": self.rows,
-            "different": len(self.different),
-            "seconds": seconds,
-            "rows_per_second": round(self.rows / seconds) if seconds else 0,
-            **self.pinned,
-        }
-        files = [one.as_json() for one in self.files]
-        return {"totals": totals, "tables": tables, "sequences": self.sequences, "schema": self.schema, "files": files}
-
-
-@dataclass
-class Uploads:
-    """A directory of uploads on both servers. *ahead*: visitors write on new, so that new may have more."""
-
-    directory: str
-    old: Mapping[str, str]
-    new: Mapping[str, str]
-    ahead: bool
-
-    @property
-    def other(self) -> list[str]:
-        """Names whose contents differ."""
-        return sorted(name for name in self.old.keys() & self.new.keys() if self.old[name] != self.new[name])
-
-    @property
-    def missing(self) -> list[str]:
-        """Names that new lacks."""
-        return sorted(self.old.keys() - self.new.keys())
-
-    @property
-    def more(self) -> list[str]:
-        """Names that only new has."""
-        return sorted(self.new.keys() - self.old.keys())
-
-    @property
-    def equal(self) -> bool:
-        return not self.other and not self.missing and (self.ahead or not self.more)
-
-    def as_json(self) -> dict[str, Any]:
-        counts = {"directory": self.directory, "old": len(self.old), "new": len(self.new), "equal": self.equal}
-        return {**counts, "other": self.other, "missing_on_new": self.missing, "on_new_alone": self.more}
 
 
 @task(
@@ -176,27 +94,9 @@ def _rows(move: Move, jobs: int, *, silent: bool) -> Proof:
 def program(names: tuple[str, ...], words: list[Any]) -> str:
     """sh that lays programs of `scripts/` into a directory for the time of it, and runs the first with *words*."""
     lines = ["d=$(mktemp -d) || exit 1"]
-    for name in names:
-        text = base64.encodebytes((FOLDER / name).read_bytes()).decode()
-        lines.append(f"base64 -d >\"$d\"/{sh(name)} <<'END'\n{text}END")
-    lines += [f'sh "$d"/{sh(names[0])} {" ".join(map(sh, words))}', "status=$?", 'rm -rf "$d"', "return $status"]
+    lines += [unpacked(data, f'"$d"/{sh(name)}') for name, data in programs(*names).items()]
+    lines += [f'sh "$d"/{sh(names[0])} {" ".join(map(sh, words))}', "status=$?", 'rm -rf "$d"', "exit $status"]
     return "\n".join(lines)
-
-
-def parse(out: str) -> Proof:
-    """What the program printed; its lines of progress are none of it."""
-    proof = Proof()
-    many = {"table": proof.tables, "key": proof.keys, "more": proof.more, "sequence": proof.sequences}
-    for line in out.splitlines():
-        kind, _, text = line.partition(" ")
-        if kind in many:
-            many[kind].append(library.loads(text))
-        elif kind == "pinned":
-            proof.pinned = library.loads(text)
-        elif kind == "took":
-            proof.took = library.loads(text)
-    proof.tables.sort(key=lambda one: str(one["table"]))
-    return proof
 
 
 # Names may hold anything but NUL: a line break travels as \1.

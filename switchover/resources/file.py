@@ -28,7 +28,7 @@ class Found:
 def read(server: Host, path: str) -> Found:
     """The file *path* on *server*, as root sees it; a link is followed."""
     answer = server.look(
-        f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; return; }}; [ -f "$p" ] || {{ echo other; return; }}\n'
+        f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; exit; }}; [ -f "$p" ] || {{ echo other; exit; }}\n'
         'stat -L -c \'%U:%G %a\' "$p"; base64 "$p"'
     )
     first, _, rest = answer.out.partition("\n")
@@ -90,31 +90,10 @@ class File(Resource):
         mode = self.mode or found.mode or "644"
         if found == Found(self.content, owner, mode):
             return None
+        with_these = _variables(self.server, self.test, self.then, self.test_file)
+        apply = f"{with_these} put_file {sh(self.path)} {sh(owner)} {mode}"
+        undo = f"{with_these} put_file_back {sh(self.path)}"
         name = PurePosixPath(self.path).name
-        path, before, after = sh(self.path), sh(f"before/{name}"), sh(f"after/{name}")
-        parent = sh(str(PurePosixPath(self.path).parent))
-        edited = sh(f"{self.path} was edited since. What it was:")
-        put_back = f"if there {before}; then install_file {before} {path}; else rm -f {path}; fi"
-        apply = f"""
-{tested_before(self.test, self.server)}
-{tested_after(f"{self.test_file} {after}", ":") if self.test_file else ""}
-chown {sh(owner)} {after}; chmod {mode} {after}
-[ -d {parent} ] || {{ mkdir -p {parent}; touch before/.parent-made; }}
-install_file {after} {path}
-{tested_after(self.test, put_back)}
-{self.then}
-"""
-        undo = f"""
-if same {before} {path} || {{ not there {before} && not there {path}; }}; then :
-elif [ ! -L {path} ] && cmp -s {after} {path}; then
-  {put_back}
-  {tested_after(self.test, f"install_file {after} {path}")}
-  {self.then or ":"}
-else
-  refuse {edited} "$entry"/{before}{sh(". Compare, mend by hand, or copy that back")}
-fi
-[ ! -e before/.parent-made ] || rmdir {parent} 2>/dev/null || :
-"""
         return Change(self._diff(found, owner, mode), apply, undo, (self.path,), {name: self.content, **self.files})
 
     def _diff(self, found: Found, owner: str, mode: str) -> str:
@@ -154,34 +133,15 @@ class Absent(Resource):
         """What must change, given what was *found*."""
         if found.content is None:
             return None
-        name = PurePosixPath(self.path).name
-        path, before = sh(self.path), sh(f"before/{name}")
-        put_back = f"install_file {before} {path}"
-        apply = f"rm -f {path}\n{tested_after(self.test, put_back)}\n{self.then}"
-        undo = f"""
-if not there {path}; then
-  {put_back}
-  {self.then or ":"}
-elif ! same {before} {path}; then
-  refuse {sh(f"{self.path} is there again, and not as it was. What it was:")} "$entry"/{before}
-fi
-"""
+        path, with_these = sh(self.path), _variables(self.server, self.test, self.then)
+        apply, undo = f"{with_these} remove_file {path}", f"{with_these} put_removed_file_back {path}"
         return Change(f"rm {path}" + (f"; {self.then}" if self.then else ""), apply, undo, (self.path,))
 
 
-def tested_before(test: str, server: Host) -> str:
-    """sh that refuses where the program's configuration is broken before we touch it."""
-    if not test:
-        return ""
-    reason = sh(f"the configuration of {server.role} was broken before any change: ")
-    return f'tried=$({test} 2>&1) || refuse {reason}"$(printf %s "$tried" | head -n 1)"'
-
-
-def tested_after(test: str, put_back: str) -> str:
-    """sh that puts the file back and refuses where its program does not take it."""
-    if not test:
-        return ""
-    return f'tried=$({test} 2>&1) || {{ {put_back}; refuse "$(printf %s "$tried" | head -n 1)"; }}'
+def _variables(server: Host, test: str, then: str, test_file: str = "") -> str:
+    """What is set where a function of scripts/server/functions.sh is called for a file, as that says."""
+    words = {"server": server.role, "test_file": test_file, "test": test, "reload": then}
+    return " ".join(f"{name}={sh(value)}" for name, value in words.items() if value)
 
 
 def unified(old: bytes, new: bytes, path: str, absent: bool = False) -> str:

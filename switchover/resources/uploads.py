@@ -9,6 +9,7 @@ from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Server
 from ..journal import Change
+from ..programs import programs
 from ..quote import sh
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 KEY = "/root/.ssh/switchover"
 KNOWN_HOSTS = "/root/.ssh/switchover_known_hosts"
+PROGRAM = "uploads"
 
 
 def ssh(old: Server) -> str:
@@ -84,13 +86,16 @@ class Synchronised(Resource):
         if self.new.look(f"[ -s {KEY} ]", check=False).status != 0:
             if not self.new.dry:
                 raise Problem("the new server has no key yet", str(self.new), "Run: inv prepare-old.key")
-            return Change(f"{shown}\n(which files: told when new may reach old)", self._apply(), self._undo())
+            return self._carried(f"{shown}\n(which files: told when new may reach old)")
         answer = self.new.look(f"{self._pull('-n')} --out-format='%i %n'")
         names = [line for line in answer.out.splitlines() if line and not line.endswith("/")]
         if not names and not self.always:
             return None
         more = [f"… and {len(names) - 15} more"] if len(names) > 15 else []
-        return Change("\n".join([shown, *names[:15], *more]), self._apply(), self._undo())
+        return self._carried("\n".join([shown, *names[:15], *more]))
+
+    def _carried(self, diff: str) -> Change:
+        return Change(diff, self._apply(), self._undo(), files=programs(PROGRAM))
 
     def _pull(self, more: str) -> str:
         user = self.new.app.user
@@ -109,41 +114,13 @@ class Synchronised(Resource):
 
     def _apply(self) -> str:
         target = sh(self.target)
-        before = ""
-        if self.first:
-            before = (
-                f"[ -e before/list ] || ( cd {target} 2>/dev/null && find . -mindepth 1 | sort ) >before/list || :\n"
-            )
-        return f"""
-{before}runuser -u {sh(self.new.app.user)} -- mkdir -p {target}
-{{ {self._pull("--info=progress2 --backup --backup-dir=" + '"$entry/before/files"')} 2>errors; echo $? >status; }} |
-stdbuf -oL tr '\\r' '\\n' | while read -r bytes share rest; do
-  bytes=$(printf %s "$bytes" | tr -d ,); share=${{share%\\%}}
-  case "$bytes$share" in *[!0-9]*|'') continue;; esac
-  [ "$share" -eq 0 ] || echo "progress $bytes $(( bytes * 100 / share )) bytes"
-done
-# 24: files vanished while rsync read the list, as happens on a live site.
-case "$(cat status)" in 0|24) ;; *) refuse "rsync: $(head -n 1 errors)";; esac
-"""
+        pull = self._pull("--info=progress2 --backup --backup-dir=" + '"$entry/before/files"')
+        lines = [f"sh after/{PROGRAM} list {target}"] if self.first else []
+        lines += [f"runuser -u {sh(self.new.app.user)} -- mkdir -p {target}", f"sh after/{PROGRAM} bring {pull}"]
+        return "\n".join(lines)
 
     def _undo(self) -> str:
         target = sh(self.target)
-        undo = f"""
-if [ -d {target} ]; then
-  {self._push()} 2>errors || refuse "uploads made since could not travel back: $(head -n 1 errors)"
-fi
-"""
-        if self.first:
-            undo += f"""
-if [ -d {target} ] && [ -e before/list ]; then
-  ( cd {target}; find . -mindepth 1 | sort | comm -23 - "$entry/before/list" | sort -r | while IFS= read -r f; do
-    if [ -d "$f" ] && [ ! -L "$f" ]; then rmdir "$f"; else rm -f "$f"; fi
-  done )
-fi
-[ ! -d before/files ] || cp -a before/files/. {target}
-"""
-        return undo
-
-
-def _slash(path: str) -> str:
-    return path if path.endswith("/") else path + "/"
+        failed = 'refuse "uploads made since could not travel back: $(head -n 1 errors)"'
+        back = f"[ ! -d {target} ] || {self._push()} 2>errors || {failed}\n"
+        return back + (f"sh after/{PROGRAM} back {target}\n" if self.first else "")

@@ -43,8 +43,7 @@ class Here(hosts.Server):
     root: Path
 
     def _run(self, script: str, on_line: Callable[[str], None] | None) -> hosts.Answer:
-        text = f"{hosts.PRELUDE}\nmain() {{\n{script}\n}}\nmain </dev/null\n"
-        done = self.run("sh", "-s", input=text.encode())
+        done = self.run("sh", "-s", input=hosts.as_read(script).encode())
         for line in done.stdout.decode().splitlines() if on_line else ():
             on_line(line)
         return hosts.Answer(done.stdout.decode(), done.stderr.decode(), done.returncode)

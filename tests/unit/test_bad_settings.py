@@ -246,6 +246,9 @@ def _change(resource: Any) -> Change | None:
     return None
 
 
+UNPACKED = re.compile(r"\bprintf %s [A-Za-z0-9+/]*=* \| base64 -d\b")
+
+
 class Shell:
     """A script's text with each quoted word of it as `Q`, and those words: by the rules of a POSIX shell."""
 
@@ -268,6 +271,10 @@ class Shell:
                 self.at = (self.text + "\n").index("\n", self.at)
             elif here := re.compile(r"<<'([^'\n]+)'[^'\"\n]*\n").match(self.text, self.at):
                 self.at = self.text.index(f"\n{here[1]}", self.at) + 1 + len(here[1])
+            elif file := UNPACKED.match(
+                self.text, self.at
+            ):  # the recorded scripts among them are looked at by themselves
+                self.at = file.end()
             else:
                 self._take(2 if char == "\\" else 1)
 

@@ -71,7 +71,7 @@ def test_an_entry_is_whole_before_anything_changes(here: Made, kept: Path) -> No
     assert entry.name == folder(move, entry).name == "0001-switch-app.proxy"
     made = kept.parent / "seen"
     assert {str(p.relative_to(made)) for p in made.rglob("*")} == {
-        "entry.json", "apply", "undo", "before", "after", "before/kept.conf", "after/new.bin",
+        "entry.json", "apply", "undo", "functions.sh", "before", "after", "before/kept.conf", "after/new.bin",
     }  # fmt: skip
     assert (made / "after/new.bin").read_bytes() == b"\0\xff\n"
     assert (made / "before/kept.conf").read_bytes() == bytes(range(256))
@@ -91,7 +91,7 @@ def test_originals_keep_bytes_owner_mode_and_time_and_the_rest_is_roots_alone(he
     assert (one.st_mode, one.st_uid, one.st_gid, one.st_mtime) == (two.st_mode, two.st_uid, two.st_gid, two.st_mtime)
     for path in (made.parent, made, made / "before", made / "after"):
         assert mode(path) == 0o700
-    for name in ("entry.json", "apply", "undo", "after/x"):
+    for name in ("entry.json", "apply", "undo", "functions.sh", "after/x"):
         assert mode(made / name) == 0o600
 
 

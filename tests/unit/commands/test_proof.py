@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from switchover import hosts, programs
 from switchover.commands import prove
-from switchover.commands.prove import Proof, Uploads, parse
+from switchover.database.proof import Proof, Uploads, parse
 
 ANSWER = """\
 progress 10 20 bytes
@@ -74,8 +75,8 @@ def test_uploads(old: dict[str, str], new: dict[str, str], ahead: bool, equal: b
 def test_programs_lie_side_by_side_and_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one").write_text('echo "$1" "$2"; . "$(dirname "$0")/two"; exit 4\n')
     (tmp_path / "two").write_text('echo "from two: $(dirname "$0")"\n')
-    monkeypatch.setattr(prove, "FOLDER", tmp_path)
-    script = f"main() {{\n{prove.program(('one', 'two'), ['a word', 2])}\n}}\nmain </dev/null\n"
+    monkeypatch.setattr(programs, "FOLDER", tmp_path)
+    script = hosts.as_read(prove.program(("one", "two"), ["a word", 2]))
     ran = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True)
     assert ran.returncode == 4, ran.stderr
     first, second = ran.stdout.splitlines()

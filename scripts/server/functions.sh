@@ -1,0 +1,85 @@
+# shellcheck shell=sh
+# What every recorded `apply` and `undo` has at hand, and looks that need it. Lies in each entry of the journal, so that
+# the entry needs nothing else, and is read in there by `. ./functions.sh`; no look and no script is changed by it.
+
+refuse() { printf '%s\n' "$*" >&2; exit 3; }
+mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
+there() { [ -e "$1" ] || [ -L "$1" ]; } # also a link that leads nowhere from here
+same() { # two files: the same bytes, owner and mode; or two links to the same place
+  if [ -L "$1" ] || [ -L "$2" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]; return; fi
+  cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
+}
+install_file() { # from to: beside the target, then renamed over it; owner and mode come along
+  cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } &&
+    mv -T "$2.switchover" "$2"
+}
+wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
+  tries=$(( $1 * 10 )); shift
+  while ! "$@"; do
+    [ "$tries" -gt 0 ] || return 1
+    tries=$(( tries - 1 )); sleep 0.1
+  done
+}
+wait_showing() { # seconds command...: tries each 0.2 s, and says how long it has waited
+  seconds=$1 waited=0; shift
+  while ! "$@"; do
+    [ "$waited" -lt $(( seconds * 5 )) ] || return 1
+    sleep 0.2; waited=$(( waited + 1 ))
+    [ $(( waited % 10 )) -ne 0 ] || echo "progress $(( waited / 5 )) $seconds seconds"
+  done
+}
+ended() { [ ! -d "/proc/$1" ]; } # pid
+alive() { # pidfile: its process is there and is no zombie
+  [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
+  ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
+}
+not() { ! "$@"; }
+
+# A file of some program: its old contents are in before/, its new ones in after/. Words of sh before the function's name:
+#   server=new            this server, as the operator calls it
+#   test_file='bash -n'   tests a new file by itself, whose name is added
+#   test='nginx -t'       tests the program's configuration, the file in its place
+#   reload='…'            makes the program read it
+passes() { # sh…: its first line of output is in $complaint
+  complaint=$(eval "$*" 2>&1) && return
+  complaint=$(printf %s "$complaint" | head -n 1)
+  return 1
+}
+put_file() { # path owner mode
+  new=after/${1##*/}
+  passes "${test:-}" || refuse "the configuration of ${server:?} was broken before any change: $complaint"
+  [ -z "${test_file:-}" ] || passes "$test_file \"\$new\"" || refuse "$complaint"
+  chown "$2" "$new"; chmod "$3" "$new"
+  [ -d "${1%/*}/" ] || { mkdir -p "${1%/*}"; touch before/.parent-made; }
+  install_file "$new" "$1"
+  passes "${test:-}" || { before_again "$1"; refuse "$complaint"; }
+  eval "${reload:-}"
+}
+put_file_back() { # path: refuses where somebody has changed it since
+  old=before/${1##*/} new=after/${1##*/}
+  if same "$old" "$1" || { not there "$old" && not there "$1"; }; then :
+  elif [ ! -L "$1" ] && cmp -s "$new" "$1"; then
+    before_again "$1"
+    passes "${test:-}" || { install_file "$new" "$1"; refuse "$complaint"; }
+    eval "${reload:-}"
+  else
+    refuse "$1 was edited since. What it was: ${entry:?}/$old. Compare, mend by hand, or copy that back"
+  fi
+  [ ! -e before/.parent-made ] || rmdir "${1%/*}" 2>/dev/null || :
+}
+remove_file() { # path
+  rm -f "$1"
+  passes "${test:-}" || { before_again "$1"; refuse "$complaint"; }
+  eval "${reload:-}"
+}
+put_removed_file_back() { # path: refuses where somebody has put another one there since
+  if not there "$1"; then
+    before_again "$1"
+    eval "${reload:-}"
+  elif ! same "before/${1##*/}" "$1"; then
+    refuse "$1 is there again, and not as it was. What it was: ${entry:?}/before/${1##*/}"
+  fi
+}
+before_again() { # path: the file as it was before, or none
+  if there "before/${1##*/}"; then install_file "before/${1##*/}" "$1"; else rm -f "$1"; fi
+}
