@@ -24,7 +24,7 @@ Every key that `move.yaml` can have. `move.example.yaml` is the one to copy: wha
 Times are in seconds. Editors with a YAML language server complete the keys and mark what is wrong, from the JSON schema
 `move.schema.json` that the example's first line names; so does `inv check`, which says what to write instead.
 
-This page is made from the settings' model and the kinds in `switchover/site/`: `inv settings.docs > docs/settings.md`."""
+It is made from the settings' model and the kinds in `switchover/site/`: `inv settings.docs > docs/settings.md`."""
 
 
 def schema() -> str:

@@ -101,7 +101,7 @@ def _script(server: Server, other: Server) -> str:
     }
     asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)
     lines = [f"{name}={sh(value)}" for name, value in variables.items()]
-    lines += [f"master=$({server.app.main_process})", f'psql_() {{ {PSQL} "$@"; }}', HOST, server.app.facts]
+    lines += [f"PSQL={sh(PSQL)}", f"master=$({server.app.main_process})", HOST, server.app.facts]
     return "\n".join([*lines, f"{asked} | say sql"])
 
 

@@ -124,3 +124,7 @@ class Synchronised(Resource):
         failed = 'refuse "uploads made since could not travel back: $(head -n 1 errors)"'
         back = f"[ ! -d {target} ] || {self._push()} 2>errors || {failed}\n"
         return back + (f"sh after/{PROGRAM} back {target}\n" if self.first else "")
+
+
+def _slash(path: str) -> str:
+    return path if path.endswith("/") else path + "/"

@@ -22,7 +22,6 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
 from switchover.database import following, schema
 from switchover.desired import Resource
@@ -32,7 +31,9 @@ from switchover.journal import Change, Entry, Journal
 from switchover.move import Move
 from switchover.render import render
 from switchover.resources.file import File, Found
-from switchover.settings import Settings, check
+from switchover.settings import Settings, check, parts_of
+from switchover.site import certificate
+from switchover.site.certificate import certbot
 from switchover.step import Step
 
 PWNED = "switchover-pwned"
@@ -63,7 +64,10 @@ EVIL = [
 ]
 # (no slash in any of them: where it ends a path, a part of it alone would be quoted differently)
 # Commands of the operator's, meant to be run: sh is what they are.
-COMMANDS = ("app.build.0", "schedule.install")
+COMMANDS = (
+    *("app.build.0", "app.reload", "app.reloaded", "schedule.install", "code.version"),
+    *(f"worker.{verb}" for verb in ("quiet", "drained", "stop", "start", "did_a_job", "a_job", "queue_length")),
+)
 
 
 def full() -> dict[str, Any]:
@@ -123,7 +127,27 @@ def put(data: Any, place: tuple[Any, ...], value: str) -> Any:
     return data
 
 
-PLACES = list(places(full()))
+def other() -> dict[str, Any]:
+    """The same, of the kinds that have keys of their own beside the usual ones."""
+    data = full()
+    for role in ("old", "new"):
+        app = {key: data[role]["app"][key] for key in ("path", "user", "service", "environment", "build")}
+        verbs = dict.fromkeys(("quiet", "drained", "stop", "start", "did_a_job", "a_job", "queue_length"), "true")
+        data[role] |= {
+            "app": app | {"kind": "service", "listens": "tmp/s.sock", "reload": "true", "reloaded": "true"},
+            "worker": {"kind": "service", "service": "shop-worker", **verbs},
+            "code": {"kind": "none", "version": "cat REVISION"},
+        }
+    return data
+
+
+USUAL = list(places(full()))
+PLACES = USUAL + [place for place in places(other()) if place not in USUAL and place[-1] != "kind"]
+
+
+def around(place: tuple[Any, ...]) -> dict[str, Any]:
+    """Right settings in which there is such a place."""
+    return full() if place in USUAL else other()
 
 
 def named(place: tuple[Any, ...]) -> str:
@@ -143,7 +167,8 @@ def texts_of(model: type[BaseModel], at: str = "") -> Iterator[str]:
                 yield from walk(part, name)
 
     for name, field in model.model_fields.items():
-        yield from walk(field.annotation, f"{at}.{field.alias or name}".strip("."))
+        for part in parts_of(field) or [field.annotation]:
+            yield from walk(part, f"{at}.{field.alias or name}".strip("."))
 
 
 def test_every_text_of_the_model_is_tried() -> None:
@@ -195,8 +220,8 @@ def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (following, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
-        patch.setattr(certificates, "found", lambda move: move.settings.domain)
-        patch.setattr(certificates, "read_pem", lambda content: certificates.Certificate((), "--key-type rsa", "1", ""))
+        patch.setattr(certbot.Certbot, "name", lambda self, move: move.settings.domain)
+        patch.setattr(certificate, "read_pem", lambda content: certificate.Shown((), "--key-type rsa", "1", ""))
         yield
 
 
@@ -377,13 +402,13 @@ WORD = r"[A-Za-z0-9_@%+=:,./-]+"  # is one everywhere
 
 def with_value(place: tuple[Any, ...], value: str) -> tuple[list[str], list[tuple[str, str]]] | None:
     """What a move would do with *value* in that place; None where it is refused, by a message for people."""
-    data: Any = full()
+    data: Any = around(place)
     for key in () if place[-1] is None else place:
         data = data[key]
     # So that it is not refused for its beginning alone.
     whole = f"/{value}" if isinstance(data, str) and data.startswith("/") else value
     try:
-        return scripts(check(put(full(), place, whole), "move.yaml"))
+        return scripts(check(put(around(place), place, whole), "move.yaml"))
     except Problem as problem:
         assert problem.code == 1 and all(len(line) < 300 for line in str(problem).splitlines())
         return None

@@ -59,7 +59,7 @@ class Unicorn(app.Application[Settings]):
 
     @property
     def facts(self) -> str:
-        """sh: a listening socket's queue is its Send-Q; where nothing listens now, its configuration tells. *master* is set."""
+        """sh: a listening socket's queue is its Send-Q; where nothing listens now, its configuration tells."""
         socket = sh(self.server.in_app(self.settings.socket))
         return f"""
 ss -Hlxn | awk -v a={socket} -v b="$(readlink -f {socket})" '$5 == a || $5 == b {{ print $4 }}' | say backlog

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...desired import Nothing
+from ...render import render
 from .. import worker
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class NoWorker(worker.Worker[Settings]):
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: nothing is restarted."""
-        return "worker() { :; }"
+        return render("hooks/worker-none.sh.j2").decode()
 
     def queue(self, database: Server) -> dict[str, Any]:
         """There is none."""

@@ -208,7 +208,7 @@ CASES: list[tuple[str, str, Change, str]] = [
         ("session-state", "blocker", old(statements=[{"what": what, "calls": 1}]), f"{what} (1 times) breaks")
         for what in findings.INSTEAD
     ),
-    ("queues", "blocker", new(backlog=["64"]), "new's unicorn holds 67 requests: 1.3 s at 50/s"),
+    ("queues", "blocker", new(backlog=["64"]), "new's application holds 67 requests: 1.3 s at 50/s"),
     ("queues", "blocker", old(nginx=["worker_connections 150;"]), "old's nginx holds 75 requests"),
     ("queues", "blocker", old(requests=["30000"]), "0.8 s at now's 500/s"),
     ("rack-timeout", "blocker", new(rack_timeout=["RACK_TIMEOUT_SERVICE_TIMEOUT=3"]), "after 3 s"),
@@ -285,14 +285,14 @@ def test_the_longest_hold_is_what_the_first_full_queue_takes() -> None:
     assert seconds == 384 / 50 and queue == findings.Queue("old's nginx", 384)
     facts.new["backlog"], facts.old["requests"] = ["64"], ["6000"]
     seconds, queue = findings.longest_hold(facts)
-    assert queue.where == "new's unicorn" and seconds == queue.holds / 100
+    assert queue.where == "new's application" and seconds == queue.holds / 100
 
 
 def test_queues_without_the_running_application() -> None:
     """Its configuration tells, and the kernel's limit counts."""
     facts = sound()
     del facts.new["backlog"], facts.new["app_workers"]
-    facts.new.update(unicorn=["worker_processes 4", "backlog: 2048"], somaxconn=["128"])
+    facts.new.update(app_configuration=["worker_processes 4", "backlog: 2048"], somaxconn=["128"])
     assert findings.queues_in_front(facts)[-1].holds == 132
 
 

@@ -20,13 +20,13 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from name_servers import NameServer, Net
 
-from switchover.checklist import common
 from switchover.dns import records, writers
 from switchover.dns.addresses import to_new
 from switchover.dns.records import Addresses, Look, Names, as_json, from_json
 from switchover.dns.writers import lexicon, update
 from switchover.errors import Problem
 from switchover.move import Move
+from switchover.programs import program
 from switchover.settings import Settings, check
 
 ZONE = "example.org"
@@ -364,9 +364,9 @@ def test_a_secret_that_is_not_base64_is_told_without_it(moved: Any, tmp_path: Pa
     ("today", "yesterday", "ago"),
     [
         ([], [], None),
-        ([(30, "/"), (10, "/orders"), (2, common.ANSWERS)], [], 10),
-        ([(2, common.ANSWERS)], [(90_000, "/"), (80_000, "/about")], 80_000),
-        ([(2, common.ANSWERS)], [], None),
+        ([(30, "/"), (10, "/orders"), (2, ANSWERS)], [], 10),
+        ([(2, ANSWERS)], [(90_000, "/"), (80_000, "/about")], 80_000),
+        ([(2, ANSWERS)], [], None),
     ],
 )
 def test_the_last_visitor_by_old_is_told_from_the_moves_own_looks(
@@ -379,7 +379,7 @@ def test_the_last_visitor_by_old_is_told_from_the_moves_own_looks(
         times = [(f"{now - timedelta(seconds=before):%d/%b/%Y:%H:%M:%S +0000}", path) for before, path in visits]
         lines = [f'192.0.2.7 - [x] [{at}] "GET {path} HTTP/1.1" 200 1 "-" "[{at}]"\n' for at, path in times]
         file.write_text("".join(lines))
-    script = common.AGO.replace(common.PROXY_LOG, str(log)) + '\necho "$ago"'
+    script = f"{program('proxy-log.sh').decode()}\nlast_seconds_ago '{log}' {ANSWERS}"
     done = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
     )

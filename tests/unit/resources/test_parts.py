@@ -15,9 +15,10 @@ from switchover.desired import Resource
 from switchover.errors import Problem
 from switchover.hosts import Answer, Server
 from switchover.move import Move
-from switchover.resources import Command, File, Rule
+from switchover.resources import Command, File
 from switchover.resources.file import Found, before, read
 from switchover.settings import Settings, check
+from switchover.site.firewall.ufw import Rule
 from switchover.step import Step, live
 
 

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from switchover.errors import Problem
 from switchover.journal import Change, Entry
 from switchover.move import Move
-from switchover.resources import Absent, Command, Compared, File, Packages, Rule, Seen, Service
+from switchover.resources import Absent, Command, Compared, File, Packages, Seen, Service
 from switchover.resources.command import again
 from switchover.resources.file import Found, read, unified
 from switchover.resources.postgres import matches, scram
+from switchover.site.firewall.ufw import Rule
 
 Made = Callable[..., Move]
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"

@@ -15,15 +15,16 @@ import pytest
 import yaml
 
 from lab.judging.shellcheck import faults
-from switchover import certificates, checklist
+from switchover import checklist
 from switchover.desired import Precondition
 from switchover.dns.records import Addresses, Look
 from switchover.hosts import Answer, Server
 from switchover.journal import Change, Journal
 from switchover.move import Move
 from switchover.render import HOME
-from switchover.resources import Absent, File, Service, Worker
+from switchover.resources import Absent, File, Service
 from switchover.settings import check
+from switchover.site import certificate, worker
 from switchover.step import SECTIONS
 
 PASSWORDS = "192.0.2.1:5433:*:switchover:secret\n127.0.0.1:6432:*:switchover_app:secret\n"
@@ -104,8 +105,8 @@ def move(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mov
     data["certificate"]["agree_tos"] = True
     request.param(data)
     settings = check(data, "move.yaml")
-    its = certificates.Certificate(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
-    monkeypatch.setattr(certificates, "of_old", lambda move: its)
+    its = certificate.Shown(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
+    monkeypatch.setattr(certificate, "of_old", lambda move: its)
     move = Move(settings)
     for name in ("old", "new", "ci"):
         setattr(move, name, Pretended(name, settings.old if name == "ci" else getattr(settings, name)))
@@ -118,8 +119,8 @@ def change(wanted: Any) -> Change | None:
     """What a resource may record, whatever its server is like."""
     if isinstance(wanted, Service):
         return wanted.plan(not wanted.running, not wanted.at_boot)
-    if isinstance(wanted, Worker):
-        return Change("", wanted.starting(), wanted.stopping())
+    if isinstance(wanted, worker.Runs):
+        return Change("", wanted.worker.starting(), wanted.worker.stopping())
     return wanted.change()
 
 
@@ -163,6 +164,8 @@ def otherwise(data: dict[str, Any]) -> None:
     data["new"]["database"] = {"name": "my-shop.de", "owner": "ofn@shop"}
 
 
+# They change nothing of the example's, or of a move that has just begun.
+LOOKS_AT_TIMES: set[str] = set()
 # Nothing of it is there to be taken back or restarted without PgBouncer.
 WITHOUT_PGBOUNCER = {"retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone"}
 CASES: list[tuple[Any, set[str]]] = [(replicate, set()), (copy, WITHOUT_PGBOUNCER), (otherwise, set())]
@@ -183,3 +186,19 @@ def test_shellcheck_finds_what_is_wrong_in_any_of_many() -> None:
     scripts["new/shop/0001-a.b/undo"] = "#!/bin/sh\nrm -rf $1/\n"
     found = faults(scripts)
     assert "SC2086" in found and "new/shop/0001-a.b/undo line 2" in found
+
+
+@pytest.mark.parametrize("move", [replicate, copy], indirect=True)
+def test_a_step_that_only_looks_is_said_to(move: Move) -> None:
+    """docs/checklist.md must not promise an undo for a step that records nothing, nor the other way round."""
+    rows = re.findall(r"`inv ([a-z.-]+)` \| ([^|]*) \|", (HOME / "docs/checklist.md").read_text())
+    said = {line for line, undone in rows if undone == "looks only"}
+    looks, changes = set(), set()
+    for step in (step for section in SECTIONS.values() for step in section.steps_of(move)):
+        parts = step.wanted(move)
+        if parts and all(isinstance(part, Precondition) for part in parts):
+            looks.add(step.line)
+        elif parts:
+            changes.add(step.line)
+    assert looks > {"prepare-old.pushes-ended", "switch-app.requests-drained"} and not changes & said
+    assert looks - said <= LOOKS_AT_TIMES

@@ -25,22 +25,6 @@ NOT_YET: dict[str, int] = {
     "lab/kills.py": 1,
     "lab/machine/base.py": 1,
     "lab/visitors/mail.py": 1,
-    "switchover/aftercare.py": 1,
-    "switchover/certificates.py": 1,
-    "switchover/checklist/common.py": 3,
-    "switchover/checklist/expand_cert.py": 4,
-    "switchover/checklist/prepare_new.py": 1,
-    "switchover/checklist/prepare_old.py": 1,
-    "switchover/checklist/replicate.py": 7,
-    "switchover/checklist/retire_old.py": 4,
-    "switchover/checklist/switch_cron.py": 1,
-    "switchover/checklist/switch_db.py": 1,
-    "switchover/checklist/switch_dns.py": 1,
-    "switchover/checklist/switch_jobs.py": 1,
-    "switchover/database/facts.py": 2,
-    "switchover/database/switch.py": 1,
-    "switchover/resources/postgres.py": 2,
-    "switchover/resources/worker.py": 1,
 }
 
 CONSTRUCTS = {

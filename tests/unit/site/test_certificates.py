@@ -13,12 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from here import right
-from switchover.certificates import read_pem, trial
 
 from lab.judging.shellcheck import faults
 from switchover.move import Move
 from switchover.render import render
 from switchover.settings import check
+from switchover.site.certificate import read_pem
 
 SCRIPT = Path(__file__).parents[3] / "scripts/server/order-certificate"
 
@@ -69,9 +69,9 @@ def test_a_certificate_without_names_and_a_file_without_one() -> None:
 def test_a_trial_asks_the_staging_of_let_s_encrypt_or_the_authority_that_is_named() -> None:
     """certbot knows of itself where Let's Encrypt's staging is; under --dry-run it takes another's address from the
     command line alone, not from what it renews."""
-    assert trial(Move(check(right(), "move.yaml"))) == "--dry-run"
+    assert Move(check(right(), "move.yaml")).certificate.trial == "--dry-run"
     other = right() | {"certificate": {"server": "https://acme.org/dir"}}
-    assert trial(Move(check(other, "move.yaml"))) == "--dry-run --server https://acme.org/dir"
+    assert Move(check(other, "move.yaml")).certificate.trial == "--dry-run --server https://acme.org/dir"
 
 
 # --- what the authority said ---------------------------------------------------------------------------------------

@@ -17,11 +17,17 @@ from switchover.render import HOME, render
 WHO = {"date": "Thu 8 Feb 2018", "who": 'maikel@it\'s "here"', "domain": "shop.example.org", "branch": "master"}
 DEPLOY = {
     "path": "/home/o'fn/current",
-    "pidfile": "/home/ofn/tmp/pids/unicorn.pid",
     "environment": "production",
     "rails": "bin/rails",
-    "worker_pidfile": "/home/ofn/tmp/pids/delayed_job.pid",
-    "worker_command": "script/delayed_job",
+}
+
+
+PARTS = {  # of the hook that deploys, by what the kinds of application and worker put there
+    "app-unicorn": {"pidfile": "/home/o'fn/tmp/pids/unicorn.pid"},
+    "app-service": {"reload": "sudo systemctl reload 'a shop'", "reloaded": "curl -sf localhost:3000"},
+    "worker-delayed_job": {"pidfile": "/home/ofn/tmp/pids/delayed_job.pid", "command": "script/delayed_job"},
+    "worker-service": dict.fromkeys(("runs", "quiet", "drained", "stop", "start"), "echo 'it is'"),
+    "worker-none": {},
 }
 
 
@@ -31,15 +37,25 @@ def forms() -> Iterator[tuple[str, dict[str, Any]]]:
         yield "old-pre-receive", WHO | {"moved": moved, "remote": "production", "url": "ofn@prod2:a path"}
         yield "new-pre-receive", WHO | {"moved": moved}
     builds = ((), ("bundle install --deployment", "bin/rails assets:precompile"))
-    for build, migrate, cron in itertools.product(builds, (True, False), (None, "whenever -i 'a b'")):
-        yield "new-post-receive", WHO | DEPLOY | {"build": build, "migrate": migrate, "cron": cron}
+    restarts = [name for name in PARTS if name.startswith("app-")]
+    workers = [name for name in PARTS if name.startswith("worker-")]
+    for app, worker in itertools.product(restarts, workers):
+        parts = {"restart": part(app), "worker": part(worker)}
+        for build, migrate, cron in itertools.product(builds, (True, False), (None, "whenever -i 'a b'")):
+            yield "new-post-receive", WHO | DEPLOY | parts | {"build": build, "migrate": migrate, "cron": cron}
+
+
+def part(name: str) -> str:
+    """A part of the hook that deploys."""
+    return render(f"hooks/{name}.sh.j2", **PARTS[name]).decode()
 
 
 FORMS = list(forms())
 
 
 def test_all_hooks_are_looked_at() -> None:
-    assert {f"{name}.j2" for name, _ in FORMS} == {path.name for path in (HOME / "hooks").iterdir()}
+    named = {f"{name}.j2" for name, _ in FORMS} | {f"{name}.sh.j2" for name in PARTS}
+    assert named == {path.name for path in (HOME / "hooks").iterdir()}
 
 
 def test_shellcheck_finds_nothing() -> None:
