@@ -265,17 +265,16 @@ def gather(move: Move) -> Facts:
 
 def _seen(server: Server) -> dict[str, list[str]]:
     """Lines of the server's answer, by what they are about."""
+    rules = f"{{ {server.firewall.rules}; }} | sed 's/^/rule /'"
     script = f"""
 [ ! -x /usr/sbin/sendmail ] || echo 'sendmail yes'
 ! command -v postconf >/dev/null || echo "relay $(postconf -h relayhost)"
 home=$(getent passwd {sh(server.app.user)} | cut -d: -f6)
 sed 's/^/key /' "$home/.ssh/authorized_keys" 2>/dev/null
 sed 's/^/host /' /etc/ssh/ssh_host_*_key.pub
-{{ {server.firewall.rules}; }} | sed 's/^/rule /'
-:
 """
     found: dict[str, list[str]] = {name: [] for name in ("sendmail", "relay", "key", "host", "rule")}
-    for line in server.look(script).out.splitlines():
+    for line in server.look(f"{script}\n{rules}\n:").out.splitlines():
         name, _, value = line.partition(" ")
         if value.strip() and name in found:
             found[name].append(value.strip())

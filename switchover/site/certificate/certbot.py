@@ -33,6 +33,7 @@ CURRENT = "/opt/certbot"  # where a current release has its environment
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+RENEWALS = program("renewals.sh").decode()
 Parts = list[Resource | Precondition]
 
 
@@ -83,14 +84,13 @@ class Certbot(certificate.Certificate[Settings]):
         server = STAGING if trial else self.settings.server
         return f"ls -d /etc/letsencrypt/accounts/{sh(server.removeprefix('https://'))}/*/ 2>/dev/null"
 
-    def lookup(self, domains: tuple[str, ...]) -> str:
-        """sh: the name that certbot gave to a certificate of every domain, if there is one and it has not ended."""
-        named = f"named {sh(self.settings.server)} {' '.join(sh(domain) for domain in domains)}"
-        return f"{program('renewals.sh').decode()}\n{named}"
+    def _named(self, domains: tuple[str, ...]) -> str:
+        """sh, with renewals.sh at hand: the name that certbot gave to a certificate of every domain, if it is good."""
+        return f"named {sh(self.settings.server)} {' '.join(sh(domain) for domain in domains)}"
 
     def name(self, move: Move) -> str:
         """That name; empty without such a certificate. It only looks."""
-        return self.server.look(self.lookup(move.settings.domains)).out.strip()
+        return self.server.look(f"{RENEWALS}\n{self._named(move.settings.domains)}").out.strip()
 
     def live(self, move: Move) -> str:
         """The directory of that certificate; under --dry the one where it will be. Raises Problem without one."""
@@ -138,8 +138,7 @@ class Certbot(certificate.Certificate[Settings]):
     def ordered(self, move: Move) -> Parts:
         """certbot orders it, or has it. Raises Problem where nobody has agreed to the authority's terms."""
         ours, domain, new = self.settings, move.settings.domain, self.server
-        lookup = self.lookup(move.settings.domains)
-        if not (ours.agree_tos or move.dry or any(new.look(ask, check=False).out for ask in (lookup, self.account))):
+        if not (ours.agree_tos or move.dry or self.name(move) or new.look(self.account, check=False).out):
             what = f"nobody has agreed to the terms of {ours.server}"
             do = "Read them, then say in the settings: certificate: {agree_tos: true}"
             raise Problem(what, str(new), do)
@@ -155,7 +154,7 @@ sh after/order-certificate back {sh(domain)}
                 new,
                 f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
                 undo,
-                check="" if ours.staging else f'[ -n "$({lookup})" ]',
+                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named(move.settings.domains)})" ]',
                 shown=f"certbot {command}",
                 files=programs("order-certificate"),
             )
@@ -188,7 +187,7 @@ sh after/order-certificate back {sh(domain)}
         if self._trial:
             return self._trial
         live = self.live(move)
-        hooks = f"{program('renewals.sh').decode()}\nhooks {sh(live.rpartition('/')[2])} {HOOK}"
+        hooks = f"{RENEWALS}\nhooks {sh(live.rpartition('/')[2])} {HOOK}"
         if "nginx" in self.server.look(hooks).out:  # somebody else's
             return self._scheduled()
         content = render("templates/renewed.sh.j2", domain=move.settings.domain, live=live)

@@ -28,6 +28,7 @@ from switchover.errors import Problem
 from switchover.move import Move
 from switchover.programs import program
 from switchover.settings import Settings, check
+from switchover.site.web import ANSWERS
 
 ZONE = "example.org"
 SHOP = "shop.example.org"

@@ -49,7 +49,7 @@ ANSWERS = {
     r"SHOW ssl_cert_file": "a certificate",
     r"SHOW wal_level'$": "replica",
     r"(wal_retrieve_retry_interval|max_slot_wal_keep_size)'": "false",
-    r"^\nfor conf in /etc/letsencrypt/renewal": "openfoodnetwork.org.au",
+    r"\nnamed https\S+( \S+)+$": "openfoodnetwork.org.au",
     r"^df -Pk": "100000",
     r"jsonb_build_object[(]\S*tables": json.dumps({"tables": [TABLE, TABLE | {"offer": "public.its_index"}]}),
     r"-v new_owner=": "reports\tCREATE ROLE reports",
@@ -164,8 +164,6 @@ def otherwise(data: dict[str, Any]) -> None:
     data["new"]["database"] = {"name": "my-shop.de", "owner": "ofn@shop"}
 
 
-# They change nothing of the example's, or of a move that has just begun.
-LOOKS_AT_TIMES: set[str] = set()
 # Nothing of it is there to be taken back or restarted without PgBouncer.
 WITHOUT_PGBOUNCER = {"retire-old.database-yml", "retire-old.restart", "retire-old.pgbouncer-gone"}
 CASES: list[tuple[Any, set[str]]] = [(replicate, set()), (copy, WITHOUT_PGBOUNCER), (otherwise, set())]
@@ -188,7 +186,7 @@ def test_shellcheck_finds_what_is_wrong_in_any_of_many() -> None:
     assert "SC2086" in found and "new/shop/0001-a.b/undo line 2" in found
 
 
-@pytest.mark.parametrize("move", [replicate, copy], indirect=True)
+@pytest.mark.parametrize("move", [replicate], indirect=True)
 def test_a_step_that_only_looks_is_said_to(move: Move) -> None:
     """docs/checklist.md must not promise an undo for a step that records nothing, nor the other way round."""
     rows = re.findall(r"`inv ([a-z.-]+)` \| ([^|]*) \|", (HOME / "docs/checklist.md").read_text())
@@ -201,4 +199,4 @@ def test_a_step_that_only_looks_is_said_to(move: Move) -> None:
         elif parts:
             changes.add(step.line)
     assert looks > {"prepare-old.pushes-ended", "switch-app.requests-drained"} and not changes & said
-    assert looks - said <= LOOKS_AT_TIMES
+    assert looks <= said
