@@ -16,7 +16,7 @@ from ..hosts import Server
 from ..move import Move
 from ..programs import program
 from ..quote import sh
-from ..resources.postgres import PSQL, ask
+from ..resources.postgres import ask
 
 QUESTIONS = (Path(__file__).parent / "facts.sql").read_text()
 MINUTES = 5  # of the access log
@@ -103,7 +103,7 @@ def _script(server: Server, other: Server) -> str:
     }
     asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)
     lines = [f"{name}={sh(value)}" for name, value in variables.items()]
-    return "\n".join([*lines, f'psql_() {{ {PSQL} "$@"; }}', HOST, f"{asked} | say sql"])
+    return "\n".join([*lines, HOST, f"{asked} | say sql"])
 
 
 def _clocks(move: Move) -> dict[str, float]:

@@ -36,8 +36,8 @@ def certificate(server: Server) -> bytes:
     """The certificate that *server*'s PostgreSQL shows. Raises Problem where it shows none."""
     shown = server.look(
         f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
-        f"c=$({PSQL} -c 'SHOW ssl_cert_file'); d=$({PSQL} -c 'SHOW data_directory'); "
-        'case $c in /*) ;; *) c=$d/$c ;; esac; cat "$c"'
+        # Its path may be one from there.
+        f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
     ).out
     if not shown:
         raise Problem("PostgreSQL speaks no TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
