@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # Either server, as root: facts about it that decide how the database can move; nothing is changed. Prints lines
 # `key TAB value`; a key may come more than once, and is missing where its command failed. Read in by looks, which say
-# before: master (the application's main process, if any), app (its directory), yml (its database.yml), other (the other server's address),
-# minutes (of the access log that are counted), PSQL (how its superuser asks).
-: "${master?}" "${app?}" "${yml?}" "${other?}" "${minutes?}" "${PSQL?}"
+# before: master (the application's main process, if any), app (its directory), yml (its database.yml), other (the other
+# server's address), minutes (of the access log that are counted).
+: "${master?}" "${app?}" "${yml?}" "${other?}" "${minutes?}"
 
 say() { sed "s/^/$1\t/"; }
 getconf GNU_LIBC_VERSION 2>/dev/null | say libc
@@ -22,7 +22,8 @@ timeouts='(Rack::Timeout\.(service_|wait_)?timeout *=|(service|wait)_timeout:) *
 grep -srhoE --include='*.rb' "$timeouts" "$app/config" | say rack_timeout
 # database.yml without what could be a secret; ERB is no YAML.
 grep -vE 'password|url|user|secret|key' "$yml" | sed 's/<%.*%>/erb/g' | say yml
-df -Pk "$($PSQL -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 { printf "%.0f\n", $4 * 1024 }' | say wal_free
+data=$(env -C / runuser -u postgres -- psql -XAtq -c 'SHOW data_directory')
+df -Pk "$data/pg_wal/" | awk 'NR == 2 { printf "%.0f\n", $4 * 1024 }' | say wal_free
 logs=$(nginx -T 2>/dev/null | sed -nE 's/^\s*access_log\s+(\/[^; ]+).*/\1/p' | sort -u)
 [ -z "$logs" ] || for n in $(seq "$minutes"); do
   # shellcheck disable=SC2086 # several files

@@ -16,7 +16,7 @@ from ..hosts import Server
 from ..move import Move
 from ..programs import program
 from ..quote import sh
-from ..resources.postgres import PSQL, ask
+from ..resources.postgres import ask
 
 QUESTIONS = (Path(__file__).parent / "facts.sql").read_text()
 MINUTES = 5  # of the access log
@@ -101,7 +101,7 @@ def _script(server: Server, other: Server) -> str:
     }
     asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)
     lines = [f"{name}={sh(value)}" for name, value in variables.items()]
-    lines += [f"PSQL={sh(PSQL)}", f"master=$({server.app.main_process})", HOST, server.app.facts]
+    lines += [f"master=$({server.app.main_process})", HOST, server.app.facts]
     return "\n".join([*lines, f"{asked} | say sql"])
 
 

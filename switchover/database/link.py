@@ -36,6 +36,7 @@ def certificate(server: Server) -> bytes:
     """The certificate that *server*'s PostgreSQL shows. Raises Problem where it shows none."""
     shown = server.look(
         f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
+        # Its path may be one from there.
         f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
     ).out
     if not shown:

@@ -76,23 +76,24 @@ class Monit(monitor.Monitor[Settings]):
 
     def watches(self, is_ours: Callable[[str], bool]) -> Nothing | list[Resource]:
         """A file for each is there; one that somebody wrote is wanted as it is."""
-        parts: dict[str, list[bytes]] = {}
         pairs: tuple[tuple[str | None, Watched | None, str], ...] = (
             (self.settings.app, self.server.app.watched(), "templates/monit-app.j2"),
             (self.settings.worker, self.server.worker.watched(), "templates/monit-worker.j2"),
         )
+        parts: dict[str, list[tuple[str, Watched]]] = {}
         for path, watched, template in pairs:
             if path and watched:  # one file may have both
-                parts.setdefault(path, []).append(render(template, **asdict(watched)))
+                parts.setdefault(path, []).append((template, watched))
         if not parts:
             return self._unnamed("application and the worker")
-        return [self._file(path, b"\n".join(contents), is_ours(path)) for path, contents in parts.items()]
+        return [self._file(path, watched, is_ours(path)) for path, watched in parts.items()]
 
-    def _file(self, path: str, content: bytes, ours: bool) -> File:
+    def _file(self, path: str, watched: list[tuple[str, Watched]], ours: bool) -> File:
         found = read(self.server, path)
-        if found.content is not None and not ours:
-            return File(self.server, path, found.content, found.owner, found.mode, test=TEST, then=RELOAD)
-        return File(self.server, path, content, "root:root", "600", test=TEST, then=RELOAD)
+        if found.content is None or ours:
+            content = b"\n".join(render(template, **asdict(one)) for template, one in watched)
+            found = Found(content, "root:root", "600")
+        return File(self.server, path, found.content or b"", found.owner, found.mode, test=TEST, then=RELOAD)
 
     def watches_program(self, name: str, template: str, arguments: str) -> list[Resource]:
         """The program is there, and a file beside the others that has it run."""
