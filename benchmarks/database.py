@@ -42,6 +42,8 @@ from lab.visitors.ledger import Outcome, percentile  # noqa: E402
 from switchover.commands.prove import PROGRAMS as PROVE  # noqa: E402
 from switchover.database.replication import PROGRAMS as FOLLOW  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
+from switchover.journal import FUNCTIONS  # noqa: E402
+from switchover.quote import sh  # noqa: E402
 
 OLD, NEW = SITES["old"], SITES["new"]
 TARGET = "bench"
@@ -76,6 +78,8 @@ FROM (SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
 def commands() -> dict[str, str]:
     """What each way runs on new, as root (sh)."""
     program = f"sh {HOME}/programs/follow-database"
+    left = sh("SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'")
+    there = f'[ "$({AS_POSTGRES} psql -XAtq {TARGET} -c {left})" = 0 ]'
     return {
         "checklist": f"""set -e
 {SERVICE} pg_dump -O -x --no-publications service=old >{HOME}/dump.sql
@@ -90,13 +94,11 @@ def commands() -> dict[str, str]:
 {AS_POSTGRES} pgcopydb clone --dir {HOME}/pgcopydb --source service=old --target dbname={TARGET} \\
   --table-jobs 2 --index-jobs 2 --no-owner --no-acl --skip-large-objects >{HOME}/pgcopydb.log 2>&1""",
         "subscription": f"""set -e
+{FUNCTIONS}
 {FRESH}
 {AS_POSTGRES} pg_dump -s -O -x --no-publications service=old | {AS_POSTGRES} psql -q -o /dev/null {TARGET}
 {AS_POSTGRES} psql -q {TARGET} -c "CREATE SUBSCRIPTION bench CONNECTION 'service=old' PUBLICATION switchover"
-left="SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'"
-until [ "$({AS_POSTGRES} psql -XAtq {TARGET} -c "$left")" = 0 ]; do
-  sleep 0.1
-done""",
+wait_until 3600 sh -c {sh(there)}""",
         "ours": f"{program} copy {TARGET} {NEW.owner} >/dev/null",
     }
 
@@ -104,7 +106,8 @@ done""",
 BETWEEN = f"""
 {AS_POSTGRES} psql -q {TARGET} -c 'ALTER SUBSCRIPTION bench DISABLE' \\
   -c 'ALTER SUBSCRIPTION bench SET (slot_name = NONE)' -c 'DROP SUBSCRIPTION bench'
-for d in {TARGET} {TARGET}_before_move; do {AS_POSTGRES} dropdb --if-exists -f "$d"; done
+{AS_POSTGRES} dropdb --if-exists -f {TARGET}
+{AS_POSTGRES} dropdb --if-exists -f {TARGET}_before_move
 rm -rf {HOME}/dump.sql {HOME}/dump.d {HOME}/pgcopydb
 """
 

@@ -48,6 +48,7 @@ from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
 from switchover.database import switch as switching  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
+from switchover.quote import sh  # noqa: E402
 
 OLD, NEW = SITES["old"], SITES["new"]
 OTHER = {"old": "new", "new": "old"}
@@ -64,17 +65,8 @@ SET ROLE {OLD.owner};
 SELECT format('CREATE TABLE more_%s (id bigserial PRIMARY KEY, note text)', n) FROM generate_series(1, 1000) n \\gexec
 SELECT format('INSERT INTO more_%s (note) VALUES (%L), (%L)', n, 'one', 'two') FROM generate_series(1, 1000) n \\gexec
 """
-# As the checklist says it, line by line; what was dumped lies on new.
-CHECKLIST = f"""set -e
-su {NEW.user} -s /bin/sh -c 'cd {NEW.app} && RAILS_ENV=production script/delayed_job stop' >/dev/null 2>&1
-/etc/init.d/unicorn_{NEW.name} stop >/dev/null
-PGSERVICEFILE=/etc/switchover/pg_service.conf pg_dump -O -x service=old >{HOME}/dump.sql
-export PGPASSFILE={HOME}/pgpass
-dropdb -h localhost -U {NEW.owner} {NEW.database}
-createdb -h localhost -U {NEW.owner} {NEW.database}
-psql -q -o /dev/null -h localhost -U {NEW.owner} {NEW.database} <{HOME}/dump.sql
-/etc/init.d/unicorn_{NEW.name} start >/dev/null </dev/null
-"""
+CHECKLIST = (ROOT / "benchmarks/by-the-checklist.sh").read_text()
+CHECKLISTS_WORDS = " ".join(map(sh, (NEW.user, NEW.app, NEW.name, NEW.owner, NEW.database, HOME)))
 
 
 @dataclass
@@ -302,7 +294,7 @@ class Benchmark:
             # Not read before the start.
             yml, owner = render("database.yml.j2", site=NEW), f"{NEW.user}:{NEW.user}"
             new.write(f"{NEW.app}/config/database.yml", yml, mode=0o600, owner=owner)
-            self._unavailable("checklist", pair, lambda: new.exec(CHECKLIST))
+            self._unavailable("checklist", pair, lambda: new.exec(f"set -- {CHECKLISTS_WORDS}\n{CHECKLIST}"))
 
     def _unavailable(self, name: str, pair: Moved, work: Callable[[], object]) -> None:
         """For how long no order came through, beside the same without any switch."""

@@ -306,7 +306,7 @@ class Journal:
         target = sh(self.path(entry))
         part = f" ({entry.part})" if entry.part else ""
         head = f"# {entry.step}{part}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
-        opening = f'{head}set -eu\numask 022\nentry={target}\ncd "$entry"\n. ./functions.sh\n'
+        opening = f'{head}set -eu\numask 022\nentry={target}\ncd "$entry"\n. ./functions.sh # called below\n'
         whose = f"# Undo of {entry.step}. As root, on this server:  sh {target}/undo\n"
         undo = f"[ ! -e undone ] || exit 0\n{change.undo.strip()}\nmark undone\n"
         return {
