@@ -13,6 +13,7 @@ from by_hand import works
 from lab import settings
 from lab.machine import network
 from lab.servers import Lab
+from lab.services.authority import Authority
 from lab.world import SHOP, Deployment, Host, Pusher, Site, World
 from switchover.settings import load
 
@@ -72,6 +73,26 @@ def test_a_third_server(lab_name: str) -> None:
         assert lab.has_state("test-three")
         assert not Lab(plain=True).has_state("test-three")
     assert network.left(lab.place) == []
+
+
+def test_a_lab_under_other_names_and_in_another_network(lab_name: str) -> None:
+    with Lab(plain=True, world=FARM) as lab:
+        for role, user in (("old", "root2"), ("new", "admin"), ("ci", "builder")):
+            name = FARM.hosts[role].name
+            assert by_ssh(lab, name, "hostname; sudo -n id -u; id -un") == f"{name}\n0\n{user}"
+        assert lab.old.exec("cut -d. -f1 /etc/debian_version").stdout == "12\n"
+        assert "10.88.5.22/24" in lab.new.exec("ip -o address show eth0").stdout
+        assert lab.new.exec("getent hosts farm.example").stdout.split()[0] == "fd88:5::21"
+        for address in ("10.88.5.22", "fd88:5::22"):
+            lab.old.exec(f"bash -c 'exec 3<>/dev/tcp/{address}/22'")
+        read = load(lab.settings)
+        assert (read.domain, read.old.ssh, read.new.ssh) == ("farm.example", "lynx.farm.example", "wolf.farm.example")
+        assert [str(address) for address in read.old.address] == ["10.88.5.21", "fd88:5::21"]
+        everything = lab.settings.read_text() + lab.ssh_config.read_text() + lab.old.exec("cat /etc/hosts").stdout
+        assert "shop.test" not in everything and "10.77" not in everything
+        assert yaml.safe_load(lab.settings.read_text())["certificate"]["server"] == "https://builds.example:14000/dir"
+        its, usual = (Authority.at(lab.place.authority(world.authority)) for world in (FARM, SHOP))
+        assert lab.ca.read_text() == its.certificate.read_text() != usual.certificate.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -148,23 +169,3 @@ def test_the_second_s_settings_are_checked_on_its_servers(two: Lab) -> None:
     shown = works(two, "check", settings=file).out
     assert "shop.test" in works(two, "check").out
     assert "market.test" in shown and "✗" not in shown
-
-
-def test_a_lab_under_other_names_and_in_another_network(lab_name: str) -> None:
-    with Lab(plain=True, world=FARM) as lab:
-        for role, user in (("old", "root2"), ("new", "admin"), ("ci", "builder")):
-            name = FARM.hosts[role].name
-            assert by_ssh(lab, name, "hostname; sudo -n id -u; id -un") == f"{name}\n0\n{user}"
-        assert lab.old.exec("cut -d. -f1 /etc/debian_version").stdout == "12\n"
-        assert "10.88.5.22/24" in lab.new.exec("ip -o address show eth0").stdout
-        assert lab.new.exec("getent hosts farm.example").stdout.split()[0] == "fd88:5::21"
-        for address in ("10.88.5.22", "fd88:5::22"):
-            lab.old.exec(f"bash -c 'exec 3<>/dev/tcp/{address}/22'")
-        read = load(lab.settings)
-        assert (read.domain, read.old.ssh, read.new.ssh) == ("farm.example", "lynx.farm.example", "wolf.farm.example")
-        assert [str(address) for address in read.old.address] == ["10.88.5.21", "fd88:5::21"]
-        everything = lab.settings.read_text() + lab.ssh_config.read_text() + lab.old.exec("cat /etc/hosts").stdout
-        assert "shop.test" not in everything and "10.77" not in everything
-        assert yaml.safe_load(lab.settings.read_text())["certificate"]["server"] == "https://builds.example:14000/dir"
-        authorities = [lab.place.authority(world.authority) / "ca.pem" for world in (FARM, SHOP)]
-        assert lab.ca.read_text() == authorities[0].read_text()
