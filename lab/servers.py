@@ -65,10 +65,10 @@ class Lab:
         self.place, self.world = place(), world
         self._states = states or self.place.states
         self._state, self._variant, self._strategy = state, Variant(seed_mb, plain, firewall), strategy
-        releases = {role: host.debian for role, host in world.hosts.items()} | ({"old": old} if old else {})
-        releases |= {"new": new} if new else {}
-        self._servers = {role: LabServer(self.place, world, role, releases[role]) for role in releases}
-        self._releases: dict[Role, str] = {role: releases[role] for role in releases if ci or role != "ci"}
+        asked = {"old": old, "new": new}
+        releases: dict[Role, str] = {role: asked.get(role) or host.debian for role, host in world.hosts.items()}
+        self._servers = {role: LabServer(self.place, world, role, release) for role, release in releases.items()}
+        self._releases = {role: release for role, release in releases.items() if ci or role != "ci"}
         self._layers: dict[Role, list[str]] = {}
         self._files: dict[Role, list[ssh.File]] = {}
         self._lock: FileLock | None = None

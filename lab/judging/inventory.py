@@ -76,13 +76,9 @@ def left_out(world: World) -> tuple[LeftOut, ...]:
     """`LEFT_OUT`, and what only the sites of a lab's world tell."""
     rows = tuple(f"rows of {site.servers['old'].database}.*" for site in world.sites)
     checkouts = tuple(f"file {site.pushers['dev'].checkout}*" for site in world.sites if "dev" in site.pushers)
-    return (
-        *LEFT_OUT,
-        LeftOut(
-            rows, "rows of the shop's database on old: visitors write them all the time; the audit looks at each order"
-        ),
-        LeftOut(checkouts, "the developer's own checkout, where they commit what they push"),
-    )
+    why = "rows of the shop's database on old: visitors write them all the time; the audit looks at each order"
+    rules = [LeftOut(rows, why), LeftOut(checkouts, "the developer's own checkout, where they commit what they push")]
+    return (*LEFT_OUT, *(rule for rule in rules if rule.what))
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,7 +125,6 @@ def _changed(before: str, after: str) -> str:
 
 
 # --- the parts of a look ------------------------------------------------------------------------------------
-
 
 # Each part prints a text of its own, which the function beside it takes apart.
 _FILES = "find {folders} -printf '%p\\t%y %m %u:%g %l\\n'"
