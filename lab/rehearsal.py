@@ -305,7 +305,7 @@ def _move(
         if not course.do(section):
             return False
         names.after(section.name)
-        if lab.ci in lab.hosts and developers.have_something_to_push(section.name):
+        if developers.have_something_to_push(lab, section.name):
             with course.quiet("pushes"):
                 developers.push(lab, section.name)
     return True

@@ -25,9 +25,10 @@ class Developers:
     by_ci: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def have_something_to_push(self, section: str) -> bool:
-        """Whether somebody pushes after a section."""
-        return section in (REFUSING, MOVED)
+    def have_something_to_push(self, lab: Lab, section: str) -> bool:
+        """Whether somebody pushes after a section: never without the ci host or pushers."""
+        there = lab.ci in lab.hosts and {*lab.world.sites[0].pushers} == {"ci", "dev"}
+        return there and section in (REFUSING, MOVED)
 
     def push(self, lab: Lab, section: str) -> None:
         """What they push after a section; what does not go as it should is in `problems`."""
