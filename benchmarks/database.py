@@ -37,15 +37,15 @@ import yaml  # noqa: E402
 from lab.machine.server import LabServer, until  # noqa: E402
 from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
-from lab.sites.provision import SITES  # noqa: E402
 from lab.visitors.ledger import Outcome, percentile  # noqa: E402
+from lab.world import SHOP  # noqa: E402
 from switchover.commands.prove import PROGRAMS as PROVE  # noqa: E402
 from switchover.database.replication import PROGRAMS as FOLLOW  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
 from switchover.quote import sh  # noqa: E402
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 TARGET = "bench"
 HOME = "/var/tmp/bench"  # noqa: S108 - on the lab's server
 WAYS = ("checklist", "dump_restore", "pgcopydb", "subscription", "ours")

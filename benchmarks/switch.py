@@ -43,14 +43,15 @@ from lab.judging.audit import Facts, Place, gather, judge  # noqa: E402
 from lab.judging.switch import Switch, told  # noqa: E402
 from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
-from lab.sites.provision import SITES, render  # noqa: E402
+from lab.sites.provision import render  # noqa: E402
 from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
+from lab.world import SHOP  # noqa: E402
 from switchover.database import switch as switching  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
 from switchover.quote import sh  # noqa: E402
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 OTHER = {"old": "new", "new": "old"}
 PARTS = ("hold", "operator_200ms", "data_x10", "tables_1000", "unavailable")
 BEFORE = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron")

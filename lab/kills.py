@@ -17,6 +17,7 @@ without a line here: what it changes is read from the journals.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -33,6 +34,8 @@ from switchover.journal import ROOT
 
 from . import commands
 from .judging import inventory
+from .machine.server import until
+from .texts import script
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from .servers import Lab
 
 NOTHING_TO_UNDO = "nothing to undo"
+STANDING = Path(__file__).with_name("judging") / "standing.sh"
 LATE = "retire-old"  # it ends undo: killed and gone on only
 MOST_KILLS = 60  # of one step that nothing undoes
 # What comes out differently each time by its nature, so that only its being there is compared.
@@ -102,7 +106,7 @@ def walk(lab: Lab, out: Console, *, sample: int = 0, seed: int = 0, only: str = 
         if not _parts(lab, line):
             continue
         _must(_run(lab, "undo", "--yes", line), result, f"{line}: undo without any kill")
-        _same(before, _look(lab), result, f"{line}: undone without any kill")
+        _same(lab, before, _look(lab), result, f"{line}: undone without any kill")
         parts, after = _reference(lab, line)
         points = [(part, point) for part in parts for point in POINTS]
         if not points:  # undone, it is true by itself: as a restart is, which nobody takes back
@@ -132,7 +136,7 @@ def walk_last(state: str, result: Result, out: Console) -> None:
                 parts.setdefault(line, _parts(lab, line))
             seen = _look(lab)
         if point:
-            _same(ends, seen, result, f"the last section, killed {point}")
+            _same(lab, ends, seen, result, f"the last section, killed {point}")
         else:
             ends = seen
 
@@ -198,16 +202,16 @@ def _try(
     if not _kill(lab, line, part, point, result, name):
         return
     _must(_run(lab, line), result, f"{name}: the same command again")
-    _same(after, _look(lab), result, f"{name}: gone on")
+    _same(lab, after, _look(lab), result, f"{name}: gone on")
     went_on = len(result.wrong) == wrong
     _must(_run(lab, "undo", "--yes", line), result, f"{name}: undo after going on")
-    _same(before, _look(lab), result, f"{name}: gone on, then undone")
+    _same(lab, before, _look(lab), result, f"{name}: gone on, then undone")
     middle = len(result.wrong)
     _kill(lab, line, part, point, result, name)
     again = _run(lab, "undo", "--yes", line)
     if again.returncode != 0 and NOTHING_TO_UNDO not in again.stdout + again.stderr:
         result.wrong.append(f"{name}: undo: {_last(again)}")
-    _same(before, _look(lab), result, f"{name}: undone")
+    _same(lab, before, _look(lab), result, f"{name}: undone")
     undone = len(result.wrong) == middle
     for place, more in enumerate((True, went_on, undone)):
         counted[place] += more
@@ -275,34 +279,30 @@ def _run(lab: Lab, *words: str, kill: str = "") -> subprocess.CompletedProcess[s
 
 def _parts(lab: Lab, line: str) -> list[str]:
     """Which parts of the step stand in the journals of the servers, in the order in which they were made."""
-    stand = f"cd {ROOT} 2>/dev/null || exit 0; "
-    stand += f"for e in */[0-9]*-{line}; do [ ! -e $e/entry.json ] || [ -e $e/undone ] || cat $e/entry.json; done"
+    standing = script(STANDING, ROOT, line)
     found = [
         (facts["number"], f"{role}:{facts['part']}")
         for role, server in _servers(lab).items()
-        for facts in map(json.loads, server.exec(stand).stdout.splitlines())
+        for facts in map(json.loads, server.exec(standing).stdout.splitlines())
     ]
     return list(dict.fromkeys(part for _, part in sorted(found)))
 
 
 def _servers(lab: Lab) -> dict[str, Any]:
-    servers = {"old": lab.old, "new": lab.new}
-    if getattr(lab, "ci", None) is not None:
-        servers["ci"] = lab.ci
-    return servers
+    return {host.role: host for host in lab.hosts}
 
 
 def _look(lab: Lab) -> dict[str, inventory.Look]:
     # The unit of a copy ends a moment after it has said that all is here; one that stays is seen.
-    copy = "/run/systemd/transient/switchover-copy.service"
-    lab.new.exec(f"timeout 10 sh -c 'while [ -e {copy} ]; do sleep 0.1; done'", check=False)
+    copy = "test ! -e /run/systemd/transient/switchover-copy.service"
+    with contextlib.suppress(Problem):
+        until(lambda: lab.new.exec(copy, check=False).returncode == 0, 10, "a copy's unit stays", pause=0.1)
     return {name: inventory.look(server, databases=name != "ci") for name, server in _servers(lab).items()}
 
 
-def _same(one: dict[str, inventory.Look], two: dict[str, inventory.Look], result: Result, what: str) -> None:
-    rules = [*inventory.LEFT_OUT]
+def _same(lab: Lab, one: dict[str, inventory.Look], two: dict[str, inventory.Look], result: Result, what: str) -> None:
     for name, seen in one.items():
-        found = inventory.compare(name, _plain(seen), _plain(two[name]), rules)
+        found = inventory.compare(name, _plain(seen), _plain(two[name]), inventory.left_out(lab.world))
         result.wrong += [f"{what}: {difference}" for difference in found[:3]]
 
 

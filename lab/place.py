@@ -6,23 +6,15 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from switchover.errors import Problem
-
-Role = Literal["old", "new", "ci"]
-ROLES: tuple[Role, ...] = ("old", "new", "ci")
-HOSTS: dict[Role, str] = {"old": "prod1.shop.test", "new": "prod2.shop.test", "ci": "ci.shop.test"}
-SUDO_USERS: dict[Role, str] = {"old": "ubuntu", "new": "ofn-admin", "ci": "ubuntu"}
-SITE = "shop.test"
-CERTIFIED: dict[Role, str] = {"old": SITE, "new": HOSTS["new"]}  # the domain each has a certificate for
 
 
 @dataclass(frozen=True)
 class Place:
     """The directories and names of one lab. Labs with different names run side by side.
 
-    Images, prepared layers, what was reached and the certificate authority are shared between them.
+    Images, prepared layers, what was reached and the certificate authorities are shared between them.
     """
 
     root: Path
@@ -34,7 +26,7 @@ class Place:
         return f"switchover-{self.name}" if self.name else "switchover"
 
     def netns(self, part: str) -> str:
-        """The network namespace of `hub`, `old`, `new`, `ci` or `visitors`."""
+        """The network namespace of `hub`, of a host by its role, or of `visitors`."""
         return f"{self.prefix}-{part}"
 
     @property
@@ -52,10 +44,9 @@ class Place:
         """Labs in which a part of the move is done: one directory a state (`lab.reached`)."""
         return self.root / "reached"
 
-    @property
-    def authority(self) -> Path:
-        """The lab's certificate authority."""
-        return self.root / "authority"
+    def authority(self, name: str) -> Path:
+        """The certificate authority of that name."""
+        return self.root / name
 
     @property
     def run(self) -> Path:

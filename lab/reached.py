@@ -16,7 +16,6 @@ from .machine import cache
 from .machine.locks import locked
 from .place import place
 from .servers import Lab
-from .sites.provision import SITES
 
 # Whatever may have a part in how a server is after a section, and a little more.
 MADE_FROM = [
@@ -56,7 +55,7 @@ def _move(lab: Lab, sections: tuple[str, ...], sql: str, settings: Mapping[str, 
     data = yaml.safe_load(lab.settings.read_text())
     lab.settings.write_text(yaml.safe_dump({**data, **settings}, sort_keys=False, allow_unicode=True))
     if sql:
-        lab.old.psql(sql, SITES["old"].database)
+        lab.old.psql(sql, lab.world.site("old").database)
     line = [str(INV), "-f", str(lab.settings), *sections]
     done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:

@@ -40,6 +40,7 @@ from .settings import STRATEGIES
 from .visitors import ledger
 from .visitors.developers import Developers
 from .visitors.mail import Post
+from .world import VISITORS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,6 +92,7 @@ class Visitors:
                 *network.entry(lab.netns_visitors),
                 *(sys.executable, "-m", "lab.visitors.load", "--control", "--patience", "60"),
                 *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
+                *("--domain", lab.world.domain),
                 *_whereabouts(lab),
                 *self._only,
             ],
@@ -303,7 +305,7 @@ def _move(
         if not course.do(section):
             return False
         names.after(section.name)
-        if lab.ci in lab.hosts and developers.have_something_to_push(section.name):
+        if developers.have_something_to_push(lab, section.name):
             with course.quiet("pushes"):
                 developers.push(lab, section.name)
     return True
@@ -356,19 +358,20 @@ def _audited(
         plan.spoil(lab)
     other = gather(places["old" if data == "new" else "new"])
     now = gather(places[data], files=places[files], known=before.fingerprints)
-    clients = (network.address4("visitors"), network.address6("visitors"))
     book = course.visitors.book()
-    found = Rehearsal(book, course.spans, judge(book, now, other, before, clients), _servers(lab))
+    found = Rehearsal(book, course.spans, judge(book, now, other, before, lab.world.addresses(VISITORS)), _servers(lab))
     found.strategy, found.page_grace = _settings(lab)["strategy"], plan.page_grace
     if left:
         found.other_problems.append(f"{left} job(s) still in the queue after {DRAIN:.0f} s")
     if plan.with_undo and not any(span.name.startswith("undo ") for span in course.spans):
         found.other_problems.append("nothing was undone, since the move did not come to its end")
     elif seen:
-        after = _looks(lab)
-        found.looked_at = sum(len(one.keys() | after[name].keys()) for name, one in seen.items())
+        after, found.left_out = _looks(lab), inventory.left_out(lab.world)
+        found.looked_at = sum(len(look.keys() | after[name].keys()) for name, look in seen.items())
         found.differences = [
-            difference for name, one in seen.items() for difference in inventory.compare(name, one, after[name])
+            difference
+            for name, look in seen.items()
+            for difference in inventory.compare(name, look, after[name], found.left_out)
         ]
     return found
 

@@ -1,6 +1,6 @@
 """The lab: real servers, booted with systemd from overlay layers, and a network for visitors.
 
-    with Lab(old="11", new="12", seed_mb=50) as lab:
+    with Lab(old="11", new="12", seed_mb=50) as lab:      # of the usual world: lab.world.SHOP
         lab.old.exec("systemctl is-active nginx")
         lab.new.psql("SELECT 1")
         lab.save("after-prepare-old")
@@ -8,11 +8,11 @@
 A server's layers, from below: Debian (`lab.machine.images`), what provisioning added (kept, made once), those of saved
 states, and the running server's own, thrown away at the end. Provisioning is
 
-    lab.sites.provision.provision(server, role, ShopOptions(seed_mb, certificates)) -> None
+    lab.sites.provision.provision(server, role, site, ShopOptions(seed_mb, certificates)) -> None
 
-called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.machine.base`), for old and
-new at the same time. It leaves the server as it shall be found after its next boot. The third host, `lab.ci`, is the
-one that deploys.
+called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.machine.base`), for all
+hosts at the same time. It leaves the server as it shall be found after its next boot. `lab.ci` is the host that
+deploys; others that the world has (`lab.server("web2")`) get no more than names, a firewall and a way in.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ from .machine import base, cache, cgroups, clean, host, images, layers, network,
 from .machine.layers import Described, Variant
 from .machine.locks import locked
 from .machine.server import BOOT, LabServer, until
-from .place import CERTIFIED, ROLES, Role, place
+from .place import place
 from .services import acme, bind, ci, postfix
 from .services.authority import Authority
 from .sites.provision import ShopOptions, provision
+from .world import SHOP, VISITORS, Role, World
 
 __all__ = ["Lab", "LabServer"]
-
-CI = "12"  # the Debian release of the host that deploys, whatever the servers have
 
 
 class Lab:
     """Old, new, the host that deploys, and their network. A context manager; `up` and `down` by hand otherwise.
 
+    *world*: their names, addresses and sites, and which further hosts there are. *old*, *new*: other releases of Debian
+    than the world has.
     *state* starts from what `save` kept under that name; *states*: the directory of those, if it is not the lab's own.
     *seed_mb*: about how large old's database shall be.
     *plain* boots servers without the shop, *ci=False* no host that deploys, *firewall=False* an old that has none on.
@@ -57,29 +58,36 @@ class Lab:
     """
 
     def __init__(
-        self, old: str = "11", new: str = "12", state: str | None = None, *,
-        seed_mb: int = 300, plain: bool = False, ci: bool = True, firewall: bool = True,
+        self, old: str | None = None, new: str | None = None, state: str | None = None, *,
+        world: World = SHOP, seed_mb: int = 300, plain: bool = False, ci: bool = True, firewall: bool = True,
         strategy: str = "replicate", states: Path | None = None,
     ) -> None:  # fmt: skip
-        self.place = place()
+        self.place, self.world = place(), world
         self._states = states or self.place.states
         self._state, self._variant, self._strategy = state, Variant(seed_mb, plain, firewall), strategy
-        self._releases: dict[Role, str] = {"old": old, "new": new, **({"ci": CI} if ci else {})}
+        asked = {"old": old, "new": new}
+        releases: dict[Role, str] = {role: asked.get(role) or host.debian for role, host in world.hosts.items()}
+        self._servers = {role: LabServer(self.place, world, role, release) for role, release in releases.items()}
+        self._releases = {role: release for role, release in releases.items() if ci or role != "ci"}
         self._layers: dict[Role, list[str]] = {}
         self._files: dict[Role, list[ssh.File]] = {}
         self._lock: FileLock | None = None
         self._cut_short = False
         self._handlers: dict[int, Any] = {}
-        self.old, self.new, self.ci = (LabServer(self.place, role, self._releases.get(role, CI)) for role in ROLES)
+        self.old, self.new, self.ci = (self._servers[role] for role in ("old", "new", "ci"))
 
     @classmethod
     def running(cls) -> Lab:
         """The lab that is up now, started by whom ever. Raises Problem when none is."""
         host.check_root()
         described = layers.running(place())
-        lab = cls(described.releases["old"], described.releases["new"], ci="ci" in described.releases)
-        lab._layers = described.layers
+        lab = cls(world=described.world)
+        lab._take(described)
         return lab
+
+    def server(self, role: Role) -> LabServer:
+        """The host that the world has under this name."""
+        return self._servers[role]
 
     @property
     def servers(self) -> tuple[LabServer, LabServer]:
@@ -88,8 +96,8 @@ class Lab:
 
     @property
     def hosts(self) -> list[LabServer]:
-        """All that this lab has: old, new and, unless it was left out, ci."""
-        return [host for host in (self.old, self.new, self.ci) if host.role in self._releases]
+        """All that this lab has: those of its world, but for ci where it was left out."""
+        return [host for role, host in self._servers.items() if role in self._releases]
 
     @property
     def settings(self) -> Path:
@@ -109,12 +117,12 @@ class Lab:
     @property
     def name_servers(self) -> tuple[str, ...]:
         """Whom visitors ask for names; nobody in a lab without the ci host, where they know the site's addresses."""
-        return bind.SERVERS if "ci" in self._releases else ()
+        return self.world.name_servers if "ci" in self._releases else ()
 
     @property
     def netns_visitors(self) -> str:
         """The network namespace for visitors; `network.entry` begins a command line that runs in it."""
-        return self.place.netns("visitors")
+        return self.place.netns(VISITORS)
 
     def up(self) -> Self:
         """Boots all of it and waits until it is ready; what is missing is made first.
@@ -144,7 +152,7 @@ class Lab:
 
     def save(self, name: str) -> None:
         """Keeps the state of all hosts as *name*: they end cleanly, then boot again from all that was on disk."""
-        described = Described(self._releases, self._layers)
+        described = Described(self.world, self._releases, self._layers)
         self._all(self._stop)
         self._layers = layers.save(self.place, self._states, name, described).layers
         self._start_all()
@@ -152,10 +160,12 @@ class Lab:
     def has_state(self, name: str) -> bool:
         """Whether `save` kept *name* for hosts like these, prepared as they would be now."""
         try:
-            found = layers.load(self._states, name).layers
+            found = layers.load(self._states, name)
         except Problem:
             return False
-        return all(str(self._prepared(host)) in found.get(host.role, []) for host in self.hosts)
+        return found.world == self.world and all(
+            str(self._prepared(host)) in found.layers.get(host.role, []) for host in self.hosts
+        )
 
     def __enter__(self) -> Self:
         """`up`; SIGTERM and SIGHUP leave the block as Ctrl-C does, so that the lab is taken down."""
@@ -179,32 +189,37 @@ class Lab:
 
     def _up(self) -> None:
         self.place.run.mkdir(parents=True)
-        network.up(self.place)
+        network.up(self.place, self.world)
         if self._state:
             self._restore(self._state)
         else:
             self._make()
-        (self.place.run / "ssh" / "config").write_text(ssh.config(self.place, self._releases))
+        (self.place.run / "ssh" / "config").write_text(ssh.config(self.place, self.world, self._releases))
         self._start_all()
 
     def _make(self) -> None:
-        authority = Authority.at(self.place.authority)
+        authority = Authority.at(self.place.authority(self.world.authority))
         found = images.ensure(self.place, self._releases.values())
         self._all(lambda host: self._prepare(host, found[host.release], authority))
-        self._files = ssh.generate(self.place, self._releases)
+        self._files = ssh.generate(self.place, self.world, self._releases)
         if "ci" in self._releases and not self._variant.plain:
-            ci.authorise(self._files)
-            postfix.switch_on(self._files)
-            bind.switch_on(self._files, self.place.run)
+            ci.authorise(self.world, self._files)
+            postfix.switch_on(self.world, self._files)
+            bind.switch_on(self.world, self._files, self.place.run)
         shutil.copy(authority.certificate, self.ca)
-        self.settings.write_text(settings.text(ci="ci" in self._releases, strategy=self._strategy))
+        self.settings.write_text(settings.text(self.world, ci="ci" in self._releases, strategy=self._strategy))
 
     def _restore(self, state: str) -> None:
         described = layers.load(self._states, state)
+        if described.world != self.world:
+            raise Problem(f"the state '{state}' is of another world", "lab", "Start it with the world it was saved in")
+        self._take(described)
+        layers.restore_files(self.place, self._states, state)
+
+    def _take(self, described: Described) -> None:
         self._releases, self._layers = described.releases, described.layers
         for server in self.hosts:
             server.release = described.releases[server.role]
-        layers.restore_files(self.place, self._states, state)
 
     def _prepare(self, server: LabServer, image: Path, authority: Authority) -> None:
         """Finds the server's prepared layer, or boots the image, provisions it and keeps what that wrote."""
@@ -213,7 +228,7 @@ class Lab:
             if not target.exists():
                 say.console().print(f"{server}: prepared now, on Debian {server.release}; kept for the next time")
                 self._layers[server.role] = [str(image)]
-                self._files[server.role] = [*base.files(server.role, authority), *ssh.identity()]
+                self._files[server.role] = [*base.files(self.world, server.role, authority), *ssh.identity()]
                 self._start(server)
                 base.setup(server, firewall=self._variant.has_firewall(server.role))
                 self._provision(server, authority)
@@ -230,25 +245,26 @@ class Lab:
                 postfix.receives(server)
                 bind.provision(server)
         elif not self._variant.plain:
-            domain = CERTIFIED[server.role]
-            certificates = {domain: authority.issue([domain])}
-            provision(server, server.role, ShopOptions(self._variant.seed_mb, certificates))
-            postfix.sends(server)
+            here = [moved.servers[server.role] for moved in self.world.sites if server.role in moved.servers]
+            for site in here:
+                certificates = {site.domain: authority.issue([site.domain])}
+                provision(server, server.role, site, ShopOptions(self._variant.seed_mb, certificates))
+            if here:
+                postfix.sends(server)
 
     def _prepared(self, server: LabServer) -> Path:
-        return layers.prepared(self.place, server.role, self._releases[server.role], self._variant)
+        return layers.prepared(self.place, self.world, server.role, self._releases[server.role], self._variant)
 
     def _start_all(self) -> None:
-        Described(self._releases, self._layers).write(self.place.run / "lab.json")
+        Described(self.world, self._releases, self._layers).write(self.place.run / "lab.json")
         self._all(self._start)
         self._files = {}  # in the server's layer now; a later boot must not lose what came since
         if "ci" in self._releases:
-            acme.trusted(self.ci, self.servers, self.ca)
+            acme.trusted(self.ci, [host for host in self.hosts if host is not self.ci], self.ca)
 
     def _start(self, server: LabServer) -> None:
-        supervisor.start(
-            supervisor.Spec(self.place, server.role, self._layers[server.role], self._files.get(server.role, []))
-        )
+        role, addresses = server.role, self.world.addresses(server.role)
+        supervisor.start(supervisor.Spec(self.place, role, addresses, self._layers[role], self._files.get(role, [])))
         server.wait_ready(ended=lambda: supervisor.is_off(self.place, server.role))
 
     def _stop(self, server: LabServer) -> None:

@@ -1,4 +1,4 @@
-"""The move.yaml of a lab: what a person would write about the shop's servers."""
+"""The move.yaml of a lab's site: what a person would write about its servers."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import Any
 
 import yaml
 
-from .machine import network
-from .place import HOSTS, SITE, Role
 from .services import acme, bind
-from .services.ci import PUSHERS
+from .world import Deployment, Pusher, Role, World
 
 STRATEGIES = ("replicate", "copy")
 
 
-def text(*, ci: bool = True, strategy: str = "replicate") -> str:
+def text(world: World, *, site: str = "", ci: bool = True, strategy: str = "replicate") -> str:
     """The settings as YAML; paths in them are relative to the running lab's directory, where the file lies."""
     return "# Written by the lab: it describes the lab's own servers.\n" + yaml.safe_dump(
-        settings(ci=ci, strategy=strategy), sort_keys=False, allow_unicode=True
+        settings(world, site=site, ci=ci, strategy=strategy), sort_keys=False, allow_unicode=True
     )
 
 
-def settings(*, ci: bool = True, strategy: str = "replicate") -> dict[str, Any]:
-    """The settings as data, with or without the host that deploys."""
+def settings(world: World, *, site: str = "", ci: bool = True, strategy: str = "replicate") -> dict[str, Any]:
+    """The settings of *site*, by its domain (the first unless it is given), as data; with or without the ci host."""
+    moved = world.deployment(site)
+    agent = moved.pushers.get("ci") if ci else None
     return {
-        "domains": [SITE],
+        "domains": [moved.domain],
         "pages": ["/", "/products/1", "/products/2", "/login", "/about"],
         "ssh_config": "ssh/config",
         "strategy": strategy,
-        "old": _server("old", "openfoodweb", "openfoodweb", "openfoodweb_production", "openfoodweb", SITE),
-        "new": _server("new", "openfoodnetwork", "openfoodnetwork", "openfoodnetwork", "ofn_user", HOSTS["new"]),
-        **({"ci": _ci()} if ci else {}),
+        "old": _server(world, moved, "old"),
+        "new": _server(world, moved, "new"),
+        **({"ci": _ci(world, agent)} if agent else {}),
         "carry": [
             {"from": "config/secrets.yml", "to": "config/secrets.yml", "secret": True},
             {"from": "config/initializers/bugsnag.rb", "to": "config/initializers/bugsnag.rb"},
@@ -41,20 +41,21 @@ def settings(*, ci: bool = True, strategy: str = "replicate") -> dict[str, Any]:
         "dns": {"kind": "update", "key_file": bind.OPERATORS, "ttl": bind.LOWERED, "within": 30}
         if ci
         else {"kind": "none"},
-        "certificate": acme.SETTINGS if ci else {"kind": "copied"},
+        "certificate": acme.settings(world) if ci else {"kind": "copied"},
         "retire": {"quiet": 1},
     }
 
 
-def _server(role: Role, user: str, app: str, database: str, owner: str, certificate: str) -> dict[str, Any]:
-    live = f"/etc/letsencrypt/live/{certificate}"
+def _server(world: World, moved: Deployment, role: Role) -> dict[str, Any]:
+    site, developer = moved.servers[role], moved.pushers.get("dev")
+    live = f"/etc/letsencrypt/live/{site.domain}"
     return {
-        "ssh": HOSTS[role],
-        "address": [network.address4(role), network.address6(role)],
+        "ssh": world.hosts[role].name,
+        "address": [*world.addresses(role)],
         "app": {
-            "path": f"/home/{user}/apps/{app}/current",
-            "user": user,
-            "service": f"unicorn_{app}",
+            "path": site.app,
+            "user": site.user,
+            "service": f"unicorn_{site.name}",
             "environment": "production",
             "socket": "tmp/sockets/unicorn.sock",
             "pidfile": "tmp/pids/unicorn.pid",
@@ -67,27 +68,31 @@ def _server(role: Role, user: str, app: str, database: str, owner: str, certific
         },
         "watch": {
             "kind": "monit",
-            "app": f"/etc/monit/conf.d/unicorn_{app}",
-            "worker": f"/etc/monit/conf.d/delayed_job_{app}",
+            "app": f"/etc/monit/conf.d/unicorn_{site.name}",
+            "worker": f"/etc/monit/conf.d/delayed_job_{site.name}",
         },
         "schedule": {
             "kind": "crontab",
-            "user": user,
-            "install": f"whenever --update-crontab {app} --set environment=production",
+            "user": site.user,
+            "install": f"whenever --update-crontab {site.name} --set environment=production",
         },
-        "deploys": {"kind": "git", "branch": "master", "repository": ".git", "name": PUSHERS["dev"].remote},
+        "deploys": {
+            "kind": "git",
+            "branch": "master",
+            "repository": ".git",
+            **({"name": developer.remote} if developer else {}),
+        },
         "database": {
-            "name": database,
-            "owner": owner,
+            "name": site.database,
+            "owner": site.owner,
             "config": "config/database.yml",
             "host": "localhost",
             "port": 5432,
         },
-        "web": {"kind": "nginx", "site": f"/etc/nginx/sites-available/{app}"},
+        "web": {"kind": "nginx", "site": f"/etc/nginx/sites-available/{site.name}"},
         "certificate": {"fullchain": f"{live}/fullchain.pem", "key": f"{live}/privkey.pem"},
     }
 
 
-def _ci() -> dict[str, Any]:
-    agent = PUSHERS["ci"]
-    return {"ssh": HOSTS["ci"], "user": agent.user, "checkout": agent.checkout, "remote": agent.remote}
+def _ci(world: World, agent: Pusher) -> dict[str, Any]:
+    return {"ssh": world.hosts["ci"].name, "user": agent.user, "checkout": agent.checkout, "remote": agent.remote}

@@ -50,13 +50,12 @@ def ssh(_c: Context, server: str, command: str = "") -> None:
     """A shell on old, new or ci, as the user with sudo."""
     from switchover.errors import Problem
 
-    from .place import HOSTS
     from .servers import Lab
 
-    if server not in HOSTS:
-        raise Problem(f"there is no server '{server}'", "lab.ssh", "Choose old, new or ci")
-    config = str(Lab.running().ssh_config)
-    os.execvp("ssh", ["ssh", "-F", config, HOSTS[server], *([command] if command else [])])
+    lab = Lab.running()
+    if server not in lab.world.hosts:
+        raise Problem(f"there is no server '{server}'", "lab.ssh", f"Choose among {', '.join(lab.world.hosts)}")
+    os.execvp("ssh", ["ssh", "-F", str(lab.ssh_config), lab.server(server).name, *([command] if command else [])])
 
 
 @task(help={"name": "what to call it"})

@@ -12,14 +12,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
+from switchover import quote
+
+from ..world import World
+
+HERE = Path(__file__).parent
 Look = dict[str, str]
 YOUNG = 5  # seconds: younger programs come and go
 
 
 class Machine(Protocol):
     """What a look needs of a server of the lab."""
+
+    world: World
 
     def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
 
@@ -60,13 +68,17 @@ LEFT_OUT = (
         ),
         "git's own notes: objects that no branch has, what moved when, when it last looked at files",
     ),
-    LeftOut(
-        ("rows of openfoodweb_production.*",),
-        "rows of the shop's database on old: visitors write them all the time; the audit looks at each order",
-    ),
-    LeftOut(("file /home/dev/shop*",), "the developer's own checkout, where they commit what they push"),
     LeftOut(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
 )
+
+
+def left_out(world: World) -> tuple[LeftOut, ...]:
+    """`LEFT_OUT`, and what only the sites of a lab's world tell."""
+    rows = tuple(f"rows of {site.servers['old'].database}.*" for site in world.sites)
+    checkouts = tuple(f"file {site.pushers['dev'].checkout}*" for site in world.sites if "dev" in site.pushers)
+    why = "rows of the shop's database on old: visitors write them all the time; the audit looks at each order"
+    rules = [LeftOut(rows, why), LeftOut(checkouts, "the developer's own checkout, where they commit what they push")]
+    return (*LEFT_OUT, *(rule for rule in rules if rule.what))
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,13 +126,9 @@ def _changed(before: str, after: str) -> str:
 
 # --- the parts of a look ------------------------------------------------------------------------------------
 
-# Of the CI host's agent what a move changes: its builds come and go.
-_AGENT = "/var/lib/buildkite-agent/.ssh /var/lib/buildkite-agent/builds/shop/.git/config"
-_FOLDERS = f"/etc /home /root /var/spool/cron $(ls -d {_AGENT} 2>/dev/null)"
-
 # Each part prints a text of its own, which the function beside it takes apart.
-_FILES = f"find {_FOLDERS} -printf '%p\\t%y %m %u:%g %l\\n'"
-_SUMS = f"find {_FOLDERS} -type f -print0 | xargs -0 -r sha256sum"
+_FILES = "find {folders} -printf '%p\\t%y %m %u:%g %l\\n'"
+_SUMS = "find {folders} -type f -print0 | xargs -0 -r sha256sum"
 _KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
 _UNITS = f"""
 systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'
@@ -131,27 +139,11 @@ ufw status verbose 2>&1 | sed 's/^/ufw\\t/'
 iptables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv4\\t/p'
 ip6tables-save 2>/dev/null | sed -n 's/ *\\[[0-9]*:[0-9]*\\]//; /^[^#]/s/^/ipv6\\t/p'
 """
-# What its name server says, if it has one, and the one beside it; the serial number grows with every change.
-_RECORDS = """
-for s in 127.0.0.1 10.77.0.14; do
-  systemctl is-active -q named 2>/dev/null || break
-  dig +noall +answer @$s axfr shop.test | awk '$4 != "SOA" {print $1, $4 "\\t" $2, $5}' | sort
-done
-"""
+_RECORDS = (HERE / "records.sh").read_text()
 _PORTS = "ss -Hlntup | awk '{print $1, $5 \"\\t\" $7}'"
 _PROCESSES = "exec ps -e -o ppid= -o user:32= -o etimes= -o args="
 _POSTGRES = "cd / && runuser -u postgres -- "
-_DATABASES = """psql -XAt -F "$(printf '\\t')" -c "
-SELECT 'database ' || datname, concat_ws(' ', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate,
-       'connections', datallowconn, datconnlimit, datacl) FROM pg_database
-UNION ALL SELECT 'setting of ' || coalesce(datname, 'all') || ' for ' || coalesce(rolname, 'all'), setconfig::text
-  FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = setdatabase LEFT JOIN pg_roles r ON r.oid = setrole
-UNION ALL SELECT 'setting ' || name, setting FROM pg_settings
-  WHERE source NOT IN ('default', 'override', 'client', 'environment variable', 'session')
-UNION ALL SELECT 'slot ' || slot_name, slot_type || ' ' || active FROM pg_replication_slots
-UNION ALL SELECT 'subscription ' || subname, subenabled::text FROM pg_subscription
-UNION ALL SELECT 'origin ' || regexp_replace(roname, '^pg_[0-9]+$', 'of a subscription'), count(*)::text
-  FROM pg_replication_origin GROUP BY 1" """
+_DATABASES = f"""psql -XAt -F "$(printf '\\t')" -c {quote.sh((HERE / "databases.sql").read_text())}"""
 _COUNT = "query_to_xml(format('SELECT count(*) AS n FROM %s', oid::regclass), false, true, '')"
 _ROWS = f"""psql -XAt -F "$(printf '\\t')" -c "SELECT relname, (xpath('/row/n/text()', {_COUNT}))[1]
 FROM pg_class WHERE relkind IN ('r', 'm') AND relnamespace = 'public'::regnamespace" """
@@ -165,9 +157,11 @@ def look(machine: Machine, *, databases: bool = True) -> Look:
     """
     ask = partial(_answer, machine)
     seen: Look = {}
-    sums = {path: digest for digest, _, path in (line.partition("  ") for line in ask(_SUMS).splitlines())}
-    for path, facts in _pairs(ask(_FILES)):
-        seen[f"file {path}"] = f"{facts.strip()} {sums.get(path, '')}".strip()
+    folders = _folders(machine.world)
+    sums = ask(_SUMS.format(folders=folders)).splitlines()
+    by_path = {path: digest for digest, _, path in (line.partition("  ") for line in sums)}
+    for path, facts in _pairs(ask(_FILES.format(folders=folders))):
+        seen[f"file {path}"] = f"{facts.strip()} {by_path.get(path, '')}".strip()
     seen |= _joined("service", ask(_UNITS))
     seen |= _joined("firewall", ask(_FIREWALL), glue="\n")
     seen |= _joined("record", ask(_RECORDS))
@@ -176,6 +170,13 @@ def look(machine: Machine, *, databases: bool = True) -> Look:
     if databases:
         seen |= _look_at_databases(ask)
     return seen
+
+
+def _folders(world: World) -> str:
+    """The folders of a look, for a shell. Of the ci host's agents what a move changes: their builds come and go."""
+    agents = [site.pushers["ci"] for site in world.sites if "ci" in site.pushers]
+    paths = [path for agent in agents for path in (f"{agent.home}/.ssh", f"{agent.checkout}/.git/config")]
+    return " ".join(["/etc /home /root /var/spool/cron", *(f"$(ls -d {path} 2>/dev/null)" for path in paths)])
 
 
 def _answer(machine: Machine, command: str) -> str:

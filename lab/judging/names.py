@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..place import SITE
 from ..report.result import Span
 from ..visitors.ledger import Book
 
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
 PREPARE, SWITCH, RETIRE = "dns-prepare", "switch-dns", "retire-old"
 
 
-def records(lab: Lab, server: str, name: str = SITE) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """By kind, what a name server says of a name: the TTL and the addresses."""
+def records(lab: Lab, server: str, name: str = "") -> dict[str, tuple[int, tuple[str, ...]]]:
+    """By kind, what a name server says of a name, the site's unless given: the TTL and the addresses."""
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
     for kind in ("A", "AAAA"):
-        said = lab.ci.exec(f"dig +noall +answer @{server} {name} {kind}").stdout
+        said = lab.ci.exec(f"dig +noall +answer @{server} {name or lab.world.domain} {kind}").stdout
         lines = re.findall(r"^\S+\s+(\d+)\s+IN\s+A+\s+(\S+)$", said, re.MULTILINE)
         if lines:
             found[kind] = int(lines[0][0]), tuple(sorted(address for _, address in lines))
@@ -96,9 +95,8 @@ class Names:
         for server in self.lab.name_servers:
             found = {address for _, several in records(self.lab, server).values() for address in several}
             if found != {*_addresses(to)}:
-                self.problems.append(
-                    f"{server} says that {SITE} is at {', '.join(sorted(found)) or 'nowhere'}, not {to}"
-                )
+                where, domain = ", ".join(sorted(found)) or "nowhere", self.lab.world.domain
+                self.problems.append(f"{server} says that {domain} is at {where}, not {to}")
 
 
 def _addresses(server: LabServer) -> tuple[str, str]:

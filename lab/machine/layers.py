@@ -7,19 +7,21 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from switchover.errors import Problem
 
-from ..place import Place, Role
+from ..place import Place
 from ..services.authority import Authority
+from ..world import Role, World
 from . import cache, images, supervisor
 
 LAB = Path(__file__).parents[1]
-RECIPE = [LAB / "machine/base.py"]
-SHOP_RECIPE = [LAB / "sites"]
+# What a prepared server is made from, beside its image, its world and the authority's certificate.
+RECIPE = [LAB / name for name in ("machine/base.py", "machine/setup.sh", "world.py", "texts.py")]
+SHOP_RECIPE = [LAB / "sites", *(LAB / "services" / name for name in ("postfix.py", "mail-sends.sh"))]
 CI_RECIPE = [LAB / "services"]
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
 
@@ -28,6 +30,7 @@ RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key
 class Described:
     """What a running lab or a saved state is made of. *layers*: the uppermost first, the image last."""
 
+    world: World
     releases: dict[Role, str]
     layers: dict[Role, list[str]]
 
@@ -36,8 +39,19 @@ class Described:
         beside = file.with_name(f".{file.name}")
         beside.unlink(missing_ok=True)
         beside.touch(0o600)
-        beside.write_text(json.dumps({"releases": self.releases, "layers": self.layers, **more}))
+        beside.write_text(json.dumps(asdict(self) | more))
         beside.rename(file)
+
+    @classmethod
+    def read(cls, file: Path) -> Described:
+        """What `write` wrote. Raises Problem when another version did."""
+        from pydantic import TypeAdapter, ValidationError
+
+        data = json.loads(file.read_text())
+        try:
+            return TypeAdapter(cls).validate_python({name: data.get(name) for name in ("world", "releases", "layers")})
+        except ValidationError:
+            raise Problem("was made by another version", str(file), "Make it again") from None
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Variant:
 
     def has_firewall(self, role: Role) -> bool:
         """Whether this server has one on: a ci host never does."""
-        return self.firewall if role == "old" else role == "new"
+        return self.firewall if role == "old" else role != "ci"
 
     def name(self, role: Role) -> str:
         """Tells apart what has to be prepared apart."""
@@ -59,10 +73,11 @@ class Variant:
         return ("plain" if self.plain else f"shop-{self.seed_mb}mb") + ("" if self.firewall else "-open")
 
 
-def prepared(place: Place, role: Role, release: str, variant: Variant) -> Path:
+def prepared(place: Place, world: World, role: Role, release: str, variant: Variant) -> Path:
     """Where the prepared layer of this server is kept: its name holds a hash of all that it is made from."""
+    authority = Authority.at(place.authority(world.authority))
     files = [*RECIPE, *(CI_RECIPE if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
-    parts = [images.release(release).key, Authority.at(place.authority).certificate.read_text()]
+    parts = [images.release(release).key, repr(world), authority.certificate.read_text()]
     return place.prepared / f"{role}-{release}-{variant.name(role)}-{cache.digest(*parts, files=files)}"
 
 
@@ -84,7 +99,7 @@ def save(place: Place, states: Path, name: str, running: Described) -> Described
         target = states / "layers" / f"{token}-{role}"
         keep(supervisor.folder(place, role) / "upper", target)
         layers[role] = [str(target), *running.layers[role]]
-    described = Described(running.releases, layers)
+    described = Described(running.world, running.releases, layers)
     described.write(
         _state(states, name),
         files={file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()},
@@ -99,8 +114,7 @@ def load(states: Path, name: str) -> Described:
     if not file.exists():
         known = ", ".join(sorted(f.stem for f in states.glob("*.json"))) or "none yet"
         raise Problem(f"there is no saved state '{name}'", "lab", f"Saved: {known}")
-    data = json.loads(file.read_text())
-    described = Described(data["releases"], data["layers"])
+    described = Described.read(file)
     for layer in (Path(path) for layers in described.layers.values() for path in layers):
         if not layer.is_dir():
             raise Problem(f"{layer}, a layer of the state '{name}', is gone", "lab", "Save that state again")
@@ -123,8 +137,7 @@ def running(place: Place) -> Described:
     file = place.run / "lab.json"
     if not file.exists():
         raise Problem("no lab is up", "lab", "Start one: inv lab.up")
-    data = json.loads(file.read_text())
-    return Described(data["releases"], data["layers"])
+    return Described.read(file)
 
 
 def _state(states: Path, name: str) -> Path:

@@ -1,7 +1,6 @@
 """The lab's network: a bridge in a namespace of its own, all servers and the visitors on it.
 
-Nothing is in the machine's own network. 10.77.0.0/24 and fd77::/64, the same in every lab, since each has
-its own bridge.
+Nothing is in the machine's own network, and labs may have the same addresses, since each has its own bridge.
 """
 
 from __future__ import annotations
@@ -15,48 +14,39 @@ from pathlib import Path
 from switchover.errors import Problem
 
 from ..place import Place
+from ..world import VISITORS, World
 
-NUMBERS = {"old": 11, "new": 12, "ci": 13, "visitors": 100}
-PARTS = ("hub", *NUMBERS)
+HUB = "hub"
 NAMESPACES = Path("/run/netns")
 
 
-def address4(part: str) -> str:
-    """The IPv4 address of `old`, `new`, `ci` or `visitors`."""
-    return f"10.77.0.{NUMBERS[part]}"
-
-
-def address6(part: str) -> str:
-    """The IPv6 address of `old`, `new`, `ci` or `visitors`."""
-    return f"fd77::{NUMBERS[part]}"
-
-
-def up(place: Place) -> None:
-    """Makes the namespaces, the bridge and the cables, all plugged in.
+def up(place: Place, world: World) -> None:
+    """Makes the namespaces, the bridge and the cables of all of *world*'s hosts and the visitors, all plugged in.
 
     Raises Problem when one exists already or the kernel refuses.
     """
-    for part in PARTS:
+    parts = (*world.hosts, VISITORS)
+    for part in (HUB, *parts):
         _ip("netns", "add", place.netns(part))
         # A machine that has IPv6 switched off hands that down to new namespaces.
         _inside(place, part, "echo 0 | tee /proc/sys/net/ipv6/conf/all/disable_ipv6 >/dev/null")
-    hub = place.netns("hub")
+    hub = place.netns(HUB)
     _ip("-n", hub, "link", "add", "switchover", "type", "bridge")
     _ip("-n", hub, "link", "set", "switchover", "up")
-    for part in NUMBERS:
+    for part in parts:
         end = ("name", "eth0", "netns", place.netns(part))
         _ip("link", "add", *end, "type", "veth", "peer", "name", part, "netns", hub)
         _ip("-n", hub, "link", "set", part, "master", "switchover", "up")
-        plug(place, part)
+        plug(place, part, world.addresses(part))
 
 
-def plug(place: Place, part: str) -> None:
-    """The cable of *part* is in, with its addresses: usable at once, without duplicate address detection."""
+def plug(place: Place, part: str, addresses: tuple[str, str]) -> None:
+    """The cable of *part* is in, with its *addresses* (IPv4, IPv6): usable at once, without looking for duplicates."""
     commands = [
         "link set lo up",
         "link set eth0 up",
-        f"address replace {address4(part)}/24 dev eth0",
-        f"address replace {address6(part)}/64 dev eth0 nodad",
+        f"address replace {addresses[0]}/24 dev eth0",
+        f"address replace {addresses[1]}/64 dev eth0 nodad",
     ]
     _ip("-n", place.netns(part), "-batch", "-", input="\n".join(commands))
 
@@ -68,10 +58,7 @@ def unplug(place: Place, part: str) -> None:
 
 def down(place: Place) -> None:
     """Ends every process in the namespaces and removes these. Nothing happens when there are none."""
-    for part in PARTS:
-        name = place.netns(part)
-        if not (NAMESPACES / name).exists():
-            continue
+    for name in left(place):
         for pid in _ip("netns", "pids", name, check=False).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
@@ -84,8 +71,10 @@ def down(place: Place) -> None:
 
 
 def left(place: Place) -> list[str]:
-    """The namespaces of this lab that exist."""
-    return [place.netns(part) for part in PARTS if (NAMESPACES / place.netns(part)).exists()]
+    """The namespaces of this lab that exist, whatever world it has or had."""
+    # The name of no lab and of no part of one has a dash in it.
+    found = NAMESPACES.glob(place.netns("*")) if NAMESPACES.exists() else ()
+    return sorted(path.name for path in found if "-" not in path.name.removeprefix(place.netns("")))
 
 
 def entry(name: str) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from switchover.errors import Problem
 
-from ..place import HOSTS, SUDO_USERS, Place, Role
+from ..place import Place
+from ..world import VISITORS, Role, World
 from . import cgroups, network, supervisor
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -19,12 +20,15 @@ BOOT = 90.0  # seconds a boot or a clean end may take on a busy machine
 
 
 class LabServer:
-    """Old, new or ci. `exec` and its like go through the kernel's namespaces, not through ssh: a few milliseconds."""
+    """A host of the lab, by its role in *world*.
 
-    def __init__(self, place: Place, role: Role, release: str) -> None:
-        self.place, self.role, self.release = place, role, release
-        self.name, self.sudo_user = HOSTS[role], SUDO_USERS[role]
-        self.address4, self.address6 = network.address4(role), network.address6(role)
+    `exec` and its like go through the kernel's namespaces, not through ssh: a few milliseconds.
+    """
+
+    def __init__(self, place: Place, world: World, role: Role, release: str) -> None:
+        self.place, self.world, self.role, self.release = place, world, role, release
+        self.name, self.sudo_user = world.hosts[role].name, world.hosts[role].sudo_user
+        self.address4, self.address6 = world.addresses(role)
         self._init: int | None = None
 
     def __str__(self) -> str:
@@ -110,7 +114,7 @@ class LabServer:
 
     def _sshd_answers(self) -> bool:
         script = f"exec 3<>/dev/tcp/{self.address4}/22 && read -r -t 2 line <&3 && [[ $line == SSH-* ]]"
-        entry = network.entry(self.place.netns("visitors"))
+        entry = network.entry(self.place.netns(VISITORS))
         return subprocess.run([*entry, "bash", "-c", script], stderr=subprocess.DEVNULL).returncode == 0
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..place import HOSTS, SUDO_USERS, Place, Role
+from ..place import Place
+from ..world import Role, World
 from . import network
 
 
@@ -27,7 +28,7 @@ class File:
     owner: str = "root"
 
 
-def generate(place: Place, roles: Iterable[Role]) -> dict[Role, list[File]]:
+def generate(place: Place, world: World, roles: Iterable[Role]) -> dict[Role, list[File]]:
     """Writes the keys into `ssh/` in the running lab's directory; gives what each server needs to match them."""
     folder = place.run / "ssh"
     folder.mkdir(mode=0o700)
@@ -36,9 +37,9 @@ def generate(place: Place, roles: Iterable[Role]) -> dict[Role, list[File]]:
     _write(folder / "operator.pub", public)
     files: dict[Role, list[File]] = {}
     for role in roles:
-        user = SUDO_USERS[role]
+        user = world.hosts[role].sudo_user
         files[role] = [*identity(), File(f"/home/{user}/.ssh/authorized_keys", public, 0o600, user)]
-    _write(folder / "known_hosts", "".join(known_hosts(role, its) for role, its in files.items()))
+    _write(folder / "known_hosts", "".join(known_hosts(world.hosts[role].name, its) for role, its in files.items()))
     return files
 
 
@@ -48,9 +49,9 @@ def key_pair(comment: str) -> tuple[str, str]:
     return _private(key), f"{_public(key)} {comment}\n"
 
 
-def known_hosts(role: Role, files: Iterable[File]) -> str:
-    """The lines of a known_hosts by which a server is known that has these *files*."""
-    return "".join(f"{HOSTS[role]} {file.text}" for file in files if file.path.endswith("_key.pub"))
+def known_hosts(name: str, files: Iterable[File]) -> str:
+    """The lines of a known_hosts by which a server is known that is called *name* and has these *files*."""
+    return "".join(f"{name} {file.text}" for file in files if file.path.endswith("_key.pub"))
 
 
 def identity() -> list[File]:
@@ -63,16 +64,16 @@ def identity() -> list[File]:
     return files
 
 
-def config(place: Place, roles: Iterable[Role]) -> str:
+def config(place: Place, world: World, roles: Iterable[Role]) -> str:
     """The ssh configuration of the running lab, which has these servers."""
     folder = place.run / "ssh"
     relay = f"{sys.executable} -I -S {Path(__file__).with_name('relay.py')}"
     through = " ".join(network.entry(place.netns("visitors")))
     text = ""
     for role in roles:
-        text += f"Host {HOSTS[role]}\n"
-        text += f"    User {SUDO_USERS[role]}\n"
-        text += f"    ProxyCommand {through} {relay} {network.address4(role)} 22\n"
+        text += f"Host {world.hosts[role].name}\n"
+        text += f"    User {world.hosts[role].sudo_user}\n"
+        text += f"    ProxyCommand {through} {relay} {world.address4(role)} 22\n"
     text += "Host *\n"
     text += f"    IdentityFile {folder}/operator\n    IdentitiesOnly yes\n"
     text += f"    UserKnownHostsFile {folder}/known_hosts\n    GlobalKnownHostsFile /dev/null\n"

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from ..place import Place, Role
+from ..place import Place
+from ..world import Role
 from . import cgroups, network
 from .locks import lock_for_a_child, try_lock
 from .ssh import File
@@ -35,6 +36,7 @@ class Spec:
 
     place: Place
     role: Role
+    addresses: tuple[str, str]
     layers: list[str]
     files: list[File]
 
@@ -54,7 +56,8 @@ class Spec:
     def load(cls, text: str) -> Spec:
         data = json.loads(text)
         place = Place(Path(data["place"]["root"]), data["place"]["name"])
-        return cls(place, data["role"], data["layers"], [File(**f) for f in data["files"]])
+        four, six = data["addresses"]
+        return cls(place, data["role"], (four, six), data["layers"], [File(**f) for f in data["files"]])
 
 
 def cgroup(place: Place, role: Role) -> str:
@@ -111,7 +114,7 @@ def main(spec: Spec) -> int:
     for file in spec.files:
         _write(spec.folder / "root", file)
     while True:
-        network.plug(spec.place, spec.role)
+        network.plug(spec.place, spec.role, spec.addresses)
         status = _boot(spec)
         network.unplug(spec.place, spec.role)
         cgroups.end(spec.cgroup)

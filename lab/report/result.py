@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.judging.audit import Audit, few
-from lab.judging.inventory import LEFT_OUT, Difference
+from lab.judging.inventory import LEFT_OUT, Difference, LeftOut
 from lab.judging.secrets import KEPT_IN
 from lab.judging.switch import Switch
 from lab.visitors.ledger import Answer, Book, Outcome, percentile
@@ -66,6 +66,7 @@ class Rehearsal:
     servers: dict[str, dict[str, str]] = field(default_factory=dict)
     looked_at: int = 0  # things compared after the undo; 0: there was none
     differences: list[Difference] = field(default_factory=list)
+    left_out: Sequence[LeftOut] = LEFT_OUT  # of the comparison
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "replicate"
     switch: Switch = field(default_factory=Switch)
@@ -251,7 +252,7 @@ class Rehearsal:
                 "compared": self.looked_at,
                 "different": len(self.differences),
                 "differences": [str(difference) for difference in self.differences],
-                "left_out": [{"what": list(rule.what), "why": rule.why} for rule in LEFT_OUT],
+                "left_out": [{"what": list(rule.what), "why": rule.why} for rule in self.left_out],
             },
         }
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lab.judging.inventory import LEFT_OUT
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -42,7 +40,10 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
         to.print(Text("  Left out of the comparison:", style="dim"))
         _points(
             to,
-            [f"{rule.why} ({', '.join(what.removeprefix('file ') for what in rule.what)})" for rule in LEFT_OUT],
+            [
+                f"{rule.why} ({', '.join(what.removeprefix('file ') for what in rule.what)})"
+                for rule in rehearsal.left_out
+            ],
             "dim",
         )
         to.print()

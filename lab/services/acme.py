@@ -13,36 +13,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..machine.server import until
-from ..place import HOSTS, SITE
+from ..texts import script
+from ..world import World
 
 if TYPE_CHECKING:
     from ..machine.server import LabServer
     from .authority import Authority
 
-URL = f"https://{HOSTS['ci']}:14000/dir"
-SETTINGS = {"kind": "certbot", "server": URL, "agree_tos": True}  # as move.yaml has them
+HERE = Path(__file__).parent
 ISSUER = "Pebble"  # begins the name of every issuer of its certificates
 FOLDER = "/etc/pebble"
 SECONDS = 20  # that it may take to start
-TRUSTED = "/usr/local/share/ca-certificates/pebble.crt"
-BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-
-# Where the host has a name server that one is asked, else its hosts file.
 UNIT = f"""[Unit]
 Description=The lab's ACME authority
 After=network.target named.service
 [Service]
 Environment=PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 PEBBLE_AUTHZREUSE=0
-ExecStart=/bin/sh -c 'd=; ! systemctl is-enabled -q named || d="-dnsserver 127.0.0.1:53"; \\
-  exec /usr/bin/pebble -config {FOLDER}/config.json $d'
+ExecStart=/bin/sh {FOLDER}/start.sh
 [Install]
 WantedBy=multi-user.target
 """
-# What the one before forgot; update-ca-certificates would take seconds.
-TRUST = f"""
-[ ! -e {TRUSTED} ] || rm -rf /etc/letsencrypt/accounts/{HOSTS["ci"]}:14000
-cat >{TRUSTED}; cat {TRUSTED} >>{BUNDLE}
-"""
+
+
+def url(world: World) -> str:
+    """Where certbot finds the authority."""
+    return f"https://{world.hosts['ci'].name}:14000/dir"
+
+
+def settings(world: World) -> dict[str, Any]:
+    """The certificate's settings, as move.yaml has them."""
+    return {"kind": "certbot", "server": url(world), "agree_tos": True}
 
 
 def provision(server: LabServer, authority: Authority) -> None:
@@ -51,6 +51,7 @@ def provision(server: LabServer, authority: Authority) -> None:
     server.write(f"{FOLDER}/api.pem", certificate)
     server.write(f"{FOLDER}/api.key", key, mode=0o600)
     refusing(server)
+    server.write(f"{FOLDER}/start.sh", (HERE / "pebble.sh").read_text())
     server.write("/etc/systemd/system/pebble.service", UNIT)
     server.exec("systemctl daemon-reload; systemctl enable --quiet pebble")
 
@@ -72,7 +73,7 @@ def refusing(server: LabServer, *domains: str) -> None:
 
 
 def trusted(ci: LabServer, servers: Iterable[LabServer], visitors: Path) -> None:
-    """Old, new and the *visitors* (their file of authorities) trust the authority on *ci*, which has just started.
+    """The *servers* and the *visitors* (their file of authorities) trust the authority on *ci*, which has just started.
 
     Nothing happens where *ci* is none. Raises Problem when it does not answer.
     """
@@ -82,13 +83,13 @@ def trusted(ci: LabServer, servers: Iterable[LabServer], visitors: Path) -> None
 
     def answers() -> bool:
         nonlocal root
-        asked = "curl -sSf --cacert /etc/pebble/api.pem --resolve ci.shop.test:15000:127.0.0.1"
-        root = ci.exec(f"{asked} https://{HOSTS['ci']}:15000/roots/0", check=False).stdout
+        asked = f"curl -sSf --cacert {FOLDER}/api.pem --resolve {ci.name}:15000:127.0.0.1"
+        root = ci.exec(f"{asked} https://{ci.name}:15000/roots/0", check=False).stdout
         return "END CERTIFICATE" in root
 
     until(answers, SECONDS, f"{ci}: Pebble does not answer", pause=0.1)
     for server in servers:
-        server.exec(TRUST, input=root)
+        server.exec(script(HERE / "trust.sh", f"{ci.name}:14000"), input=root)
     visitors.write_text(visitors.read_text() + root)
 
 
@@ -116,11 +117,12 @@ class Certificates:
     new: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.old = shown(self.server, SITE)
+        self.domain = self.server.world.domain
+        self.old = shown(self.server, self.domain)
 
     def look(self, new: LabServer) -> None:
         """What *new* shows, which has ordered one of its own."""
-        self.new = shown(new, SITE)
+        self.new = shown(new, self.domain)
 
     @property
     def problems(self) -> list[str]:

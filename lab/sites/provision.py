@@ -14,95 +14,69 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from ..place import Role
+from .. import texts
+from ..world import Role, Site
 
 HERE = Path(__file__).parent
 OPENED = 1518084000  # 8 February 2018, in seconds since 1970: the date of all files and of the first commit
 
 
-@dataclass(frozen=True)
-class Site:
-    """The names that one server has for everything of the shop."""
-
-    name: str  # what services, monit checks and nginx sites are named after
-    host: str
-    domain: str  # what its nginx site answers to, and has a certificate for
-    user: str
-    database: str
-    owner: str
-    password: str
-
-    @property
-    def home(self) -> str:
-        """Where the app's user lives, and the app below it."""
-        return f"/home/{self.user}"
-
-    @property
-    def app(self) -> str:
-        """The app's checkout."""
-        return f"{self.home}/apps/{self.name}/current"
-
-    @property
-    def shared(self) -> str:
-        """Beside the checkout: what outlives a deploy."""
-        return f"{self.home}/apps/{self.name}/shared"
-
-
-SITES: dict[Role, Site] = {
-    "old": Site(
-        name="openfoodweb",
-        host="prod1.shop.test",
-        domain="shop.test",
-        user="openfoodweb",
-        database="openfoodweb_production",
-        owner="openfoodweb",
-        password="apples' & pears: 7",
-    ),
-    "new": Site(
-        name="openfoodnetwork",
-        host="prod2.shop.test",
-        domain="prod2.shop.test",
-        user="openfoodnetwork",
-        database="openfoodnetwork",
-        owner="ofn_user",
-        password="Sow-When-It-Rains",
-    ),
+# What the rest of the server knows about the app: a file for each path, from a template.
+SYSTEM = {
+    "/etc/nginx/sites-available/default": "nginx-default.conf.j2",
+    "/etc/nginx/sites-available/{site.name}": "nginx-site.conf.j2",
+    "/etc/init.d/unicorn_{site.name}": "unicorn-init.sh.j2",
+    "/etc/monit/conf.d/unicorn_{site.name}": "monit-app.j2",
+    "/etc/systemd/system/monit.service.d/shop.conf": "monit-drop-in.conf.j2",
+    "/etc/tmpfiles.d/{site.name}.conf": "tmpfiles.conf.j2",
+    "{site.app}/.git/hooks/post-receive": "post-receive.sh.j2",
 }
+WORKER = {"/etc/monit/conf.d/delayed_job_{site.name}": "monit-worker.j2"}
 
 
 @dataclass(frozen=True)
 class ShopOptions:
-    """What may differ from one lab to the next."""
+    """What may differ from one shop to the next. The usual values make unicorn, monit and a crontab."""
 
     seed_mb: int = 300
     """Size of old's database, about, in MB."""
     certificates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """For each domain fullchain.pem and privkey.pem, as text."""
+    system: Mapping[str, str] = field(default_factory=lambda: SYSTEM)
+    """The files outside of the app: paths, and the templates that they are made from."""
+    worker: Mapping[str, str] = field(default_factory=lambda: WORKER)
+    """Those that old alone has, on which the worker runs."""
+    start: str = "start.sh.j2"
+    """The template of what has it all run, after the files are there and the database is filled."""
 
 
 class Server(Protocol):
-    """What provisioning needs of a server of the lab: to run shell commands in it as root."""
+    """What provisioning needs of a server of the lab: its name, and to run shell commands in it as root."""
+
+    @property
+    def name(self) -> str: ...
 
     def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[Any]:
         """Runs *cmd* by sh, with *input* on its standard input."""
 
 
-def provision(server: Server, role: Literal["old", "new"], options: ShopOptions) -> None:
-    """Installs the shop's *role* on *server* (needs: Debian's packages, the host's name, nothing else running).
+def provision(server: Server, role: Role, site: Site, options: ShopOptions) -> None:
+    """Installs the shop as *site* on *server*, with the profile of *role*: `old` or `new`. One after the other where a
+    server has several (needs: Debian's packages, the host's name, nothing else running).
 
     Run it once, then shut the machine down cleanly. Raises what `server.exec` raises when a command fails.
     """
-    site = SITES[role]
+    given = {"site": site, "role": role, "host": server.name}
     server.exec(f"useradd --create-home --shell /bin/bash {site.user} && chmod 755 {site.home}")
-    files = (*source(site.app), *_config(role, site), *_system(role, site), *_certificates(options, site))
+    files = (*source(site.app), *_config(given), *_system(given, options), *_certificates(options, site))
     server.exec("tar -x -C / --no-same-owner", input=archive(files))
-    server.exec(render("provision.sh.j2", site=site, role=role))
+    server.exec(render("provision.sh.j2", **given))
     if role == "old":
         seed = ["psql", "-q", "-v", f"owner={site.owner}", "-v", f"seed_mb={options.seed_mb}", "-d", site.database]
         server.exec(f"runuser -u postgres -- {shlex.join(seed)}", input=(HERE / "templates/seed.sql").read_bytes())
-    server.exec(render("start.sh.j2", site=site, role=role))
+    server.exec(render(options.start, **given))
 
 
 @dataclass(frozen=True)
@@ -137,19 +111,20 @@ def source(folder: str) -> Iterator[File]:
             yield File(f"{folder}/{path.relative_to(shop)}", path.read_bytes(), mode)
 
 
-def _config(role: str, site: Site) -> Iterator[File]:
+def _config(given: Mapping[str, Any]) -> Iterator[File]:
     """The app's configuration, which is not in its repository. Old keeps it in `shared/config` and links to it."""
-    secret = hashlib.sha512(f"the secret of {site.host}".encode()).hexdigest()
+    site, old = given["site"], given["role"] == "old"
+    secret = hashlib.sha512(f"the secret of {site.name} on {given['host']}".encode()).hexdigest()
     config = {
-        "config/database.yml": render("database.yml.j2", site=site),
+        "config/database.yml": render("database.yml.j2", **given),
         "config/secrets.yml": f"production:\n  secret_key_base: {secret}\n",
     }
-    if role == "old":
+    if old:
         config["config/s3.yml"] = "production:\n  bucket: shop-images\n  secret_access_key: b9d1f0c2\n"
         config["config/initializers/bugsnag.rb"] = 'Rails.configuration.x.bugsnag_api_key = "4e0d8a"\n'
-        yield File(f"{site.app}/log/logrotate.conf", render("logrotate.conf.j2", site=site).encode())
+        yield File(f"{site.app}/log/logrotate.conf", render("logrotate.conf.j2", **given).encode())
     for path, text in config.items():
-        if role == "old":
+        if old:
             shared = f"{site.shared}/config/{Path(path).name}"
             yield File(shared, text.encode(), 0o600)
             yield File(f"{site.app}/{path}", link=shared)
@@ -157,23 +132,12 @@ def _config(role: str, site: Site) -> Iterator[File]:
             yield File(f"{site.app}/{path}", text.encode(), 0o600)
 
 
-def _system(role: str, site: Site) -> Iterator[File]:
+def _system(given: Mapping[str, Any], options: ShopOptions) -> Iterator[File]:
     """What the rest of the server knows about the app."""
-    templates = {
-        "/etc/nginx/sites-available/default": "nginx-default.conf.j2",
-        f"/etc/nginx/sites-available/{site.name}": "nginx-site.conf.j2",
-        f"/etc/init.d/unicorn_{site.name}": "unicorn-init.sh.j2",
-        f"/etc/monit/conf.d/unicorn_{site.name}": "monit-app.j2",
-        f"/etc/monit/conf.d/delayed_job_{site.name}": "monit-worker.j2",
-        "/etc/systemd/system/monit.service.d/shop.conf": "monit-drop-in.conf.j2",
-        f"/etc/tmpfiles.d/{site.name}.conf": "tmpfiles.conf.j2",
-        f"{site.app}/.git/hooks/post-receive": "post-receive.sh.j2",
-    }
-    if role == "new":
-        del templates[f"/etc/monit/conf.d/delayed_job_{site.name}"]
-    for path, template in templates.items():
+    site: Site = given["site"]
+    for path, template in {**options.system, **(options.worker if given["role"] == "old" else {})}.items():
         mode = 0o755 if template.endswith(".sh.j2") else 0o644
-        yield File(path, render(template, site=site, role=role).encode(), mode)
+        yield File(path.format(site=site), render(template, **given).encode(), mode)
     yield File(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")
 
 
@@ -188,13 +152,4 @@ def _certificates(options: ShopOptions, site: Site) -> Iterator[File]:
 
 def render(template: str, **values: object) -> str:
     """A template of `lab/sites/templates`, filled in."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template(template).render(values)
+    return texts.render(HERE / "templates" / template, **values)

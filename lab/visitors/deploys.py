@@ -13,8 +13,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..services.ci import PUSHERS, By, Pusher, url
-from ..sites.provision import SITES, render
+from ..services.ci import url
+from ..sites.provision import render
+from ..world import By, Pusher
 
 if TYPE_CHECKING:
     from ..machine.server import LabServer
@@ -45,8 +46,8 @@ def push(lab: Lab, to: To = "old", change: Change = "harmless", by: By = "ci", *
     longer to; `migration`: a table more; `harmless`: nothing else. A push takes back what the last one broke or slowed.
     Raises Problem when the lab has no ci host or the change cannot be made there.
     """
-    pusher = PUSHERS[by]
-    target = pusher.remote if to == "remote" else url(to)
+    pusher = lab.world.sites[0].pushers[by]
+    target = pusher.remote if to == "remote" else url(lab.world, to)
     token = secrets.token_hex(4)
     title = f"About the shop ({token})"
     output, ok = _run(lab, pusher, f"git fetch --quiet {target} master && git reset --quiet --hard FETCH_HEAD")
@@ -60,8 +61,8 @@ def push(lab: Lab, to: To = "old", change: Change = "harmless", by: By = "ci", *
 
 def title(server: LabServer) -> str:
     """The title of /about as the application on *server* answers now, past nginx; empty when it does not answer."""
-    socket = f"{SITES[server.role].app}/tmp/sockets/unicorn.sock"
-    ask = f"curl --silent --max-time 10 --unix-socket {socket} http://{SITES[server.role].domain}/about"
+    site = server.world.site(server.role)
+    ask = f"curl --silent --max-time 10 --unix-socket {site.app}/tmp/sockets/unicorn.sock http://{site.domain}/about"
     return server.exec(f"{ask} | sed -n 's:.*<title>\\(.*\\)</title>.*:\\1:p'").stdout.strip()
 
 

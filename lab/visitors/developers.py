@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..services import ci
-from ..sites.provision import SITES
 from . import deploys
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 REFUSING, MOVED = "prepare-old", "finish"  # after these a push to old is refused; after the latter CI deploys to new
 REASON = r"\[\w{3} \d{1,2} \w{3} \d{4}\] .+ is moving"
-ADDRESS = rf"git remote set-url \S+ {re.escape(ci.url('new').partition(':')[0])}:\S+"
 
 
 @dataclass(slots=True)
@@ -27,13 +25,15 @@ class Developers:
     by_ci: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def have_something_to_push(self, section: str) -> bool:
-        """Whether somebody pushes after a section."""
-        return section in (REFUSING, MOVED)
+    def have_something_to_push(self, lab: Lab, section: str) -> bool:
+        """Whether somebody pushes after a section: never without the ci host or pushers."""
+        there = lab.ci in lab.hosts and {*lab.world.sites[0].pushers} == {"ci", "dev"}
+        return there and section in (REFUSING, MOVED)
 
     def push(self, lab: Lab, section: str) -> None:
         """What they push after a section; what does not go as it should is in `problems`."""
-        self._refused(lab, section, ADDRESS if section == MOVED else REASON)
+        new = re.escape(ci.url(lab.world, "new").partition(":")[0])
+        self._refused(lab, section, rf"git remote set-url \S+ {new}:\S+" if section == MOVED else REASON)
         if section == MOVED:
             self._by_ci(lab)
 
@@ -63,7 +63,7 @@ class Developers:
 
 
 def _commit(server: LabServer) -> str:
-    site = SITES[server.role]
+    site = server.world.site(server.role)
     return server.exec(f"runuser -u {site.user} -- git -C {site.app} rev-parse master").stdout.strip()
 
 

@@ -38,6 +38,7 @@ from urllib.parse import urlencode
 
 from lab.visitors.browser import Browser, Reply, Site
 from lab.visitors.ledger import Answer, Ledger, Outcome
+from lab.world import SHOP
 
 # Of 100 visits. Orders are many, since they are what a move can lose; a login is three requests.
 MIX = {
@@ -552,7 +553,7 @@ def main(argv: list[str] | None = None) -> int:
     how.add_argument("--address", action="append", default=[], help="an address of the site; repeatable")
     how.add_argument("--name-server", action="append", default=[], help="whom they ask for addresses; repeatable")
     parser.add_argument("--ca", type=Path, required=True, help="the authority of the site's certificate")
-    parser.add_argument("--domain", default="shop.test", help="the site's name (shop.test)")
+    parser.add_argument("--domain", default=SHOP.domain, help=f"the site's name ({SHOP.domain})")
     parser.add_argument("--rate", type=float, default=50, help="visits a second (50)")
     parser.add_argument("--only", choices=MIX, help="all come for this (a mix)")
     parser.add_argument("--seconds", type=float, help="how long (until SIGTERM)")

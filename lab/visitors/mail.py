@@ -12,20 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..judging.audit import Place, few
-from ..machine import network
 from ..machine.server import LabServer
-from ..place import Role
 from ..servers import Lab
 from ..services.postfix import CUSTOMERS
+from ..world import Role
 
 LATER, TAKEN = "prepare-new", "finish"  # before these sections old is told to come again later, and no more
 SECONDS = 60  # that the last mails may take
-QUEUE = "for d in maildrop incoming active deferred; do find /var/spool/postfix/$d -type f; done 2>/dev/null | wc -l"
+QUEUE = "cd /var/spool/postfix && find maildrop incoming active deferred -type f 2>/dev/null | wc -l"
 
 
 def later(lab: Lab, *roles: Role) -> None:
     """The ci host has these servers come again later; all others' mail it takes."""
-    lines = "".join(f"{network.address4(role)} 450 Come again later\n" for role in roles)
+    lines = "".join(f"{lab.world.address4(role)} 450 Come again later\n" for role in roles)
     lab.ci.exec("cat >/etc/postfix/later; postfix reload 2>/dev/null", input=lines)
 
 

@@ -12,9 +12,9 @@ from by_hand import JOURNAL
 
 from lab.machine.server import until
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
 BEFORE = ("pause", "fence", "sessions", "marker", "sequences", "pins", "intent")  # the commit
 HELD = (*BEFORE, "commit", "resume")
@@ -78,7 +78,7 @@ def told(lab: Lab) -> list[dict[str, Any]]:
 
 def carried_over(lab: Lab, server: str) -> None:
     """A person has carried over what somebody wrote there past the fence, and says so."""
-    getattr(lab, server).psql("DELETE FROM switchover_own.stragglers", SITES[server].database)  # type: ignore[index]
+    getattr(lab, server).psql("DELETE FROM switchover_own.stragglers", SHOP.site(server).database)
 
 
 def leads_to(lab: Lab) -> str:
@@ -89,7 +89,7 @@ def leads_to(lab: Lab) -> str:
 
 def enters(lab: Lab, server: str) -> bool:
     """Whether the application's own role gets into the application's database there."""
-    site = SITES[server]  # type: ignore[index]
+    site = SHOP.site(server)
     role = "openfoodweb" if server == "old" else "ofn_user"
     sql = f"SELECT has_database_privilege('{role}', '{site.database}', 'CONNECT') AND datconnlimit <> 0"
     return getattr(lab, server).psql(f"{sql} FROM pg_database WHERE datname = '{site.database}'") == "t"

@@ -35,9 +35,9 @@ from by_hand import (
 from lab.judging.inventory import Look
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 

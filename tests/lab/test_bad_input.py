@@ -13,9 +13,9 @@ from by_hand import Ran, differences, inv, looks
 
 from lab.machine.server import LabServer
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 ODD = "Größe 1 & \"zwei\" 'drei'; touch pwned"  # of a directory of uploads and of a file to carry
 CRONTAB = """\
 # by hand: 100 % of it

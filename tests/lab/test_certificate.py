@@ -19,9 +19,9 @@ from lab.machine.server import LabServer, until
 from lab.reached import reached
 from lab.servers import Lab
 from lab.services import acme, bind
-from lab.sites.provision import SITES
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 DOMAINS = ["shop.test", "www.shop.test"]
 LIVE = "/etc/letsencrypt/live/shop.test"
 RENEW = "certbot -q renew --force-renewal --no-random-sleep-on-renew"
@@ -96,9 +96,11 @@ def untouched(lab: Lab) -> str:
 
 def test_terms_are_agreed_to_by_a_person(lab: Lab, untouched: str) -> None:
     terms = beside(lab, "terms", agree_tos=False)
-    assert f"the terms of {acme.URL} are agreed to  (Read them" in inv(lab, "check", settings=terms).out
+    assert f"the terms of {acme.url(SHOP)} are agreed to  (Read them" in inv(lab, "check", settings=terms).out
     said = fails(lab, "expand-cert", settings=terms)
-    assert said.startswith(f"{lab.new}: nobody has agreed to the terms of {acme.URL}. Read them, then say in the ")
+    assert said.startswith(
+        f"{lab.new}: nobody has agreed to the terms of {acme.url(SHOP)}. Read them, then say in the "
+    )
     assert "certificate: {agree_tos: true}" in said and letsencrypt(lab.new) == untouched
 
 

@@ -15,11 +15,12 @@ from by_hand import JOURNAL, Operator, fails, recorded, works
 
 from lab.judging import names
 from lab.machine.server import until
-from lab.place import SITE
 from lab.servers import Lab
 from lab.services import bind
+from lab.world import SHOP
 from switchover.dns.resolver import SERVERS
 
+SITE, (FIRST, SECOND) = SHOP.domain, SHOP.name_servers
 NS1, NS2 = (f"ns{number}.{SITE}" for number in (1, 2))
 CONFIG = "/etc/bind/named.conf"
 LOWERED = 2  # sooner than the lab's own move
@@ -42,7 +43,7 @@ def changed(lab: Lab, name: str, **dns: Any) -> Path:
     return file
 
 
-def said(lab: Lab, server: str = bind.FIRST, name: str = SITE) -> dict[str, tuple[int, tuple[str, ...]]]:
+def said(lab: Lab, server: str = FIRST, name: str = SITE) -> dict[str, tuple[int, tuple[str, ...]]]:
     """What a name server says now."""
     return names.records(lab, server, name)
 
@@ -50,7 +51,7 @@ def said(lab: Lab, server: str = bind.FIRST, name: str = SITE) -> dict[str, tupl
 def everywhere(lab: Lab, ttl: int, to: Any, name: str = SITE) -> None:
     """Both name servers say this, as long as the addresses are concerned."""
     wanted = {"A": (ttl, (to.address4,)), "AAAA": (ttl, (to.address6,))}
-    assert [said(lab, server, name) for server in bind.SERVERS] == [wanted, wanted]
+    assert [said(lab, server, name) for server in (FIRST, SECOND)] == [wanted, wanted]
 
 
 def standing(lab: Lab) -> list[tuple[str, str]]:
@@ -68,7 +69,7 @@ def update(lab: Lab, *lines: str) -> None:
 
 
 def test_new_asks_the_labs_name_servers_and_so_do_visitors(lab: Lab) -> None:
-    assert tuple(lab.new.exec(SERVERS).stdout.split()) == bind.SERVERS == lab.name_servers
+    assert tuple(lab.new.exec(SERVERS).stdout.split()) == (FIRST, SECOND) == lab.name_servers
     everywhere(lab, bind.TTL, lab.old)
 
 
@@ -156,7 +157,7 @@ def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
 
 
 def test_www_is_left_an_alias_of_it(lab: Lab) -> None:
-    assert lab.ci.exec(f"dig +short @{bind.FIRST} www.{SITE} A").stdout.split() == [f"{SITE}.", lab.new.address4]
+    assert lab.ci.exec(f"dig +short @{FIRST} www.{SITE} A").stdout.split() == [f"{SITE}.", lab.new.address4]
 
 
 def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab) -> None:
@@ -168,7 +169,7 @@ def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab)
     update(
         lab, "del shop.test A", "del shop.test AAAA", "add shop.test 2 A 10.77.0.11", "add shop.test 2 AAAA fd77::11"
     )
-    until(lambda: said(lab, bind.SECOND) == said(lab), 10, "the second does not hear of it", pause=0.2)
+    until(lambda: said(lab, SECOND) == said(lab), 10, "the second does not hear of it", pause=0.2)
     assert lab.new.exec(f"sh {JOURNAL}/{entry.name}/undo").returncode == 0
     works(lab, "undo", "--yes", "switch-dns")
     everywhere(lab, LOWERED, lab.old)

@@ -11,14 +11,14 @@ import pytest
 from by_hand import inv, thorough
 
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 from switchover.database import facts, findings
 from switchover.move import Move
 from switchover.settings import load
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 DATABASES = {"old": OLD.database, "new": NEW.database}
 YML = f"{OLD.shared}/config/database.yml"
 TIMEOUT = f"{NEW.app}/config/initializers/timeout.rb"

@@ -10,12 +10,11 @@ import pytest
 from lab.machine import clean, network
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
-from lab.services.ci import PUSHERS
-from lab.sites.provision import SITES
 from lab.visitors import deploys
+from lab.world import SHOP
 from switchover import settings
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 
 pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
@@ -29,7 +28,7 @@ def lab(lab_name: str) -> Iterator[Lab]:
 
 def head(server: LabServer) -> str:
     """The commit that the server's checkout is at."""
-    site = SITES[server.role]
+    site = SHOP.site(server.role)
     return server.exec(f"runuser -l {site.user} -c 'git -C {site.app} rev-parse HEAD'").stdout.strip()
 
 
@@ -50,13 +49,13 @@ def test_the_ci_host_is_light_and_everybody_knows_everybody(lab: Lab) -> None:
 
 def test_the_operator_reaches_it_and_the_settings_name_it(lab: Lab) -> None:
     read = settings.load(lab.settings)
-    agent = PUSHERS["ci"]
+    agent = SHOP.sites[0].pushers["ci"]
     assert read.ci is not None
     assert (read.ci.user, read.ci.checkout, read.ci.remote) == (agent.user, agent.checkout, agent.remote)
     where = f"git -C {read.ci.checkout} remote get-url {read.ci.remote}"
     command = ["ssh", "-F", lab.ssh_config, read.ci.ssh, f"sudo -H -u {read.ci.user} {where}"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert shown.stdout == f"{OLD.user}@{OLD.host}:apps/{OLD.name}/current\n", shown.stderr
+    assert shown.stdout == f"{OLD.user}@{lab.old.name}:apps/{OLD.name}/current\n", shown.stderr
 
 
 def test_its_agent_deploys_to_old_by_its_remote(lab: Lab) -> None:
@@ -77,7 +76,7 @@ def test_old_is_not_yet_told_from_new_by_the_agent_but_by_the_developer(lab: Lab
 
 
 def test_a_key_that_nobody_knows_is_refused(lab: Lab) -> None:
-    developer, before = PUSHERS["dev"], head(lab.old)
+    developer, before = SHOP.sites[0].pushers["dev"], head(lab.old)
     new_key = f"rm {developer.key} && runuser -u {developer.user} -- ssh-keygen -q -t ed25519 -N '' -f {developer.key}"
     lab.ci.exec(f"cp -a {developer.home}/.ssh {developer.home}/kept && {new_key}")
     try:

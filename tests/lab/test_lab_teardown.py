@@ -15,6 +15,7 @@ from by_hand import thorough
 from lab import place
 from lab.machine import clean
 from lab.servers import Lab
+from lab.world import SHOP
 from switchover.errors import Problem
 
 pytestmark = pytest.mark.usefixtures("lab_name")
@@ -50,7 +51,7 @@ def owner(lab_name: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout
         assert "up\n" in iter(process.stdout.readline, "")  # what is prepared for it first, it says before
         assert len(traces()) > 5
-        for role in place.ROLES:
+        for role in SHOP.hosts:
             assert f"netns {place.place().netns(role)}" in traces()
         yield process
     finally:

@@ -15,10 +15,10 @@ from by_hand import JOURNAL, ROOT, fails, inv, works
 from lab.machine.server import until
 from lab.rehearsal import Visitors
 from lab.servers import Lab
-from lab.sites.provision import SITES
 from lab.visitors.ledger import Answer, Outcome
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 RATE = 30
 POOL = 20
 LONG = 9  # seconds of a transaction, which end before a restart is given up

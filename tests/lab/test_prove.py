@@ -15,10 +15,10 @@ from switching import SECTIONS
 from lab.machine.server import LabServer, until
 from lab.reached import reached
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 from switchover.commands import prove
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 
 pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 

@@ -17,10 +17,10 @@ from lab.judging.inventory import compare, look
 from lab.rehearsal import Plan, Rehearsal, run_move
 from lab.servers import Lab
 from lab.services import postfix
-from lab.sites.provision import SITES
 from lab.visitors import mail
+from lab.world import SHOP
 
-OLD = SITES["old"]
+OLD = SHOP.site("old")
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 

@@ -15,9 +15,9 @@ from by_hand import JOURNAL, UNCHANGED, Operator, differences, fails, full_datab
 from lab.machine import network
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 
 pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
@@ -193,7 +193,7 @@ def unplugged(lab: Lab) -> Iterator[None]:
     try:
         yield
     finally:
-        network.plug(lab.place, "new")
+        network.plug(lab.place, "new", lab.world.addresses("new"))
 
 
 def test_the_network_is_cut_for_a_while(lab: Lab) -> None:

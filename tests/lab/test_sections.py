@@ -31,10 +31,10 @@ from lab.judging import names
 from lab.machine.server import until
 from lab.servers import Lab
 from lab.services import acme, bind
-from lab.sites.provision import SITES
+from lab.world import SHOP
 from switchover.checklist import WHOLE
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 # `replicate` has nothing to do where the database is copied.
 ALWAYS = "prepare-old"
 *SECTIONS, LAST = [whole.name for whole in WHOLE if whole.name != "replicate"]
@@ -91,7 +91,7 @@ def half_switch_cron(lab: Lab) -> None:
 
 def half_expand_cert(lab: Lab) -> None:
     """Somebody has an account with the authority, and nginx takes whatever was renewed."""
-    lab.new.exec(f"certbot -q register --agree-tos --register-unsafely-without-email --server {acme.URL}")
+    lab.new.exec(f"certbot -q register --agree-tos --register-unsafely-without-email --server {acme.url(SHOP)}")
     lab.new.write("/etc/letsencrypt/renewal-hooks/post/theirs", "#!/bin/sh\nsystemctl reload nginx\n", mode=0o755)
 
 
@@ -121,7 +121,7 @@ def change(lab: Lab, *records: str) -> None:
     lines = sorted(f"{'del' if record[0] == '-' else 'add'} {record[1:]}" for record in records)
     lab.ci.exec(f"nsupdate -k {bind.KEY}", input="\n".join(["server 127.0.0.1", *reversed(lines), "send", ""]))
     until(
-        lambda: len({str(names.records(lab, server)) for server in bind.SERVERS}) == 1,
+        lambda: len({str(names.records(lab, server)) for server in lab.name_servers}) == 1,
         10,
         "the second name server does not hear of it",
         pause=0.1,

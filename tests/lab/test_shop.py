@@ -14,9 +14,9 @@ import pytest
 
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
-from lab.sites.provision import SITES
+from lab.world import SHOP
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 SHOP, PROD2 = "https://shop.test", "https://prod2.shop.test"
 
 pytestmark = pytest.mark.usefixtures("lab_name")

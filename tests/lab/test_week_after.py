@@ -18,13 +18,12 @@ from by_hand import fails, inv, order, recorded, works
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
 from lab.services import bind
-from lab.services.ci import PUSHERS
-from lab.sites.provision import SITES
 from lab.visitors import deploys, mail
+from lab.world import SHOP
 from switchover import aftercare
 from switchover.dns import resolver
 
-OLD, NEW = SITES["old"], SITES["new"]
+OLD, NEW = SHOP.site("old"), SHOP.site("new")
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
 RUNS = "The application that ran before"
 
@@ -65,7 +64,7 @@ def shut(address: str, port: int) -> tuple[str, str]:
 
 def faults(lab: Lab) -> list[Fault]:
     """One for each check."""
-    agent = PUSHERS["ci"]
+    agent = SHOP.sites[0].pushers["ci"]
     keys = f"/home/{OLD.user}/.ssh/authorized_keys"
     known = f"{agent.home}/.ssh/known_hosts"
     back = resolver.reverse(lab.new.address4)
@@ -146,7 +145,7 @@ def test_what_would_break_is_found_and_gone_when_mended(
 
 def head(server: LabServer) -> str:
     """The commit that the server's checkout is at."""
-    site = SITES[server.role]
+    site = SHOP.site(server.role)
     return server.exec(f"runuser -u {site.user} -- git -C {site.app} rev-parse HEAD").stdout.strip()
 
 
@@ -224,7 +223,7 @@ def test_a_schema_change_waits_as_long_as_old_follows(lab: Lab) -> None:
 
 def _broken_at_ci(lab: Lab) -> None:
     """CI's checkout has a commit that cannot boot."""
-    agent = PUSHERS["ci"]
+    agent = SHOP.sites[0].pushers["ci"]
     commit = "git add -A && git commit -qm broken"
     script = f"cd {agent.checkout} && echo 'raise 1' >config/initializers/zz_change.rb && {commit}"
     lab.ci.exec(f'runuser -l {agent.user} -c "{script}"')

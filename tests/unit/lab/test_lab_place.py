@@ -17,6 +17,7 @@ from lab.machine import cache, layers
 from lab.machine.locks import lock_for_a_child, locked, try_lock
 from lab.place import Place, place
 from lab.services.authority import Authority
+from lab.world import SHOP
 from switchover.errors import Problem
 from switchover.settings import load
 
@@ -39,11 +40,11 @@ def test_names_that_cannot_be_mounted_are_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_generated_settings_are_valid(tmp_path: Path) -> None:
-    (tmp_path / "move.yaml").write_text(settings.text())
+    (tmp_path / "move.yaml").write_text(settings.text(SHOP))
     read = load(tmp_path / "move.yaml")
     assert read.old.app.service == "unicorn_openfoodweb"
     assert read.ci and read.ci.ssh == "ci.shop.test"
-    (tmp_path / "move.yaml").write_text(settings.text(ci=False))
+    (tmp_path / "move.yaml").write_text(settings.text(SHOP, ci=False))
     assert load(tmp_path / "move.yaml").ci is None
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from lab import reached
 from lab.machine import cache
+from lab.world import SHOP
 from switchover.errors import Problem
 
 DONE: list[str] = []  # what happened, in order
@@ -18,6 +19,8 @@ DONE: list[str] = []  # what happened, in order
 
 class FakeLab:
     """Keeps states as directories; runs nothing."""
+
+    world = SHOP
 
     def __init__(self, state: str = "", *, states: Path, **options: Any) -> None:
         self.state, self.states, self.options = state, states, options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from lab.judging.inventory import LEFT_OUT, LeftOut, compare, look, ports, processes, roles, schema, young
+from lab.world import SHOP
 
 ROLES = """--
 -- PostgreSQL database cluster dump
@@ -121,6 +122,8 @@ def test_those_that_are_too_young_for_a_look() -> None:
 
 class Talking:
     """A machine that answers by part of the command."""
+
+    world = SHOP
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers = answers

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lab.judging.shellcheck import faults
-from lab.services.ci import PUSHERS, url
-from lab.sites.provision import SITES, render
+from lab.services.ci import url
+from lab.sites.provision import render
+from lab.world import SHOP as WORLD
 
 ROOT = Path(__file__).parents[3]
 FORMAT, LINT, TYPES = "would be reformatted", "F401", "no-untyped-def"
@@ -149,13 +150,14 @@ def test_no_file_of_this_repository_is_missed() -> None:
 
 # --- templates, which are sh when they are rendered -----------------------------------------------------------------
 
-SITE = {"site": SITES["old"], "pusher": PUSHERS["ci"], "url": url("old")}
+MOVED = WORLD.sites[0]
+PUSHED = {"pusher": MOVED.pushers["ci"], "url": url(WORLD, "old"), "domain": MOVED.domain}
 CHANGE = {"title": "About", "token": "0a1b", "seconds": 5}
+SERVERS = [{"site": site, "role": role, "host": WORLD.hosts[role].name} for role, site in MOVED.servers.items()]
 SHOP = {  # of the lab, and in which forms
     "change": [CHANGE | {"change": change} for change in ("broken", "slow", "migration", "harmless")],
-    **{name: [SITE | {"role": role} for role in ("old", "new", "ci")] for name in ("checkout", "commits")},
-    **{name: [{"site": SITES[role], "role": role} for role in SITES] for name in ("provision", "start")},
-    **{name: [{"site": SITES[role], "role": role} for role in SITES] for name in ("post-receive", "unicorn-init")},
+    **{name: [PUSHED | {"role": role} for role in ("old", "new", "ci")] for name in ("checkout", "commits")},
+    **dict.fromkeys(("provision", "start", "post-receive", "unicorn-init"), SERVERS),
 }
 
 
