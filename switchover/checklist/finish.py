@@ -98,7 +98,7 @@ def monit(move: Move) -> Wanted:
 def monit_certificate(move: Move) -> Wanted:
     """new: monit says when the certificate that nginx shows ends soon."""
     arguments = f"{SOON} {' '.join(move.settings.domains)}"
-    return move.new.monitor.watches_program("certificate-age", "templates/monit-certificate.j2", arguments)
+    return move.new.monitor.watches_program("certificate-age", arguments)
 
 
 @step

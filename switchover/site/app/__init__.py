@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ...hosts import Server
 
 STARTS, RELOADS = 90, 120  # seconds that a start may take, and that requests under way may take when it restarts
+DEFAULT = "unicorn"  # the kind, where the settings name none
 
 
 class Settings(Part):
@@ -33,9 +34,9 @@ class Settings(Part):
     build: tuple[Line, ...] = ()
     """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
 
+    @abstractmethod
     def on(self, server: Server) -> Application[Any]:
         """This application on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

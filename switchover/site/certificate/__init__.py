@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...move import Move
 
 SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
+DEFAULT = "certbot"  # the kind, where the settings name none
 
 
 class Settings(Part):
@@ -29,9 +30,9 @@ class Settings(Part):
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Certificate[Any]:
         """The certificate of *server*, which is new."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
@@ -27,41 +27,10 @@ class Settings(certificate.Settings):
 class Copied(certificate.Certificate[Settings]):
     """There is nothing to do about it."""
 
-    def installed(self) -> Nothing:
-        """Nothing is wanted."""
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
         return Nothing("old's certificate stays, as copied (certificate.kind: copied)")
 
-    def challenge_passes(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def ordered(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def trusted(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def renewed(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def shown(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def seen(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def renews(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def stays(self, move: Move) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
+    installed = challenge_passes = ordered = trusted = renewed = shown = seen = renews = stays = _nothing
 
     def check(self, move: Move) -> Found:
         """No authority is asked."""

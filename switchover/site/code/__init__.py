@@ -12,15 +12,17 @@ from ..kinds import Kind
 if TYPE_CHECKING:
     from ...hosts import Server
 
+DEFAULT = "git"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """How the application's code comes from old to new."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Code[Any]:
         """The code on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from ...hosts import Host, Server
     from ...settings import Ci
 
+DEFAULT = "git"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """How new code arrives."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Deploys[Any]:
         """The deploys to *server*."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...desired import Nothing
-from ...resources.file import Found
 from .. import deploys
 
 if TYPE_CHECKING:
-    from ...hosts import Host, Server
-    from ...settings import Ci
+    from ...hosts import Server
 
 
 class Settings(deploys.Settings):
@@ -28,30 +25,8 @@ class Settings(deploys.Settings):
 class NoDeploys(deploys.Deploys[Settings]):
     """Nothing is done about them."""
 
-    def _nothing(self) -> Nothing:
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
         return Nothing(f"deploys to {role} are not this tool's ({role}.deploys.kind: none)")
 
-    def refused(self, notice: deploys.Notice, to: Server | None = None) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def ended(self) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def complete(self, before: Callable[[str], Found | None]) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def remote(self, ci: Ci, host: Host) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def deploys(self, ci: Ci, host: Host) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
+    refused = ended = accepted = complete = remote = deploys = _nothing

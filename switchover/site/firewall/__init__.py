@@ -14,15 +14,17 @@ from ..kinds import Kind
 if TYPE_CHECKING:
     from ...hosts import Server
 
+DEFAULT = "ufw"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """The server's firewall."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Firewall[Any]:
         """The firewall of *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

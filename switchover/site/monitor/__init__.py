@@ -14,15 +14,17 @@ from ..kinds import Kind
 if TYPE_CHECKING:
     from ...hosts import Server
 
+DEFAULT = "monit"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """What restarts the application and the worker when they die."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Monitor[Any]:
         """The monitor on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)
@@ -49,8 +51,8 @@ class Monitor(Kind[S]):
         """It watches the application and the worker; *is_ours*: whether the move wrote a file of its configuration."""
 
     @abstractmethod
-    def watches_program(self, name: str, template: str, arguments: str) -> Some:
-        """It runs a program of scripts/server/ by *name* now and then, and says when it fails: see the *template*."""
+    def watches_program(self, name: str, arguments: str) -> Some:
+        """It runs the program *name* of scripts/server/ now and then, and says when that fails."""
 
     @property
     def starts_worker(self) -> bool:

@@ -13,15 +13,17 @@ from ..kinds import Kind
 if TYPE_CHECKING:
     from ...hosts import Server
 
+DEFAULT = "crontab"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """What starts regular tasks."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Schedule[Any]:
         """The schedule on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ANSWERS = "/.well-known/switchover/server"  # a page by which each server says who it is
 CHALLENGE = "/.well-known/acme-challenge/switchover"  # the same, where a certificate's authority asks
 PAGE = "switchover-maintenance.html"
+DEFAULT = "nginx"  # the kind, where the settings name none
 
 
 class Settings(Part):
@@ -26,21 +27,31 @@ class Settings(Part):
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Web[Any]:
         """The web server on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)
 
 
 class Web(Kind[S]):
-    """What every kind of web server can do. *test* and *reload* are sh, run as root."""
+    """What every kind of web server can do. What is sh here runs as root."""
 
-    test: str
-    reload: str
-    site: str
-    """new: the file of the site for the production domains."""
+    @property
+    @abstractmethod
+    def test(self) -> str:
+        """sh: fails where its configuration is unsound, and says why."""
+
+    @property
+    @abstractmethod
+    def reload(self) -> str:
+        """sh: it answers by its configuration as that is now; requests under way end by the one before."""
+
+    @property
+    @abstractmethod
+    def site(self) -> str:
+        """new: the file of the site for the production domains."""
 
     @abstractmethod
     def answers(self, move: Move, fullchain: str, key: str, then: str = "") -> File:

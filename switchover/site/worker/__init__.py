@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STARTS = 60  # seconds that a start may take
 PATIENCE = 10  # seconds without a job, after which one that does nothing is put into the queue
+DEFAULT = "delayed_job"  # the kind, where the settings name none
 
 
 class Settings(Part):
@@ -24,9 +25,9 @@ class Settings(Part):
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Server) -> Worker[Any]:
         """This worker on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)
