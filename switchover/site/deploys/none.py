@@ -11,6 +11,7 @@ from .. import deploys
 
 if TYPE_CHECKING:
     from ...hosts import Host, Server
+    from ...move import Notice
     from ...settings import Ci
 
 
@@ -32,7 +33,7 @@ class NoDeploys(deploys.Deploys[Settings]):
         role = self.server.role
         return Nothing(f"deploys to {role} are not this tool's ({role}.deploys.kind: none)")
 
-    def refused(self, notice: deploys.Notice, to: Server | None = None) -> Nothing:
+    def refused(self, notice: Notice, to: Server | None = None) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()
 
@@ -40,7 +41,7 @@ class NoDeploys(deploys.Deploys[Settings]):
         """Nothing is wanted."""
         return self._nothing()
 
-    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> Nothing:
+    def accepted(self, notice: Notice, *, cron: bool, moved: bool = False) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()
 
