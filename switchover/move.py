@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,19 @@ from .journal import Journal, now, operator
 from .opening import Identity
 from .quote import sh
 from .resources.file import Found, before
-from .site.certificate import Certificate
-from .site.deploys import Notice
 
 if TYPE_CHECKING:
     from .settings import Settings
+    from .site.certificate import Certificate
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What somebody is told who deploys: *who* is moving, or has moved, which *domain*, and since when (*date*)."""
+
+    date: str
+    who: str
+    domain: str
 
 
 class Move:

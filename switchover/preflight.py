@@ -103,17 +103,18 @@ def paths(server: Server, move: Move) -> Found:
 
 @EACH.add
 def services(server: Server, move: Move) -> Found:
-    """the application's service and user exist."""
-    name, user = server.app.service, server.app.user
-    missing = server.look(
-        f"systemctl cat {sh(name)} >/dev/null 2>&1 || echo service\nid {sh(user)} >/dev/null 2>&1 || echo user"
-    ).out.split()
-    if "service" in missing:
-        yield blocker(f"no service {name}", f"Mend {server.role}.app.service in the settings")
+    """every service that the settings name, and the application's user, exist."""
+    names = {f"{server.role}.{key}": name for part in server.parts for key, name in part.services.items()}
+    user = server.app.user
+    lines = [f"systemctl cat {sh(name)} >/dev/null 2>&1 || echo {sh(key)}" for key, name in names.items()]
+    missing = server.look("\n".join([*lines, f"id {sh(user)} >/dev/null 2>&1 || echo user"])).out.split()
+    for key in missing:
+        if key in names:
+            yield blocker(f"no service {names[key]}", f"Mend {key} in the settings")
     if "user" in missing:
         yield blocker(f"no user {user}", f"Mend {server.role}.app.user in the settings")
     if not missing:
-        yield good(f"service {name} and user {user} exist")
+        yield good(f"service {', '.join(names.values())} and user {user} exist")
 
 
 @EACH.add
@@ -210,6 +211,12 @@ def copy_fits(move: Move) -> Found:
 def certificate(move: Move) -> Found:
     """new can get a certificate for every name that old's is of."""
     yield from move.certificate.check(move)
+
+
+@BOTH.add
+def code(move: Move) -> Found:
+    """new can be brought to the version of the code that old runs."""
+    yield from move.new.code.check(move.settings.revision or move.old.code.version())
 
 
 @BOTH.add

@@ -7,6 +7,7 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 from __future__ import annotations
 
 from .. import mail, say
+from ..certificates import SOON, scheduled_once
 from ..database import following, sessions
 from ..desired import Nothing, Wanted
 from ..errors import Problem
@@ -16,7 +17,6 @@ from ..quote import sh
 from ..resources import Command, Compared, File, Seen
 from ..resources.file import read
 from ..resources.postgres import PSQL
-from ..site.certificate import SOON, scheduled_once
 from ..step import step
 
 NO_CI = Nothing("no host deploys here (ci)")

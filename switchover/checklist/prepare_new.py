@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 
+from ..certificates import fullchain, key
 from ..database import following, link, pooler
 from ..desired import Resource, Wanted
 from ..errors import Problem
+from ..http import ask, comes_to_new
 from ..move import Move
 from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, Compared, File, Packages, Seen, Service
 from ..resources.file import read
 from ..resources.uploads import synchronised
-from ..site.certificate import fullchain, key
-from ..site.web import ask, comes_to_new
 from ..step import step, step_by
 
 PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows

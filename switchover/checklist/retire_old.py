@@ -10,11 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from .. import mail
+from ..certificates import no_renewal
 from ..database import following, link, pooler
 from ..desired import Wanted
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.records import Addresses, Look
 from ..hosts import Server
+from ..http import host
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import ident, sh
@@ -23,8 +25,6 @@ from ..resources.file import before
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
-from ..site.certificate import no_renewal
-from ..site.web import host
 from ..step import step, step_by
 
 FINAL = "refuse 'retire-old has ended undo'"

@@ -7,10 +7,10 @@ Undo: the old application starts, old's nginx serves it again, uploads made sinc
 from __future__ import annotations
 
 from ..desired import Wanted
+from ..http import ANSWERS, ask, comes_to_new
 from ..move import Move
 from ..resources import Command, Seen
 from ..resources.uploads import synchronised
-from ..site.web import ANSWERS, ask, comes_to_new
 from ..step import step
 
 DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long

@@ -16,14 +16,13 @@ from ..desired import Nothing, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..programs import ETC, programs
+from ..programs import programs
 from ..quote import ident, sh, sql
 from ..render import render
 from ..resources import Absent, Command, Compared, File, Seen
 from ..resources.command import again
 from ..resources.file import before, read
 from ..resources.postgres import PSQL
-from ..site.web import PAGE
 from ..step import step, step_by
 
 COPY = ("copy-database", "copy-back", "fill.sh", *switching.PROOF)
@@ -117,7 +116,7 @@ def page_on(move: Move) -> Wanted:
     content = render(
         "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
     )
-    return File(move.new, f"{ETC}/{PAGE}", content, "root:root", "644", record_only=True)
+    return File(move.new, move.new.web.page, content, "root:root", "644", record_only=True)
 
 
 @step_by("copy")
@@ -176,7 +175,7 @@ def start_app(move: Move) -> Wanted:
 @step_by("copy")
 def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
-    wanted = Absent(move.new, f"{ETC}/{PAGE}")
+    wanted = Absent(move.new, move.new.web.page)
     return again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
 
 

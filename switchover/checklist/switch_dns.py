@@ -13,11 +13,11 @@ from .. import say
 from ..desired import Wanted
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, old_ttl_until, to_new
 from ..errors import Problem
+from ..http import ANSWERS, ask
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
 from ..resources import Command, Compared, Records, Seen
-from ..site.web import ANSWERS, ask
 from ..step import step
 
 LONG = 600  # seconds that are waited; for longer somebody comes again

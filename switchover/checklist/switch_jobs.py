@@ -7,9 +7,9 @@ Undo: the new worker ends its job and stops, the old one starts. Takes as long a
 from __future__ import annotations
 
 from ..desired import Wanted
+from ..http import comes_to_new
 from ..move import Move
 from ..resources.uploads import synchronised
-from ..site.web import comes_to_new
 from ..step import step
 
 

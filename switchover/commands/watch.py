@@ -10,12 +10,12 @@ from invoke.tasks import task
 
 from .. import mail, say
 from .. import move as moves
+from ..certificates import scheduled
 from ..database import following
 from ..hosts import Server
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
-from ..site.certificate import scheduled
 from ..step import for_people
 
 if TYPE_CHECKING:

@@ -34,6 +34,11 @@ class Kind(ABC, Generic[S]):
         return ()
 
     @property
+    def services(self) -> dict[str, str]:
+        """Which services must exist there: the settings' key, below the server's -> the service's name."""
+        return {}
+
+    @property
     def paths(self) -> dict[str, str]:
         """What must exist there: the settings' key, below the server's -> the path from the root."""
         return {}

@@ -22,6 +22,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
 from switchover.database import following, schema
 from switchover.desired import Resource
@@ -32,7 +33,6 @@ from switchover.move import Move
 from switchover.render import render
 from switchover.resources.file import File, Found
 from switchover.settings import Settings, check, parts_of
-from switchover.site import certificate
 from switchover.site.certificate import certbot
 from switchover.step import Step
 
@@ -221,7 +221,7 @@ def in_turn() -> Iterator[None]:
         for module in (following, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
         patch.setattr(certbot.Certbot, "name", lambda self, move: move.settings.domain)
-        patch.setattr(certificate, "read_pem", lambda content: certificate.Shown((), "--key-type rsa", "1", ""))
+        patch.setattr(certificates, "read_pem", lambda content: certificates.Shown((), "--key-type rsa", "1", ""))
         yield
 
 

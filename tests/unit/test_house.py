@@ -22,6 +22,7 @@ LEVELS = {
     "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail", "outside"],
     "the name system": ["dns"],
     "what shall be true of a server": ["resources"],
+    "the site, asked from outside": ["certificates", "http"],
     "what a Rails site is made of": ["site", "vocabulary"],
     "the settings, of all kinds": ["settings", "settings_reference"],
     "one move: its settings, servers, journal": ["move"],

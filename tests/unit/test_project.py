@@ -103,6 +103,7 @@ def test_the_checklist_is_listed_without_what_takes_long_to_import() -> None:
         "lexicon",
         "matplotlib",
         "paramiko",
+        "pydantic",
         "trustme",
     )
     code = f"import sys, tasks; print([name for name in {slow!r} if name in sys.modules])"

@@ -75,6 +75,11 @@ class Application(Kind[S]):
         """What must exist there: the settings' key, below the server's -> the path from the root."""
         return {"app.path": self.path}
 
+    @property
+    def services(self) -> dict[str, str]:
+        """Its own."""
+        return {"app.service": self.service}
+
     def run(self, command: str) -> str:
         """sh: *command* (sh), run by its user in its directory."""
         return as_user(self.user, self.path, command, self.environment)

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...desired import Nothing, Precondition, Resource
-from ...errors import Problem
 from ...findings import Found
-from ...programs import ETC, program, programs
-from ...quote import sh
-from ...resources.command import Command
-from ...resources.file import read
-from ...resources.seen import Seen
 from ...vocabulary import Part
 from ..kinds import Kind
 
@@ -21,7 +14,6 @@ if TYPE_CHECKING:
     from ...hosts import Server
     from ...move import Move
 
-SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
 DEFAULT = "certbot"  # the kind, where the settings name none
 
 
@@ -81,82 +73,3 @@ class Certificate(Kind[S]):
     @abstractmethod
     def check(self, move: Move) -> Found:
         """What `inv check` finds."""
-
-
-def fullchain(move: Move) -> str:
-    """new: where the site's certificate lies, as copied from old."""
-    return f"{ETC}/{move.settings.domain}.fullchain.pem"
-
-
-def key(move: Move) -> str:
-    """new: where that certificate's key lies."""
-    return f"{ETC}/{move.settings.domain}.key.pem"
-
-
-def scheduled(server: Server) -> list[str]:
-    """What renews certificates on *server*: lines of crontabs, and timers. It only looks."""
-    return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
-
-
-def scheduled_once(server: Server) -> Seen:
-    """*server*: exactly one renewal of certificates is scheduled."""
-    script = program("renewals.sh").decode()
-    script += '\ncount=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
-    return Seen(server, script, "not exactly one renewal of certificates is scheduled on new")
-
-
-def no_renewal(server: Server, domains: tuple[str, ...], undo: str) -> Command:
-    """*server*: renews certificates of these *domains* no more."""
-    ours = " ".join(sh(domain) for domain in domains)
-    library = program("renewals.sh").decode()
-    return Command(
-        server,
-        f". after/renewals.sh\nretire {ours}",
-        undo,
-        f'{library}\n[ -z "$(ours {ours})" ] && ! idle',
-        shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off",
-        files=programs("renewals.sh"),
-    )
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A certificate, of which everybody may know. *key*: what certbot is told of a key like its own."""
-
-    names: tuple[str, ...]
-    key: str
-    serial: str
-    ends: str
-
-
-def of_old(move: Move) -> Shown:
-    """The certificate that old shows. Raises Problem where there is none."""
-    path = move.old.certificate.fullchain
-    content = read(move.old, path).content
-    if content is None:
-        raise Problem(f"{path} does not exist", str(move.old), "Mend old.certificate in the settings")
-    try:
-        return read_pem(content)
-    except ValueError:
-        raise Problem(f"{path} holds no certificate", str(move.old), "Mend old.certificate in the settings") from None
-
-
-def read_pem(content: bytes) -> Shown:
-    """The first certificate in a file. Raises ValueError where there is none."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-    from cryptography.x509.oid import ExtensionOID
-
-    pem = x509.load_pem_x509_certificate(content)
-    try:
-        names: Any = pem.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
-        domains = tuple(names.get_values_for_type(x509.DNSName))
-    except x509.ExtensionNotFound:
-        domains = ()
-    key = pem.public_key()
-    told = "--key-type ecdsa"
-    if isinstance(key, rsa.RSAPublicKey):
-        told = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
-    elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
-        told = "--key-type ecdsa --elliptic-curve secp384r1"
-    return Shown(domains, told, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from ... import say
+from ... import certificates, say
 from ...desired import Nothing, Precondition, Resource
 from ...errors import Problem
 from ...findings import Found, blocker, good, warning
+from ...http import ANSWERS, CHALLENGE, ask, host
 from ...outcome import Outcome
 from ...programs import program, programs
 from ...quote import sh
@@ -20,7 +21,6 @@ from ...resources.seen import Compared, Seen
 from ...resources.service import Service
 from ...vocabulary import Email, Flag, Form
 from .. import certificate
-from ..web import ANSWERS, CHALLENGE, ask, host
 
 if TYPE_CHECKING:
     from ...hosts import Server
@@ -165,7 +165,7 @@ sh after/order-certificate back {sh(domain)}
         names = " ".join(f"-d {sh(name)}" for name in move.settings.domains)
         who = f"--no-eff-email --email {sh(ours.email)}" if ours.email else "--register-unsafely-without-email"
         where = self.trial if ours.staging else f"--server {sh(ours.server)}"
-        how = f"--expand --keep-until-expiring {certificate.of_old(move).key} {'--agree-tos ' * ours.agree_tos}"
+        how = f"--expand --keep-until-expiring {certificates.of_old(move).key} {'--agree-tos ' * ours.agree_tos}"
         webroot = sh(self.server.in_app("public"))
         return f"certonly --non-interactive --webroot -w {webroot} --cert-name {sh(domain)} {names} {how}{who} {where}"
 
@@ -196,7 +196,7 @@ sh after/order-certificate back {sh(domain)}
     def _scheduled(self) -> Parts:
         """What shall start renewals; nothing where exactly one thing does. Raises Problem where more do."""
         new = self.server
-        others = [line.strip() for line in certificate.scheduled(new) if UNIT not in line]
+        others = [line.strip() for line in certificates.scheduled(new) if UNIT not in line]
         if len(others) > 1:
             what = f"renewals are scheduled {len(others)} times: {'; '.join(others)}"
             raise Problem(what, str(new), "Leave one of them")
@@ -267,7 +267,7 @@ fi
         return [Command(self.server, run, shown=f"certbot {command}", files=programs("order-certificate"))]
 
     def _nobody_renews(self, move: Move) -> None:
-        ends = certificate.of_old(move).ends
+        ends = certificates.of_old(move).ends
         what = (
             f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
         )
@@ -284,7 +284,7 @@ fi
             if (
                 name
                 and self.server.look(uses, check=False).status == 0
-                and len(certificate.scheduled(self.server)) == 1
+                and len(certificates.scheduled(self.server)) == 1
             ):
                 return None
             return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
@@ -298,6 +298,6 @@ fi
         do = "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}"
         what = f"the terms of {ours.server} are agreed to"
         yield good(what) if agreed else blocker(what, do)
-        if names := [name for name in certificate.of_old(move).names if name not in move.settings.domains]:
+        if names := [name for name in certificates.of_old(move).names if name not in move.settings.domains]:
             what = f"old's certificate is of {', '.join(names)} too, new's will not be"
             yield warning(what, "Where visitors use it: add it to domains")

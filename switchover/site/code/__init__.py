@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...desired import Precondition, Resource
+from ...findings import Found
 from ...vocabulary import Part
 from ..kinds import Kind
 
@@ -38,6 +39,10 @@ class Code(Kind[S]):
     @abstractmethod
     def is_at(self, version: str, old: Server) -> Resource | Precondition:
         """It is at exactly that *version*; where it has to be fetched it comes from *old*."""
+
+    @abstractmethod
+    def check(self, wanted: str) -> Found:
+        """What `inv check` finds, where new shall be of the version *wanted*."""
 
     @property
     @abstractmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import Problem
+from ...findings import Found, good
 from ...quote import sh
 from ...resources.command import Command
 from ...resources.uploads import on, ssh
@@ -60,6 +61,11 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old))} {objects} {here}
         undo = f"if [ -s before/commit ]; then\n{reset} <before/commit\n{build}\nfi"
         shown = f"git reset --hard {version[:12]} in {app.path}"
         return Command(self.server, run, undo, f'[ "$({self._head})" = {sh(version)} ]', shown, part="commit")
+
+    def check(self, wanted: str) -> Found:
+        """It is a checkout; which commit it is at does not matter yet."""
+        here = self.version()
+        yield good(f"the code is at {wanted[:12]} on old" + ("" if here == wanted else f", at {here[:12]} on new"))
 
     @property
     def changed(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import Problem
+from ...findings import Found, warning
 from ...resources.seen import Compared
 from ...vocabulary import Line
 from .. import code
@@ -46,13 +47,22 @@ class Delivered(code.Code[Settings]):
         del old
 
         def difference() -> str | None:
-            here = self.version()
-            if here == version:
+            if self.version() == version:
                 return None
-            what = f"new has another version of the code than old ({here[:40]}, not {version[:40]})"
-            raise Problem(what, str(self.server), "Bring old's to new, the way it comes there; then run this again")
+            what, do = self._other_version(version)
+            raise Problem(what, str(self.server), f"{do}; then run this again")
 
         return Compared(difference)
+
+    def check(self, wanted: str) -> Found:
+        """It is of that version already, or has to be brought there before `prepare-new`."""
+        if self.version() != wanted:
+            what, do = self._other_version(wanted)
+            yield warning(what, do)
+
+    def _other_version(self, wanted: str) -> tuple[str, str]:
+        what = f"new has another version of the code than old ({self.version()[:40]}, not {wanted[:40]})"
+        return what, "Bring old's to new, the way it comes there"
 
     @property
     def changed(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...desired import Nothing, Precondition, Resource
@@ -14,6 +13,7 @@ from ..kinds import Kind
 
 if TYPE_CHECKING:
     from ...hosts import Host, Server
+    from ...move import Notice
     from ...settings import Ci
 
 DEFAULT = "git"  # the kind, where the settings name none
@@ -27,15 +27,6 @@ class Settings(Part):
     @abstractmethod
     def on(self, server: Server) -> Deploys[Any]:
         """The deploys to *server*."""
-
-
-@dataclass(frozen=True)
-class Notice:
-    """What somebody is told who deploys: *who* is moving, or has moved, which *domain*, and since when (*date*)."""
-
-    date: str
-    who: str
-    domain: str
 
 
 S = TypeVar("S", bound=Settings)

@@ -16,6 +16,7 @@ from .. import deploys
 
 if TYPE_CHECKING:
     from ...hosts import Host, Server
+    from ...move import Notice
     from ...settings import Ci
 
 LONGEST = 900  # seconds that a deploy may take
@@ -56,7 +57,7 @@ class Pushes(deploys.Deploys[Settings]):
         """The path of the hook *name*."""
         return f"{self.server.in_app(self.settings.repository)}/hooks/{name}"
 
-    def refused(self, notice: deploys.Notice, to: Server | None = None) -> list[Resource]:
+    def refused(self, notice: Notice, to: Server | None = None) -> list[Resource]:
         """old: a push is refused, with the reason, and with the new address where there is one."""
         values = {"date": notice.date, "who": notice.who, "domain": notice.domain, "moved": to is not None}
         if to is not None and isinstance(to.deploys, Pushes):
@@ -70,7 +71,7 @@ class Pushes(deploys.Deploys[Settings]):
         running = f"pgrep -u {sh(self.server.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
         return Seen(self.server, f"not {running}", "a deploy is still running on old", within=LONGEST)
 
-    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
+    def accepted(self, notice: Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
         """new: a push deploys, unless it changes the schema."""
         values = {"branch": self.settings.branch, "date": notice.date, "who": notice.who, "domain": notice.domain}
         keeps_out = render("hooks/new-pre-receive.j2", moved=moved, **values)

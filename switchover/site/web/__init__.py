@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...desired import Precondition
 from ...findings import Found
-from ...quote import sh
+from ...programs import ETC
 from ...resources.file import File
 from ...vocabulary import Part
 from ..kinds import Kind
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...hosts import Server
     from ...move import Move
 
-ANSWERS = "/.well-known/switchover/server"  # a page by which each server says who it is
-CHALLENGE = "/.well-known/acme-challenge/switchover"  # the same, where a certificate's authority asks
 PAGE = "switchover-maintenance.html"
 DEFAULT = "nginx"  # the kind, where the settings name none
 
@@ -52,6 +50,9 @@ class Web(Kind[S]):
     @abstractmethod
     def site(self) -> str:
         """new: the file of the site for the production domains."""
+
+    page = f"{ETC}/{PAGE}"
+    """new: visitors see this file, the maintenance page, while it is there."""
 
     @abstractmethod
     def answers(self, move: Move, fullchain: str, key: str, then: str = "") -> File:
@@ -97,22 +98,3 @@ class Web(Kind[S]):
     @abstractmethod
     def check(self) -> Found:
         """What `inv check` finds."""
-
-
-def host(server: Server) -> str:
-    """*server*'s main address as it stands in a URL."""
-    address = server.settings.main_address
-    return f"[{address}]" if ":" in address else address
-
-
-def ask(domain: str, address: str, path: str, more: str = "") -> str:
-    """sh: asks *address* for *path* of the site *domain*, the certificate checked."""
-    url = sh(f"https://{domain}{path}")
-    at = f"[{address}]" if ":" in address else address
-    return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"
-
-
-def comes_to_new(move: Move) -> bool:
-    """Whether visitors who ask old are answered by new already: somebody may have switched by hand."""
-    answer = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
-    return move.old.look(answer, check=False).out.strip() == "new"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...findings import Found, blocker
+from ...http import ANSWERS, host
 from ...programs import ETC, program
 from ...quote import sh, under
 from ...render import render
@@ -12,7 +13,7 @@ from ...resources.file import File
 from ...resources.seen import Seen
 from ...vocabulary import Absolute
 from .. import web
-from ..web import PAGE, host
+from ..web import PAGE
 
 if TYPE_CHECKING:
     from ...hosts import Server
@@ -118,7 +119,7 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
     @property
     def _ago(self) -> str:
         """sh: `ago` is how many seconds ago the last visitor came by the proxy, empty where nobody did."""
-        return f"{program('proxy-log.sh').decode()}\nago=$(last_seconds_ago {LOG} {web.ANSWERS})"
+        return f"{program('proxy-log.sh').decode()}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
 
     def visitors(self) -> dict[str, Any]:
         """old: by its log of the proxy."""

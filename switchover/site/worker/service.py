@@ -48,6 +48,11 @@ class ServiceWorker(worker.Worker[Settings]):
     """A worker that systemd starts, at boot too."""
 
     @property
+    def services(self) -> dict[str, str]:
+        """Its own."""
+        return {"worker.service": self.settings.service}
+
+    @property
     def runs(self) -> str:
         """sh: succeeds where its service is active."""
         return f"systemctl is-active -q {sh(self.settings.service)}"

@@ -25,10 +25,10 @@ from switchover.dns.addresses import to_new
 from switchover.dns.records import Addresses, Look, Names, as_json, from_json
 from switchover.dns.writers import lexicon, update
 from switchover.errors import Problem
+from switchover.http import ANSWERS
 from switchover.move import Move
 from switchover.programs import program
 from switchover.settings import Settings, check
-from switchover.site.web import ANSWERS
 
 ZONE = "example.org"
 SHOP = "shop.example.org"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lab.judging.shellcheck import faults
-from switchover import checklist
+from switchover import certificates, checklist
 from switchover.desired import Precondition
 from switchover.dns.records import Addresses, Look
 from switchover.hosts import Answer, Server
@@ -24,7 +24,7 @@ from switchover.move import Move
 from switchover.render import HOME
 from switchover.resources import Absent, File, Service
 from switchover.settings import check
-from switchover.site import certificate, worker
+from switchover.site import worker
 from switchover.step import SECTIONS
 
 PASSWORDS = "192.0.2.1:5433:*:switchover:secret\n127.0.0.1:6432:*:switchover_app:secret\n"
@@ -105,8 +105,8 @@ def move(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mov
     data["certificate"]["agree_tos"] = True
     request.param(data)
     settings = check(data, "move.yaml")
-    its = certificate.Shown(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
-    monkeypatch.setattr(certificate, "of_old", lambda move: its)
+    its = certificates.Shown(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
+    monkeypatch.setattr(certificates, "of_old", lambda move: its)
     move = Move(settings)
     for name in ("old", "new", "ci"):
         setattr(move, name, Pretended(name, settings.old if name == "ci" else getattr(settings, name)))

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from here import right
 
 from lab.judging.shellcheck import faults
+from switchover.certificates import read_pem
 from switchover.move import Move
 from switchover.render import render
 from switchover.settings import check
-from switchover.site.certificate import read_pem
 
 SCRIPT = Path(__file__).parents[3] / "scripts/server/order-certificate"
 
