@@ -19,7 +19,7 @@ from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..step import step
 
-NO_CI = Nothing("no host deploys here (ci)")
+NO_CI = Nothing("no host deploys here, as the settings have no ci")
 MAIL = 20  # seconds for queued mail to go out
 
 

@@ -28,7 +28,7 @@ class Copied(certificate.Certificate[Settings]):
     """There is nothing to do about it."""
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        return Nothing("old's certificate stays, as copied (certificate.kind: copied)")
+        return Nothing("old's certificate stays, as certificate.kind is copied")
 
     installed = challenge_passes = ordered = trusted = renewed = shown = seen = renews = stays = _nothing
 

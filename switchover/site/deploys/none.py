@@ -27,6 +27,6 @@ class NoDeploys(deploys.Deploys[Settings]):
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"deploys to {role} are not this tool's ({role}.deploys.kind: none)")
+        return Nothing(f"deploys to {role} are not this tool's, as {role}.deploys.kind is none")
 
     refused = ended = accepted = complete = remote = deploys = _nothing

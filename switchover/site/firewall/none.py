@@ -28,7 +28,7 @@ class NoFirewall(firewall.Firewall[Settings]):
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"{role}'s firewall is left alone ({role}.firewall.kind: none)")
+        return Nothing(f"{role}'s firewall is left alone, as {role}.firewall.kind is none")
 
     on = lets_in = _nothing
 

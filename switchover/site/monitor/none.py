@@ -27,6 +27,6 @@ class NoMonitor(monitor.Monitor[Settings]):
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"{role} has no monitor ({role}.watch.kind: none)")
+        return Nothing(f"{role} has no monitor, as {role}.watch.kind is none")
 
     forgets_application = forgets_worker = remembers_application = watches = watches_program = _nothing

@@ -27,6 +27,6 @@ class NoSchedule(schedule.Schedule[Settings]):
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"{role} has no regular tasks ({role}.schedule.kind: none)")
+        return Nothing(f"{role} has no regular tasks, as {role}.schedule.kind is none")
 
     cleared = installed = _nothing

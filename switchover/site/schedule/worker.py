@@ -27,6 +27,6 @@ class WorkersSchedule(schedule.Schedule[Settings]):
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"{role}'s worker starts regular tasks ({role}.schedule.kind: worker)")
+        return Nothing(f"{role}'s worker starts regular tasks, as {role}.schedule.kind is worker")
 
     cleared = installed = _nothing

@@ -104,7 +104,9 @@ class Worker(Kind[S]):
     def seen_working(self, within: int) -> Command | Nothing:
         """A job was seen to run within so many seconds; where visitors bring none, one is put into the queue."""
         if not self.did_a_job:
-            return Nothing(f"nothing tells whether {self.server.role}'s worker did a job (worker.did_a_job)")
+            return Nothing(
+                f"nothing tells whether {self.server.role}'s worker did a job, as worker.did_a_job is not set"
+            )
         seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"
         run = f"""
 wait_until {min(PATIENCE, within)} {seen} || {brings}

@@ -31,7 +31,7 @@ class NoWorker(worker.Worker[Settings]):
 
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"{role} has no worker ({role}.worker.kind: none)")
+        return Nothing(f"{role} has no worker, as {role}.worker.kind is none")
 
     running = stopped = boots = seen_working = _nothing
 
