@@ -30,7 +30,7 @@ def key(move: Move) -> str:
 
 
 def scheduled(server: Server) -> list[str]:
-    """What renews certificates on *server*: lines of crontabs, and timers. It only looks."""
+    """What renews certificates on *server*: lines of cron, and timers. It only looks."""
     return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
 
 
