@@ -65,10 +65,8 @@ class ServiceApplication(app.Application[Settings]):
 
     @property
     def facts(self) -> str:
-        """sh: its listening socket's queue is the Send-Q. How many processes it has nobody knows: one at least."""
-        where = self.listens.removeprefix("unix:")
-        kind, column = ("x", 5) if self.listens.startswith("unix:") else ("t", 4)
-        return f"ss -Hl{kind}n | awk -v a={sh(where)} '${column} == a {{ print ${column - 1} }}' | say backlog"
+        """sh: its `backlog`. How many processes it has nobody knows: one at least."""
+        return f"{app.backlog(self.listens)} | say backlog"
 
     def reload(self) -> str:
         """sh: the settings' verb; nothing where it does not run."""
