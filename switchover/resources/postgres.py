@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from ..desired import Resource
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import Change
 from ..programs import programs
 from ..quote import ident, sh, sql
@@ -30,7 +30,7 @@ def scram(password: str, salt: bytes | None = None, rounds: int = ROUNDS) -> str
     salt = salt or os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
+    server = hmac.digest(salted, b"Host Key", "sha256")
     parts = (base64.b64encode(b).decode() for b in (salt, stored, server))
     return "SCRAM-SHA-256${}:{}${}:{}".format(rounds, *parts)
 
@@ -64,7 +64,7 @@ class Role(Resource):
     (ALTER ROLE … SET) holds for this one too. *sets*: what else is set for it.
     """
 
-    server: Server
+    server: Host
     name: str
     member_of: str
     password: str
@@ -126,7 +126,7 @@ class Setting(Resource):
     the setting has nothing to do.
     """
 
-    server: Server
+    server: Host
     name: str
     value: str
     good: str

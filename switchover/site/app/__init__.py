@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ...quote import sh
+from ...hosts import Host
+from ...quote import sh, under
 from ...resources.command import Command, as_user
 from ...resources.service import Service
 from ...vocabulary import Absolute, Line, Name, Part
 from ..kinds import Kind, Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 STARTS, RELOADS = 90, 120  # seconds that a start may take, and that requests under way may take when it restarts
 
@@ -33,7 +31,7 @@ class Settings(Part):
     build: tuple[Line, ...] = ()
     """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
 
-    def on(self, server: Server) -> Application[Any]:
+    def on(self, server: Host) -> Application[Any]:
         """This application on *server*."""
         raise NotImplementedError
 
@@ -48,6 +46,10 @@ class Application(Kind[S]):
     def path(self) -> str:
         """Its directory, from the root."""
         return self.settings.path
+
+    def within(self, path: str) -> str:
+        """*path* below its directory, unless it is absolute."""
+        return under(self.path, path)
 
     @property
     def user(self) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...vocabulary import Form, Line
 from .. import app
 from ..kinds import Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 
 class Settings(app.Settings):
@@ -26,7 +24,7 @@ class Settings(app.Settings):
     reloaded: Line | None = None
     """Succeeds when that is done and it answers; `systemctl is-active -q SERVICE` if it is left out."""
 
-    def on(self, server: Server) -> ServiceApplication:
+    def on(self, server: Host) -> ServiceApplication:
         """This application on *server*."""
         return ServiceApplication(server, self)
 
@@ -38,7 +36,7 @@ class ServiceApplication(app.Application[Settings]):
     def listens(self) -> str:
         """Its socket, or its address and port."""
         where = self.settings.listens
-        return where if ":" in where else f"unix:{self.server.in_app(where)}"
+        return where if ":" in where else f"unix:{self.within(where)}"
 
     @property
     def runs(self) -> str:

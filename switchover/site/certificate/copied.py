@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
 from .. import certificate
-
-if TYPE_CHECKING:
-    from ...hosts import Server
-    from ...move import Move
 
 
 class Settings(certificate.Settings):
@@ -19,9 +15,9 @@ class Settings(certificate.Settings):
     kind: Literal["copied"] = "copied"
     """None is ordered."""
 
-    def on(self, server: Server) -> Copied:
-        """The certificate of *server*."""
-        return Copied(server, self)
+    def on(self, place: certificate.Place) -> Copied:
+        """The certificate that goes there."""
+        return Copied(place, self)
 
 
 class Copied(certificate.Certificate[Settings]):
@@ -31,38 +27,38 @@ class Copied(certificate.Certificate[Settings]):
         """Nothing is wanted."""
         return Nothing("old's certificate stays, as copied (certificate.kind: copied)")
 
-    def challenge_passes(self, move: Move) -> Nothing:
+    def challenge_passes(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def ordered(self, move: Move) -> Nothing:
+    def ordered(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def trusted(self, move: Move) -> Nothing:
+    def trusted(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def renewed(self, move: Move) -> Nothing:
+    def renewed(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def shown(self, move: Move) -> Nothing:
+    def shown(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def seen(self, move: Move) -> Nothing:
+    def seen(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def renews(self, move: Move) -> Nothing:
+    def renews(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def stays(self, move: Move) -> Nothing:
+    def stays(self) -> Nothing:
         """Nothing is wanted."""
         return self.installed()
 
-    def check(self, move: Move) -> Found:
+    def check(self) -> Found:
         """No authority is asked."""
         yield note("old's certificate is copied: no authority is asked for one")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
+from ...hosts import Host
 from ...resources.file import Found
 from .. import deploys
-
-if TYPE_CHECKING:
-    from ...hosts import Host, Server
-    from ...move import Notice
-    from ...settings import Ci
+from ..app import Application
+from ..schedule import Schedule
+from ..worker import Worker
 
 
 class Settings(deploys.Settings):
@@ -21,9 +20,9 @@ class Settings(deploys.Settings):
     kind: Literal["none"] = "none"
     """Nothing is done about deploys."""
 
-    def on(self, server: Server) -> NoDeploys:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> NoDeploys:
         """The deploys to *server*."""
-        return NoDeploys(server, self)
+        return NoDeploys(server, self, app, worker, schedule)
 
 
 class NoDeploys(deploys.Deploys[Settings]):
@@ -33,7 +32,7 @@ class NoDeploys(deploys.Deploys[Settings]):
         role = self.server.role
         return Nothing(f"deploys to {role} are not this tool's ({role}.deploys.kind: none)")
 
-    def refused(self, notice: Notice, to: Server | None = None) -> Nothing:
+    def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()
 
@@ -41,7 +40,7 @@ class NoDeploys(deploys.Deploys[Settings]):
         """Nothing is wanted."""
         return self._nothing()
 
-    def accepted(self, notice: Notice, *, cron: bool, moved: bool = False) -> Nothing:
+    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()
 
@@ -49,10 +48,10 @@ class NoDeploys(deploys.Deploys[Settings]):
         """Nothing is wanted."""
         return self._nothing()
 
-    def remote(self, ci: Ci, host: Host) -> Nothing:
+    def remote(self, ci: deploys.Ci, host: Host) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()
 
-    def deploys(self, ci: Ci, host: Host) -> Nothing:
+    def deploys(self, ci: deploys.Ci, host: Host) -> Nothing:
         """Nothing is wanted."""
         return self._nothing()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
+from ...hosts import Host
 from .. import firewall
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 
 class Settings(firewall.Settings):
@@ -19,7 +17,7 @@ class Settings(firewall.Settings):
     kind: Literal["none"] = "none"
     """It is left alone."""
 
-    def on(self, server: Server) -> NoFirewall:
+    def on(self, server: Host) -> NoFirewall:
         """The firewall of *server*."""
         return NoFirewall(server, self)
 

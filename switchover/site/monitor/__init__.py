@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...hosts import Host
 from ...resources.file import Found
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..worker import Worker
 
 
 class Settings(Part):
@@ -20,7 +20,7 @@ class Settings(Part):
 
     kind: str
 
-    def on(self, server: Server) -> Monitor[Any]:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monitor[Any]:
         """The monitor on *server*."""
         raise NotImplementedError
 
@@ -31,6 +31,10 @@ Some = Nothing | list[Resource]
 
 class Monitor(Kind[S]):
     """What every kind of monitor can do."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any], worker: Worker[Any]) -> None:
+        super().__init__(server, settings)
+        self.app, self.worker = app, worker
 
     @abstractmethod
     def forgets_application(self, *, record_only: bool = False) -> Some:

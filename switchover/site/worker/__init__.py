@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...hosts import Host
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind, Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 STARTS = 60  # seconds that a start may take
 PATIENCE = 10  # seconds without a job, after which one that does nothing is put into the queue
@@ -24,7 +23,7 @@ class Settings(Part):
 
     kind: str
 
-    def on(self, server: Server) -> Worker[Any]:
+    def on(self, server: Host, app: Application[Any]) -> Worker[Any]:
         """This worker on *server*."""
         raise NotImplementedError
 
@@ -34,6 +33,10 @@ S = TypeVar("S", bound=Settings)
 
 class Worker(Kind[S]):
     """What every kind of worker can do. What is sh here runs as root, with the functions of the journal at hand."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
+        super().__init__(server, settings)
+        self.app = app
 
     @property
     @abstractmethod
@@ -73,10 +76,10 @@ class Worker(Kind[S]):
         """sh for a deploy hook, run by the application's user: a function `worker` that restarts it where it runs."""
 
     @abstractmethod
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """How long the queue is: `waiting`, and what else is known; empty where nobody can tell. It only looks.
 
-        *database*: the server whose database the application uses now.
+        *server*, *database*: which the application uses now.
         """
 
     def boots(self, on: bool) -> Resource | Nothing:
@@ -122,7 +125,7 @@ class Runs(Resource):
     record_only: bool = False
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Host:
         """Where it is."""
         return self.worker.server
 

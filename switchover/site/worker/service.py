@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...resources.service import Service
 from ...vocabulary import Line, Name, Seconds
 from .. import worker
+from ..app import Application
 from ..kinds import Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 
 class Settings(worker.Settings):
@@ -39,9 +38,9 @@ class Settings(worker.Settings):
     longest_job: Seconds = 600
     """Seconds to wait for the end of its current job before it stops."""
 
-    def on(self, server: Server) -> ServiceWorker:
+    def on(self, server: Host, app: Application[Any]) -> ServiceWorker:
         """This worker on *server*."""
-        return ServiceWorker(server, self)
+        return ServiceWorker(server, self, app)
 
 
 class ServiceWorker(worker.Worker[Settings]):
@@ -88,7 +87,7 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
         return "\n".join([*lines, "fi"])
 
     def _verb(self, command: str) -> str:
-        return self.server.app.verb(command)
+        return self.app.verb(command)
 
     @property
     def starting_shown(self) -> str:
@@ -109,7 +108,7 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
     @property
     def a_job(self) -> str:
         """The settings' verb, as the application's user."""
-        return self.server.app.run(self.settings.a_job) if self.settings.a_job else ""
+        return self.app.run(self.settings.a_job) if self.settings.a_job else ""
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: the settings' verbs, by the application's user."""
@@ -118,7 +117,7 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
             "hooks/worker-service.sh.j2", runs=self.runs, start=self._start, stop=self._stop, **values
         ).decode()
 
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """What `queue_length` prints."""
         if not self.settings.queue_length:
             return {}
