@@ -30,7 +30,7 @@ from .judging import inventory, switch
 from .judging.audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .judging.names import SWITCH, Names
 from .judging.secrets import Watch, in_file
-from .machine import network
+from .machine import layers, network
 from .report import page as pages
 from .report import result, terminal
 from .report.result import PAGE_GRACE, Rehearsal, Span
@@ -382,7 +382,7 @@ def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
         for name, secret in in_file(file.name, file.read_text() if file.exists() else ""):
             leaks.add(f"the operator's {name}", secret)
     servers = {host.role for host in lab.hosts}
-    own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", *servers}]
+    own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", layers.DESCRIPTION, *servers}]
     consoles = list(lab.place.run.glob("*/console.log"))
     return leaks.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in leaks.within(report)]
 

@@ -256,7 +256,7 @@ class Lab:
         return layers.prepared(self.place, self.world, server.role, self._releases[server.role], self._variant)
 
     def _start_all(self) -> None:
-        Described(self.world, self._releases, self._layers).write(self.place.run / "lab.json")
+        Described(self.world, self._releases, self._layers).write(self.place.run / layers.DESCRIPTION)
         self._all(self._start)
         self._files = {}  # in the server's layer now; a later boot must not lose what came since
         if "ci" in self._releases:
