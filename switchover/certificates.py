@@ -27,7 +27,7 @@ def key(domain: str) -> str:
 
 
 def scheduled(server: Host) -> list[str]:
-    """What renews certificates on *server*: lines of crontabs, and timers. It only looks."""
+    """What renews certificates on *server*: lines of cron, and timers. It only looks."""
     return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
 
 

@@ -16,7 +16,10 @@ from .step import Step
 
 @dataclass(frozen=True)
 class Line:
-    """A step as it stands: *changes* by server, *files* that it would put there, *way*: what is in the way."""
+    """A step as it stands: *changes* by server, *files* that it would put there, *way*: what is in the way.
+
+    *nothing*: that nothing is wanted, and why, where the settings say that.
+    """
 
     step: Step
     changes: tuple[tuple[str, Change], ...] = ()
@@ -24,6 +27,7 @@ class Line:
     files: tuple[File, ...] = ()
     way: str = ""
     done: str = ""
+    nothing: str = ""
 
 
 def dry_move(context: Any) -> Move:
@@ -37,12 +41,14 @@ def line(move: Move, one: Step) -> Line:
     entries = [e for e in move.journal.entries if e.step == one.line and e.state == "done"]
     done = f"{entries[-1].when} by {entries[-1].who}" if entries else ""
     try:
-        wanted = one.wanted(move)
+        wanted, why = one.looked_at(move)
         resources = [w for w in wanted if isinstance(w, Resource)]
         files = tuple(w for w in resources if isinstance(w, File))
         found = [] if done else [(str(w.server), w.change()) for w in resources]
     except Problem as problem:
         return Line(one, way=problem.what.splitlines()[0], done=done)
+    if not wanted:
+        return Line(one, done=done, nothing=f"Nothing to do: {why}." if why else "Nothing to do here.")
     changes = tuple((server, change) for server, change in found if change is not None)
     if changes:
         move.would_change.add(one.line)

@@ -43,16 +43,16 @@ from .vocabulary import (
 DEFAULT_FILE = "move.yaml"
 DEFAULT = Field(default_factory=dict, validate_default=True)  # the room's default kind, with its own defaults
 
-# What a site is made of, and of which kind each part is where the settings name none.
-App = Annotated[app.Settings, OneOf("app", "unicorn")]
-Worker = Annotated[worker.Settings, OneOf("worker", "delayed_job")]
-Code = Annotated[code.Settings, OneOf("code", "git")]
-Monitor = Annotated[monitor.Settings, OneOf("monitor", "monit")]
-Schedule = Annotated[schedule.Settings, OneOf("schedule", "crontab")]
-Deploys = Annotated[deploys.Settings, OneOf("deploys", "git")]
-Firewall = Annotated[firewall.Settings, OneOf("firewall", "ufw")]
-Web = Annotated[web.Settings, OneOf("web", "nginx")]
-OwnCertificate = Annotated[certificate.Settings, OneOf("certificate", "certbot")]
+# What a site is made of: each part of one kind of its room.
+App = Annotated[app.Settings, OneOf("app")]
+Worker = Annotated[worker.Settings, OneOf("worker")]
+Code = Annotated[code.Settings, OneOf("code")]
+Monitor = Annotated[monitor.Settings, OneOf("monitor")]
+Schedule = Annotated[schedule.Settings, OneOf("schedule")]
+Deploys = Annotated[deploys.Settings, OneOf("deploys")]
+Firewall = Annotated[firewall.Settings, OneOf("firewall")]
+Web = Annotated[web.Settings, OneOf("web")]
+OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
 
 
 class Database(Part):

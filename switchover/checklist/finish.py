@@ -19,7 +19,7 @@ from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..step import step
 
-NO_CI = Nothing("no host deploys here (ci)")
+NO_CI = Nothing("no host deploys here, as the settings have no ci")
 MAIL = 20  # seconds for queued mail to go out
 
 
@@ -98,7 +98,7 @@ def monit(move: Move) -> Wanted:
 def monit_certificate(move: Move) -> Wanted:
     """new: monit says when the certificate that nginx shows ends soon."""
     arguments = f"{SOON} {' '.join(move.settings.domains)}"
-    return move.new.monitor.watches_program("certificate-age", "templates/monit-certificate.j2", arguments)
+    return move.new.monitor.watches_program("certificate-age", arguments)
 
 
 @step

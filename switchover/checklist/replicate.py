@@ -147,4 +147,4 @@ def caught_up(move: Move) -> Wanted:
 def monit(move: Move) -> Wanted:
     """new: monit watches how far the database that follows is behind, until the end of the move."""
     arguments = f"{move.new.database.name} {FAR[0]} {FAR[1]}"
-    return move.new.monitor.watches_program("switchover-lag", "templates/monit-lag.j2", arguments)
+    return move.new.monitor.watches_program("switchover-lag", arguments)

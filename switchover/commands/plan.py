@@ -41,6 +41,7 @@ def _page(move: Move) -> Iterator[str]:
 def _described(line: Line) -> Iterator[str]:
     yield f"### {line.step.summary}\n"
     state = f"Done {line.done}." if line.done else f"Cannot be told yet: {line.way}." if line.way else ""
+    state = state or line.nothing
     if not state and not line.changes:
         state = "Looks, and changes nothing." if line.looks else "True now; the steps above may change that."
     yield f"`inv {line.step.line}`{'. ' + state if state else ''}\n"

@@ -1,4 +1,4 @@
-"""`inv status`: what was done of the checklist, what is true by itself, what is open and what is in the way."""
+"""`inv status`: what was done of the checklist, what is true by itself, what is open, and what has nothing to do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def _rows(move: Move) -> list[dict[str, Any]]:
 
 
 def _state(move: Move, one: Step) -> dict[str, Any]:
-    """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look."""
+    """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look.
+
+    `nothing`: the settings ask for nothing here, so nobody has looked; `why` says which.
+    """
     entries = [e for e in move.journal.entries if e.step == one.line and e.state != "undone"]
     if entries:
         # Only the newest change can have been the last before an interruption.
@@ -56,6 +59,9 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
         return {"state": "interrupted" if broken else "done", **facts}
     try:
+        parts, why = one.looked_at(move)
+        if not parts:
+            return {"state": "nothing", "undoable": False, **({"why": why} if why else {})}
         rest = _rest(move, one, set())
         missing = [] if rest else _missing(move, one)
     except Problem as problem:
@@ -95,6 +101,9 @@ def _print_markdown(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         print(f"\n### {row['doc']} (`inv {row['section']}`)\n")
         for one in row["steps"]:
+            if one["state"] == "nothing":  # no box, which would wait for its tick
+                print(f"- ~~{one['doc']}~~ (nothing to do{f': {why}' if (why := one.get('why')) else ''})")
+                continue
             tick = "x" if one["state"] in ("done", "true") else " "
             who = f" ({one['when']}, {one['who']})" if "who" in one else ""
             print(f"- [{tick}] {one['doc']}{who}")
@@ -108,6 +117,7 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
     texts = {
         "done": "[green]done[/]",
         "true": "[green]true by itself[/]",
+        "nothing": "[dim]nothing to do[/]",
         "open": "open",
         "interrupted": "[red]interrupted[/]",
     }
@@ -117,7 +127,7 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(f"[bold]{row['section']}[/]", "", "", "")
         for one in row["steps"]:
-            who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way", "")
+            who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way") or one.get("why", "")
             undoable = "yes" if one["undoable"] else ""
             table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
     say.console().print(table)

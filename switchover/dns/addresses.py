@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..move import Move
 
 
-NO_NAMES = Nothing("the names are left alone (dns.kind: none)")
+NO_NAMES = Nothing("the names are left alone, as dns.kind is none")
 
 
 def has_names(move: Move) -> bool:

@@ -15,7 +15,7 @@ class Service(Resource):
     """*name* on *server* is *running* or not, and starts *at_boot* or not (None, for either: as it is).
 
     *pidfile* tells whether it really runs: systemd believes an init script's service stopped while it serves,
-    when monit or a deploy restarted it by hand. Stopping waits up to *within* seconds for requests under way.
+    when a monitor or a deploy restarted it by hand. Stopping waits up to *within* seconds for requests under way.
     """
 
     server: Host

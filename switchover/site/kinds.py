@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -18,8 +20,8 @@ from ..vocabulary import Part
 S = TypeVar("S", bound=Part)
 
 
-class Kind(Generic[S]):
-    """One part of a site on one *server*, as the *settings* describe it."""
+class Kind(ABC, Generic[S]):
+    """One part of a site on one *server*, as the *settings* describe it: abstract where a kind must say something."""
 
     def __init__(self, server: Host, settings: S) -> None:
         self.server, self.settings = server, settings
@@ -54,18 +56,26 @@ class Watched:
 @cache
 def kinds(room: str) -> Mapping[str, type[Part]]:
     """The kinds of a *room*, with what the settings may say of each: the `Settings` of every module in its package."""
-    package = importlib.import_module(f".{room}", __package__)
+    package = _package(room)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     settings = [importlib.import_module(f"{package.__name__}.{name}").Settings for name in names]
     return {get_args(found.model_fields["kind"].annotation)[0]: found for found in settings}
 
 
+def _package(room: str) -> ModuleType:
+    return importlib.import_module(f".{room}", __package__)
+
+
 @dataclass(frozen=True)
 class OneOf:
-    """Of a key of the settings: its value is of one kind of a *room*, by its `kind`; without one of the *default*."""
+    """Of a key of the settings: its value is of one kind of a *room*, by its `kind`; without one of the default."""
 
     room: str
-    default: str
+
+    @property
+    def default(self) -> str:
+        """The kind that is meant where the settings name none: the room's `DEFAULT`."""
+        return str(_package(self.room).DEFAULT)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices: dict[Any, CoreSchema] = {

@@ -28,6 +28,7 @@ from test_settings import FAULTS, paths
 from test_settings import put as put_key
 
 from lab import settings as lab
+from lab.world import SHOP
 from switchover import settings_file, settings_reference
 from switchover.errors import Problem
 from switchover.settings import Settings, check, parts_of
@@ -86,7 +87,7 @@ def test_the_example_names_the_schema_in_its_first_line_and_is_right_by_it() -> 
 
 @pytest.mark.parametrize("ci", [True, False])
 def test_settings_that_are_right_are_right_by_the_schema(ci: bool) -> None:
-    for data in (right(), full(), other(), yaml.safe_load(lab.text(ci=ci))):
+    for data in (right(), full(), other(), yaml.safe_load(lab.text(SHOP, ci=ci))):
         EDITOR.validate(data)
         check(data, "move.yaml")
 

@@ -15,6 +15,8 @@ from ..kinds import Kind, Watched
 
 STARTS, RELOADS = 90, 120  # seconds that a start may take, and that requests under way may take when it restarts
 
+DEFAULT = "unicorn"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """The Rails application."""
@@ -31,9 +33,9 @@ class Settings(Part):
     build: tuple[Line, ...] = ()
     """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
 
+    @abstractmethod
     def on(self, server: Host) -> Application[Any]:
         """This application on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

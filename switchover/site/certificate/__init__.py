@@ -14,15 +14,17 @@ from ..app import Application
 from ..kinds import Kind
 from ..web import Front, Web
 
+DEFAULT = "certbot"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """New's own certificate for the production domains. Until it has one, old's copy serves."""
 
     kind: str
 
+    @abstractmethod
     def on(self, place: Place) -> Certificate[Any]:
         """The certificate that goes there."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,9 @@ class Certbot(certificate.Certificate[Settings]):
     @property
     def _trial(self) -> Nothing | None:
         """Why nothing more is wanted after a trial."""
-        return Nothing("a trial brings no certificate (certificate.staging)") if self.settings.staging else None
+        return (
+            Nothing("a trial brings no certificate, as certificate.staging is true") if self.settings.staging else None
+        )
 
     def installed(self) -> Parts:
         """certbot is there, by whatever way it came; or a current release in an environment of its own."""

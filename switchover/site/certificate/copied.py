@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
@@ -23,41 +23,10 @@ class Settings(certificate.Settings):
 class Copied(certificate.Certificate[Settings]):
     """There is nothing to do about it."""
 
-    def installed(self) -> Nothing:
-        """Nothing is wanted."""
-        return Nothing("old's certificate stays, as copied (certificate.kind: copied)")
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
+        return Nothing("old's certificate stays, as certificate.kind is copied")
 
-    def challenge_passes(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def ordered(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def trusted(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def renewed(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def shown(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def seen(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def renews(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
-
-    def stays(self) -> Nothing:
-        """Nothing is wanted."""
-        return self.installed()
+    installed = challenge_passes = ordered = trusted = renewed = shown = seen = renews = stays = _nothing
 
     def check(self) -> Found:
         """No authority is asked."""

@@ -12,15 +12,17 @@ from ...vocabulary import Part
 from ..app import Application
 from ..kinds import Kind
 
+DEFAULT = "git"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """How the application's code comes from old to new."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host, app: Application[Any]) -> Code[Any]:
         """The code on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

@@ -16,15 +16,17 @@ from ..kinds import Kind
 from ..schedule import Schedule
 from ..worker import Worker
 
+DEFAULT = "git"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """How new code arrives."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> Deploys[Any]:
         """The deploys to *server*."""
-        raise NotImplementedError
 
 
 class Ci(Part):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from ...desired import Nothing
 from ...hosts import Host
-from ...resources.file import Found
 from .. import deploys
 from ..app import Application
 from ..schedule import Schedule
@@ -28,30 +26,8 @@ class Settings(deploys.Settings):
 class NoDeploys(deploys.Deploys[Settings]):
     """Nothing is done about them."""
 
-    def _nothing(self) -> Nothing:
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
-        return Nothing(f"deploys to {role} are not this tool's ({role}.deploys.kind: none)")
+        return Nothing(f"deploys to {role} are not this tool's, as {role}.deploys.kind is none")
 
-    def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def ended(self) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def complete(self, before: Callable[[str], Found | None]) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def remote(self, ci: deploys.Ci, host: Host) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def deploys(self, ci: deploys.Ci, host: Host) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
+    refused = ended = accepted = complete = remote = deploys = _nothing

@@ -12,15 +12,17 @@ from ...hosts import Host
 from ...vocabulary import Part
 from ..kinds import Kind
 
+DEFAULT = "ufw"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """The server's firewall."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host) -> Firewall[Any]:
         """The firewall of *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

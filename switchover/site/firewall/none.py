@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
@@ -23,15 +22,13 @@ class Settings(firewall.Settings):
 
 
 class NoFirewall(firewall.Firewall[Settings]):
-    """It is left alone."""
+    """It is left alone; a port that is for new alone lets in nobody else by itself, where the kernel can."""
 
-    def on(self) -> Nothing:
-        """Nothing is wanted."""
-        return Nothing(f"{self.server.role}'s firewall is left alone ({self.server.role}.firewall.kind: none)")
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
+        role = self.server.role
+        return Nothing(f"{role}'s firewall is left alone, as {role}.firewall.kind is none")
 
-    def lets_in(self, sources: Sequence[str], port: int) -> Nothing:
-        """Nothing is wanted: the port itself lets in nobody else, where the kernel can."""
-        return self.on()
+    on = lets_in = _nothing
 
     def check(self) -> Found:
         """It stays as it is."""

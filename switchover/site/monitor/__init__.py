@@ -14,15 +14,17 @@ from ..app import Application
 from ..kinds import Kind
 from ..worker import Worker
 
+DEFAULT = "monit"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """What restarts the application and the worker when they die."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monitor[Any]:
         """The monitor on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)
@@ -53,8 +55,8 @@ class Monitor(Kind[S]):
         """It watches the application and the worker; *is_ours*: whether the move wrote a file of its configuration."""
 
     @abstractmethod
-    def watches_program(self, name: str, template: str, arguments: str) -> Some:
-        """It runs a program of scripts/server/ by *name* now and then, and says when it fails: see the *template*."""
+    def watches_program(self, name: str, arguments: str) -> Some:
+        """It runs the program *name* of scripts/server/ now and then, and says when it fails."""
 
     @property
     def starts_worker(self) -> bool:

@@ -17,6 +17,7 @@ from ..app import Application
 from ..kinds import Watched
 from ..worker import Worker
 
+FOLDER = "/etc/monit/conf.d"  # where the settings name no file beside which another could lie
 TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
 
 
@@ -95,12 +96,12 @@ class Monit(monitor.Monitor[Settings]):
             found = Found(content, "root:root", "600")
         return File(self.server, path, found.content or b"", found.owner, found.mode, test=TEST, then=RELOAD)
 
-    def watches_program(self, name: str, template: str, arguments: str) -> list[Resource]:
-        """The program is there, and a file beside the others that has it run."""
+    def watches_program(self, name: str, arguments: str) -> list[Resource]:
+        """The program is there, and a file beside the others that has it run: how often, its template says."""
         installed = f"/usr/local/sbin/{name}"
-        check = render(template, program=f"{installed} {arguments}")
-        known = self.settings.app or self.settings.worker or "/etc/monit/conf.d/none"
-        path = f"{known.rpartition('/')[0]}/{name.replace('-', '_')}"
+        check = render(f"templates/monit-{name}.j2", program=f"{installed} {arguments}")
+        known = self.settings.app or self.settings.worker
+        path = f"{known.rpartition('/')[0] if known else FOLDER}/{name.replace('-', '_')}"
         return [
             File(self.server, installed, program(name), "root:root", "755"),
             File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD),

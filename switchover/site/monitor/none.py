@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from ...desired import Nothing
 from ...hosts import Host
-from ...resources.file import Found
 from .. import monitor
 from ..app import Application
 from ..worker import Worker
@@ -27,25 +25,8 @@ class Settings(monitor.Settings):
 class NoMonitor(monitor.Monitor[Settings]):
     """It is left alone."""
 
-    def _nothing(self) -> Nothing:
-        return Nothing(f"{self.server.role} has no monitor ({self.server.role}.watch.kind: none)")
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
+        role = self.server.role
+        return Nothing(f"{role} has no monitor, as {role}.watch.kind is none")
 
-    def forgets_application(self, *, record_only: bool = False) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def forgets_worker(self) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def remembers_application(self, before: Callable[[str], Found | None]) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def watches(self, is_ours: Callable[[str], bool]) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
-
-    def watches_program(self, name: str, template: str, arguments: str) -> Nothing:
-        """Nothing is wanted."""
-        return self._nothing()
+    forgets_application = forgets_worker = remembers_application = watches = watches_program = _nothing

@@ -12,15 +12,17 @@ from ...vocabulary import Part
 from ..app import Application
 from ..kinds import Kind
 
+DEFAULT = "crontab"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """What starts regular tasks."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host, app: Application[Any]) -> Schedule[Any]:
         """The schedule on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)

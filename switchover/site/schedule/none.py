@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...desired import Nothing
@@ -25,10 +24,8 @@ class Settings(schedule.Settings):
 class NoSchedule(schedule.Schedule[Settings]):
     """There is nothing to do about it."""
 
-    def cleared(self) -> Nothing:
-        """Nothing is wanted."""
-        return Nothing(f"{self.server.role} has no regular tasks")
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
+        role = self.server.role
+        return Nothing(f"{role} has no regular tasks, as {role}.schedule.kind is none")
 
-    def installed(self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]) -> Nothing:
-        """Nothing is wanted."""
-        return self.cleared()
+    cleared = installed = _nothing

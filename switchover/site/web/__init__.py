@@ -18,15 +18,17 @@ from ..kinds import Kind
 
 PAGE = "switchover-maintenance.html"
 
+DEFAULT = "nginx"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """What visitors' requests reach first."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host, app: Application[Any]) -> Web[Any]:
         """The web server on *server*."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,29 @@ S = TypeVar("S", bound=Settings)
 
 
 class Web(Kind[S]):
-    """What every kind of web server can do. *test* and *reload* are sh, run as root."""
+    """What every kind of web server can do. What is sh here runs as root."""
 
     def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
         super().__init__(server, settings)
         self.app = app
 
-    test: str
-    reload: str
-    site: str
-    """new: the file of the site for the production domains."""
     page = f"{ETC}/{PAGE}"
     """new: visitors see this file, the maintenance page, while it is there."""
+
+    @property
+    @abstractmethod
+    def test(self) -> str:
+        """sh: fails where its configuration is unsound, and says why."""
+
+    @property
+    @abstractmethod
+    def reload(self) -> str:
+        """sh: it answers by its configuration as that is now; requests under way end by the one before."""
+
+    @property
+    @abstractmethod
+    def site(self) -> str:
+        """new: the file of the site for the production domains."""
 
     @abstractmethod
     def answers(self, front: Front, then: str = "") -> File:

@@ -17,15 +17,17 @@ from ..kinds import Kind, Watched
 STARTS = 60  # seconds that a start may take
 PATIENCE = 10  # seconds without a job, after which one that does nothing is put into the queue
 
+DEFAULT = "delayed_job"  # the kind, where the settings name none
+
 
 class Settings(Part):
     """What works off the queue of jobs. Relative paths are below the application's directory."""
 
     kind: str
 
+    @abstractmethod
     def on(self, server: Host, app: Application[Any]) -> Worker[Any]:
         """This worker on *server*."""
-        raise NotImplementedError
 
 
 S = TypeVar("S", bound=Settings)
@@ -106,7 +108,8 @@ class Worker(Kind[S]):
     def seen_working(self, within: int) -> Command | Nothing:
         """A job was seen to run within so many seconds; where visitors bring none, one is put into the queue."""
         if not self.did_a_job:
-            return Nothing(f"nothing tells whether {self.server.role}'s worker did a job (worker.did_a_job)")
+            role = self.server.role
+            return Nothing(f"nothing tells whether {role}'s worker did a job, as worker.did_a_job is not set")
         seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"
         run = f"""
 wait_until {min(PATIENCE, within)} {seen} || {brings}

@@ -28,33 +28,16 @@ class NoWorker(worker.Worker[Settings]):
     runs = "false"
     starting_shown = stopping_shown = did_a_job = a_job = ""
 
-    def running(self) -> Nothing:
-        """Nothing is wanted."""
-        return Nothing(f"{self.server.role} has no worker")
+    def _nothing(self, *_: Any, **__: Any) -> Nothing:
+        role = self.server.role
+        return Nothing(f"{role} has no worker, as {role}.worker.kind is none")
 
-    def stopped(self, *, record_only: bool = False) -> Nothing:
-        """Nothing is wanted."""
-        return self.running()
+    running = stopped = boots = seen_working = _nothing
 
-    def boots(self, on: bool) -> Nothing:
-        """Nothing is wanted."""
-        return self.running()
-
-    def seen_working(self, within: int) -> Nothing:
-        """Nothing is wanted."""
-        return self.running()
-
-    def starting(self) -> str:
-        """sh: nothing."""
+    def _no_sh(self) -> str:
         return ":"
 
-    def stopping(self) -> str:
-        """sh: nothing."""
-        return ":"
-
-    def restart(self) -> str:
-        """sh: nothing."""
-        return ":"
+    starting = stopping = restart = _no_sh
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: nothing is restarted."""

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from here import of, right
 
-from switchover import checklist, say
+from switchover import checklist, foresight, say
+from switchover.checklist import switch_jobs
 from switchover.commands import move as moving
-from switchover.commands import status, undo
+from switchover.commands import plan, status, undo
+from switchover.desired import Nothing
 from switchover.errors import Problem, Unreached
 from switchover.journal import Change
 from switchover.move import Move
-from switchover.step import Section, Step
+from switchover.resources.seen import Compared
+from switchover.settings import Settings, check
+from switchover.step import Section, Step, live
 
 Made = Callable[..., Move]
 
@@ -180,6 +185,8 @@ ROWS: list[dict[str, Any]] = [
              "in_the_way": "[/etc/x] is a [bold]directory[/]"},
             {"step": "switch-app.d", "doc": "old: d", "state": "interrupted", "when": "2026-11-24 18:01:00Z",
              "who": "anna@x", "undoable": True},
+            {"step": "switch-app.e", "doc": "old: e", "state": "nothing", "undoable": False, "why": "old has no [e]"},
+            {"step": "switch-app.f", "doc": "new: f", "state": "nothing", "undoable": False},
         ],
     }
 ]  # fmt: skip
@@ -196,6 +203,7 @@ def test_status_as_markdown(capsys) -> None:
         "\n### Switch application (`inv switch-app`)\n\n"
         "- [x] old: a (2026-11-24 18:00:00Z, anna@x)\n- [x] new: b\n- [ ] new: [c] é\n"
         "- [ ] old: d (2026-11-24 18:01:00Z, anna@x)\n"
+        "- ~~old: e~~ (nothing to do: old has no [e])\n- ~~new: f~~ (nothing to do)\n"
     )
 
 
@@ -204,13 +212,68 @@ def test_status_as_a_table_with_who_is_at_work(here: Made, capsys) -> None:
     with move.lock("switch-db"):
         status._print_table(move, ROWS)
     out = capsys.readouterr().out
-    assert [[cell for cell in re.split(r"  +", line.strip()) if cell] for line in out.splitlines()[4:8]] == [
+    assert [[cell for cell in re.split(r"  +", line.strip()) if cell] for line in out.splitlines()[4:10]] == [
         ["old: a", "done", "2026-11-24 18:00:00Z anna@x", "yes"],
         ["new: b", "true by itself"],
         ["new: [c] é", "open", "[/etc/x] is a [bold]directory[/]"],
         ["old: d", "interrupted", "2026-11-24 18:01:00Z anna@x", "yes"],
+        ["old: e", "nothing to do", "old has no [e]"],
+        ["new: f", "nothing to do"],
     ]
     assert out.count("is at work since") == 2 and "(switch-db)" in out
+
+
+# --- a step that nothing is wanted of -------------------------------------------------------------------------------
+
+
+def without_a_worker() -> Settings:
+    data = right()
+    for server in ("old", "new"):
+        data[server]["worker"] = {"kind": "none"}
+    return check(data, "move.yaml")
+
+
+WHY = "old has no worker, as old.worker.kind is none"
+
+
+def test_status_says_that_nothing_is_to_be_done_and_why(here: Made) -> None:
+    move = here(without_a_worker())
+    assert status._state(move, switch_jobs.stop_old) == {"state": "nothing", "undoable": False, "why": WHY}
+    assert status._state(move, of(lambda move: [])) == {"state": "nothing", "undoable": False}
+
+
+def test_status_says_what_was_done_before_the_settings_said_otherwise(here: Made) -> None:
+    did(here(), "old:switch-jobs.stop-old")
+    assert status._state(here(without_a_worker()), switch_jobs.stop_old)["state"] == "done"
+
+
+def test_status_says_true_only_of_what_it_looked_at(here: Made) -> None:
+    """A part of a step that has one with nothing to do, beside another that is looked at."""
+    there = Compared(lambda: None)
+    state = status._state(here(), of(lambda move: [Nothing("old has no worker"), there]))
+    assert state == {"state": "true", "undoable": False}
+    open_ = status._state(here(), of(lambda move: [Nothing("old has no worker"), Compared(lambda: "it rains")]))
+    assert open_ == {"state": "open", "undoable": False, "in_the_way": "it rains"}
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_run_says_why_nothing_is_to_be_done(here: Made, capsys, dry: bool) -> None:
+    live(here(without_a_worker(), dry=dry), switch_jobs.stop_old)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith(f"= {switch_jobs.stop_old.summary} ({WHY})") and "✓" not in shown
+    assert here().journal.entries == []
+
+
+def test_the_plan_says_why_nothing_is_to_be_done(here: Made) -> None:
+    move = here(without_a_worker(), dry=True)
+    page = "".join(plan._described(foresight.line(move, switch_jobs.stop_old)))
+    assert f"`inv switch-jobs.stop-old`. Nothing to do: {WHY}.\n" in page
+    assert "`. Nothing to do here.\n" in "".join(plan._described(foresight.line(move, of(lambda move: []))))
+    true = "".join(plan._described(foresight.line(move, of(lambda move: [Compared(lambda: None)]))))
+    assert "Looks, and changes nothing." in true
+
+
+# --- the whole move -------------------------------------------------------------------------------------------------
 
 
 def test_move_asks_before_each_section_and_stops_where_nobody_answers(here: Made, monkeypatch, capsys) -> None:
