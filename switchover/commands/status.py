@@ -46,7 +46,10 @@ def _rows(move: Move) -> list[dict[str, Any]]:
 
 
 def _state(move: Move, one: Step) -> dict[str, Any]:
-    """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look."""
+    """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look.
+
+    `why`: of a step that is true since it has nothing to do.
+    """
     entries = [e for e in move.journal.entries if e.step == one.line and e.state != "undone"]
     if entries:
         # Only the newest change can have been the last before an interruption.
@@ -56,13 +59,14 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
         return {"state": "interrupted" if broken else "done", **facts}
     try:
+        parts, why = one.looked_at(move)
         rest = _rest(move, one, set())
         missing = [] if rest else _missing(move, one)
     except Problem as problem:
         return {"state": "open", "undoable": False, "in_the_way": problem.what.splitlines()[0]}
     if rest or missing:
         return {"state": "open", "undoable": False, **({"in_the_way": missing[0]} if missing else {})}
-    return {"state": "true", "undoable": False}
+    return {"state": "true", "undoable": False, **({"why": why} if why and not parts else {})}
 
 
 def _rest(move: Move, one: Step, done: set[str]) -> bool:
@@ -117,9 +121,10 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(f"[bold]{row['section']}[/]", "", "", "")
         for one in row["steps"]:
-            who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way", "")
+            who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way", one.get("why", ""))
             undoable = "yes" if one["undoable"] else ""
-            table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
+            state = "nothing to do" if "why" in one else texts[one["state"]]
+            table.add_row(Text(f"  {one['doc']}"), state, Text(who), undoable)
     say.console().print(table)
     if found := _following(move):
         kind = Outcome.NOTE if found.follows else Outcome.FAILED

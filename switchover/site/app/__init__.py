@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...findings import Found
 from ...quote import sh
 from ...resources.command import Command, as_user
 from ...resources.service import Service
@@ -129,6 +130,10 @@ class Application(Kind[S]):
 
         It sets `restarted` where that code has run meanwhile.
         """
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...findings import Found
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
 from ...vocabulary import Part
@@ -83,6 +84,10 @@ class Worker(Kind[S]):
         """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
         del on
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched | None:
