@@ -151,11 +151,20 @@ def firewall(server: Server, move: Move) -> Found:
 def worker_after_a_boot(server: Server, move: Move) -> Found:
     """the worker is started after a boot."""
     worker = server.worker
-    if server.role == "new" and not isinstance(worker.running(), Nothing):
+    if isinstance(worker.running(), Nothing):
+        yield good("there is no worker")
+    elif server.role == "new":
         started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
         if not started:
             do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
             yield warning("nothing starts the worker after a boot", do)
+
+
+@EACH.add
+def verbs(server: Server, move: Move) -> Found:
+    """application and worker end what is under way before they stop."""
+    yield from server.app.check()
+    yield from server.worker.check()
 
 
 @EACH.add

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from ...findings import Found
 from ...hosts import Host
 from ...quote import sh, under
 from ...resources.command import Command, as_user
@@ -138,6 +139,10 @@ class Application(Kind[S]):
 
         It sets `restarted` where that code has run meanwhile.
         """
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...findings import Found
 from ...hosts import Host
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
@@ -88,6 +89,10 @@ class Worker(Kind[S]):
         """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
         del on
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched | None:
