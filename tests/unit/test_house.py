@@ -148,7 +148,7 @@ def test_what_is_wrong_is_seen() -> None:
     assert (up.upwards, down.upwards) == (True, False)
     assert set(circle({up, down})) == {up.by, up.of}
     assert circle({Import(up.by, up.of, for_types=True), down}) == []
-    with pytest.raises(KeyError):
+    with pytest.raises(StopIteration):
         place("attic.box")
 
 

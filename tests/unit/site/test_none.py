@@ -81,6 +81,6 @@ def test_no_program_is_needed_for_it(server: Server) -> None:
     tools = {tool for part in server.parts for tool in part.tools}
     assert tools == {"nginx"}
     assert server.worker.watched() is None and not server.monitor.starts_worker
-    assert server.worker.queue(server) == {} and server.schedule.on_deploy is None
+    assert server.worker.queue(server, "shop") == {} and server.schedule.on_deploy is None
     assert server.worker.restart() == ":"
     assert "worker() { :; }" in server.worker.on_deploy()
