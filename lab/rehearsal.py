@@ -30,7 +30,7 @@ from .judging import inventory, switch
 from .judging.audit import CRON_TAKES, Facts, Place, drained, gather, judge
 from .judging.names import SWITCH, Names
 from .judging.secrets import Watch, in_file
-from .machine import network
+from .machine import layers, network
 from .report import page as pages
 from .report import result, terminal
 from .report.result import PAGE_GRACE, Rehearsal, Span
@@ -258,7 +258,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             # What the switch is compared with takes as long as it did.
             took = course.so_far.switching
             time.sleep(max(plan.quiet, took.seconds + 1 if took else 0))
-            _until_enough(plan, course)
+            _until_enough(lab, plan, course)
         switched = switch.look(**places, journal=_journal(lab)) if result.SWITCH in course.done else switch.Switch()
         if result.CERTIFICATE in course.done and lab.ci in lab.hosts:  # where the authority is
             certificates.look(lab.new)
@@ -266,7 +266,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
             _undo(course, moving)
             with course.quiet("after the undo"):
                 time.sleep(plan.quiet)
-                _until_enough(plan, course)
+                _until_enough(lab, plan, course)
         retiring = retiring if whole and not plan.with_undo else []
         if SWITCH in course.done and names.works:  # visitors come by new
             _retire(course, retiring)
@@ -327,7 +327,7 @@ def _undo(course: Course, sections: Sequence[commands.Section]) -> None:
 
 def _meanwhile(lab: Lab, plan: Plan, visitors: Visitors, section: str) -> None:
     """What shall be under way while a section works: a slow job when workers switch, a big upload at the app."""
-    if section == "switch-jobs" and plan.slow_job:
+    if section == "switch-jobs" and plan.slow_job and lab.has("worker"):
         visitors.ask_for(f"slow-job {plan.slow_job}")
         locked = "SELECT count(*) FROM delayed_jobs WHERE locked_at IS NOT NULL AND handler LIKE '%slow-%'"
         until = time.monotonic() + 15
@@ -338,12 +338,12 @@ def _meanwhile(lab: Lab, plan: Plan, visitors: Visitors, section: str) -> None:
         visitors.wait_for("big_upload_started", 15)
 
 
-def _until_enough(plan: Plan, course: Course) -> None:
-    """Lets visitors come until they are enough, and cron has run once where it was moved to."""
+def _until_enough(lab: Lab, plan: Plan, course: Course) -> None:
+    """Lets visitors come until they are enough, and cron, if there is any, has run once where it was moved to."""
     while len(course.visitors.book().answers) < plan.at_least:
         time.sleep(1)
     moved = [span.ended for span in course.spans if span.name.endswith(result.CRON) and not span.exit]
-    if moved:
+    if moved and lab.has("schedule"):
         time.sleep(max(0, (moved[-1] // 60 + 1) * 60 + CRON_TAKES + 1 - time.time()))
 
 
@@ -359,7 +359,8 @@ def _audited(
     other = gather(places["old" if data == "new" else "new"])
     now = gather(places[data], files=places[files], known=before.fingerprints)
     book = course.visitors.book()
-    found = Rehearsal(book, course.spans, judge(book, now, other, before, lab.world.addresses(VISITORS)), _servers(lab))
+    audit = judge(book, now, other, before, lab.world.addresses(VISITORS), cron=lab.has("schedule"))
+    found = Rehearsal(book, course.spans, audit, _servers(lab))
     found.strategy, found.page_grace = _settings(lab)["strategy"], plan.page_grace
     if left:
         found.other_problems.append(f"{left} job(s) still in the queue after {DRAIN:.0f} s")
@@ -382,7 +383,7 @@ def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
         for name, secret in in_file(file.name, file.read_text() if file.exists() else ""):
             leaks.add(f"the operator's {name}", secret)
     servers = {host.role for host in lab.hosts}
-    own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", *servers}]
+    own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", layers.DESCRIPTION, *servers}]
     consoles = list(lab.place.run.glob("*/console.log"))
     return leaks.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in leaks.within(report)]
 

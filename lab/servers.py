@@ -8,7 +8,7 @@
 A server's layers, from below: Debian (`lab.machine.images`), what provisioning added (kept, made once), those of saved
 states, and the running server's own, thrown away at the end. Provisioning is
 
-    lab.sites.provision.provision(server, role, site, ShopOptions(seed_mb, certificates)) -> None
+    lab.sites.provision.provision(server, role, site, ShopOptions(seed_mb, certificates, installed)) -> None
 
 called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.machine.base`), for all
 hosts at the same time. It leaves the server as it shall be found after its next boot. `lab.ci` is the host that
@@ -40,6 +40,7 @@ from .machine.server import BOOT, LabServer, until
 from .place import place
 from .services import acme, bind, ci, postfix
 from .services.authority import Authority
+from .sites.installations import installation
 from .sites.provision import ShopOptions, provision
 from .world import SHOP, VISITORS, Role, World
 
@@ -103,6 +104,10 @@ class Lab:
     def settings(self) -> Path:
         """The move.yaml that describes them."""
         return self.place.run / "move.yaml"
+
+    def has(self, part: str) -> bool:
+        """Whether the site that moves has this part: its settings name a kind of it that is not `none`."""
+        return settings.has(self.settings, part)
 
     @property
     def ca(self) -> Path:
@@ -245,10 +250,12 @@ class Lab:
                 postfix.receives(server)
                 bind.provision(server)
         elif not self._variant.plain:
-            here = [moved.servers[server.role] for moved in self.world.sites if server.role in moved.servers]
-            for site in here:
+            here = [moved for moved in self.world.sites if server.role in moved.servers]
+            for moved in here:
+                site = moved.servers[server.role]
                 certificates = {site.domain: authority.issue([site.domain])}
-                provision(server, server.role, site, ShopOptions(self._variant.seed_mb, certificates))
+                options = ShopOptions(self._variant.seed_mb, certificates, installation(moved.installed))
+                provision(server, server.role, site, options)
             if here:
                 postfix.sends(server)
 
@@ -256,7 +263,7 @@ class Lab:
         return layers.prepared(self.place, self.world, server.role, self._releases[server.role], self._variant)
 
     def _start_all(self) -> None:
-        Described(self.world, self._releases, self._layers).write(self.place.run / "lab.json")
+        Described(self.world, self._releases, self._layers).write(self.place.run / layers.DESCRIPTION)
         self._all(self._start)
         self._files = {}  # in the server's layer now; a later boot must not lose what came since
         if "ci" in self._releases:

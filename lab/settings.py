@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .services import acme, bind
+from .sites.installations import installation
 from .world import Deployment, Pusher, Role, World
 
 STRATEGIES = ("replicate", "copy")
@@ -46,42 +48,23 @@ def settings(world: World, *, site: str = "", ci: bool = True, strategy: str = "
     }
 
 
+def has(file: Path, part: str) -> bool:
+    """Whether the site that *file* describes has this part on new: of a kind that is not `none`."""
+    kind: str = yaml.safe_load(file.read_text())["new"][part]["kind"]
+    return kind != "none"
+
+
 def _server(world: World, moved: Deployment, role: Role) -> dict[str, Any]:
     site, developer = moved.servers[role], moved.pushers.get("dev")
+    parts = installation(moved.installed).parts(site)
+    parts["app"] |= {"path": site.app, "user": site.user, "environment": "production"}
+    if developer:
+        parts["deploys"] |= {"name": developer.remote}
     live = f"/etc/letsencrypt/live/{site.domain}"
     return {
         "ssh": world.hosts[role].name,
         "address": [*world.addresses(role)],
-        "app": {
-            "path": site.app,
-            "user": site.user,
-            "service": f"unicorn_{site.name}",
-            "environment": "production",
-            "socket": "tmp/sockets/unicorn.sock",
-            "pidfile": "tmp/pids/unicorn.pid",
-        },
-        "worker": {
-            "kind": "delayed_job",
-            "command": "script/delayed_job",
-            "pidfile": "tmp/pids/delayed_job.pid",
-            "log": "log/delayed_job.log",
-        },
-        "watch": {
-            "kind": "monit",
-            "app": f"/etc/monit/conf.d/unicorn_{site.name}",
-            "worker": f"/etc/monit/conf.d/delayed_job_{site.name}",
-        },
-        "schedule": {
-            "kind": "crontab",
-            "user": site.user,
-            "install": f"whenever --update-crontab {site.name} --set environment=production",
-        },
-        "deploys": {
-            "kind": "git",
-            "branch": "master",
-            "repository": ".git",
-            **({"name": developer.remote} if developer else {}),
-        },
+        **parts,
         "database": {
             "name": site.database,
             "owner": site.owner,

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from switchover.errors import Problem
@@ -74,10 +74,14 @@ class Pusher:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A site that moves: as old and new have it, and who deploys it from the ci host, if anybody."""
+    """A site that moves: as old and new have it, who deploys it from the ci host, if anybody, and what runs it there.
+
+    *installed*: the name of one of `lab.sites.installations`.
+    """
 
     servers: dict[Role, Site]
     pushers: dict[By, Pusher] = field(default_factory=dict)
+    installed: str = "usual"
 
     @property
     def domain(self) -> str:
@@ -201,3 +205,7 @@ SHOP = World(
         ),
     ),
 )
+
+# The same shop, run by services of systemd; and with as little as possible.
+SERVICES = replace(SHOP, sites=(replace(SHOP.sites[0], installed="services"),))
+BARE = replace(SHOP, sites=(replace(SHOP.sites[0], pushers={}, installed="bare"),))

@@ -18,9 +18,10 @@ from .dns import resolver, sender_policy
 from .dns.resolver import Ask
 from .errors import Unreached
 from .findings import Checks, Found, note, warning
-from .hosts import Host, Server
+from .hosts import Host
 from .move import Move
 from .quote import sh
+from .server import Server
 
 SMTP = 25
 

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import Problem
-from .hosts import Server
+from .hosts import Host
 from .programs import ETC, program, programs
 from .quote import sh
 from .resources.command import Command
 from .resources.file import read
 from .resources.seen import Seen
 
-if TYPE_CHECKING:
-    from .move import Move
-
 SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
 
 
-def fullchain(move: Move) -> str:
-    """new: where the site's certificate lies, as copied from old."""
-    return f"{ETC}/{move.settings.domain}.fullchain.pem"
+def fullchain(domain: str) -> str:
+    """new: where the site's certificate lies, as copied from old; *domain*: the site's main one."""
+    return f"{ETC}/{domain}.fullchain.pem"
 
 
-def key(move: Move) -> str:
+def key(domain: str) -> str:
     """new: where that certificate's key lies."""
-    return f"{ETC}/{move.settings.domain}.key.pem"
+    return f"{ETC}/{domain}.key.pem"
 
 
-def scheduled(server: Server) -> list[str]:
+def scheduled(server: Host) -> list[str]:
     """What renews certificates on *server*: lines of cron, and timers. It only looks."""
     return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
 
 
-def scheduled_once(server: Server) -> Seen:
+def scheduled_once(server: Host) -> Seen:
     """*server*: exactly one renewal of certificates is scheduled."""
     script = program("renewals.sh").decode()
     script += '\ncount=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
     return Seen(server, script, "not exactly one renewal of certificates is scheduled on new")
 
 
-def no_renewal(server: Server, domains: tuple[str, ...], undo: str) -> Command:
+def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
     """*server*: renews certificates of these *domains* no more."""
     ours = " ".join(sh(domain) for domain in domains)
     library = program("renewals.sh").decode()
@@ -65,16 +62,15 @@ class Shown:
     ends: str
 
 
-def of_old(move: Move) -> Shown:
-    """The certificate that old shows. Raises Problem where there is none."""
-    path = move.old.certificate.fullchain
-    content = read(move.old, path).content
+def shown_by(old: Host, path: str) -> Shown:
+    """The certificate in the file *path* of *old*. Raises Problem where there is none."""
+    content = read(old, path).content
     if content is None:
-        raise Problem(f"{path} does not exist", str(move.old), "Mend old.certificate in the settings")
+        raise Problem(f"{path} does not exist", str(old), "Mend old.certificate in the settings")
     try:
         return read_pem(content)
     except ValueError:
-        raise Problem(f"{path} holds no certificate", str(move.old), "Mend old.certificate in the settings") from None
+        raise Problem(f"{path} holds no certificate", str(old), "Mend old.certificate in the settings") from None
 
 
 def read_pem(content: bytes) -> Shown:

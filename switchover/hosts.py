@@ -1,4 +1,4 @@
-"""The two servers: looked at freely, changed through one door.
+"""The servers: looked at freely, changed through one door.
 
 The only module that knows Fabric. Scripts travel through standard input, so that nothing in them, secrets
 above all, shows in a process list. Host keys are strict: an unknown one is refused.
@@ -10,17 +10,13 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import Problem, Unreached
-
-if TYPE_CHECKING:
-    from . import settings as vocabulary
-    from .site.kinds import Kind
 
 RECORD_SEPARATOR = "\036"  # what a login shell says before our script begins is not its answer
 PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; cd /"
@@ -44,8 +40,16 @@ class Answer:
 class Host:
     """A machine reached by ssh. *role* is what we call it (`old`, `new`, `ci`), *dry* forbids every change."""
 
-    def __init__(self, role: str, destination: str, *, ssh_config: str | None = None, dry: bool = False) -> None:
-        self.role, self.destination, self.dry = role, destination, dry
+    def __init__(
+        self,
+        role: str,
+        destination: str,
+        addresses: Sequence[str] = (),
+        *,
+        ssh_config: str | None = None,
+        dry: bool = False,
+    ) -> None:
+        self.role, self.destination, self.addresses, self.dry = role, destination, list(addresses), dry
         self._ssh_config = ssh_config
         self.greeting = ""  # what the login shell said before our last script
         self.unreached: Unreached | None = None  # why it is not asked any more by this command
@@ -57,6 +61,11 @@ class Host:
     def name(self) -> str:
         """The machine's name as for ssh, without user and port."""
         return self.destination.split("@")[-1].split(":")[0]
+
+    @property
+    def main_address(self) -> str:
+        """The address that the other server connects to: the first IPv4 one, if any."""
+        return next((address for address in self.addresses if ":" not in address), *self.addresses[:1])
 
     @property
     def user(self) -> str:
@@ -86,7 +95,7 @@ class Host:
 
     def again(self) -> Host:
         """The same machine, to be reached by a second, new connection."""
-        return Host(self.role, self.destination, ssh_config=self._ssh_config, dry=self.dry)
+        return Host(self.role, self.destination, self.addresses, ssh_config=self._ssh_config, dry=self.dry)
 
     def dial(self, address: str, port: int, timeout: float = 10) -> Any:
         """A TCP connection from this machine to *address*, like a socket: ssh passes it on. It is for looking.
@@ -181,38 +190,6 @@ class Host:
             )
         self.greeting, _, out = answer.out.partition(RECORD_SEPARATOR)
         return replace(answer, out=out)
-
-
-class Server(Host):
-    """A server of the move, old or new, with what the settings say of it."""
-
-    def __init__(
-        self, role: str, settings: vocabulary.Server, *, ssh_config: str | None = None, dry: bool = False
-    ) -> None:
-        super().__init__(role, settings.ssh, ssh_config=ssh_config, dry=dry)
-        self.settings, self.in_app = settings, settings.in_app
-        self.database, self.certificate = settings.database, settings.certificate
-        # What runs there, by the kinds that the settings name; see site/.
-        self.app, self.worker, self.code = settings.app.on(self), settings.worker.on(self), settings.code.on(self)
-        self.deploys, self.schedule = settings.deploys.on(self), settings.schedule.on(self)
-        self.monitor, self.firewall, self.web = (
-            settings.watch.on(self),
-            settings.firewall.on(self),
-            settings.web.on(self),
-        )
-
-    @property
-    def parts(self) -> tuple[Kind[Any], ...]:
-        """What runs there, part by part."""
-        return (
-            *(self.app, self.worker, self.code, self.deploys, self.schedule),
-            *(self.monitor, self.firewall, self.web),
-        )
-
-    @property
-    def addresses(self) -> list[str]:
-        """All its addresses, as text."""
-        return [str(a) for a in self.settings.address]
 
 
 def as_read(script: str) -> str:

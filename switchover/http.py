@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .hosts import Server
+from .hosts import Host
 from .quote import sh
-
-if TYPE_CHECKING:
-    from .move import Move
 
 ANSWERS = "/.well-known/switchover/server"  # a page by which each server says who it is
 CHALLENGE = "/.well-known/acme-challenge/switchover"  # the same, where a certificate's authority asks
 
 
-def host(server: Server) -> str:
+def host(server: Host) -> str:
     """*server*'s main address as it stands in a URL."""
-    address = server.settings.main_address
+    address = server.main_address
     return f"[{address}]" if ":" in address else address
 
 
@@ -27,7 +22,6 @@ def ask(domain: str, address: str, path: str, more: str = "") -> str:
     return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"
 
 
-def comes_to_new(move: Move) -> bool:
-    """Whether visitors who ask old are answered by new already: somebody may have switched by hand."""
-    answer = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
-    return move.old.look(answer, check=False).out.strip() == "new"
+def comes_to_new(old: Host, domain: str) -> bool:
+    """Whether visitors who ask *old* for *domain* are answered by new already: somebody may have switched by hand."""
+    return old.look(ask(domain, old.main_address, ANSWERS, "-f"), check=False).out.strip() == "new"

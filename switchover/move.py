@@ -6,31 +6,26 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from . import certificates
 from .dns.records import Names
 from .errors import Problem
-from .hosts import Host, Server
+from .hosts import Host
 from .journal import Journal, now, operator
 from .opening import Identity
 from .quote import sh
 from .resources.file import Found, before
+from .resources.uploads import Synchronised
+from .server import Server
 
 if TYPE_CHECKING:
     from .settings import Settings
     from .site.certificate import Certificate
-
-
-@dataclass(frozen=True)
-class Notice:
-    """What somebody is told who deploys: *who* is moving, or has moved, which *domain*, and since when (*date*)."""
-
-    date: str
-    who: str
-    domain: str
+    from .site.deploys import Notice
+    from .site.web import Front
 
 
 class Move:
@@ -55,12 +50,16 @@ class Move:
     @cached_property
     def certificate(self) -> Certificate[Any]:
         """New's own certificate for the production domains."""
-        return self.settings.certificate.on(self.new)
+        from .site.certificate import Place
+
+        old, new = self.old, self.new
+        place = Place(new, new.app, new.web, self.front(new), old.web, old.certificate.fullchain)
+        return self.settings.certificate.on(place)
 
     @cached_property
     def names(self) -> Names:
         """The site's names, as authoritative servers have them."""
-        return Names(self.new, self.settings)
+        return Names(self.new, self.settings.domains, self.settings.dns.zone)
 
     @property
     def paths(self) -> dict[str, str]:
@@ -70,7 +69,31 @@ class Move:
 
     def notice(self, line: str = "") -> Notice:
         """What somebody is told who deploys: who is moving since when; or who did the step *line*, and when."""
+        from .site.deploys import Notice
+
         return Notice(*self.journal.date(line), self.settings.domain)
+
+    def front(self, server: Server) -> Front:
+        """What *server*'s web server has to know of the move."""
+        from .site.web import Front, public_uploads
+
+        domain = self.settings.domain
+        shown = certificates.fullchain(domain), certificates.key(domain)
+        if server is self.old:
+            shown = server.certificate.fullchain, server.certificate.key
+        places = [upload.source if server is self.old else upload.target for upload in self.settings.uploads]
+        uploads, retry = public_uploads(server.app, places), self.settings.maintenance.retry_after
+        return Front(self.settings.domains, self.other(server), uploads, *shown, retry)
+
+    def uploads(
+        self, *, deleting: bool = False, first: bool = False, always: bool = False, turn: str = ""
+    ) -> list[Synchronised]:
+        """new: every directory of uploads as on old; see Synchronised for the rest."""
+        old, new = self.old, self.new
+        users = (old.app.user, new.app.user)
+        pairs = [(old.in_app(upload.source), new.in_app(upload.target)) for upload in self.settings.uploads]
+        slashed = [(f"{source.rstrip('/')}/", f"{target.rstrip('/')}/") for source, target in pairs]
+        return [Synchronised(old, new, *pair, users, deleting, first, always, turn) for pair in slashed]
 
     def before(self, role: str, line: str) -> Callable[[str], Found | None]:
         """Asked for a file of old or new, by its path: as it was before the step *line*, None where that left it."""

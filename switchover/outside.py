@@ -8,12 +8,9 @@ sees whether it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from .errors import Problem
-
-if TYPE_CHECKING:
-    from .move import Move
 
 
 class NotYet(Problem):
@@ -28,7 +25,7 @@ class Maker(Protocol):
     """Who makes changes of one kind."""
 
     def carry_out(
-        self, move: Move, facts: Mapping[str, Any], on_line: Callable[[str], None], *, back: bool = False
+        self, move: Any, facts: Mapping[str, Any], on_line: Callable[[str], None], *, back: bool = False
     ) -> None:
         """Makes the change that the journal has the *facts* of, or takes it *back*; safe to repeat.
 

@@ -13,10 +13,11 @@ from .database import following as replication
 from .desired import Nothing
 from .errors import Problem
 from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
-from .hosts import Host, Server
+from .hosts import Host
 from .move import Move
 from .quote import sh, sql
 from .resources.postgres import PSQL
+from .server import Server
 
 GROUP = "servers"
 TOOLS = {  # beside those of its kinds
@@ -88,14 +89,13 @@ def tools(server: Server, move: Move) -> Found:
 @EACH.add
 def paths(server: Server, move: Move) -> Found:
     """every path that the settings name exists."""
-    settings = server.settings
     wanted = {f"{server.role}.{key}": path for part in server.parts for key, path in part.paths.items()}
-    wanted[f"{server.role}.database.config"] = settings.in_app(settings.database.config)
+    wanted[f"{server.role}.database.config"] = server.in_app(server.database.config)
     if server.role == "old":
-        wanted |= {"old.certificate.fullchain": settings.certificate.fullchain}
-        wanted |= {"old.certificate.key": settings.certificate.key}
-        wanted |= {f"carry.{n}.from": settings.in_app(c.source) for n, c in enumerate(move.settings.carry)}
-        wanted |= {f"uploads.{n}.from": settings.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
+        wanted |= {"old.certificate.fullchain": server.certificate.fullchain}
+        wanted |= {"old.certificate.key": server.certificate.key}
+        wanted |= {f"carry.{n}.from": server.in_app(c.source) for n, c in enumerate(move.settings.carry)}
+        wanted |= {f"uploads.{n}.from": server.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
     script = "\n".join(f"[ -e {sh(path)} ] || echo {sh(key)}" for key, path in wanted.items())
     for key in server.look(script).out.split():
         yield blocker(f"{wanted[key]} does not exist", f"Mend {key} in the settings")
@@ -151,11 +151,20 @@ def firewall(server: Server, move: Move) -> Found:
 def worker_after_a_boot(server: Server, move: Move) -> Found:
     """the worker is started after a boot."""
     worker = server.worker
-    if server.role == "new" and not isinstance(worker.running(), Nothing):
+    if isinstance(worker.running(), Nothing):
+        yield good("there is no worker")
+    elif server.role == "new":
         started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
         if not started:
             do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
             yield warning("nothing starts the worker after a boot", do)
+
+
+@EACH.add
+def verbs(server: Server, move: Move) -> Found:
+    """application and worker end what is under way before they stop."""
+    yield from server.app.check()
+    yield from server.worker.check()
 
 
 @EACH.add
@@ -210,7 +219,7 @@ def copy_fits(move: Move) -> Found:
 @BOTH.add
 def certificate(move: Move) -> Found:
     """new can get a certificate for every name that old's is of."""
-    yield from move.certificate.check(move)
+    yield from move.certificate.check()
 
 
 @BOTH.add

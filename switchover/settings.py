@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic.fields import FieldInfo
 
 from . import settings_file
+from .dns.settings import Dns
 from .errors import Problem
 from .quote import under
 from .settings_file import shown
@@ -52,19 +53,6 @@ Deploys = Annotated[deploys.Settings, OneOf("deploys")]
 Firewall = Annotated[firewall.Settings, OneOf("firewall")]
 Web = Annotated[web.Settings, OneOf("web")]
 OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
-
-
-class Ci(Part):
-    """The host that deploys after the tests."""
-
-    ssh: Destination
-    """How it is reached, as for ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
-    user: Name = "buildkite-agent"
-    """The user who deploys there."""
-    checkout: Absolute
-    """That user's checkout of the application, from the root."""
-    remote: Name = "production"
-    """The git remote in that checkout that leads to production."""
 
 
 class Database(Part):
@@ -201,50 +189,6 @@ class Switch(Part):
     """Seconds that queries are held at most; then visitors go on with the old database."""
 
 
-class Dns(Part):
-    """Who changes the domains' DNS records when they move."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"if": given("kind", {"const": kind}), "then": given(needed)}
-                for kind, needed in (("update", "key_file"), ("lexicon", "provider"))
-            ]
-        }
-    )
-
-    kind: Literal["by-hand", "update", "lexicon", "none"] = "by-hand"
-    """`by-hand`: you, and the exact records are shown; `update`: a dynamic update (RFC 2136); `lexicon`: the
-    provider's API, with dns-lexicon; `none`: nobody, the names are left alone."""
-    ttl: Annotated[int, Field(strict=True, ge=1, le=3600)] = 300
-    """Seconds for which resolvers may remember the records during the move."""
-    zone: Domain | None = None
-    """The domains' zone, where it is not found by asking."""
-    within: Seconds = 600
-    """Seconds until every authoritative server must have a change."""
-    server: Address | None = None
-    """With `update`: the server that takes it, where that is not the primary server that the zone names."""
-    key: Name | None = None
-    """With `update`: the key's name, where the file has the bare secret."""
-    algorithm: Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
-    """With `update`: the key's algorithm, where the file has the bare secret."""
-    key_file: AnyPath | None = None
-    """With `update`: the file of the key, as `tsig-keygen` writes it, or its bare secret."""
-    key_on: Literal["here", "old", "new", "ci"] = "here"
-    """With `update`: where that file is; `here` is your own machine, and a relative path is beside the settings."""
-    through: Literal["here", "old", "new"] = "new"
-    """With `update`: from where it is sent."""
-    provider: Name | None = None
-    """With `lexicon`: the provider, as dns-lexicon calls it; it finds the credentials by itself."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Dns:
-        needed = {"update": "key_file", "lexicon": "provider"}.get(self.kind)
-        if needed and getattr(self, needed) is None:
-            raise ValueError(f"kind: {self.kind} takes a {needed}")
-        return self
-
-
 class Retire(Part):
     """When the old server may go."""
 
@@ -280,7 +224,7 @@ class Settings(Part):
     """The server that the site leaves."""
     new: Server
     """The server that the site moves to."""
-    ci: Ci | None = None
+    ci: deploys.Ci | None = None
     """The host that deploys after the tests, if there is one."""
     carry: tuple[Carried, ...] = ()
     """Files that go from old to new."""

@@ -23,6 +23,7 @@ LAB = Path(__file__).parents[1]
 RECIPE = [LAB / name for name in ("machine/base.py", "machine/setup.sh", "world.py", "texts.py")]
 SHOP_RECIPE = [LAB / "sites", *(LAB / "services" / name for name in ("postfix.py", "mail-sends.sh"))]
 CI_RECIPE = [LAB / "services"]
+DESCRIPTION = "lab.json"  # of the running lab, in its directory; its world has the sites' passwords
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
 
 
@@ -134,7 +135,7 @@ def restore_files(place: Place, states: Path, name: str) -> None:
 
 def running(place: Place) -> Described:
     """What the running lab is made of. Raises Problem when none is up."""
-    file = place.run / "lab.json"
+    file = place.run / DESCRIPTION
     if not file.exists():
         raise Problem("no lab is up", "lab", "Start one: inv lab.up")
     return Described.read(file)

@@ -33,7 +33,7 @@ def provision(server: LabServer, *, shop: bool) -> None:
         for pusher in site.pushers.values():
             server.exec(f"useradd --create-home --home-dir {pusher.home} --shell /bin/bash {pusher.user}")
             server.exec("tar -x -C / --no-same-owner", input=archive(source(pusher.checkout)))
-            server.exec(render("checkout.sh.j2", pusher=pusher, url=remote, domain=site.domain, role="ci"))
+            server.exec(render("checkout.sh.j2", pusher=pusher, url=remote, domain=site.domain, behind=False))
 
 
 def authorise(world: World, files: dict[Role, list[ssh.File]]) -> None:

@@ -1,7 +1,8 @@
 """Turns a booted plain Debian server into the shop's old or new server, as ofn-install would leave it.
 
-Old (profile of 2018) sells: the app from its git repository under unicorn, seed data, the worker, monit, cron.
-New is installed: the same app one commit behind, secrets of its own, an empty database; no worker and no crontab.
+Old (profile of 2018) sells: the app from its git repository, seed data, the worker, cron. New is installed: the same
+app one commit behind, secrets of its own, an empty database; no worker runs and there is no crontab. What runs it all,
+and what there is beside, is the site's `Installation`.
 """
 
 from __future__ import annotations
@@ -18,38 +19,22 @@ from typing import Any, Protocol
 
 from .. import texts
 from ..world import Role, Site
+from .installations import Installation, installation
 
 HERE = Path(__file__).parent
 OPENED = 1518084000  # 8 February 2018, in seconds since 1970: the date of all files and of the first commit
 
 
-# What the rest of the server knows about the app: a file for each path, from a template.
-SYSTEM = {
-    "/etc/nginx/sites-available/default": "nginx-default.conf.j2",
-    "/etc/nginx/sites-available/{site.name}": "nginx-site.conf.j2",
-    "/etc/init.d/unicorn_{site.name}": "unicorn-init.sh.j2",
-    "/etc/monit/conf.d/unicorn_{site.name}": "monit-app.j2",
-    "/etc/systemd/system/monit.service.d/shop.conf": "monit-drop-in.conf.j2",
-    "/etc/tmpfiles.d/{site.name}.conf": "tmpfiles.conf.j2",
-    "{site.app}/.git/hooks/post-receive": "post-receive.sh.j2",
-}
-WORKER = {"/etc/monit/conf.d/delayed_job_{site.name}": "monit-worker.j2"}
-
-
 @dataclass(frozen=True)
 class ShopOptions:
-    """What may differ from one shop to the next. The usual values make unicorn, monit and a crontab."""
+    """What may differ from one shop to the next."""
 
     seed_mb: int = 300
     """Size of old's database, about, in MB."""
     certificates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """For each domain fullchain.pem and privkey.pem, as text."""
-    system: Mapping[str, str] = field(default_factory=lambda: SYSTEM)
-    """The files outside of the app: paths, and the templates that they are made from."""
-    worker: Mapping[str, str] = field(default_factory=lambda: WORKER)
-    """Those that old alone has, on which the worker runs."""
-    start: str = "start.sh.j2"
-    """The template of what has it all run, after the files are there and the database is filled."""
+    installed: Installation = field(default_factory=lambda: installation("usual"))
+    """What runs it."""
 
 
 class Server(Protocol):
@@ -68,7 +53,8 @@ def provision(server: Server, role: Role, site: Site, options: ShopOptions) -> N
 
     Run it once, then shut the machine down cleanly. Raises what `server.exec` raises when a command fails.
     """
-    given = {"site": site, "role": role, "host": server.name}
+    behind = role == "new" and options.installed.behind
+    given = {"site": site, "role": role, "host": server.name, "behind": behind}
     server.exec(f"useradd --create-home --shell /bin/bash {site.user} && chmod 755 {site.home}")
     files = (*source(site.app), *_config(given), *_system(given, options), *_certificates(options, site))
     server.exec("tar -x -C / --no-same-owner", input=archive(files))
@@ -76,7 +62,7 @@ def provision(server: Server, role: Role, site: Site, options: ShopOptions) -> N
     if role == "old":
         seed = ["psql", "-q", "-v", f"owner={site.owner}", "-v", f"seed_mb={options.seed_mb}", "-d", site.database]
         server.exec(f"runuser -u postgres -- {shlex.join(seed)}", input=(HERE / "templates/seed.sql").read_bytes())
-    server.exec(render(options.start, **given))
+    server.exec(render(options.installed.start, **given))
 
 
 @dataclass(frozen=True)
@@ -135,7 +121,8 @@ def _config(given: Mapping[str, Any]) -> Iterator[File]:
 def _system(given: Mapping[str, Any], options: ShopOptions) -> Iterator[File]:
     """What the rest of the server knows about the app."""
     site: Site = given["site"]
-    for path, template in {**options.system, **(options.worker if given["role"] == "old" else {})}.items():
+    installed = options.installed
+    for path, template in {**installed.system, **(installed.worker if given["role"] == "old" else {})}.items():
         mode = 0o755 if template.endswith(".sh.j2") else 0o644
         yield File(path.format(site=site), render(template, **given).encode(), mode)
     yield File(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")

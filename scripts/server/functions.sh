@@ -33,6 +33,9 @@ alive() { # pidfile: its process is there and is no zombie
   [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
   ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
 }
+service_runs() { # name: systemd has it running, starting, or ending what it has under way
+  case $(systemctl is-active "$1") in inactive | failed | unknown | '') return 1 ;; esac
+}
 not() { ! "$@"; }
 
 # A file of some program: its old contents are in before/, its new ones in after/. Words of sh before the function's name:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from .. import say
 from ..desired import Wanted
 from ..dns.addresses import NO_NAMES, has_names, old_ttl_until
+from ..dns.change import Records
 from ..dns.records import Addresses, Look
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..resources import Compared, Records
+from ..resources import Compared
 from ..step import step
 
 

@@ -21,34 +21,34 @@ def certbot(move: Move) -> Wanted:
 @step
 def challenge_passes(move: Move) -> Wanted:
     """old: passes what the authority asks by plain HTTP on to new."""
-    return move.certificate.challenge_passes(move)
+    return move.certificate.challenge_passes()
 
 
 @step
 def order(move: Move) -> Wanted:
     """new: has a certificate of its own, of every production domain."""
-    return move.certificate.ordered(move)
+    return move.certificate.ordered()
 
 
 @step
 def old_trusts_it(move: Move) -> Wanted:
     """old: its nginx, which passes visitors on, trusts whoever gave that certificate."""
-    return move.certificate.trusted(move)
+    return move.certificate.trusted()
 
 
 @step
 def renewed(move: Move) -> Wanted:
     """new: exactly one timer or cron job renews it, and then nginx takes the renewed one."""
-    return move.certificate.renewed(move)
+    return move.certificate.renewed()
 
 
 @step
 def site(move: Move) -> Wanted:
     """new: nginx shows that certificate."""
-    return move.certificate.shown(move)
+    return move.certificate.shown()
 
 
 @step
 def visitors_see_it(move: Move) -> Wanted:
     """new: who asks new for the production domain is shown it, and who comes by old is passed on as before."""
-    return move.certificate.seen(move)
+    return move.certificate.seen()

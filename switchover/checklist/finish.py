@@ -34,7 +34,7 @@ def deploy_hook(move: Move) -> Wanted:
 @step
 def pushes_answered(move: Move) -> Wanted:
     """old: a push is refused, with the reason, the date and the new address."""
-    return move.old.deploys.refused(move.notice("finish.pushes-answered"), to=move.new)
+    return move.old.deploys.refused(move.notice("finish.pushes-answered"), to=move.new.deploys)
 
 
 @step
@@ -134,7 +134,7 @@ def mail_leaves(move: Move) -> Wanted:
 @step
 def certificate_renews(move: Move) -> Wanted:
     """new: its certificate renews: certbot tries it, and nothing is kept of that."""
-    return move.certificate.renews(move)
+    return move.certificate.renews()
 
 
 def _home(user: str) -> str:

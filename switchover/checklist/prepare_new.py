@@ -18,7 +18,6 @@ from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, Compared, File, Packages, Seen, Service
 from ..resources.file import read
-from ..resources.uploads import synchronised
 from ..step import step, step_by
 
 PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
@@ -37,7 +36,7 @@ def code(move: Move) -> Wanted:
             shown=f"(undone: systemctl restart {app.service})",
             part="restart",
         ),
-        move.new.code.is_at(move.settings.revision or move.old.code.version(), move.old),
+        move.new.code.is_at(move.settings.revision or move.old.code.version(), move.old.code),
     ]
 
 
@@ -99,14 +98,14 @@ def logs_rotate(move: Move) -> Wanted:
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded so far."""
-    return synchronised(move, deleting=not comes_to_new(move), first=True)
+    return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain), first=True)
 
 
 @step_by("replicate")
 def pool_password(move: Move) -> Wanted:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
     places = (
-        f"{pgpass(move.old.settings.main_address)}:{move.settings.door}",
+        f"{pgpass(move.old.main_address)}:{move.settings.door}",
         f"127.0.0.1:{move.settings.pgbouncer.port}",
     )
     lines = [f"{place}:*:{pooler.ROLE}:" for place in places]
@@ -200,7 +199,7 @@ def database_yml(move: Move) -> Wanted:
         content = render(
             "templates/database.yml.j2",
             environment=move.new.app.environment,
-            host=move.old.settings.main_address,
+            host=move.old.main_address,
             port=move.settings.door,
             database=move.old.database.name,
             username=link.ROLE,
@@ -237,18 +236,23 @@ def no_pending_migrations(move: Move) -> Wanted:
 def certificate(move: Move) -> Wanted:
     """new: has the production domain's certificate, as old shows it."""
     wanted = []
-    for source, target in ((move.old.certificate.fullchain, fullchain(move)), (move.old.certificate.key, key(move))):
+    for source, target in (
+        (move.old.certificate.fullchain, fullchain(move.settings.domain)),
+        (move.old.certificate.key, key(move.settings.domain)),
+    ):
         found = read(move.old, source)
         if found.content is None:
             raise Problem(f"{source} does not exist", str(move.old), "Mend old.certificate in the settings")
-        wanted.append(File(move.new, target, found.content, found.owner, found.mode, secret=target == key(move)))
+        wanted.append(
+            File(move.new, target, found.content, found.owner, found.mode, secret=target == key(move.settings.domain))
+        )
     return wanted
 
 
 @step
 def site(move: Move) -> Wanted:
     """new: nginx answers for the production domain."""
-    return move.new.web.answers(move, fullchain(move), key(move))
+    return move.new.web.answers(move.front(move.new))
 
 
 @step
@@ -267,8 +271,8 @@ def answers(move: Move) -> Wanted:
 
     def difference() -> str | None:
         pages = move.settings.pages
-        there = _titles(move, str(move.old.settings.main_address))
-        here = _titles(move, str(move.new.settings.main_address))
+        there = _titles(move, str(move.old.main_address))
+        here = _titles(move, str(move.new.main_address))
         for page, one, two in zip(pages, there, here, strict=True):
             if one != two:
                 return f"{page}: old says {one}, new says {two}"

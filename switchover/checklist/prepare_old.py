@@ -67,7 +67,7 @@ def files_pass(move: Move) -> Wanted:
 @step
 def database_password(move: Move) -> Wanted:
     """new: has a password for the way to old's database, made here and kept root's alone."""
-    where = f"{pgpass(move.old.settings.main_address)}:{move.settings.door}:*:{link.ROLE}:"
+    where = f"{pgpass(move.old.main_address)}:{move.settings.door}:*:{link.ROLE}:"
     make = f"""
 mkdir -p {ETC}; umask 077
 printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{link.PGPASS}.new
@@ -113,7 +113,7 @@ def database_certificate(move: Move) -> Wanted:
     found = link.certificate(move.old)
     service = render(
         "templates/pg_service.conf.j2",
-        host=move.old.settings.main_address,
+        host=move.old.main_address,
         port=move.settings.door,
         database=move.old.database.name,
         username=link.ROLE,

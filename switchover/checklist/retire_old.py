@@ -14,17 +14,18 @@ from ..certificates import no_renewal
 from ..database import following, link, pooler
 from ..desired import Wanted
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
+from ..dns.change import Records
 from ..dns.records import Addresses, Look
-from ..hosts import Server
 from ..http import host
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import ident, sh
-from ..resources import Command, Compared, File, Records, Seen
+from ..resources import Command, Compared, File, Seen
 from ..resources.file import before
 from ..resources.postgres import PSQL
 from ..resources.taken_back import TakenBack
 from ..resources.uploads import KEY, on, ssh
+from ..server import Server
 from ..step import step, step_by
 
 FINAL = "refuse 'retire-old has ended undo'"
@@ -67,7 +68,7 @@ no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 @step
 def certificate_of_its_own(move: Move) -> Wanted:
     """new: its nginx shows a certificate that is renewed there."""
-    return move.certificate.stays(move)
+    return move.certificate.stays()
 
 
 @step
@@ -215,7 +216,7 @@ def access_closed(move: Move) -> Wanted:
 @step
 def closed_from_outside(move: Move) -> Wanted:
     """new: reaches neither old's database nor its files any more."""
-    address, door = move.old.settings.main_address, move.settings.door
+    address, door = move.old.main_address, move.settings.door
     url = sh(f"telnet://{host(move.old)}:{door}")
     # 7: refused, 28: no answer; both are closed.
     open_ = f"port {door} of {address} answers"
@@ -251,7 +252,7 @@ def renewals_end(move: Move) -> Wanted:
 @step
 def proxy_gone(move: Move) -> Wanted:
     """old: nginx no longer answers for the site."""
-    return move.old.web.gone(move)
+    return move.old.web.gone(move.front(move.old))
 
 
 @step

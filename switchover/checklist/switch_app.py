@@ -10,7 +10,6 @@ from ..desired import Wanted
 from ..http import ANSWERS, ask, comes_to_new
 from ..move import Move
 from ..resources import Command, Seen
-from ..resources.uploads import synchronised
 from ..step import step
 
 DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long
@@ -22,29 +21,29 @@ def uploads(move: Move) -> Wanted:
     drained = f"wait_until 300 {move.old.web.drained} || echo 'requests are still under way'"
     return [
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
-        *synchronised(move, deleting=not comes_to_new(move), always=True),
+        *move.uploads(deleting=not comes_to_new(move.old, move.settings.domain), always=True),
         Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
-        *synchronised(move, always=True, turn="once more"),
+        *move.uploads(always=True, turn="once more"),
     ]
 
 
 @step
 def proxy(move: Move) -> Wanted:
     """old: nginx passes every visitor to the new server."""
-    return move.old.web.passes_on(move)
+    return move.old.web.passes_on(move.front(move.old))
 
 
 @step
 def visitors_pass(move: Move) -> Wanted:
     """old: a visitor who asks old is answered by new."""
-    answer = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
+    answer = ask(move.settings.domain, move.old.main_address, ANSWERS, "-f")
     return Seen(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
 
 
 @step
 def uploads_meanwhile(move: Move) -> Wanted:
     """new: has what visitors uploaded to old a moment ago; nothing is deleted from now on."""
-    return synchronised(move, always=True)
+    return move.uploads(always=True)
 
 
 @step
@@ -74,4 +73,4 @@ def stop_old(move: Move) -> Wanted:
 @step
 def uploads_again(move: Move) -> Wanted:
     """new: has the uploads that ended on old at the last moment."""
-    return synchronised(move, always=True)
+    return move.uploads(always=True)

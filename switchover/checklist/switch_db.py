@@ -169,21 +169,21 @@ sh after/copy-database open {name}
 def start_app(move: Move) -> Wanted:
     """new: the application runs, with its own database."""
     app = move.new.app
-    return again(move, "switch-db.stop-app", app.running(), f"systemctl start {app.service}")
+    return again("switch-db.stop-app" in move.would_change, app.running(), f"systemctl start {app.service}")
 
 
 @step_by("copy")
 def page_off(move: Move) -> Wanted:
     """new: the application answers and the maintenance page is gone."""
     wanted = Absent(move.new, move.new.web.page)
-    return again(move, "switch-db.page-on", wanted, f"rm {wanted.path}")
+    return again("switch-db.page-on" in move.would_change, wanted, f"rm {wanted.path}")
 
 
 @step_by("copy")
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
     app = move.new.app
-    return again(move, "switch-db.boot-off", app.boots(True), f"systemctl enable {app.service}")
+    return again("switch-db.boot-off" in move.would_change, app.boots(True), f"systemctl enable {app.service}")
 
 
 @step_by("copy")
@@ -194,7 +194,7 @@ def monit_on(move: Move) -> Wanted:
     wanted = move.new.monitor.remembers_application(was)
     if isinstance(wanted, Nothing):
         return wanted
-    return [again(move, off, part, f"{part.part}, as before") for part in wanted]
+    return [again(off in move.would_change, part, f"{part.part}, as before") for part in wanted]
 
 
 @step
@@ -209,7 +209,7 @@ def old_is_quiet(move: Move) -> Wanted:
 def start_worker(move: Move) -> Wanted:
     """new: the worker runs."""
     worker = move.new.worker
-    return again(move, "switch-db.stop-worker", worker.running(), worker.starting_shown)
+    return again("switch-db.stop-worker" in move.would_change, worker.running(), worker.starting_shown)
 
 
 @step_by("replicate")

@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from .. import say
 from ..desired import Wanted
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, old_ttl_until, to_new
+from ..dns.change import Records
 from ..errors import Problem
 from ..http import ANSWERS, ask
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
-from ..resources import Command, Compared, Records, Seen
+from ..resources import Command, Compared, Seen
 from ..step import step
 
 LONG = 600  # seconds that are waited; for longer somebody comes again
@@ -54,7 +55,7 @@ def new_answers(move: Move) -> Wanted:
     if not has_names(move):
         return NO_NAMES
     six = any(":" in address for address in move.old.addresses)
-    old = ask(move.settings.domain, move.old.settings.main_address, ANSWERS, "-f")
+    old = ask(move.settings.domain, move.old.main_address, ANSWERS, "-f")
     asks = [
         f'[ "$({ask(domain, address, ANSWERS, "-f")})" = new ] || {{ echo {sh(f"{domain} at {address}")}; exit 1; }}'
         for domain in move.settings.domains

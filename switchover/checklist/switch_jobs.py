@@ -9,14 +9,13 @@ from __future__ import annotations
 from ..desired import Wanted
 from ..http import comes_to_new
 from ..move import Move
-from ..resources.uploads import synchronised
 from ..step import step
 
 
 @step
 def uploads(move: Move) -> Wanted:
     """new: has what visitors uploaded since, so that its worker finds their images."""
-    return synchronised(move, deleting=not comes_to_new(move))
+    return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain))
 
 
 @step

@@ -19,12 +19,12 @@ from .. import say
 from ..database import following
 from ..database.proof import Proof, Uploads, parse
 from ..errors import Problem
-from ..hosts import Server
 from ..move import Move
 from ..outcome import Outcome
 from ..programs import programs, unpacked
 from ..progress import Progress
 from ..quote import sh
+from ..server import Server
 from ..step import for_people
 
 PROGRAMS = ("prove", "prove.sql", "database.sh", "pins.sh", "hold.sh")

@@ -12,10 +12,10 @@ from .. import mail, say
 from .. import move as moves
 from ..certificates import scheduled
 from ..database import following
-from ..hosts import Server
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
+from ..server import Server
 from ..step import for_people
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def facts(move: Move) -> dict[str, Any]:
     old["visitors"] = move.old.web.visitors()
     old["sessions"] = _sessions(move.old)
     switched = move.journal.latest("switch-db.copy") or move.journal.latest("switch-db.switch", "new:hold")
-    database = move.new if switched and switched.state == "done" else move.old
-    new["queue"] = move.new.worker.queue(database)
+    leads = move.new if switched and switched.state == "done" else move.old
+    new["queue"] = move.new.worker.queue(leads, leads.database.name)
     if found := following.look(move):
         new["following"] = found.as_json() | {"said": following.lines(found)}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Problem
-from ..hosts import Server
 from ..move import Move
 from ..programs import program
 from ..quote import sh
 from ..resources.postgres import ask
+from ..server import Server
 
 QUESTIONS = (Path(__file__).parent / "facts.sql").read_text()
 MINUTES = 5  # of the access log
@@ -96,7 +96,7 @@ def _script(server: Server, other: Server) -> str:
     variables = {
         "app": server.app.path,
         "yml": server.in_app(database.config),
-        "other": other.settings.main_address,
+        "other": other.main_address,
         "minutes": str(MINUTES),
     }
     asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import Problem
-from ..hosts import Server
 from ..move import Move
 from ..quote import sh
 from ..resources.postgres import PSQL, ask
+from ..server import Server
 from . import schema
 
 NEAR = 1_000_000  # bytes of old's changes that a follower may lack and still be called caught up

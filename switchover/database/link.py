@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import Problem
-from ..hosts import Server
 from ..move import Move
 from ..programs import ETC
 from ..quote import conninfo, pgpass, sh
@@ -11,6 +10,7 @@ from ..render import render
 from ..resources import File, Seen, Service
 from ..resources.file import read
 from ..resources.postgres import PSQL
+from ..server import Server
 
 ROLE = "switchover"  # the role of the move
 PGPASS = f"{ETC}/pgpass"  # on new: the passwords of both roles of the move
@@ -64,7 +64,7 @@ def postgres_passwords(move: Move) -> list[File]:
     """Both: the password with which each PostgreSQL logs in to the other's."""
     files = []
     for server in move.servers:
-        address = move.other(server).settings.main_address
+        address = move.other(server).main_address
         line = f"{pgpass(address)}:{move.settings.door}:*:{ROLE}:{password(move)}\n"
         files.append(File(server, POSTGRES_PGPASS, line.encode(), "postgres:postgres", "600", secret=True))
     return files
@@ -88,7 +88,7 @@ def both_ways(move: Move) -> list[Seen]:
 def connection(move: Move, to: Server, database: str = "") -> str:
     """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
     values = {
-        "host": to.settings.main_address,
+        "host": to.main_address,
         "port": move.settings.door,
         "dbname": database or to.database.name,
         "user": ROLE,

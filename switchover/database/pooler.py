@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..hosts import Server
 from ..move import Move
 from ..quote import sh
 from ..render import render
 from ..resources import Role, Seen
+from ..server import Server
 from . import link
 
 ROLE = "switchover_app"  # PgBouncer logs in with it to either database, and the application to PgBouncer
@@ -38,7 +38,7 @@ def ini(move: Move, to: Server) -> bytes:
     return render(
         "templates/pgbouncer.ini.j2",
         name=move.new.database.name,
-        host="127.0.0.1" if here else to.settings.main_address,
+        host="127.0.0.1" if here else to.main_address,
         port=to.database.port if here else move.settings.door,
         database=to.database.name,
         username=ROLE,

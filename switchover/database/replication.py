@@ -4,13 +4,13 @@ copy, subscriptions, and the way back.
 
 from __future__ import annotations
 
-from ..hosts import Server
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import sh, sql
 from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
+from ..server import Server
 from . import facts, link, pooler
 from .following import BACK, FORWARD
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..hosts import Server
 from ..move import Move
 from ..programs import programs
 from ..quote import sh, sql
 from ..resources import Command
 from ..resources.postgres import PSQL, ask
+from ..server import Server
 from . import link
 
 QUESTION = (Path(__file__).parent / "roles.sql").read_text()

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import Problem
-from ..hosts import Server
 from ..move import Move
 from ..resources.postgres import ask
+from ..server import Server
 
 QUESTION = (Path(__file__).parent / "schema.sql").read_text()
 # Of old: tables that no publication of ours names, so that their rows do not come.

@@ -8,13 +8,13 @@ from typing import Any
 
 from ..desired import Precondition, Resource
 from ..errors import Problem
-from ..hosts import Server
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
+from ..server import Server
 from . import facts, findings, link, pooler
 
 PROGRAM = "/usr/local/sbin/switchover-switch"

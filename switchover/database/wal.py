@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ..desired import Precondition, Resource
-from ..hosts import Server
 from ..move import Move
 from ..programs import programs
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, Seen, Service, Setting
 from ..resources.postgres import PSQL
+from ..server import Server
 from . import link, sessions
 
 

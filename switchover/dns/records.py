@@ -6,19 +6,16 @@ They are asked from new, through its ssh connection, as `resolver` does; who the
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Problem
 from ..hosts import Host
 from . import resolver
 from .resolver import Unanswered
-
-if TYPE_CHECKING:
-    from ..settings import Settings
 
 KINDS = ("A", "AAAA")
 Key = tuple[str, str]  # a name and a kind
@@ -96,10 +93,10 @@ class Look:
 
 
 class Names:
-    """The names of a move, asked for from *host*."""
+    """The *domains*, asked for from *host*; *zone*: theirs, where it is not found by asking."""
 
-    def __init__(self, host: Host, settings: Settings) -> None:
-        self._host, self._settings = host, settings
+    def __init__(self, host: Host, domains: Sequence[str], zone: str | None) -> None:
+        self._host, self._domains, self._given = host, domains, zone
         self._found: dict[str, dict[str, list[str]]] = {}
 
     def look(self) -> Look:
@@ -117,7 +114,7 @@ class Names:
     def zones(self) -> dict[str, list[str]]:
         """The zones that the site's names are in, with those names."""
         zones: dict[str, list[str]] = {}
-        for name in self._settings.domains:
+        for name in self._domains:
             zones.setdefault(self._zone(name), []).append(name)
         return zones
 
@@ -154,7 +151,7 @@ class Names:
         from dns import rdatatype
         from dns.name import from_text
 
-        given, labels = self._settings.dns.zone, name.split(".")
+        given, labels = self._given, name.split(".")
         if given and f".{name}".endswith(f".{given}"):
             return given
         for place in range(len(labels)):

@@ -4,7 +4,6 @@ from .command import Command
 from .file import Absent, File
 from .package import Packages
 from .postgres import Role, Setting
-from .records import Records
 from .seen import Compared, Seen
 from .service import Service
 from .uploads import Synchronised
@@ -15,7 +14,6 @@ __all__ = [
     "Compared",
     "File",
     "Packages",
-    "Records",
     "Role",
     "Seen",
     "Service",

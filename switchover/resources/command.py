@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ..desired import Nothing, Resource
 from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
-
-if TYPE_CHECKING:
-    from ..move import Move
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,9 @@ class Command(Resource):
         return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
 
 
-def again(move: Move, ended_by: str, wanted: Resource | Nothing, shown: str) -> Resource | Nothing:
-    """*wanted*; under --dry, where the step *ended_by* would end it: that it begins again, as no look can tell yet."""
-    if isinstance(wanted, Nothing) or ended_by not in move.would_change:
+def again(ended: bool, wanted: Resource | Nothing, shown: str) -> Resource | Nothing:
+    """*wanted*; where an earlier step *ended* it under --dry: that it begins again, as no look can tell yet."""
+    if isinstance(wanted, Nothing) or not ended:
         return wanted
     return Command(wanted.server, "", shown=shown)
 

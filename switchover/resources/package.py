@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..desired import Resource
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import Change
 from ..programs import programs
 
@@ -18,7 +18,7 @@ class Packages(Resource):
     package that was there stays. *installed* (sh) succeeds where they are there, by whatever way they came.
     """
 
-    server: Server
+    server: Host
     names: str
     configuration: str
     installed: str = ""

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from ..desired import Resource
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import Change
 from ..programs import programs
 from ..quote import ident, sh, sql
@@ -64,7 +64,7 @@ class Role(Resource):
     (ALTER ROLE … SET) holds for this one too. *sets*: what else is set for it.
     """
 
-    server: Server
+    server: Host
     name: str
     member_of: str
     password: str
@@ -126,7 +126,7 @@ class Setting(Resource):
     the setting has nothing to do.
     """
 
-    server: Server
+    server: Host
     name: str
     value: str
     good: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..desired import Resource
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
 
@@ -18,7 +18,7 @@ class Service(Resource):
     when a monitor or a deploy restarted it by hand. Stopping waits up to *within* seconds for requests under way.
     """
 
-    server: Server
+    server: Host
     name: str
     running: bool | None = None
     at_boot: bool | None = None

@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..desired import Resource
 from ..errors import Problem
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import Change
 from ..programs import programs
 from ..quote import sh
-
-if TYPE_CHECKING:
-    from ..move import Move
 
 KEY = "/root/.ssh/switchover"
 KNOWN_HOSTS = "/root/.ssh/switchover_known_hosts"
 PROGRAM = "uploads"
 
 
-def ssh(old: Server) -> str:
+def ssh(old: Host) -> str:
     """How new calls *old* for rsync: with the move's key, to the port by which the operator reaches it too."""
-    known = f"-o UserKnownHostsFile={KNOWN_HOSTS} -o HostKeyAlias={old.settings.main_address}"
+    known = f"-o UserKnownHostsFile={KNOWN_HOSTS} -o HostKeyAlias={old.main_address}"
     return f"ssh -i {KEY} -p {old.port} {known} -o StrictHostKeyChecking=yes -o BatchMode=yes"
 
 
-def on(old: Server, path: str) -> str:
+def on(old: Host, path: str) -> str:
     """*path* of *old* as rsync on new names it."""
-    address = old.settings.main_address
+    address = old.main_address
     return f"{old.user}@{f'[{address}]' if ':' in address else address}:{path}"
-
-
-def synchronised(
-    move: Move, *, deleting: bool = False, first: bool = False, always: bool = False, turn: str = ""
-) -> list[Synchronised]:
-    """new: every directory of uploads as on old; see Synchronised for the rest."""
-    old, new = move.old, move.new
-    pairs = [(old.in_app(_slash(u.source)), new.in_app(_slash(u.target))) for u in move.settings.uploads]
-    return [Synchronised(old, new, source, target, deleting, first, always, turn) for source, target in pairs]
 
 
 @dataclass(frozen=True)
 class Synchronised(Resource):
-    """*source* of *old* is in *target* of *new* (both end with a slash). Runs on new, which pulls.
+    """*source* of *old* is in *target* of *new* (both end with a slash), which pulls. *users*: on old, on new.
 
     *deleting*: what old lacks goes from new, which is right only before visitors write on new. Undone, files
     that visitors wrote on new since travel back to old; with *first* (nothing of the move was there before)
@@ -51,17 +38,18 @@ class Synchronised(Resource):
     to be brought it is recorded, for the way back. *turn*: which one it is, where its step brings the directory twice.
     """
 
-    old: Server
-    new: Server
+    old: Host
+    new: Host
     source: str
     target: str
+    users: tuple[str, str]
     deleting: bool = False
     first: bool = False
     always: bool = False
     turn: str = ""
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Host:
         """The server that is changed."""
         return self.new
 
@@ -98,7 +86,7 @@ class Synchronised(Resource):
         return Change(diff, self._apply(), self._undo(), files=programs(PROGRAM))
 
     def _pull(self, more: str) -> str:
-        user = self.new.app.user
+        user = self.users[1]
         delete = "--delete --delete-delay " if self.deleting else ""
         return (
             f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(ssh(self.old))} {more} "
@@ -106,7 +94,7 @@ class Synchronised(Resource):
         )
 
     def _push(self) -> str:
-        user = self.old.app.user
+        user = self.users[0]
         return (
             f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(ssh(self.old))} "
             f"{sh(self.target)} {sh(on(self.old, self.source))}"
@@ -116,7 +104,7 @@ class Synchronised(Resource):
         target = sh(self.target)
         pull = self._pull("--info=progress2 --backup --backup-dir=" + '"$entry/before/files"')
         lines = [f"sh after/{PROGRAM} list {target}"] if self.first else []
-        lines += [f"runuser -u {sh(self.new.app.user)} -- mkdir -p {target}", f"sh after/{PROGRAM} bring {pull}"]
+        lines += [f"runuser -u {sh(self.users[1])} -- mkdir -p {target}", f"sh after/{PROGRAM} bring {pull}"]
         return "\n".join(lines)
 
     def _undo(self) -> str:
@@ -124,7 +112,3 @@ class Synchronised(Resource):
         failed = 'refuse "uploads made since could not travel back: $(head -n 1 errors)"'
         back = f"[ ! -d {target} ] || {self._push()} 2>errors || {failed}\n"
         return back + (f"sh after/{PROGRAM} back {target}\n" if self.first else "")
-
-
-def _slash(path: str) -> str:
-    return path if path.endswith("/") else path + "/"

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from ..hosts import Host
 from ..vocabulary import Part
-
-if TYPE_CHECKING:
-    from ..hosts import Server
 
 S = TypeVar("S", bound=Part)
 
@@ -25,7 +23,7 @@ S = TypeVar("S", bound=Part)
 class Kind(ABC, Generic[S]):
     """One part of a site on one *server*, as the *settings* describe it: abstract where a kind must say something."""
 
-    def __init__(self, server: Server, settings: S) -> None:
+    def __init__(self, server: Host, settings: S) -> None:
         self.server, self.settings = server, settings
 
     @property

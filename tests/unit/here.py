@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from switchover import hosts
+from switchover import hosts, server
 from switchover.move import Move
 from switchover.step import Step, step
 
@@ -37,7 +37,7 @@ DOOR = "/proc/self/fd/9"  # each server's own directory, under one name for both
 ENTER = ["sh", "-c", 'exec 9<"$1"; shift; exec "$@"', "enter"]
 
 
-class Here(hosts.Server):
+class Here(server.Server):
     """This machine in the place of a server. *root*: its directory, where its journal lies too."""
 
     root: Path

@@ -27,11 +27,12 @@ from switchover.checklist import LAST, SECTIONS
 from switchover.database import following, schema
 from switchover.desired import Resource
 from switchover.errors import Problem
-from switchover.hosts import Answer, Host, Server
+from switchover.hosts import Answer, Host
 from switchover.journal import Change, Entry, Journal
 from switchover.move import Move
 from switchover.render import render
 from switchover.resources.file import File, Found
+from switchover.server import Server
 from switchover.settings import Settings, check, parts_of
 from switchover.site.certificate import certbot
 from switchover.step import Step
@@ -220,7 +221,7 @@ def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (following, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
-        patch.setattr(certbot.Certbot, "name", lambda self, move: move.settings.domain)
+        patch.setattr(certbot.Certbot, "name", lambda self: self.place.front.domains[0])
         patch.setattr(certificates, "read_pem", lambda content: certificates.Shown((), "--key-type rsa", "1", ""))
         yield
 

@@ -10,8 +10,9 @@ from switchover import preflight
 from switchover.database import following as replication
 from switchover.errors import Unreached
 from switchover.findings import Finding, to_do
-from switchover.hosts import Answer, Server
+from switchover.hosts import Answer
 from switchover.move import Move
+from switchover.server import Server
 from switchover.settings import Settings
 from switchover.site.certificate import copied
 
@@ -62,7 +63,7 @@ def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Site:
         server.answers = {"machine-id": f"{role}\n", "date +": "1000\n", "r.rolname": owner, **SOUND}
         setattr(site, role, server)
     settings = settings.model_copy(update={"certificate": copied.Settings()})
-    site.settings, site.certificate = settings, settings.certificate.on(site.new)
+    site.settings = settings
     monkeypatch.setattr(replication, "look", lambda move: None)
     site.ci = None
     return site

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ...quote import sh
+from ...findings import Found
+from ...hosts import Host
+from ...quote import sh, under
 from ...resources.command import Command, as_user
 from ...resources.service import Service
 from ...vocabulary import Absolute, Line, Name, Part
 from ..kinds import Kind, Watched
 
-if TYPE_CHECKING:
-    from ...hosts import Server
-
 STARTS, RELOADS = 90, 120  # seconds that a start may take, and that requests under way may take when it restarts
+
 DEFAULT = "unicorn"  # the kind, where the settings name none
 
 
@@ -35,7 +35,7 @@ class Settings(Part):
     """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
 
     @abstractmethod
-    def on(self, server: Server) -> Application[Any]:
+    def on(self, server: Host) -> Application[Any]:
         """This application on *server*."""
 
 
@@ -62,6 +62,10 @@ class Application(Kind[S]):
     def path(self) -> str:
         """Its directory, from the root."""
         return self.settings.path
+
+    def within(self, path: str) -> str:
+        """*path* below its directory, unless it is absolute."""
+        return under(self.path, path)
 
     @property
     def user(self) -> str:
@@ -148,6 +152,10 @@ class Application(Kind[S]):
 
         It sets `restarted` where that code has run meanwhile.
         """
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from ...findings import Found, warning
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...vocabulary import Form, Line
 from .. import app
 from ..kinds import Watched
 
-if TYPE_CHECKING:
-    from ...hosts import Server
-
 
 class Settings(app.Settings):
-    """Any service that answers visitors: its verbs are sh, run as root, in a deploy hook as the application's user."""
+    """Any service that answers visitors: its verbs are sh, run in the application's directory by root, or in a deploy
+    hook by the application's user."""
 
     kind: Literal["service"] = "service"
     """The program is what its service starts."""
     listens: Annotated[str, Form(r"[A-Za-z0-9_./\[\]:-]+", "a socket's path or a port, like 127.0.0.1:3000")]
     """Where it takes requests: `address:port`, or a socket; a relative path is below the application's directory."""
     reload: Line | None = None
-    """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` if it is left out."""
+    """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` (in a deploy hook by
+    sudo) if it is left out."""
     reloaded: Line | None = None
     """Succeeds when that is done and it answers; `systemctl is-active -q SERVICE` if it is left out."""
 
-    def on(self, server: Server) -> ServiceApplication:
+    def on(self, server: Host) -> ServiceApplication:
         """This application on *server*."""
         return ServiceApplication(server, self)
 
@@ -38,7 +39,7 @@ class ServiceApplication(app.Application[Settings]):
     def listens(self) -> str:
         """Its socket, or its address and port."""
         where = self.settings.listens
-        return where if ":" in where else f"unix:{self.server.in_app(where)}"
+        return where if ":" in where else f"unix:{self.within(where)}"
 
     @property
     def runs(self) -> str:
@@ -48,7 +49,8 @@ class ServiceApplication(app.Application[Settings]):
     @property
     def started(self) -> str:
         """sh: since when its service is active, in seconds since 1970."""
-        return f'date +%s -d "$(systemctl show -p ActiveEnterTimestamp --value {sh(self.service)})"'
+        # In the server's own time zone it may have a name that `date` does not know.
+        return f'date +%s -d "$(TZ=UTC systemctl show -p ActiveEnterTimestamp --value {sh(self.service)})"'
 
     @property
     def _reload(self) -> str:
@@ -84,7 +86,15 @@ fi
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: the settings' verbs, by the application's user."""
-        return render("hooks/app-service.sh.j2", reload=self._reload, reloaded=self._reloaded).decode()
+        reload = self.settings.reload or f"sudo -n {self._reload}"
+        return render("hooks/app-service.sh.j2", reload=reload, reloaded=self._reloaded).decode()
+
+    def check(self) -> Found:
+        """Its unit can reload it, where no verb of the settings does."""
+        can = self.server.look(f"systemctl show -p CanReload --value {sh(self.service)}", check=False).out.strip()
+        if can == "no" and not self.settings.reload:
+            do = f"Give its unit an ExecReload, or say {self.server.role}.app.reload"
+            yield warning(f"{self.service} cannot reload: restarted, it ends visitors' requests", do)
 
     def watched(self) -> Watched:
         """Its service."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...vocabulary import AnyPath
 from .. import app
 from ..kinds import Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 
 class Settings(app.Settings):
@@ -24,7 +22,7 @@ class Settings(app.Settings):
     pidfile: AnyPath = "tmp/pids/unicorn.pid"
     """The file with its process id; a relative path is below the application's directory."""
 
-    def on(self, server: Server) -> Unicorn:
+    def on(self, server: Host) -> Unicorn:
         """This application on *server*."""
         return Unicorn(server, self)
 
@@ -35,12 +33,12 @@ class Unicorn(app.Application[Settings]):
     @property
     def pidfile(self) -> str:
         """The file with the master's process id."""
-        return self.server.in_app(self.settings.pidfile)
+        return self.within(self.settings.pidfile)
 
     @property
     def listens(self) -> str:
         """Its socket."""
-        return f"unix:{self.server.in_app(self.settings.socket)}"
+        return f"unix:{self.within(self.settings.socket)}"
 
     @property
     def runs(self) -> str:

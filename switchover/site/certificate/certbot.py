@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from ... import certificates, say
 from ...desired import Nothing, Precondition, Resource
@@ -21,10 +21,6 @@ from ...resources.seen import Compared, Seen
 from ...resources.service import Service
 from ...vocabulary import Email, Flag, Form
 from .. import certificate
-
-if TYPE_CHECKING:
-    from ...hosts import Server
-    from ...move import Move
 
 LIVE = "/etc/letsencrypt/live"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/nginx"
@@ -57,13 +53,26 @@ class Settings(certificate.Settings):
     staging: Flag = False
     """A trial with the authority's staging, of which nothing is kept."""
 
-    def on(self, server: Server) -> Certbot:
-        """The certificate of *server*."""
-        return Certbot(server, self)
+    def on(self, place: certificate.Place) -> Certbot:
+        """The certificate that goes there."""
+        return Certbot(place, self)
 
 
 class Certbot(certificate.Certificate[Settings]):
     """A certificate of every production domain, by the challenge that comes to port 80."""
+
+    @property
+    def _domains(self) -> tuple[str, ...]:
+        return self.place.front.domains
+
+    @property
+    def _domain(self) -> str:
+        return self._domains[0]
+
+    @property
+    def _old(self) -> certificates.Shown:
+        """What old shows."""
+        return certificates.shown_by(self.place.front.other, self.place.old_fullchain)
 
     @property
     def program(self) -> str:
@@ -88,16 +97,16 @@ class Certbot(certificate.Certificate[Settings]):
         """sh, with renewals.sh at hand: the name that certbot gave to a certificate of every domain, if it is good."""
         return f"named {sh(self.settings.server)} {' '.join(sh(domain) for domain in domains)}"
 
-    def name(self, move: Move) -> str:
+    def name(self) -> str:
         """That name; empty without such a certificate. It only looks."""
-        return self.server.look(f"{RENEWALS}\n{self._named(move.settings.domains)}").out.strip()
+        return self.server.look(f"{RENEWALS}\n{self._named(self._domains)}").out.strip()
 
-    def live(self, move: Move) -> str:
+    def live(self) -> str:
         """The directory of that certificate; under --dry the one where it will be. Raises Problem without one."""
-        name = self.name(move)
-        if not name and not move.dry:
+        name = self.name()
+        if not name and not self.server.dry:
             raise Problem("it has no certificate of its own yet", str(self.server), "Run: inv expand-cert.order")
-        return f"{LIVE}/{name or move.settings.domain}"
+        return f"{LIVE}/{name or self._domain}"
 
     @property
     def _trial(self) -> Nothing | None:
@@ -125,11 +134,11 @@ class Certbot(certificate.Certificate[Settings]):
             part="environment",
         )
 
-    def challenge_passes(self, move: Move) -> Parts:
+    def challenge_passes(self) -> Parts:
         """new: is asked by old what the authority asks, by plain HTTP."""
         lines = []
-        for domain in move.settings.domains:
-            at = f"--resolve {sh(f'{domain}:80:{host(move.old)}')}"
+        for domain in self._domains:
+            at = f"--resolve {sh(f'{domain}:80:{host(self.place.front.other)}')}"
             lines.append(f"said=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
             lines.append(
                 f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}"""
@@ -137,14 +146,14 @@ class Certbot(certificate.Certificate[Settings]):
         otherwise = "the authority would not find new's answer by old: inv switch-app"
         return [Seen(self.server, "\n".join(lines), otherwise, within=3)]
 
-    def ordered(self, move: Move) -> Parts:
+    def ordered(self) -> Parts:
         """certbot orders it, or has it. Raises Problem where nobody has agreed to the authority's terms."""
-        ours, domain, new = self.settings, move.settings.domain, self.server
-        if not (ours.agree_tos or move.dry or self.name(move) or new.look(self.account, check=False).out):
+        ours, domain, new = self.settings, self._domain, self.server
+        if not (ours.agree_tos or self.server.dry or self.name() or new.look(self.account, check=False).out):
             what = f"nobody has agreed to the terms of {ours.server}"
             do = "Read them, then say in the settings: certificate: {agree_tos: true}"
             raise Problem(what, str(new), do)
-        command = self._order(move)
+        command = self._order()
         # An order that is taken back while nginx uses it would leave that without a certificate.
         used = f"grep -rqsF {sh(f'{LIVE}/{domain}/')} /etc/nginx/sites-enabled /etc/nginx/conf.d"
         undo = f"""
@@ -156,27 +165,27 @@ sh after/order-certificate back {sh(domain)}
                 new,
                 f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
                 undo,
-                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named(move.settings.domains)})" ]',
+                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named(self._domains)})" ]',
                 shown=f"certbot {command}",
                 files=programs("order-certificate"),
             )
         ]
 
-    def _order(self, move: Move) -> str:
-        ours, domain = self.settings, move.settings.domain
-        names = " ".join(f"-d {sh(name)}" for name in move.settings.domains)
+    def _order(self) -> str:
+        ours, domain = self.settings, self._domain
+        names = " ".join(f"-d {sh(name)}" for name in self._domains)
         who = f"--no-eff-email --email {sh(ours.email)}" if ours.email else "--register-unsafely-without-email"
         where = self.trial if ours.staging else f"--server {sh(ours.server)}"
-        how = f"--expand --keep-until-expiring {certificates.of_old(move).key} {'--agree-tos ' * ours.agree_tos}"
-        webroot = sh(self.server.in_app("public"))
+        how = f"--expand --keep-until-expiring {self._old.key} {'--agree-tos ' * ours.agree_tos}"
+        webroot = sh(self.place.app.within("public"))
         return f"certonly --non-interactive --webroot -w {webroot} --cert-name {sh(domain)} {names} {how}{who} {where}"
 
-    def trusted(self, move: Move) -> Nothing | Parts:
+    def trusted(self) -> Nothing | Parts:
         """old: its web server would take the certificate for new's, by the authorities that it has read."""
         if self._trial:
             return self._trial
-        old, web, domain = move.old, move.old.web, move.settings.domain
-        chain = "" if move.dry else self.server.look(f"cat {sh(self.live(move))}/fullchain.pem").out
+        old, web, domain = self.place.front.other, self.place.old_web, self._domain
+        chain = "" if self.server.dry else self.server.look(f"cat {sh(self.live())}/fullchain.pem").out
         trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
         return [
@@ -184,15 +193,15 @@ sh after/order-certificate back {sh(domain)}
             Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload),
         ]
 
-    def renewed(self, move: Move) -> Nothing | Parts:
+    def renewed(self) -> Nothing | Parts:
         """A hook has the web server take what was renewed; and one timer or cron job renews."""
         if self._trial:
             return self._trial
-        live = self.live(move)
+        live = self.live()
         hooks = f"{RENEWALS}\nhooks {sh(live.rpartition('/')[2])} {HOOK}"
         if "nginx" in self.server.look(hooks).out:  # somebody else's
             return self._scheduled()
-        content = render("templates/renewed.sh.j2", domain=move.settings.domain, live=live)
+        content = render("templates/renewed.sh.j2", domain=self._domain, live=live)
         return [File(self.server, HOOK, content, "root:root", "755", test_file="sh -n"), *self._scheduled()]
 
     def _scheduled(self) -> Parts:
@@ -220,14 +229,14 @@ sh after/order-certificate back {sh(domain)}
             *([Service(new, "certbot.timer", running=False, at_boot=False)] if packaged else []),
         ]
 
-    def shown(self, move: Move) -> Nothing | Parts:
+    def shown(self) -> Nothing | Parts:
         """The site's file names it; where visitors who come by old would not be passed on any more it goes back."""
         if self._trial:
             return self._trial
-        live, old, web = self.live(move), move.old.settings.main_address, self.server.web
-        asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in move.settings.domains]
+        live, old, web = self.live(), self.place.front.other.main_address, self.place.web
+        asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in self._domains]
         # Who comes by old must not wait for a person to put it back. (A reload returns before its nginx answers by it.)
-        shows = f"sh after/certificate-shown {sh(move.settings.domain)} {sh(live)}/cert.pem"
+        shows = f"sh after/certificate-shown {sh(self._domain)} {sh(live)}/cert.pem"
         passed_on = f"sh -c {sh(' && '.join(asked) + ' 2>/dev/null')}"
         then = f"""{web.reload}
 if [ "${{0##*/}}" = apply ]; then
@@ -235,71 +244,70 @@ if [ "${{0##*/}}" = apply ]; then
   wait_until 5 {passed_on} || refuse "old does not pass visitors on to a server with that certificate"
 fi
 """
-        site = web.answers(move, f"{live}/fullchain.pem", f"{live}/privkey.pem", then)
+        front = replace(self.place.front, fullchain=f"{live}/fullchain.pem", key=f"{live}/privkey.pem")
+        site = web.answers(front, then)
         return [replace(site, files=programs("certificate-shown"))]
 
-    def seen(self, move: Move) -> Nothing | Parts:
+    def seen(self) -> Nothing | Parts:
         """old: by new's address it is shown and good, by old's visitors are passed on as before."""
         if self._trial:
             return self._trial
-        live = sh(self.live(move))
+        live = sh(self.live())
         serial = self.server.look(f"openssl x509 -in {live}/cert.pem -noout -serial", check=False).out.strip()
         lines = []
-        for domain in move.settings.domains:
+        for domain in self._domains:
             checked = f"-CAfile {BUNDLE} -verify_hostname {sh(domain)} -verify_return_error"
             at = f"-connect {host(self.server)}:443 -servername {sh(domain)}"
             asks = f"openssl s_client {at} {checked} </dev/null 2>/dev/null"
             shown = f'"$({asks} | openssl x509 -noout -serial)" = {sh(serial)}'
             lines.append(f"[ {shown} ] || {{ echo {sh(f'{domain} by new')}; exit 1; }}")
             # What old itself shows is as it was, for a name that its certificate lacks too.
-            for server, how in ((self.server, "-f"), (move.old, "-fk")):
-                answer = ask(domain, server.settings.main_address, ANSWERS, how)
+            for server, how in ((self.server, "-f"), (self.place.front.other, "-fk")):
+                answer = ask(domain, server.main_address, ANSWERS, how)
                 lines.append(f'[ "$({answer})" = new ] || {{ echo {sh(f"{domain} by {server.role}")}; exit 1; }}')
-        return [Seen(move.old, "\n".join(lines), "visitors are not answered with it", within=15)]
+        return [Seen(self.place.front.other, "\n".join(lines), "visitors are not answered with it", within=15)]
 
-    def renews(self, move: Move) -> Nothing | Parts:
+    def renews(self) -> Nothing | Parts:
         """certbot tries its renewal; where old's is still shown it says who renews that: nobody."""
         if self._trial:
             return self._trial
-        name = self.name(move)
+        name = self.name()
         if not name:
-            return [Compared(lambda: self._nobody_renews(move))]
+            return [Compared(self._nobody_renews)]
         command = f"renew --cert-name {sh(name)} --no-random-sleep-on-renew {self.trial}"
         run = f"sh after/order-certificate try {self.program} {command}"
         return [Command(self.server, run, shown=f"certbot {command}", files=programs("order-certificate"))]
 
-    def _nobody_renews(self, move: Move) -> None:
-        ends = certificates.of_old(move).ends
-        what = (
-            f"{move.settings.domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
-        )
+    def _nobody_renews(self) -> None:
+        ends = self._old.ends
+        what = f"{self._domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
         say.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
 
-    def stays(self, move: Move) -> Nothing | Parts:
+    def stays(self) -> Nothing | Parts:
         """The web server shows one that certbot renews, and exactly one thing has it do that."""
         if self._trial:
             return self._trial
 
         def missing() -> str | None:
-            name = self.name(move)
-            uses = f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.server.web.site)}"
+            name = self.name()
+            uses = f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.place.web.site)}"
             if (
                 name
                 and self.server.look(uses, check=False).status == 0
                 and len(certificates.scheduled(self.server)) == 1
             ):
                 return None
-            return f"{move.settings.domain} has no certificate on new that is renewed there: inv expand-cert"
+            return f"{self._domain} has no certificate on new that is renewed there: inv expand-cert"
 
         return [Compared(missing)]
 
-    def check(self, move: Move) -> Found:
+    def check(self) -> Found:
         """The authority's terms are agreed to, and it will be of every name that old's is of."""
         ours = self.settings
         agreed = ours.agree_tos or bool(self.server.look(self.account, check=False).out)
         do = "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}"
         what = f"the terms of {ours.server} are agreed to"
         yield good(what) if agreed else blocker(what, do)
-        if names := [name for name in certificates.of_old(move).names if name not in move.settings.domains]:
+        if names := [name for name in self._old.names if name not in self._domains]:
             what = f"old's certificate is of {', '.join(names)} too, new's will not be"
             yield warning(what, "Where visitors use it: add it to domains")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
 from .. import certificate
-
-if TYPE_CHECKING:
-    from ...hosts import Server
-    from ...move import Move
 
 
 class Settings(certificate.Settings):
@@ -19,9 +15,9 @@ class Settings(certificate.Settings):
     kind: Literal["copied"] = "copied"
     """None is ordered."""
 
-    def on(self, server: Server) -> Copied:
-        """The certificate of *server*."""
-        return Copied(server, self)
+    def on(self, place: certificate.Place) -> Copied:
+        """The certificate that goes there."""
+        return Copied(place, self)
 
 
 class Copied(certificate.Certificate[Settings]):
@@ -32,6 +28,6 @@ class Copied(certificate.Certificate[Settings]):
 
     installed = challenge_passes = ordered = trusted = renewed = shown = seen = renews = stays = _nothing
 
-    def check(self, move: Move) -> Found:
+    def check(self) -> Found:
         """No authority is asked."""
         yield note("old's certificate is copied: no authority is asked for one")

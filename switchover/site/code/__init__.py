@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Precondition, Resource
 from ...findings import Found
+from ...hosts import Host
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 DEFAULT = "git"  # the kind, where the settings name none
 
@@ -22,7 +21,7 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Code[Any]:
+    def on(self, server: Host, app: Application[Any]) -> Code[Any]:
         """The code on *server*."""
 
 
@@ -32,12 +31,16 @@ S = TypeVar("S", bound=Settings)
 class Code(Kind[S]):
     """What every kind of code can do."""
 
+    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
+        super().__init__(server, settings)
+        self.app = app
+
     @abstractmethod
     def version(self) -> str:
         """Which version is there. Raises Problem where nobody can tell. It only looks."""
 
     @abstractmethod
-    def is_at(self, version: str, old: Server) -> Resource | Precondition:
+    def is_at(self, version: str, old: Code[Any]) -> Resource | Precondition:
         """It is at exactly that *version*; where it has to be fetched it comes from *old*."""
 
     @abstractmethod

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from ...errors import Problem
 from ...findings import Found, good
+from ...hosts import Host
 from ...quote import sh
 from ...resources.command import Command
 from ...resources.uploads import on, ssh
 from .. import code
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 
 class Settings(code.Settings):
@@ -21,9 +20,9 @@ class Settings(code.Settings):
     kind: Literal["git"] = "git"
     """The commit is the version."""
 
-    def on(self, server: Server) -> Checkout:
+    def on(self, server: Host, app: Application[Any]) -> Checkout:
         """The code on *server*."""
-        return Checkout(server, self)
+        return Checkout(server, self, app)
 
 
 class Checkout(code.Code[Settings]):
@@ -33,7 +32,7 @@ class Checkout(code.Code[Settings]):
 
     @property
     def _head(self) -> str:
-        app = self.server.app
+        app = self.app
         return f"runuser -u {sh(app.user)} -- git -C {sh(app.path)} rev-parse HEAD"
 
     def version(self) -> str:
@@ -42,18 +41,18 @@ class Checkout(code.Code[Settings]):
         commit = answer.out.strip()
         if answer.status != 0 or len(commit) != 40:
             do = "Say its commit in the settings: revision"
-            raise Problem(f"{self.server.app.path} is no git checkout", str(self.server), do)
+            raise Problem(f"{self.app.path} is no git checkout", str(self.server), do)
         return commit
 
-    def is_at(self, version: str, old: Server) -> Command:
+    def is_at(self, version: str, old: code.Code[Any]) -> Command:
         """Its files are those of the commit *version*, and it was built; undone, those of before."""
-        app, owner = self.server.app, sh(f"{self.server.app.user}:{self.server.app.user}")
-        objects, here = sh(on(old, f"{old.app.path}/.git/objects/")), sh(f"{app.path}/.git/objects/")
+        app, owner = self.app, sh(f"{self.app.user}:{self.app.user}")
+        objects, here = sh(on(old.server, f"{old.app.path}/.git/objects/")), sh(f"{app.path}/.git/objects/")
         build = "\n".join(app.run(command) for command in app.build)
         run = f"""
 {app.run("git rev-parse HEAD")} >before/commit.new
 [ -s before/commit ] || mv before/commit.new before/commit
-rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old))} {objects} {here}
+rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old.server))} {objects} {here}
 {app.run(f"git reset -q --hard {sh(version)}")}
 {build}
 """
@@ -70,4 +69,4 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old))} {objects} {here}
     @property
     def changed(self) -> str:
         """Its HEAD."""
-        return f"{self.server.app.path}/.git/HEAD"
+        return f"{self.app.path}/.git/HEAD"

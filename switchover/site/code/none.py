@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from ...errors import Problem
 from ...findings import Found, warning
+from ...hosts import Host
 from ...resources.seen import Compared
 from ...vocabulary import Line
 from .. import code
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 # Of all that is the application's own code, wherever it came from.
 CONTENTS = "find app lib db/migrate Gemfile.lock -type f -exec sha256sum {} + 2>/dev/null | sort -k 2 | sha256sum"
@@ -28,9 +27,9 @@ class Settings(code.Settings):
     """The command that prints its version, run by the application's user in its directory (`cat REVISION`); without one
     a checksum of the application's own files."""
 
-    def on(self, server: Server) -> Delivered:
+    def on(self, server: Host, app: Application[Any]) -> Delivered:
         """The code on *server*."""
-        return Delivered(server, self)
+        return Delivered(server, self, app)
 
 
 class Delivered(code.Code[Settings]):
@@ -38,15 +37,15 @@ class Delivered(code.Code[Settings]):
 
     def version(self) -> str:
         """What the command of the settings prints. Raises Problem where it fails or prints nothing."""
-        answer = self.server.look(self.server.app.run(self.settings.version), check=False)
+        answer = self.server.look(self.app.run(self.settings.version), check=False)
         version = answer.out.strip()
         if answer.status != 0 or version in ("", NO_CONTENTS):
-            why = f"no file of it in {self.server.app.path}" if version == NO_CONTENTS else answer.last_error
+            why = f"no file of it in {self.app.path}" if version == NO_CONTENTS else answer.last_error
             do = f"Mend {self.server.role}.code.version in the settings"
             raise Problem(f"no version of the code ({why})", str(self.server), do)
         return version
 
-    def is_at(self, version: str, old: Server) -> Compared:
+    def is_at(self, version: str, old: code.Code[Any]) -> Compared:
         """It is of that *version*."""
         del old
 
@@ -71,4 +70,4 @@ class Delivered(code.Code[Settings]):
     @property
     def changed(self) -> str:
         """The list of its gems, which is as near as nobody can tell more."""
-        return f"{self.server.app.path}/Gemfile.lock"
+        return f"{self.app.path}/Gemfile.lock"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Precondition, Resource
+from ...hosts import Host
 from ...resources.file import Found
-from ...vocabulary import Part
+from ...vocabulary import Absolute, Destination, Name, Part
+from ..app import Application
 from ..kinds import Kind
-
-if TYPE_CHECKING:
-    from ...hosts import Host, Server
-    from ...move import Notice
-    from ...settings import Ci
+from ..schedule import Schedule
+from ..worker import Worker
 
 DEFAULT = "git"  # the kind, where the settings name none
 
@@ -25,8 +25,30 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Deploys[Any]:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> Deploys[Any]:
         """The deploys to *server*."""
+
+
+class Ci(Part):
+    """The host that deploys after the tests."""
+
+    ssh: Destination
+    """How it is reached, as for ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
+    user: Name = "buildkite-agent"
+    """The user who deploys there."""
+    checkout: Absolute
+    """That user's checkout of the application, from the root."""
+    remote: Name = "production"
+    """The git remote in that checkout that leads to production."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What somebody is told who deploys: *who* is moving, or has moved, which *domain*, and since when (*date*)."""
+
+    date: str
+    who: str
+    domain: str
 
 
 S = TypeVar("S", bound=Settings)
@@ -36,9 +58,15 @@ Some = Nothing | list[Resource]
 class Deploys(Kind[S]):
     """What every kind of deploy can do."""
 
+    def __init__(
+        self, server: Host, settings: S, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]
+    ) -> None:
+        super().__init__(server, settings)
+        self.app, self.worker, self.schedule = app, worker, schedule
+
     @abstractmethod
-    def refused(self, notice: Notice, to: Server | None = None) -> Some:
-        """old: a deploy is refused, with the reason; *to*: the server that takes deploys from now on."""
+    def refused(self, notice: Notice, to: Deploys[Any] | None = None) -> Some:
+        """old: a deploy is refused, with the reason; *to*: what takes them from now on."""
 
     @abstractmethod
     def ended(self) -> Nothing | Precondition:

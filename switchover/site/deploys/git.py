@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ...desired import Resource
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...resources.command import Command
@@ -13,11 +14,9 @@ from ...resources.file import Absent, File, Found
 from ...resources.seen import Seen
 from ...vocabulary import AnyPath, Form, Name
 from .. import deploys
-
-if TYPE_CHECKING:
-    from ...hosts import Host, Server
-    from ...move import Notice
-    from ...settings import Ci
+from ..app import Application
+from ..schedule import Schedule
+from ..worker import Worker
 
 LONGEST = 900  # seconds that a deploy may take
 
@@ -34,9 +33,9 @@ class Settings(deploys.Settings):
     name: Name = "production"
     """What people call the server's git remote."""
 
-    def on(self, server: Server) -> Pushes:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> Pushes:
         """The deploys to *server*."""
-        return Pushes(server, self)
+        return Pushes(server, self, app, worker, schedule)
 
 
 class Pushes(deploys.Deploys[Settings]):
@@ -45,33 +44,31 @@ class Pushes(deploys.Deploys[Settings]):
     tools = ("git",)
 
     @property
-    def _url(self) -> str:
-        app = self.server.app
+    def url(self) -> str:
+        """What people push to."""
+        app = self.app
         return f"{app.user}@{self.server.name}:{app.path}"
 
     def _hook(self, name: str, content: bytes) -> File:
-        user = self.server.app.user
+        user = self.app.user
         return File(self.server, self.hook(name), content, f"{user}:{user}", "755", test_file="sh -n")
 
     def hook(self, name: str) -> str:
         """The path of the hook *name*."""
-        return f"{self.server.in_app(self.settings.repository)}/hooks/{name}"
+        return f"{self.app.within(self.settings.repository)}/hooks/{name}"
 
-    def refused(self, notice: Notice, to: Server | None = None) -> list[Resource]:
+    def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> list[Resource]:
         """old: a push is refused, with the reason, and with the new address where there is one."""
         values = {"date": notice.date, "who": notice.who, "domain": notice.domain, "moved": to is not None}
-        if to is not None and isinstance(to.deploys, Pushes):
-            values |= {"remote": to.deploys.settings.name, "url": to.deploys._url}
-        elif to is not None:
-            values |= {"remote": "", "url": ""}
+        values |= {"remote": to.settings.name, "url": to.url} if isinstance(to, Pushes) else {"remote": "", "url": ""}
         return [self._hook("pre-receive", render("hooks/old-pre-receive.j2", **values))]
 
     def ended(self) -> Seen:
         """old: no push is under way."""
-        running = f"pgrep -u {sh(self.server.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
+        running = f"pgrep -u {sh(self.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
         return Seen(self.server, f"not {running}", "a deploy is still running on old", within=LONGEST)
 
-    def accepted(self, notice: Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
+    def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
         """new: a push deploys, unless it changes the schema."""
         values = {"branch": self.settings.branch, "date": notice.date, "who": notice.who, "domain": notice.domain}
         keeps_out = render("hooks/new-pre-receive.j2", moved=moved, **values)
@@ -89,7 +86,7 @@ class Pushes(deploys.Deploys[Settings]):
         return [self._post_receive(cron=True, migrate=True), free]
 
     def _post_receive(self, *, cron: bool, migrate: bool) -> File:
-        server, app = self.server, self.server.app
+        app = self.app
         content = render(
             "hooks/new-post-receive.j2",
             branch=self.settings.branch,
@@ -99,26 +96,26 @@ class Pushes(deploys.Deploys[Settings]):
             migrate=migrate,
             rails="bin/rails",
             restart=app.on_deploy(),
-            worker=server.worker.on_deploy(),
-            cron=server.schedule.on_deploy if cron else None,
+            worker=self.worker.on_deploy(),
+            cron=self.schedule.on_deploy if cron else None,
         )
         return self._hook("post-receive", content)
 
-    def remote(self, ci: Ci, host: Host) -> list[Resource]:
+    def remote(self, ci: deploys.Ci, host: Host) -> list[Resource]:
         """ci: its remote leads to this server."""
         git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
-        url, remote = sh(self._url), sh(ci.remote)
+        url, remote = sh(self.url), sh(ci.remote)
         return [
             Command(
                 host,
                 f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
                 f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
                 check=f'[ "$({git} get-url {remote})" = {url} ]',
-                shown=f"git remote set-url {ci.remote} {self._url}",
+                shown=f"git remote set-url {ci.remote} {self.url}",
             )
         ]
 
-    def deploys(self, ci: Ci, host: Host) -> list[Resource]:
+    def deploys(self, ci: deploys.Ci, host: Host) -> list[Resource]:
         """ci: a push to this server deploys."""
         to = f"{sh(ci.remote)} HEAD:{sh(self.settings.branch)}"
         push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {to}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
+from ...hosts import Host
 from .. import deploys
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
+from ..schedule import Schedule
+from ..worker import Worker
 
 
 class Settings(deploys.Settings):
@@ -17,9 +18,9 @@ class Settings(deploys.Settings):
     kind: Literal["none"] = "none"
     """Nothing is done about deploys."""
 
-    def on(self, server: Server) -> NoDeploys:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> NoDeploys:
         """The deploys to *server*."""
-        return NoDeploys(server, self)
+        return NoDeploys(server, self, app, worker, schedule)
 
 
 class NoDeploys(deploys.Deploys[Settings]):

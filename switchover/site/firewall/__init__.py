@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Precondition, Resource
 from ...findings import Found
+from ...hosts import Host
 from ...vocabulary import Part
 from ..kinds import Kind
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 DEFAULT = "ufw"  # the kind, where the settings name none
 
@@ -23,7 +21,7 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Firewall[Any]:
+    def on(self, server: Host) -> Firewall[Any]:
         """The firewall of *server*."""
 
 

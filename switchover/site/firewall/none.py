@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
 from ...findings import Found, note
+from ...hosts import Host
 from .. import firewall
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 
 class Settings(firewall.Settings):
@@ -18,7 +16,7 @@ class Settings(firewall.Settings):
     kind: Literal["none"] = "none"
     """It is left alone."""
 
-    def on(self, server: Server) -> NoFirewall:
+    def on(self, server: Host) -> NoFirewall:
         """The firewall of *server*."""
         return NoFirewall(server, self)
 

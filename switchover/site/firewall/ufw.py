@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from ...desired import Precondition, Resource
 from ...errors import Problem
 from ...findings import Found, blocker, good, note
-from ...hosts import Server
+from ...hosts import Host
 from ...journal import Change
 from ...programs import programs
 from ...quote import sh
@@ -31,7 +31,7 @@ class Settings(firewall.Settings):
     allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
     """The ports that stay open for everybody, besides ssh's own: what else is reached there has to be named."""
 
-    def on(self, server: Server) -> Ufw:
+    def on(self, server: Host) -> Ufw:
         """The firewall of *server*."""
         return Ufw(server, self)
 
@@ -105,7 +105,7 @@ def refuses_the_rest(status: str) -> bool:
 class Rule(Resource):
     """*server*'s firewall lets *sources* (addresses) reach TCP *port*, and adds nobody else."""
 
-    server: Server
+    server: Host
     sources: tuple[str, ...]
     port: int
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...hosts import Host
 from ...resources.file import Found
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..worker import Worker
 
 DEFAULT = "monit"  # the kind, where the settings name none
 
@@ -23,7 +23,7 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Monitor[Any]:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monitor[Any]:
         """The monitor on *server*."""
 
 
@@ -33,6 +33,10 @@ Some = Nothing | list[Resource]
 
 class Monitor(Kind[S]):
     """What every kind of monitor can do."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any], worker: Worker[Any]) -> None:
+        super().__init__(server, settings)
+        self.app, self.worker = app, worker
 
     @abstractmethod
     def forgets_application(self, *, record_only: bool = False) -> Some:
@@ -52,7 +56,7 @@ class Monitor(Kind[S]):
 
     @abstractmethod
     def watches_program(self, name: str, arguments: str) -> Some:
-        """It runs the program *name* of scripts/server/ now and then, and says when that fails."""
+        """It runs the program *name* of scripts/server/ now and then, and says when it fails."""
 
     @property
     def starts_worker(self) -> bool:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing, Resource
+from ...hosts import Host
 from ...programs import program
 from ...render import render
 from ...resources.file import Absent, File, Found, read
 from ...vocabulary import Absolute
 from .. import monitor
+from ..app import Application
 from ..kinds import Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..worker import Worker
 
 FOLDER = "/etc/monit/conf.d"  # where the settings name no file beside which another could lie
 TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
@@ -31,9 +31,9 @@ class Settings(monitor.Settings):
     worker: Absolute | None = None
     """The file of monit's settings that names the worker, from the root."""
 
-    def on(self, server: Server) -> Monit:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monit:
         """monit on *server*."""
-        return Monit(server, self)
+        return Monit(server, self, app, worker)
 
 
 class Monit(monitor.Monitor[Settings]):
@@ -78,8 +78,8 @@ class Monit(monitor.Monitor[Settings]):
     def watches(self, is_ours: Callable[[str], bool]) -> Nothing | list[Resource]:
         """A file for each is there; one that somebody wrote is wanted as it is."""
         pairs: tuple[tuple[str | None, Watched | None, str], ...] = (
-            (self.settings.app, self.server.app.watched(), "templates/monit-app.j2"),
-            (self.settings.worker, self.server.worker.watched(), "templates/monit-worker.j2"),
+            (self.settings.app, self.app.watched(), "templates/monit-app.j2"),
+            (self.settings.worker, self.worker.watched(), "templates/monit-worker.j2"),
         )
         parts: dict[str, list[tuple[str, Watched]]] = {}
         for path, watched, template in pairs:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
+from ...hosts import Host
 from .. import monitor
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
+from ..worker import Worker
 
 
 class Settings(monitor.Settings):
@@ -17,9 +17,9 @@ class Settings(monitor.Settings):
     kind: Literal["none"] = "none"
     """It is left alone."""
 
-    def on(self, server: Server) -> NoMonitor:
+    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> NoMonitor:
         """The monitor on *server*."""
-        return NoMonitor(server, self)
+        return NoMonitor(server, self, app, worker)
 
 
 class NoMonitor(monitor.Monitor[Settings]):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...hosts import Host
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 DEFAULT = "crontab"  # the kind, where the settings name none
 
@@ -22,7 +21,7 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Schedule[Any]:
+    def on(self, server: Host, app: Application[Any]) -> Schedule[Any]:
         """The schedule on *server*."""
 
 
@@ -31,6 +30,10 @@ S = TypeVar("S", bound=Settings)
 
 class Schedule(Kind[S]):
     """What every kind of schedule can do."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
+        super().__init__(server, settings)
+        self.app = app
 
     @property
     def on_deploy(self) -> str | None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...errors import Problem
+from ...hosts import Host
 from ...programs import programs
 from ...quote import sh
 from ...resources.command import Command
 from ...resources.file import File, read
 from ...vocabulary import Line, Name
 from .. import schedule
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 SPOOL = "/var/spool/cron/crontabs"
 PROGRAM = "middle-of-a-minute"
@@ -31,9 +30,9 @@ class Settings(schedule.Settings):
     """The command that installs the crontab as the deploy hook does (sh, in the application's directory, by its user);
     without one, old's crontab is copied and adapted."""
 
-    def on(self, server: Server) -> Crontab:
+    def on(self, server: Host, app: Application[Any]) -> Crontab:
         """The crontab on *server*."""
-        return Crontab(server, self)
+        return Crontab(server, self, app)
 
 
 class Crontab(schedule.Schedule[Settings]):
@@ -42,7 +41,7 @@ class Crontab(schedule.Schedule[Settings]):
     @property
     def user(self) -> str:
         """Whose it is."""
-        return self.settings.user or self.server.app.user
+        return self.settings.user or self.app.user
 
     @property
     def path(self) -> str:
@@ -75,7 +74,7 @@ class Crontab(schedule.Schedule[Settings]):
         put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
         return Command(
             self.server,
-            f"{self.server.app.run(self.settings.install)} >/dev/null",
+            f"{self.app.run(self.settings.install)} >/dev/null",
             f"sh after/{PROGRAM}\n{put_back}",
             check=f"grep -q '^[^#]' {path} 2>/dev/null",
             shown=self.settings.install,

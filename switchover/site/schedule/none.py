@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
+from ...hosts import Host
 from .. import schedule
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 
 class Settings(schedule.Settings):
@@ -17,9 +16,9 @@ class Settings(schedule.Settings):
     kind: Literal["none"] = "none"
     """Nothing starts any."""
 
-    def on(self, server: Server) -> NoSchedule:
+    def on(self, server: Host, app: Application[Any]) -> NoSchedule:
         """The schedule on *server*."""
-        return NoSchedule(server, self)
+        return NoSchedule(server, self, app)
 
 
 class NoSchedule(schedule.Schedule[Settings]):

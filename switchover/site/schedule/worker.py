@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
+from ...hosts import Host
 from .. import schedule
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 
 class Settings(schedule.Settings):
@@ -17,9 +16,9 @@ class Settings(schedule.Settings):
     kind: Literal["worker"] = "worker"
     """The worker starts them: they move with it."""
 
-    def on(self, server: Server) -> WorkersSchedule:
+    def on(self, server: Host, app: Application[Any]) -> WorkersSchedule:
         """The schedule on *server*."""
-        return WorkersSchedule(server, self)
+        return WorkersSchedule(server, self, app)
 
 
 class WorkersSchedule(schedule.Schedule[Settings]):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ...desired import Precondition
 from ...findings import Found
+from ...hosts import Host
 from ...programs import ETC
 from ...resources.file import File
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind
 
-if TYPE_CHECKING:
-    from ...hosts import Server
-    from ...move import Move
-
 PAGE = "switchover-maintenance.html"
+
 DEFAULT = "nginx"  # the kind, where the settings name none
 
 
@@ -26,8 +27,29 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Web[Any]:
+    def on(self, server: Host, app: Application[Any]) -> Web[Any]:
         """The web server on *server*."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """What a web server has to know of the move: the production *domains*, the *other* server, *uploads* that it serves
+    (the path in URLs, and the directory), the files of the certificate that it shows, seconds after which who met the
+    maintenance page may come again.
+    """
+
+    domains: tuple[str, ...]
+    other: Host
+    uploads: Sequence[Mapping[str, str]]
+    fullchain: str
+    key: str
+    retry_after: int
+
+
+def public_uploads(app: Application[Any], directories: Sequence[str]) -> list[dict[str, str]]:
+    """Those of the *directories* that visitors fetch from below public/: the path in URLs, and the directory."""
+    public = [path for path in directories if path.startswith("public/")]
+    return [{"url": path.removeprefix("public"), "directory": app.within(path)} for path in public]
 
 
 S = TypeVar("S", bound=Settings)
@@ -35,6 +57,13 @@ S = TypeVar("S", bound=Settings)
 
 class Web(Kind[S]):
     """What every kind of web server can do. What is sh here runs as root."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
+        super().__init__(server, settings)
+        self.app = app
+
+    page = f"{ETC}/{PAGE}"
+    """new: visitors see this file, the maintenance page, while it is there."""
 
     @property
     @abstractmethod
@@ -51,19 +80,16 @@ class Web(Kind[S]):
     def site(self) -> str:
         """new: the file of the site for the production domains."""
 
-    page = f"{ETC}/{PAGE}"
-    """new: visitors see this file, the maintenance page, while it is there."""
+    @abstractmethod
+    def answers(self, front: Front, then: str = "") -> File:
+        """new: it answers for the production domains; *then*: sh in place of its reload."""
 
     @abstractmethod
-    def answers(self, move: Move, fullchain: str, key: str, then: str = "") -> File:
-        """new: it answers for the production domains, with the certificate in these two files; *then*: more sh."""
-
-    @abstractmethod
-    def passes_on(self, move: Move) -> File:
+    def passes_on(self, front: Front) -> File:
         """old: it passes every visitor on to new."""
 
     @abstractmethod
-    def gone(self, move: Move) -> File:
+    def gone(self, front: Front) -> File:
         """old: it no longer answers for the site."""
 
     @property

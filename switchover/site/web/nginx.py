@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...findings import Found, blocker
+from ...hosts import Host
 from ...http import ANSWERS, host
 from ...programs import ETC, program
-from ...quote import sh, under
+from ...quote import sh
 from ...render import render
 from ...resources.file import File
 from ...resources.seen import Seen
 from ...vocabulary import Absolute
 from .. import web
+from ..app import Application
 from ..web import PAGE
-
-if TYPE_CHECKING:
-    from ...hosts import Server
-    from ...move import Move
 
 LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
 ERRORS = "/var/log/nginx/error.log"
@@ -31,9 +29,9 @@ class Settings(web.Settings):
     site: Absolute
     """The file of the application's site, from the root."""
 
-    def on(self, server: Server) -> Nginx:
+    def on(self, server: Host, app: Application[Any]) -> Nginx:
         """nginx on *server*."""
-        return Nginx(server, self)
+        return Nginx(server, self, app)
 
 
 class Nginx(web.Web[Settings]):
@@ -50,43 +48,41 @@ class Nginx(web.Web[Settings]):
         """The file of the site."""
         return {"web.site": self.settings.site}
 
-    def answers(self, move: Move, fullchain: str, key: str, then: str = "") -> File:
+    def answers(self, front: web.Front, then: str = "") -> File:
         """new: a site of its own for the production domains, beside what is there."""
-        app = self.server.app
         content = render(
             "nginx/new-site.conf.j2",
-            domains=move.settings.domains,
-            listens=app.listens,
-            fullchain=fullchain,
-            key=key,
-            public=under(app.path, "public"),
-            old_addresses=move.old.addresses,
-            old_host=host(move.old),
+            domains=front.domains,
+            listens=self.app.listens,
+            fullchain=front.fullchain,
+            key=front.key,
+            public=self.app.within("public"),
+            old_addresses=front.other.addresses,
+            old_host=host(front.other),
             page_directory=ETC,
             page_name=PAGE,
-            retry_after=move.settings.maintenance.retry_after,
-            uploads=_upload_urls(move, self.server),
+            retry_after=front.retry_after,
+            uploads=front.uploads,
         )
         return File(self.server, self.site, content, "root:root", "644", test=self.test, then=then or self.reload)
 
-    def passes_on(self, move: Move) -> File:
+    def passes_on(self, front: web.Front) -> File:
         """old: the site's file is a proxy's."""
         content = render(
             "nginx/old-proxy.conf.j2",
-            domains=move.settings.domains,
-            fullchain=self.server.certificate.fullchain,
-            key=self.server.certificate.key,
-            uploads=_upload_urls(move, self.server),
-            new_addresses=move.new.addresses,
-            new_host=host(move.new),
+            domains=front.domains,
+            fullchain=front.fullchain,
+            key=front.key,
+            uploads=front.uploads,
+            new_addresses=front.other.addresses,
+            new_host=host(front.other),
             log=LOG,
         )
         return self._old_site(content)
 
-    def gone(self, move: Move) -> File:
+    def gone(self, front: web.Front) -> File:
         """old: the site's file answers nobody."""
-        shown = self.server.certificate
-        values = {"domains": move.settings.domains, "fullchain": shown.fullchain, "key": shown.key}
+        values = {"domains": front.domains, "fullchain": front.fullchain, "key": front.key}
         return self._old_site(render("nginx/old-gone.conf.j2", **values))
 
     def _old_site(self, content: bytes) -> File:
@@ -141,13 +137,3 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
         if answer.status:
             what = f"nginx's configuration is sound ({answer.out.strip().splitlines()[0]})"
             yield blocker(what, f"Mend it: {self.test}")
-
-
-def _upload_urls(move: Move, server: Server) -> list[dict[str, str]]:
-    """The uploads that visitors fetch from below public/: their URL's path and their directory on *server*."""
-    urls = []
-    for upload in move.settings.uploads:
-        path = upload.source if server is move.old else upload.target
-        if path.startswith("public/"):
-            urls.append({"url": path.removeprefix("public"), "directory": server.in_app(path)})
-    return urls

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
+from ...findings import Found
+from ...hosts import Host
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
 from ...vocabulary import Part
+from ..app import Application
 from ..kinds import Kind, Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 STARTS = 60  # seconds that a start may take
 PATIENCE = 10  # seconds without a job, after which one that does nothing is put into the queue
+
 DEFAULT = "delayed_job"  # the kind, where the settings name none
 
 
@@ -26,7 +27,7 @@ class Settings(Part):
     kind: str
 
     @abstractmethod
-    def on(self, server: Server) -> Worker[Any]:
+    def on(self, server: Host, app: Application[Any]) -> Worker[Any]:
         """This worker on *server*."""
 
 
@@ -35,6 +36,10 @@ S = TypeVar("S", bound=Settings)
 
 class Worker(Kind[S]):
     """What every kind of worker can do. What is sh here runs as root, with the functions of the journal at hand."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
+        super().__init__(server, settings)
+        self.app = app
 
     @property
     @abstractmethod
@@ -74,16 +79,20 @@ class Worker(Kind[S]):
         """sh for a deploy hook, run by the application's user: a function `worker` that restarts it where it runs."""
 
     @abstractmethod
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """How long the queue is: `waiting`, and what else is known; empty where nobody can tell. It only looks.
 
-        *database*: the server whose database the application uses now.
+        *server*, *database*: which the application uses now.
         """
 
     def boots(self, on: bool) -> Resource | Nothing:
         """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
         del on
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched | None:
@@ -104,9 +113,8 @@ class Worker(Kind[S]):
     def seen_working(self, within: int) -> Command | Nothing:
         """A job was seen to run within so many seconds; where visitors bring none, one is put into the queue."""
         if not self.did_a_job:
-            return Nothing(
-                f"nothing tells whether {self.server.role}'s worker did a job, as worker.did_a_job is not set"
-            )
+            role = self.server.role
+            return Nothing(f"nothing tells whether {role}'s worker did a job, as worker.did_a_job is not set")
         seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"
         run = f"""
 wait_until {min(PATIENCE, within)} {seen} || {brings}
@@ -125,7 +133,7 @@ class Runs(Resource):
     record_only: bool = False
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Host:
         """Where it is."""
         return self.worker.server
 

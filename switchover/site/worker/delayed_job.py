@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...resources.postgres import PSQL
 from ...vocabulary import AnyPath, Seconds
 from .. import worker
+from ..app import Application
 from ..kinds import Watched
-
-if TYPE_CHECKING:
-    from ...hosts import Server
 
 QUEUE = """
 SELECT json_build_object('waiting', count(*) FILTER (WHERE locked_at IS NULL AND failed_at IS NULL),
@@ -37,9 +36,9 @@ class Settings(worker.Settings):
     longest_job: Seconds = 600
     """Seconds to wait for the end of its current job before it stops."""
 
-    def on(self, server: Server) -> DelayedJob:
+    def on(self, server: Host, app: Application[Any]) -> DelayedJob:
         """This worker on *server*."""
-        return DelayedJob(server, self)
+        return DelayedJob(server, self, app)
 
 
 class DelayedJob(worker.Worker[Settings]):
@@ -52,11 +51,11 @@ class DelayedJob(worker.Worker[Settings]):
     @property
     def paths(self) -> dict[str, str]:
         """Its script."""
-        return {"worker.command": self.server.in_app(self.settings.command)}
+        return {"worker.command": self.app.within(self.settings.command)}
 
     @property
     def _pidfile(self) -> str:
-        return sh(self.server.in_app(self.settings.pidfile))
+        return sh(self.app.within(self.settings.pidfile))
 
     @property
     def runs(self) -> str:
@@ -65,7 +64,7 @@ class DelayedJob(worker.Worker[Settings]):
 
     def starting(self) -> str:
         """sh: its script starts it, as the application's user."""
-        start = self.server.app.run(f"{sh(self.settings.command)} start")
+        start = self.app.run(f"{sh(self.settings.command)} start")
         return f"""
 {self.runs} || {start} >/dev/null 2>&1 </dev/null
 wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see its log"
@@ -94,29 +93,29 @@ fi
     @property
     def did_a_job(self) -> str:
         """A line of its log."""
-        return f"grep -q COMPLETED {sh(self.server.in_app(self.settings.log))}"
+        return f"grep -q COMPLETED {sh(self.app.within(self.settings.log))}"
 
     @property
     def a_job(self) -> str:
         """sh: has the length of a text computed."""
-        return self.server.app.rails("%q(switchover).delay.length")
+        return self.app.rails("%q(switchover).delay.length")
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: SIGTERM, its end, and a start."""
         command = self.settings.command
         return render(
-            "hooks/worker-delayed_job.sh.j2", pidfile=self.server.in_app(self.settings.pidfile), command=command
+            "hooks/worker-delayed_job.sh.j2", pidfile=self.app.within(self.settings.pidfile), command=command
         ).decode()
 
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """Its table: jobs `waiting`, `running`, `failed`, and how old the oldest is."""
-        query = f"{PSQL} -d {sh(database.database.name)} -c {sh(QUEUE)}"
-        answer = database.look(query, check=False)
+        query = f"{PSQL} -d {sh(database)} -c {sh(QUEUE)}"
+        answer = server.look(query, check=False)
         return dict(json.loads(answer.out)) if answer.status == 0 and answer.out.strip() else {}
 
     def watched(self) -> Watched:
         """Its pid file, and its script."""
-        app = self.server.app
+        app = self.app
         command = f"cd {sh(app.path)} && RAILS_ENV={app.environment} {sh(self.settings.command)}"
         start, stop = (f"/bin/su - {app.user} -c {sh(f'{command} {verb}')}" for verb in ("start", "stop"))
-        return Watched(f"{app.service}_worker", start, stop, self.server.in_app(self.settings.pidfile))
+        return Watched(f"{app.service}_worker", start, stop, self.app.within(self.settings.pidfile))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ...desired import Nothing
+from ...hosts import Host
 from ...render import render
 from .. import worker
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 
 class Settings(worker.Settings):
@@ -18,9 +17,9 @@ class Settings(worker.Settings):
     kind: Literal["none"] = "none"
     """Nothing works off jobs."""
 
-    def on(self, server: Server) -> NoWorker:
+    def on(self, server: Host, app: Application[Any]) -> NoWorker:
         """No worker on *server*."""
-        return NoWorker(server, self)
+        return NoWorker(server, self, app)
 
 
 class NoWorker(worker.Worker[Settings]):
@@ -44,7 +43,7 @@ class NoWorker(worker.Worker[Settings]):
         """sh for a deploy hook: nothing is restarted."""
         return render("hooks/worker-none.sh.j2").decode()
 
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """There is none."""
         return {}
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import re
+from typing import Any, Literal
 
+from ...findings import Found, blocker, warning
+from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...resources.service import Service
 from ...vocabulary import Line, Name, Seconds
 from .. import worker
+from ..app import Application
 from ..kinds import Watched
 
-if TYPE_CHECKING:
-    from ...hosts import Server
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}  # as systemd calls them
 
 
 class Settings(worker.Settings):
-    """Any service that works off jobs: its verbs are sh, run as root in the application's directory."""
+    """Any service that works off jobs: its verbs are sh, run in the application's directory by root, or in a deploy
+    hook by the application's user."""
 
     kind: Literal["service"] = "service"
     """The program is what its service starts."""
@@ -27,9 +31,10 @@ class Settings(worker.Settings):
     drained: Line | None = None
     """Succeeds when no job is under way; asked after `quiet`, before `stop`."""
     stop: Line | None = None
-    """Ends it; `systemctl stop SERVICE` unless it is given, which ends its present job where its unit is written so."""
+    """Ends it; `systemctl stop SERVICE` (in a deploy hook by sudo) unless it is given, which ends its present job first
+    where its unit is written so."""
     start: Line | None = None
-    """Starts it; `systemctl start SERVICE` unless it is given."""
+    """Starts it; `systemctl start SERVICE` (in a deploy hook by sudo) unless it is given."""
     did_a_job: Line | None = None
     """Succeeds when a job is seen to have run (`grep -q done log/worker.log`); without it nothing can tell."""
     a_job: Line | None = None
@@ -39,9 +44,9 @@ class Settings(worker.Settings):
     longest_job: Seconds = 600
     """Seconds to wait for the end of its current job before it stops."""
 
-    def on(self, server: Server) -> ServiceWorker:
+    def on(self, server: Host, app: Application[Any]) -> ServiceWorker:
         """This worker on *server*."""
-        return ServiceWorker(server, self)
+        return ServiceWorker(server, self, app)
 
 
 class ServiceWorker(worker.Worker[Settings]):
@@ -54,7 +59,11 @@ class ServiceWorker(worker.Worker[Settings]):
 
     @property
     def runs(self) -> str:
-        """sh: succeeds where its service is active."""
+        """sh: succeeds where its service runs, or still ends its present job."""
+        return f"service_runs {sh(self.settings.service)}"
+
+    @property
+    def _active(self) -> str:
         return f"systemctl is-active -q {sh(self.settings.service)}"
 
     @property
@@ -66,29 +75,31 @@ class ServiceWorker(worker.Worker[Settings]):
         return self.settings.stop or f"systemctl stop {sh(self.settings.service)}"
 
     def starting(self) -> str:
-        """sh: `start`."""
+        """sh: `start`. One that still ends its present job is not active: systemd starts it when it has."""
         return f"""
-{self.runs} || {self._verb(self._start)}
-wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see its log"
+{self._active} || {self._verb(self._start)}
+wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: see its log"
 """
 
     def stopping(self) -> str:
         """sh: `quiet`, `drained` within `longest_job` seconds, `stop`."""
         longest, quiet, drained = self.settings.longest_job, self.settings.quiet, self.settings.drained
         lines = [f"if {self.runs}; then"]
+        too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
         if quiet:
             lines.append(
                 f"  {self._verb(quiet)} || refuse 'the worker cannot be told to take no new job (worker.quiet)'"
             )
         if drained:
-            too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
             lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
-        lines.append(f"  {self._verb(self._stop)}")
-        lines.append(f"  wait_showing {longest} not {self.runs} || refuse 'the worker does not stop: see its log'")
+        # Not waited for by systemctl, so that it shows how long it takes.
+        stop = self._verb(self.settings.stop) if self.settings.stop else f"{self._stop} --no-block"
+        lines.append(f"  {stop}")
+        lines.append(f"  wait_showing {longest} not {self.runs} || {too_long}")
         return "\n".join([*lines, "fi"])
 
     def _verb(self, command: str) -> str:
-        return self.server.app.verb(command)
+        return self.app.verb(command)
 
     @property
     def starting_shown(self) -> str:
@@ -109,16 +120,17 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
     @property
     def a_job(self) -> str:
         """The settings' verb, as the application's user."""
-        return self.server.app.run(self.settings.a_job) if self.settings.a_job else ""
+        return self.app.run(self.settings.a_job) if self.settings.a_job else ""
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: the settings' verbs, by the application's user."""
-        values = {name: getattr(self.settings, name) for name in ("quiet", "drained", "longest_job")}
-        return render(
-            "hooks/worker-service.sh.j2", runs=self.runs, start=self._start, stop=self._stop, **values
-        ).decode()
+        settings, service = self.settings, sh(self.settings.service)
+        start = settings.start or f"sudo -n systemctl start {service}"
+        stop = settings.stop or f"sudo -n systemctl stop {service}"
+        values = {"quiet": settings.quiet, "drained": settings.drained, "start": start, "stop": stop}
+        return render("hooks/worker-service.sh.j2", runs=self._active, **values).decode()
 
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """What `queue_length` prints."""
         if not self.settings.queue_length:
             return {}
@@ -129,6 +141,26 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
         """Its service starts at boot, or does not."""
         return Service(self.server, self.settings.service, at_boot=on)
 
+    def check(self) -> Found:
+        """Its service is there, and is not killed while its present job may still run."""
+        name, role, longest = self.settings.service, self.server.role, self.settings.longest_job
+        unit = sh(name)
+        look = f"systemctl cat {unit} >/dev/null 2>&1 && systemctl show -p TimeoutStopUSec --value {unit}"
+        killed = self.server.look(look, check=False).out.strip()
+        if not killed:
+            yield blocker(f"no service {name}", f"Mend {role}.worker.service in the settings")
+        elif seconds(killed) < longest and not (self.settings.drained or self.settings.stop):
+            what = f"systemd kills {name} {killed} after its stop: a longer job would run twice"
+            do = f"Set TimeoutStopSec={longest} in its unit, or say {role}.worker.longest_job (or quiet and drained)"
+            yield warning(what, do)
+
     def watched(self) -> Watched | None:
         """Nothing: systemd starts it again."""
         return None
+
+
+def seconds(span: str) -> float:
+    """How long that is which `systemctl show` prints: `1min 30s`, or `infinity`."""
+    if span == "infinity":
+        return float("inf")
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([a-z]+)", span))

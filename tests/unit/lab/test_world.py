@@ -16,8 +16,9 @@ from lab.machine import base, layers, network, ssh
 from lab.place import Place
 from lab.services import bind, ci
 from lab.services.authority import Authority
+from lab.sites.installations import installation
 from lab.texts import render, script
-from lab.world import SHOP, Deployment, Host, Pusher, Site
+from lab.world import BARE, SERVICES, SHOP, Deployment, Host, Pusher, Site, World
 from switchover.errors import Problem
 from switchover.settings import check
 
@@ -58,6 +59,8 @@ def test_what_is_prepared_for_one_world_is_no_other_s(tmp_path: Path) -> None:
         replace(SHOP, ipv4="10.88.0."),
         replace(SHOP, customers="others.test"),
         replace(SHOP, authority="other"),
+        SERVICES,
+        BARE,
         replace(SHOP, hosts=SHOP.hosts | {"ci": replace(SHOP.hosts["ci"], sudo_user="anna")}),
     ]
     for role in SHOP.hosts:
@@ -179,3 +182,24 @@ def test_the_usual_world_s_settings_are_as_ever() -> None:
     assert data["old"]["certificate"]["fullchain"] == "/etc/letsencrypt/live/shop.test/fullchain.pem"
     assert data["ci"]["ssh"] == "ci.shop.test" and data["old"]["deploys"]["name"] == "aus-production"
     assert SHOP.names("old") == ["prod1.shop.test", "shop.test"]
+
+
+@pytest.mark.parametrize(
+    ("world", "kinds"), [(SHOP, ["delayed_job", "git"]), (SERVICES, ["service"]), (BARE, ["none"])]
+)
+def test_the_settings_say_how_a_site_is_installed(world: World, kinds: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "move.yaml"
+    file.write_text(settings.text(world))
+    read = check(yaml.safe_load(file.read_text()), "move.yaml")
+    assert {read.old.worker.kind, read.new.worker.kind} & {*kinds}
+    bare = world is BARE
+    for part in ("worker", "schedule", "deploys"):
+        assert settings.has(file, part) is not bare
+    assert (read.ci is None) is bare
+
+
+def test_what_nobody_installs_is_refused() -> None:
+    with pytest.raises(Problem, match="nothing is installed as 'docker'"):
+        installation("docker")
+    with pytest.raises(Problem, match="Choose among usual, services, bare"):
+        settings.settings(replace(SHOP, sites=(replace(SHOP.sites[0], installed="docker"),)))

@@ -13,10 +13,11 @@ from switchover import checklist
 from switchover.checklist import finish, prepare_new
 from switchover.desired import Resource
 from switchover.errors import Problem
-from switchover.hosts import Answer, Server
+from switchover.hosts import Answer
 from switchover.move import Move
 from switchover.resources import Command, File
 from switchover.resources.file import Found, before, read
+from switchover.server import Server
 from switchover.settings import Settings, check
 from switchover.site.firewall.ufw import Rule
 from switchover.step import Step, live

@@ -18,11 +18,12 @@ from lab.judging.shellcheck import faults
 from switchover import certificates, checklist
 from switchover.desired import Precondition
 from switchover.dns.records import Addresses, Look
-from switchover.hosts import Answer, Server
+from switchover.hosts import Answer
 from switchover.journal import Change, Journal
 from switchover.move import Move
 from switchover.render import HOME
 from switchover.resources import Absent, File, Service
+from switchover.server import Server
 from switchover.settings import check
 from switchover.site import worker
 from switchover.step import SECTIONS
@@ -106,7 +107,7 @@ def move(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mov
     request.param(data)
     settings = check(data, "move.yaml")
     its = certificates.Shown(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
-    monkeypatch.setattr(certificates, "of_old", lambda move: its)
+    monkeypatch.setattr(certificates, "shown_by", lambda old, path: its)
     move = Move(settings)
     for name in ("old", "new", "ci"):
         setattr(move, name, Pretended(name, settings.old if name == "ci" else getattr(settings, name)))

@@ -1,24 +1,21 @@
-"""Records of the name system. They are on no server of the move; what was done to them new's journal has."""
+"""Records of the name system, as a step wants them: they are on no server; new's journal has what was done to them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..desired import Resource
-from ..dns import writers
-from ..dns.records import Addresses, Look, as_json
 from ..errors import Problem
-from ..hosts import Server
+from ..hosts import Host
 from ..journal import Change
 from ..outside import MAKERS
 from ..programs import program
 from ..quote import sh
-
-if TYPE_CHECKING:
-    from ..move import Move
+from . import writers
+from .needs import Move
+from .records import Addresses, Look, as_json
 
 PROGRAM = "names-are"
 KIND = "dns"
@@ -35,7 +32,7 @@ class Records(Resource):
     ends_undo: str = ""
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Host:
         """Where it is written down."""
         return self.move.new
 

@@ -1,0 +1,53 @@
+"""What the settings say of the name system."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from ..vocabulary import Address, AnyPath, Domain, Name, Part, Seconds, given
+
+
+class Dns(Part):
+    """Who changes the domains' DNS records when they move."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"if": given("kind", {"const": kind}), "then": given(needed)}
+                for kind, needed in (("update", "key_file"), ("lexicon", "provider"))
+            ]
+        }
+    )
+
+    kind: Literal["by-hand", "update", "lexicon", "none"] = "by-hand"
+    """`by-hand`: you, and the exact records are shown; `update`: a dynamic update (RFC 2136); `lexicon`: the
+    provider's API, with dns-lexicon; `none`: nobody, the names are left alone."""
+    ttl: Annotated[int, Field(strict=True, ge=1, le=3600)] = 300
+    """Seconds for which resolvers may remember the records during the move."""
+    zone: Domain | None = None
+    """The domains' zone, where it is not found by asking."""
+    within: Seconds = 600
+    """Seconds until every authoritative server must have a change."""
+    server: Address | None = None
+    """With `update`: the server that takes it, where that is not the primary server that the zone names."""
+    key: Name | None = None
+    """With `update`: the key's name, where the file has the bare secret."""
+    algorithm: Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"] = "hmac-sha256"
+    """With `update`: the key's algorithm, where the file has the bare secret."""
+    key_file: AnyPath | None = None
+    """With `update`: the file of the key, as `tsig-keygen` writes it, or its bare secret."""
+    key_on: Literal["here", "old", "new", "ci"] = "here"
+    """With `update`: where that file is; `here` is your own machine, and a relative path is beside the settings."""
+    through: Literal["here", "old", "new"] = "new"
+    """With `update`: from where it is sent."""
+    provider: Name | None = None
+    """With `lexicon`: the provider, as dns-lexicon calls it; it finds the credentials by itself."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Dns:
+        needed = {"update": "key_file", "lexicon": "provider"}.get(self.kind)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"kind: {self.kind} takes a {needed}")
+        return self
