@@ -50,7 +50,7 @@ VERBS: dict[str, list[Callable[[Any], Any]]] = {
         lambda monitor: monitor.forgets_worker(),
         lambda monitor: monitor.remembers_application(_nothing),
         lambda monitor: monitor.watches(_nothing),
-        lambda monitor: monitor.watches_program("certificate-age", "", ""),
+        lambda monitor: monitor.watches_program("certificate-age", ""),
     ],
     "firewall": [
         lambda firewall: firewall.on(),
