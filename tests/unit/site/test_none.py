@@ -33,7 +33,7 @@ VERBS: dict[str, list[Callable[[Any], Any]]] = {
     ],
     "deploys": [
         lambda deploys: deploys.refused(NOTICE),
-        lambda deploys: deploys.refused(NOTICE, to=deploys.server),
+        lambda deploys: deploys.refused(NOTICE, to=deploys),
         lambda deploys: deploys.ended(),
         lambda deploys: deploys.accepted(NOTICE, cron=True),
         lambda deploys: deploys.complete(_nothing),
@@ -50,7 +50,7 @@ VERBS: dict[str, list[Callable[[Any], Any]]] = {
         lambda monitor: monitor.forgets_worker(),
         lambda monitor: monitor.remembers_application(_nothing),
         lambda monitor: monitor.watches(_nothing),
-        lambda monitor: monitor.watches_program("certificate-age", "", ""),
+        lambda monitor: monitor.watches_program("certificate-age", ""),
     ],
     "firewall": [
         lambda firewall: firewall.on(),
@@ -81,6 +81,6 @@ def test_no_program_is_needed_for_it(server: Server) -> None:
     tools = {tool for part in server.parts for tool in part.tools}
     assert tools == {"nginx"}
     assert server.worker.watched() is None and not server.monitor.starts_worker
-    assert server.worker.queue(server) == {} and server.schedule.on_deploy is None
+    assert server.worker.queue(server, "shop") == {} and server.schedule.on_deploy is None
     assert server.worker.restart() == ":"
     assert "worker() { :; }" in server.worker.on_deploy()
