@@ -30,8 +30,6 @@ It is made from the settings' model and the kinds in `switchover/site/`: `inv se
 def schema() -> str:
     """The JSON schema of move.yaml, as the text of move.schema.json."""
     made = Settings.model_json_schema(schema_generator=_Schema)
-    # Each kind's part is called `Settings` in a file of its own; here it is called by that file.
-    made = json.loads(re.sub(r"switchover__site__(\w+?)__(\w+?)__Settings", r"\1.\2", json.dumps(made)))
     for part in made["$defs"].values():
         del part["title"]
     _on_one_line(made)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from ..desired import Nothing
 from ..errors import Problem
+from ..journal import Entry
+from .needs import Move
 from .records import KINDS, Addresses, Look, from_json
-
-if TYPE_CHECKING:
-    from ..journal import Entry
-    from ..move import Move
-
 
 NO_NAMES = Nothing("the names are left alone, as dns.kind is none")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..desired import Resource
 from ..errors import Problem
@@ -15,10 +14,8 @@ from ..outside import MAKERS
 from ..programs import program
 from ..quote import sh
 from . import writers
+from .needs import Move
 from .records import Addresses, Look, as_json
-
-if TYPE_CHECKING:
-    from ..move import Move
 
 PROGRAM = "names-are"
 KIND = "dns"

@@ -30,7 +30,7 @@ def scram(password: str, salt: bytes | None = None, rounds: int = ROUNDS) -> str
     salt = salt or os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Host Key", "sha256")
+    server = hmac.digest(salted, b"Server Key", "sha256")
     parts = (base64.b64encode(b).decode() for b in (salt, stored, server))
     return "SCRAM-SHA-256${}:{}${}:{}".format(rounds, *parts)
 

@@ -86,6 +86,8 @@ class OneOf:
     def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """By conditions, not by `oneOf`: so an editor names the key that is wrong, and completes those of the kind."""
         parts = {kind: handler(choice) for kind, choice in inner["choices"].items()}
+        for part in parts.values():
+            part.pop("title", None)  # which is `Settings`, of each
         named = {"enum": list(parts), "default": self.default}
         rules: list[dict[str, Any]] = [
             {"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": part}

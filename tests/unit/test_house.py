@@ -22,15 +22,13 @@ LEVELS = {
     "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail", "outside"],
     "what shall be true of a server": ["resources"],
     "the site, asked from outside: pages, certificates, names": [
-        "certificates", "dns", "dns.records", "dns.resolver", "dns.sender_policy", "dns.settings", "http",
+        "certificates", "dns", "http",
     ],
     "what a Rails site is made of": ["site"],
     "the settings, of all kinds": ["settings", "settings_reference"],
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
-    "its names, its database, the life of a step": [
-        "database", "dns.addresses", "dns.change", "dns.writers", "step",
-    ],
+    "its database, the life of a step": ["database", "step"],
     "what is found before, and told beforehand": ["aftercare", "foresight", "preflight"],
     "the sections": ["checklist"],
     "the verbs": ["commands"],
@@ -54,9 +52,8 @@ class Import:
 
 
 def place(module: str) -> int:
-    """How high a module stands. Raises StopIteration where the table has no place for it."""
-    names = module.split(".")
-    return next(PLACES[name] for end in (2, 1) if (name := ".".join(names[:end])) in PLACES)
+    """How high a module stands. Raises KeyError where the table has no place for it."""
+    return PLACES[module.split(".")[0]]
 
 
 def sources() -> dict[str, str]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ...errors import Problem
 from ...outside import NothingDone, NotYet
+from ..needs import Move
 from ..records import Addresses, from_json
-
-if TYPE_CHECKING:
-    from ...move import Move
 
 Changes = Sequence[tuple[Addresses, Addresses]]  # what there is, what there shall be
 EVERY = 1.0  # seconds between two looks

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ... import say
+from ..needs import Move
 from ..records import Addresses
 from . import Changes, shown
-
-if TYPE_CHECKING:
-    from ...move import Move
 
 
 class Kind:

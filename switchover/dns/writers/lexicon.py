@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import Problem
+from ..needs import Move
 from ..records import Addresses, plain
 from . import Changes
-
-if TYPE_CHECKING:
-    from ...move import Move
 
 
 class Kind:

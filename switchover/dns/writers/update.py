@@ -6,17 +6,15 @@ import re
 import socket
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import Problem
 from ...quote import sh
 from .. import resolver
+from ..needs import Move
 from ..records import Addresses, Look, one
 from ..resolver import Unanswered
 from . import Changes
-
-if TYPE_CHECKING:
-    from ...move import Move
 
 REFUSALS = {"PeerBadKey": "it knows no such key", "PeerBadSignature": "the key's secret is another there",
             "PeerBadTime": "its clock and this machine's differ too much"}  # fmt: skip

@@ -30,6 +30,12 @@ from switchover.move import Move
 from switchover.programs import program
 from switchover.settings import Settings, check
 
+
+def named(host: Any, settings: Settings) -> Names:
+    """The names of these settings, asked for from there."""
+    return Names(host, settings.domains, settings.dns.zone)
+
+
 ZONE = "example.org"
 SHOP = "shop.example.org"
 OLD = f"shop 3600 IN A 192.0.2.11\nshop 3600 IN AAAA 2001:db8::11\nwww 600 IN CNAME shop\n"  # noqa: F541
@@ -56,7 +62,7 @@ def moved(net: Net) -> Callable[..., Move]:
     def make(**dns: Any) -> Move:
         settings = said(**dns)
         move = Move(settings)
-        move.names = Names(net, settings)  # type: ignore[arg-type, misc]
+        move.names = named(net, settings)  # type: ignore[misc]
         return move
 
     return make
@@ -66,43 +72,43 @@ def moved(net: Net) -> Callable[..., Move]:
 
 
 def test_every_server_is_asked_by_itself(net: Net) -> None:
-    look = Names(net, said()).look()  # type: ignore[arg-type]
+    look = named(net, said()).look()
     assert look.said == {f"ns{n}.example.org": {A.key: A, AAAA.key: AAAA} for n in (1, 2)}
     assert (look.found, look.silent, look.missing([A, AAAA])) == ([A, AAAA], {}, None)
     net.servers["192.0.2.2"].records = OLD.replace("192.0.2.11", "192.0.2.12")
-    look = Names(net, said()).look()  # type: ignore[arg-type]
+    look = named(net, said()).look()
     assert look.missing([A, AAAA]) == "ns2.example.org: shop.example.org A is 192.0.2.12 (TTL 3600)"
     net.servers["192.0.2.2"].records = OLD.partition("\n")[2]
-    look = Names(net, said()).look()  # type: ignore[arg-type]
+    look = named(net, said()).look()
     assert look.missing(look.found) == "ns2.example.org: shop.example.org A is not there"
 
 
 def test_a_server_that_does_not_answer_or_knows_nothing_is_told(net: Net) -> None:
     net.servers["192.0.2.2"].authoritative = False
-    look = Names(net, said()).look()  # type: ignore[arg-type]
+    look = named(net, said()).look()
     assert look.silent == {"ns2.example.org": "it does not know shop.example.org by itself"}
     del net.servers["192.0.2.2"]
-    look = Names(net, said()).look()  # type: ignore[arg-type]
+    look = named(net, said()).look()
     assert look.missing(look.found) == "ns2.example.org does not answer (nobody is at 192.0.2.2)"
 
 
 def test_an_alias_is_told_from_what_it_stands_for(net: Net) -> None:
     settings = check(right() | {"domains": [SHOP, f"www.{SHOP[5:]}"]}, "move.yaml")
-    look = Names(net, settings).look()  # type: ignore[arg-type]
+    look = named(net, settings).look()
     assert look.aliases == {"www.example.org": SHOP}
     assert look.found == [A, AAAA]
 
 
 def test_the_zone_is_found_or_given(net: Net) -> None:
-    assert Names(net, said()).zones == {ZONE: [SHOP]}  # type: ignore[arg-type]
-    assert Names(net, said(zone=SHOP)).zones == {SHOP: [SHOP]}  # type: ignore[arg-type]
+    assert named(net, said()).zones == {ZONE: [SHOP]}
+    assert named(net, said(zone=SHOP)).zones == {SHOP: [SHOP]}
     net.servers.clear()
     with pytest.raises(Problem, match=r"new \(prod2\): cannot ask for names: .* or write dns: \{kind: none\}"):
-        Names(net, said()).look()  # type: ignore[arg-type]
+        named(net, said()).look()
 
 
 def test_who_takes_changes_is_the_primary_that_the_zone_names(net: Net) -> None:
-    assert Names(net, said()).primary(ZONE) == ("ns1.example.org", ["192.0.2.1"])  # type: ignore[arg-type]
+    assert named(net, said()).primary(ZONE) == ("ns1.example.org", ["192.0.2.1"])
 
 
 addresses4 = st.sets(st.ip_addresses(v=4).map(str), max_size=5)
@@ -121,7 +127,7 @@ def test_whatever_a_zone_has_both_readers_read_it(
         server.records = records
     wanted = [Addresses(SHOP, kind, ttl if several else 0, tuple(sorted(several)))
               for kind, several in (("A", four), ("AAAA", six))]  # fmt: skip
-    assert Names(net, said()).look().found == wanted  # type: ignore[arg-type]
+    assert named(net, said()).look().found == wanted
     assert names_are(net, tmp_path, wanted) == 0
     others = [Addresses(SHOP, "A", ttl, (*wanted[0].data, "198.51.100.7")), wanted[1]]
     assert names_are(net, tmp_path, others) == ("198.51.100.7" not in four)

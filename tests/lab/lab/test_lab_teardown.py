@@ -19,7 +19,7 @@ from lab.world import SHOP
 from switchover.errors import Problem
 
 pytestmark = pytest.mark.usefixtures("lab_name")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # What runs in a shell's background ignores Ctrl-C, and so would its children.
 OWNER = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); from lab.servers import Lab\n"
 OWNER += "with Lab(plain=True):\n    print('up', flush=True); time.sleep(600)"
