@@ -33,7 +33,7 @@ VERBS: dict[str, list[Callable[[Any], Any]]] = {
     ],
     "deploys": [
         lambda deploys: deploys.refused(NOTICE),
-        lambda deploys: deploys.refused(NOTICE, to=deploys.server),
+        lambda deploys: deploys.refused(NOTICE, to=deploys),
         lambda deploys: deploys.ended(),
         lambda deploys: deploys.accepted(NOTICE, cron=True),
         lambda deploys: deploys.complete(_nothing),
@@ -50,7 +50,7 @@ VERBS: dict[str, list[Callable[[Any], Any]]] = {
         lambda monitor: monitor.forgets_worker(),
         lambda monitor: monitor.remembers_application(_nothing),
         lambda monitor: monitor.watches(_nothing),
-        lambda monitor: monitor.watches_program("certificate-age", "", ""),
+        lambda monitor: monitor.watches_program("certificate-age", ""),
     ],
     "firewall": [
         lambda firewall: firewall.on(),
