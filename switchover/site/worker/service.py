@@ -75,8 +75,13 @@ class ServiceWorker(worker.Worker[Settings]):
         return self.settings.stop or f"systemctl stop {sh(self.settings.service)}"
 
     def starting(self) -> str:
-        """sh: `start`. One that still ends its present job is not active: systemd starts it when it has."""
+        """sh: `start`. One that still ends its present job is not active: systemd starts it when it has.
+
+        One that was told to take no new job, and then took too long, runs still: it starts anew after its present job.
+        """
+        again = f"systemctl restart --no-block {sh(self.settings.service)}"
         return f"""
+[ ! -e quiet ] || ! {self._active} || {again}
 {self._active} || {self._verb(self._start)}
 wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: see its log"
 """
@@ -87,9 +92,8 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         lines = [f"if {self.runs}; then"]
         too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
         if quiet:
-            lines.append(
-                f"  {self._verb(quiet)} || refuse 'the worker cannot be told to take no new job (worker.quiet)'"
-            )
+            failed = "refuse 'the worker cannot be told to take no new job (worker.quiet)'"
+            lines.append(f"  touch quiet; {self._verb(quiet)} || {failed}")
         if drained:
             lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
         # Not waited for by systemctl, so that it shows how long it takes.

@@ -108,3 +108,24 @@ def test_a_service_runs_until_it_has_ended_what_it_has_under_way(tmp_path: Path,
     script = f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\nif service_runs shop-worker; then echo runs; fi"
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert done.stdout == ("runs\n" if runs else "")
+
+
+@pytest.mark.parametrize("quieted", [True, False])
+def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_goes_back(
+    tmp_path: Path, quieted: bool
+) -> None:
+    """Its present job ran for too long, so the step failed, and is put back: the worker runs, and works."""
+    log = tmp_path / "log"
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    quiet = {"quiet": "true", "drained": "false", "longest_job": 1} if quieted else {}
+    worker = server(worker=quiet).worker
+    worker.app.verb = lambda command: f"sh -c '{command}'"  # type: ignore[method-assign]
+    stop, start = (
+        f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{sh}" for sh in (worker.stopping(), worker.starting())
+    )
+    if quieted:
+        stopped = subprocess.run(["sh", "-s"], input=stop, capture_output=True, text=True, cwd=tmp_path)
+        assert stopped.returncode == 3 and "runs longer than 1 s" in stopped.stderr
+    subprocess.run(["sh", "-s"], input=start, check=True, text=True, cwd=tmp_path)
+    assert ("restart --no-block shop-worker" in log.read_text()) == quieted
