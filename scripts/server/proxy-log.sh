@@ -13,5 +13,7 @@ visitors() { # log: how many seconds ago it was written to, from how many addres
   echo $(($(date +%s) - $(stat -c %Y "$1")))
   tail -n 2000 "$1" | awk '{ print $1 }' | sort -u | wc -l
   from=$(date -d '-1 minute' '+%d/%b/%Y:%H:%M:%S')
-  tail -n 20000 "$1" | awk -v from="[$from" '$4 >= from' | wc -l
+  # The name of a day does not tell whether it came before another's: it must be that of a minute ago, or today's.
+  tail -n 20000 "$1" | awk -v from="[$from" -v today="$(date +%d/%b/%Y)" '
+    { day = substr($4, 2, 11) } day == substr(from, 2, 11) ? $4 >= from : day == today' | wc -l
 }

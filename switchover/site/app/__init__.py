@@ -42,6 +42,19 @@ class Settings(Part):
 S = TypeVar("S", bound=Settings)
 
 
+def backlog(listens: str) -> str:
+    """sh: prints how many requests may wait where something *listens*, as nginx names it; nothing where nothing does.
+
+    It is a listening socket's Send-Q.
+    """
+    if listens.startswith("unix:"):
+        path = sh(listens.removeprefix("unix:"))
+        return f"""ss -Hlxn | awk -v a={path} -v b="$(readlink -f {path})" '$5 == a || $5 == b {{ print $4 }}'"""
+    port = sh(f":{listens.rpartition(':')[2]}")  # on that address, or on all
+    ends = "substr($4, length($4) - length(p) + 1) == p"
+    return f"ss -Hltn | awk -v p={port} '{ends} {{ print $3 }}' | sort -n | head -n 1"
+
+
 class Application(Kind[S]):
     """What every kind of application can do. sh runs as root, with the functions of the journal at hand."""
 

@@ -67,13 +67,8 @@ class ServiceApplication(app.Application[Settings]):
 
     @property
     def facts(self) -> str:
-        """sh: its listening socket's queue is the Send-Q. How many processes it has nobody knows: one at least."""
-        where = sh(self.listens.removeprefix("unix:"))
-        if not self.listens.startswith("unix:"):
-            return f"ss -Hltn | awk -v a={where} '$4 == a {{ print $3 }}' | say backlog"
-        return f"""
-ss -Hlxn | awk -v a={where} -v b="$(readlink -f {where})" '$5 == a || $5 == b {{ print $4 }}' | say backlog
-"""
+        """sh: its `backlog`. How many processes it has nobody knows: one at least."""
+        return f"{app.backlog(self.listens)} | say backlog"
 
     def reload(self) -> str:
         """sh: the settings' verb; nothing where it does not run."""

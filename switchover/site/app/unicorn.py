@@ -57,10 +57,9 @@ class Unicorn(app.Application[Settings]):
 
     @property
     def facts(self) -> str:
-        """sh: a listening socket's queue is its Send-Q; where nothing listens now, its configuration tells."""
-        socket = sh(self.within(self.settings.socket))
+        """sh: where nothing listens now, its configuration tells."""
         return f"""
-ss -Hlxn | awk -v a={socket} -v b="$(readlink -f {socket})" '$5 == a || $5 == b {{ print $4 }}' | say backlog
+{app.backlog(self.listens)} | say backlog
 grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' {sh(self.path)}/config/unicorn.rb | say app_configuration
 [ -z "$master" ] || pgrep -c -P "$master" | say app_workers
 """

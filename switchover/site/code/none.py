@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 from ...errors import Problem
@@ -14,6 +15,7 @@ from ..app import Application
 
 # Of all that is the application's own code, wherever it came from.
 CONTENTS = "find app lib db/migrate Gemfile.lock -type f -exec sha256sum {} + 2>/dev/null | sort -k 2 | sha256sum"
+NO_CONTENTS = f"{hashlib.sha256().hexdigest()}  -"  # two directories without a file of it would be alike
 
 
 class Settings(code.Settings):
@@ -36,10 +38,12 @@ class Delivered(code.Code[Settings]):
     def version(self) -> str:
         """What the command of the settings prints. Raises Problem where it fails or prints nothing."""
         answer = self.server.look(self.app.run(self.settings.version), check=False)
-        if answer.status != 0 or not answer.out.strip():
-            what = f"no version of the code ({answer.last_error})"
-            raise Problem(what, str(self.server), f"Mend {self.server.role}.code.version in the settings")
-        return answer.out.strip()
+        version = answer.out.strip()
+        if answer.status != 0 or version in ("", NO_CONTENTS):
+            why = f"no file of it in {self.app.path}" if version == NO_CONTENTS else answer.last_error
+            do = f"Mend {self.server.role}.code.version in the settings"
+            raise Problem(f"no version of the code ({why})", str(self.server), do)
+        return version
 
     def is_at(self, version: str, old: code.Code[Any]) -> Compared:
         """It is of that *version*."""

@@ -138,8 +138,8 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         """What `queue_length` prints."""
         if not self.settings.queue_length:
             return {}
-        answer = self.server.look(self._verb(self.settings.queue_length), check=False).out.strip()
-        return {"waiting": int(answer)} if answer.isdigit() else {}
+        answer = self.server.look(self._verb(self.settings.queue_length), check=False)
+        return {"waiting": int(answer.out)} if answer.status == 0 and answer.out.strip().isdigit() else {}
 
     def boots(self, on: bool) -> Service:
         """Its service starts at boot, or does not."""

@@ -1,0 +1,67 @@
+"""A server whose programs print what was recorded of real ones (`recorded/`); its sh really runs, here."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from here import right
+
+from switchover import hosts
+from switchover.settings import check
+
+RECORDED = Path(__file__).parent / "recorded"
+AS_ANOTHER = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # `runuser -u anna -- …`, as who tests
+
+
+class Recorded(hosts.Server):
+    """*programs*: the directory of those that print what was recorded."""
+
+    programs: Path
+
+    def _run(self, script: str, on_line: Callable[[str], None] | None) -> hosts.Answer:
+        text = hosts.as_read(script).replace("PATH=", f"PATH={self.programs}:", 1)
+        done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True)
+        return hosts.Answer(done.stdout, done.stderr, done.returncode)
+
+
+Prints = dict[str, str | tuple[str, int]]
+Made = Callable[..., Recorded]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Made:
+    """Makes a server: the beginning of a command -> the file that it prints, with its exit status where it fails.
+
+    Its application's directory is `app` of the test's; *parts*: other settings than those of `right`.
+    """
+
+    def make(prints: Prints | None = None, role: str = "old", **parts: Any) -> Recorded:
+        home, programs = tmp_path / "app", tmp_path / f"{role}-programs"
+        home.mkdir(exist_ok=True)
+        programs.mkdir()
+        by_program: dict[str, list[str]] = {}
+        for command, output in (prints or {}).items():
+            file, status = output if isinstance(output, tuple) else (output, 0)
+            prints_it = f"cat '{RECORDED / file}'{' >&2' * (status > 0)}; exit {status}"
+            by_program.setdefault(command.split()[0], []).append(f"'{command}'*) {prints_it};;")
+        bodies = {
+            program: "\n".join([f'case "{program} $*" in', *cases, f'*) echo "{program} $*" >&2; exit 99;;', "esac"])
+            for program, cases in by_program.items()
+        }
+        for program, body in ({"runuser": AS_ANOTHER} | bodies).items():
+            (programs / program).write_text(f"#!/bin/sh\n{body}\n")
+            (programs / program).chmod(stat.S_IRWXU)
+        data = right()
+        for name in ("old", "new"):
+            data[name] |= parts
+            data[name]["app"] = data[name]["app"] | {"path": str(home)}
+        made = Recorded(role, getattr(check(data, "move.yaml"), role))
+        made.programs = programs
+        return made
+
+    return make
