@@ -116,7 +116,7 @@ def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_go
 ) -> None:
     """Its present job ran for too long, so the step failed, and is put back: the worker runs, and works."""
     log = tmp_path / "log"
-    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{log}\n[ "$1" != is-active ] || echo active\n')
     (tmp_path / "systemctl").chmod(0o755)
     quiet = {"quiet": "true", "drained": "false", "longest_job": 1} if quieted else {}
     worker = server(worker=quiet).worker
