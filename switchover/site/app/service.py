@@ -98,6 +98,6 @@ fi
 
     def watched(self) -> Watched:
         """Its service."""
-        systemctl = "/usr/bin/systemctl"
+        systemctl = "/bin/systemctl"  # where older systems have it, and newer ones too
         runs = f"{systemctl} is-active -q {self.service}"
         return Watched(self.service, f"{systemctl} start {self.service}", f"{systemctl} stop {self.service}", runs=runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from ...findings import Found, blocker, warning
+from ...findings import Found, warning
 from ...hosts import Host
 from ...quote import sh
 from ...render import render
@@ -75,8 +75,13 @@ class ServiceWorker(worker.Worker[Settings]):
         return self.settings.stop or f"systemctl stop {sh(self.settings.service)}"
 
     def starting(self) -> str:
-        """sh: `start`. One that still ends its present job is not active: systemd starts it when it has."""
+        """sh: `start`. One that still ends its present job is not active: systemd starts it when it has.
+
+        One that was told to take no new job, and then took too long, runs still: it starts anew after its present job.
+        """
+        again = f"systemctl restart --no-block {sh(self.settings.service)}"
         return f"""
+[ ! -e quiet ] || ! {self._active} || {again}
 {self._active} || {self._verb(self._start)}
 wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: see its log"
 """
@@ -87,9 +92,8 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         lines = [f"if {self.runs}; then"]
         too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
         if quiet:
-            lines.append(
-                f"  {self._verb(quiet)} || refuse 'the worker cannot be told to take no new job (worker.quiet)'"
-            )
+            failed = "refuse 'the worker cannot be told to take no new job (worker.quiet)'"
+            lines.append(f"  touch quiet; {self._verb(quiet)} || {failed}")
         if drained:
             lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
         # Not waited for by systemctl, so that it shows how long it takes.
@@ -142,14 +146,10 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         return Service(self.server, self.settings.service, at_boot=on)
 
     def check(self) -> Found:
-        """Its service is there, and is not killed while its present job may still run."""
+        """Its service is not killed while its present job may still run."""
         name, role, longest = self.settings.service, self.server.role, self.settings.longest_job
-        unit = sh(name)
-        look = f"systemctl cat {unit} >/dev/null 2>&1 && systemctl show -p TimeoutStopUSec --value {unit}"
-        killed = self.server.look(look, check=False).out.strip()
-        if not killed:
-            yield blocker(f"no service {name}", f"Mend {role}.worker.service in the settings")
-        elif seconds(killed) < longest and not (self.settings.drained or self.settings.stop):
+        killed = self.server.look(f"systemctl show -p TimeoutStopUSec --value {sh(name)}", check=False).out.strip()
+        if seconds(killed) < longest and not (self.settings.drained or self.settings.stop):
             what = f"systemd kills {name} {killed} after its stop: a longer job would run twice"
             do = f"Set TimeoutStopSec={longest} in its unit, or say {role}.worker.longest_job (or quiet and drained)"
             yield warning(what, do)

@@ -221,7 +221,7 @@ def test_a_worker_that_does_not_come_to_its_end_is_said_to(lab: Lab, case: Case,
     number = slow_job(lab, case, 7)
     until(lambda: under_way(lab, case, number), 20, "the job does not begin", pause=0.2)
     with pytest.raises(Problem, match=r"present job runs longer than 2 s"):
-        made(move, patient.on(move.old).stopped())
+        made(move, patient.on(move.old, move.old.app).stopped())
     until(lambda: runs_of(lab, case, number) == 1, 30, "the job was ended", pause=0.2)
     made(move, worker.running())
     after = slow_job(lab, case, 0)
@@ -241,7 +241,7 @@ def test_a_worker_is_seen_working(lab: Lab, case: Case, move: Move) -> None:
     taken_back(move, line)
     made(move, worker.seen_working(60))
     assert already(move, worker.seen_working(60))
-    assert set(worker.queue(move.old)) >= {"waiting"}
+    assert set(worker.queue(move.old, case.site("old").database)) >= {"waiting"}
 
 
 # --- the application -------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_a_deploy_is_refused_with_the_reason(lab: Lab, case: Case, move: Move) -
     pushed = pushes.push(lab, to="old", by="dev")
     assert not pushed.ok
     assert "[Thu 8 Feb 2018] ann@laptop is moving shop.test to a new server." in pushed.output
-    made(move, deploys.refused(NOTICE, to=move.new))
+    made(move, deploys.refused(NOTICE, to=move.new.deploys))
     pushed = pushes.push(lab, to="old", by="dev")
     assert not pushed.ok and f"@{move.new.name}:{move.new.app.path}" in pushed.output
     taken_back(move)
@@ -471,7 +471,7 @@ def test_a_monitor_watches_a_service_by_what_systemd_says(lab: Lab, case: Case, 
 @each(Case("monit", USUAL))
 def test_a_monitor_runs_a_program(lab: Lab, case: Case, move: Move) -> None:
     new = move.new
-    made(move, new.monitor.watches_program("certificate-age", "templates/monit-certificate.j2", "14 shop.test"))
+    made(move, new.monitor.watches_program("certificate-age", "14 shop.test"))
     until(lambda: "certificate" in lab.new.exec("monit summary").stdout, 30, "monit does not know of it", pause=0.5)
     taken_back(move)
     assert lab.new.exec("monit -t; ls /usr/local/sbin/certificate-age", check=False).stdout.strip() == ""
@@ -513,11 +513,11 @@ def test_code_is_fetched_from_old(lab: Lab, case: Case, move: Move) -> None:
         live(move, one)
     had, wanted = move.new.code.version(), move.old.code.version()
     assert had != wanted
-    line = made(move, move.new.code.is_at(wanted, move.old))
+    line = made(move, move.new.code.is_at(wanted, move.old.code))
     assert move.new.code.version() == wanted
     status = f"runuser -u {case.site('new').user} -- git -C {move.new.app.path} status --porcelain"
     assert lab.new.exec(status).stdout == ""
-    assert already(move, move.new.code.is_at(wanted, move.old))
+    assert already(move, move.new.code.is_at(wanted, move.old.code))
     taken_back(move, line)
     assert move.new.code.version() == had
 
@@ -533,12 +533,12 @@ def test_code_that_comes_by_another_way_is_compared(lab: Lab, case: Case, move: 
     lab.new.exec(f"git -c safe.directory='*' -C {new} rev-parse HEAD >{new}/REVISION")
     version = move.old.code.version()
     with pytest.raises(Problem, match="new has another version of the code than old"):
-        made(move, move.new.code.is_at(version, move.old))
+        made(move, move.new.code.is_at(version, move.old.code))
     page = f"{new}/app/controllers/pages_controller.rb"
     before = lab.new.exec(f"cat {page}").stdout
     lab.new.exec(f"cat >{page}", input=lab.old.exec(f"cat {old}/app/controllers/pages_controller.rb").stdout)
     lab.new.exec(f"cat >{new}/REVISION", input=lab.old.exec(f"cat {old}/REVISION").stdout)
-    made(move, move.new.code.is_at(version, move.old))
+    made(move, move.new.code.is_at(version, move.old.code))
     lab.new.exec(f"cat >{page}", input=before)
     for server, path in ((lab.old, old), (lab.new, new)):
         server.exec(f"rm {path}/REVISION")

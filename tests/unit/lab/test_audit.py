@@ -191,6 +191,8 @@ def test_minutes_of_cron() -> None:
     twice = audit(other=replace(LEFT_BEHIND, cron=((MINUTE, "prod2"),)))
     assert twice.cron_problems == ["1 cron run(s) done twice: 22:14 (UTC)"]
     assert twice.problems == []  # the report knows whether a section took care of cron
+    without = judge(BOOK, replace(NOW, cron=()), Facts(), BEFORE, VISITORS, cron=False)
+    assert (without.minutes, without.cron_problems) == (0, [])
 
 
 def test_only_the_first_few_are_named() -> None:

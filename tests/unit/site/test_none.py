@@ -33,7 +33,7 @@ VERBS: dict[str, list[Callable[[Any], Any]]] = {
     ],
     "deploys": [
         lambda deploys: deploys.refused(NOTICE),
-        lambda deploys: deploys.refused(NOTICE, to=deploys.server),
+        lambda deploys: deploys.refused(NOTICE, to=deploys),
         lambda deploys: deploys.ended(),
         lambda deploys: deploys.accepted(NOTICE, cron=True),
         lambda deploys: deploys.complete(_nothing),
