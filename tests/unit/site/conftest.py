@@ -12,13 +12,14 @@ import pytest
 from here import right
 
 from switchover import hosts
+from switchover.server import Server
 from switchover.settings import check
 
 RECORDED = Path(__file__).parent / "recorded"
 AS_ANOTHER = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # `runuser -u anna -- …`, as who tests
 
 
-class Recorded(hosts.Server):
+class Recorded(Server):
     """*programs*: the directory of those that print what was recorded."""
 
     programs: Path

@@ -102,6 +102,6 @@ def test_a_command_of_the_settings_prints_it(server: Made, tmp_path: Path, comma
 
 def test_another_version_on_new_is_a_problem_that_says_both(server: Made) -> None:
     new = server(role="new", code=NONE | {"version": "echo b"})
-    assert new.code.is_at("b", server()).missing() is None  # type: ignore[union-attr]
+    assert new.code.is_at("b", new.code).missing() is None  # type: ignore[union-attr]
     with pytest.raises(Problem, match=r"another version of the code than old \(b, not a\)"):
-        new.code.is_at("a", new).missing()  # type: ignore[union-attr]
+        new.code.is_at("a", new.code).missing()  # type: ignore[union-attr]

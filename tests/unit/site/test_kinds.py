@@ -22,8 +22,9 @@ from jsonschema import Draft202012Validator
 from switchover import site
 from switchover.desired import Nothing
 from switchover.errors import Problem
-from switchover.hosts import Answer, Server
+from switchover.hosts import Answer
 from switchover.move import Move
+from switchover.server import Server
 from switchover.settings import check
 from switchover.site import firewall
 from switchover.site.kinds import Kind, OneOf, kinds
@@ -38,6 +39,7 @@ LEAST: dict[tuple[str, str], dict[str, Any]] = {
     ("worker", "service"): {"service": "sidekiq"},
     ("web", "nginx"): right()["old"]["web"],
 }
+KEYS = {"monitor": "watch"}  # of the settings, where they are not called as the room
 
 
 def module(room: str) -> ModuleType:
@@ -59,9 +61,12 @@ class Silent(Server):
 
 
 def on_a_server(room: str, kind: str) -> Kind[Any]:
-    part = kinds(room)[kind].model_validate({"kind": kind, **LEAST.get((room, kind), {})})
-    server = Silent("old", check(right(), "move.yaml").old)
-    made: Kind[Any] = part.on(server)  # type: ignore[attr-defined]
+    data, part = right(), {"kind": kind, **LEAST.get((room, kind), {})}
+    if room == "certificate":
+        data["certificate"] = part
+        return Move(check(data, "move.yaml")).certificate
+    data["old"][KEYS.get(room, room)] = part
+    made: Kind[Any] = getattr(Silent("old", check(data, "move.yaml").old), room)
     return made
 
 
@@ -97,7 +102,7 @@ def test_a_kind_that_lacks_a_method_cannot_be_made(room: str) -> None:
         others = dict.fromkeys(promised.__abstractmethods__ - {name})
         with pytest.raises(TypeError, match=f"abstract method '?{name}'?"):
             type("Toy", (promised,), others)(None, None)
-    type("Toy", (promised,), dict.fromkeys(promised.__abstractmethods__))(None, None)
+    assert not inspect.isabstract(type("Toy", (promised,), dict.fromkeys(promised.__abstractmethods__)))
 
 
 def test_settings_that_are_on_no_server_cannot_be_made() -> None:
@@ -155,7 +160,7 @@ def test_without_a_kind_it_is_the_default_s(key: str) -> None:
     data = right()
     data["new"][key] = {}
     settings = check(data, "move.yaml")
-    room = {"watch": "monitor"}.get(key, key)
+    room = next((room for room, named in KEYS.items() if named == key), key)
     for part in (getattr(settings.old, key), getattr(settings.new, key)):
         assert part == kinds(room)[module(room).DEFAULT]()
 
@@ -164,7 +169,7 @@ def test_a_kind_s_keys_may_be_given_without_naming_the_default() -> None:
     data = right()
     data["old"]["worker"], data["old"]["watch"] = {"longest_job": 7}, {"worker": "/etc/monit/conf.d/w"}
     old = Move(check(data, "move.yaml")).old
-    assert (old.settings.worker.kind, old.worker.settings.longest_job) == ("delayed_job", 7)
+    assert (old.worker.settings.kind, old.worker.settings.longest_job) == ("delayed_job", 7)
     assert old.monitor.starts_worker and not Move(check(right(), "move.yaml")).old.monitor.starts_worker
 
 
@@ -199,12 +204,11 @@ TOY = '''"""resque, as a toy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from ...hosts import Host
 from .. import worker
-
-if TYPE_CHECKING:
-    from ...hosts import Server
+from ..app import Application
 
 
 class Settings(worker.Settings):
@@ -215,9 +219,9 @@ class Settings(worker.Settings):
     queues: str
     """The queues that it works off."""
 
-    def on(self, server: Server) -> Resque:
+    def on(self, server: Host, app: Application[Any]) -> Resque:
         """This worker on *server*."""
-        return Resque(server, self)
+        return Resque(server, self, app)
 
 
 class Resque(worker.Worker[Settings]):
@@ -238,7 +242,7 @@ class Resque(worker.Worker[Settings]):
         """sh: restarts it."""
         return "worker() { :; }"
 
-    def queue(self, database: Server) -> dict[str, Any]:
+    def queue(self, server: Host, database: str) -> dict[str, Any]:
         """Nobody can tell."""
         return {}
 

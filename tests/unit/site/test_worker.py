@@ -12,17 +12,17 @@ PSQL = "psql -XAtq -v ON_ERROR_STOP=1 -d ofn_production -c"
 
 def test_a_table_of_jobs_is_counted(server: Made) -> None:
     old = server({PSQL: "psql-delayed-jobs.txt"})
-    assert old.worker.queue(old) == {"waiting": 3, "running": 1, "failed": 2, "oldest_seconds": 41}
+    assert old.worker.queue(old, old.database.name) == {"waiting": 3, "running": 1, "failed": 2, "oldest_seconds": 41}
 
 
 def test_the_queue_is_that_of_the_database_in_use(server: Made) -> None:
     old, new = server(), server({PSQL: "psql-delayed-jobs.txt"}, "new")
-    assert old.worker.queue(new)["waiting"] == 3
+    assert old.worker.queue(new, "ofn_production")["waiting"] == 3
 
 
 def test_without_the_table_nobody_can_tell(server: Made) -> None:
     old = server({PSQL: ("psql-delayed-jobs-none.txt", 1)})
-    assert old.worker.queue(old) == {}
+    assert old.worker.queue(old, old.database.name) == {}
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_without_the_table_nobody_can_tell(server: Made) -> None:
 def test_the_length_that_a_verb_prints(server: Made, verb: str | None, queue: dict[str, Any], tmp_path: Any) -> None:
     old = server(worker={"kind": "service", "service": "sidekiq", "queue_length": verb})
     (tmp_path / "app/lengths").write_text("job 1\njob 2\n")
-    assert old.worker.queue(old) == queue
+    assert old.worker.queue(old, old.database.name) == queue
     if (tmp_path / "app/env").exists():
         assert (tmp_path / "app/env").read_text() == "RAILS_ENV=production\n"
 
 
 def test_without_a_worker_there_is_no_queue(server: Made) -> None:
     old = server(worker={"kind": "none"})
-    assert old.worker.queue(old) == {}
+    assert old.worker.queue(old, old.database.name) == {}
