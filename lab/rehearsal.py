@@ -90,7 +90,7 @@ class Visitors:
         self._process = subprocess.Popen(
             [
                 *network.entry(lab.netns_visitors),
-                *(sys.executable, "-m", "lab.visitors.load", "--control", "--patience", "60"),
+                *(sys.executable, "-m", "lab.visitors.scenarios", "--control", "--patience", "60"),
                 *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
                 *("--domain", lab.world.domain),
                 *_whereabouts(lab),

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab.visitors import ledger as ledgers
 from lab.visitors.browser import Browser, Site
 from lab.visitors.ledger import Ledger, Outcome
-from lab.visitors.load import Crowd
+from lab.visitors.scenarios import Crowd
 
 Middleware = Callable[[web.Request, Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable]
 
@@ -397,7 +397,7 @@ def test_the_program_obeys_and_ends_with_who_started_it(certificate: Path, tmp_p
     async def program() -> int:
         async with opened(shop, certificate) as site:
             visitors = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "lab.visitors.load", "--ledger", path, "--rate", "20", "--ca", site.ca),
+                *(sys.executable, "-m", "lab.visitors.scenarios", "--ledger", path, "--rate", "20", "--ca", site.ca),
                 *("--address", "127.0.0.1", "--https-port", str(site.https_port)),
                 *("--http-port", str(site.http_port), "--control"),
                 stdin=asyncio.subprocess.PIPE,
@@ -437,7 +437,7 @@ def test_sigterm_lets_those_waiting_get_their_answers(certificate: Path, tmp_pat
     async def program() -> int:
         async with opened(shop, certificate) as site:
             visitors = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "lab.visitors.load", "--ledger", path, "--rate", "20", "--ca", site.ca),
+                *(sys.executable, "-m", "lab.visitors.scenarios", "--ledger", path, "--rate", "20", "--ca", site.ca),
                 *("--address", "127.0.0.1", "--https-port", str(site.https_port)),
                 *("--http-port", str(site.http_port)),
                 cwd=Path(__file__).parents[3],
@@ -454,7 +454,7 @@ def test_sigterm_lets_those_waiting_get_their_answers(certificate: Path, tmp_pat
 
 
 def test_the_lateness_of_the_visitors_themselves_is_measured(tmp_path: Path) -> None:
-    from lab.visitors.load import watch_own_lateness
+    from lab.visitors.scenarios import watch_own_lateness
 
     async def busy() -> None:
         with Ledger(tmp_path / "ledger") as ledger:

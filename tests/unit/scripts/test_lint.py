@@ -153,11 +153,19 @@ def test_no_file_of_this_repository_is_missed() -> None:
 MOVED = WORLD.sites[0]
 PUSHED = {"pusher": MOVED.pushers["ci"], "url": url(WORLD, "old"), "domain": MOVED.domain}
 CHANGE = {"title": "About", "token": "0a1b", "seconds": 5}
-SERVERS = [{"site": site, "role": role, "host": WORLD.hosts[role].name} for role, site in MOVED.servers.items()]
+SERVERS = [
+    {"site": site, "role": role, "host": WORLD.hosts[role].name, "behind": behind}
+    for role, site in MOVED.servers.items()
+    for behind in (True, False)
+]
 SHOP = {  # of the lab, and in which forms
     "change": [CHANGE | {"change": change} for change in ("broken", "slow", "migration", "harmless")],
-    **{name: [PUSHED | {"role": role} for role in ("old", "new", "ci")] for name in ("checkout", "commits")},
+    **{
+        name: [PUSHED | {"role": role, "behind": role == "new"} for role in ("old", "new", "ci")]
+        for name in ("checkout", "commits")
+    },
     **dict.fromkeys(("provision", "start", "post-receive", "unicorn-init"), SERVERS),
+    **dict.fromkeys(("start-bare", "start-services", "post-receive-services", "web-reload"), SERVERS),
 }
 
 

@@ -3,7 +3,7 @@
 An open loop: requests start when the clock says so and are never held back by slow answers, so a server that
 stalls for two seconds meets every visitor who came in those two seconds. Runs in the visitors' network:
 
-    python -m lab.visitors.load --ledger FILE --rate 50 --ca ca.pem --address 10.77.0.11 --address fd77::11
+    python -m lab.visitors.scenarios --ledger FILE --rate 50 --ca ca.pem --address 10.77.0.11 --address fd77::11
 
 Ends after --seconds or at SIGTERM: nobody new comes, those waiting get their answers, then every session is
 asked for once more. A second signal ends it at once. With --control it reads lines from its standard input
@@ -547,7 +547,7 @@ async def run(
 
 def main(argv: list[str] | None = None) -> int:
     """The program; exit status 0 when it came to its end, 1 without a shop, 130 when it was made to stop at once."""
-    parser = argparse.ArgumentParser(prog="lab.visitors.load", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="lab.visitors.scenarios", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--ledger", type=Path, required=True, help="the file to write answers to")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--address", action="append", default=[], help="an address of the site; repeatable")
