@@ -40,7 +40,8 @@ class Delivered(code.Code[Settings]):
         answer = self.server.look(self.app.run(self.settings.version), check=False)
         version = answer.out.strip()
         if answer.status != 0 or version in ("", NO_CONTENTS):
-            why = f"no file of it in {self.app.path}" if version == NO_CONTENTS else answer.last_error
+            why = answer.last_error if answer.status else "its command printed nothing"
+            why = f"no file of it in {self.app.path}" if version == NO_CONTENTS else why
             do = f"Mend {self.server.role}.code.version in the settings"
             raise Problem(f"no version of the code ({why})", str(self.server), do)
         return version
