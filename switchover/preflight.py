@@ -14,6 +14,7 @@ from .desired import Nothing
 from .errors import Problem
 from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
 from .hosts import Host
+from .journal import FUNCTIONS
 from .move import Move
 from .quote import sh, sql
 from .resources.postgres import PSQL
@@ -80,7 +81,10 @@ def _judged(passed: bool, what: str, do: str) -> Finding:
 @EACH.add
 def tools(server: Server, move: Move) -> Found:
     """the programs needed are there."""
-    tools = sorted({*TOOLS[server.role], *(tool for part in server.parts for tool in part.tools)})
+    # new's firewall is changed for a database that follows alone.
+    left = server.role == "new" and move.settings.strategy == "copy"
+    used = [part for part in server.parts if not (left and part is server.firewall)]
+    tools = sorted({*TOOLS[server.role], *(tool for part in used for tool in part.tools)})
     missing = server.look("\n".join(f"command -v {tool} >/dev/null || echo {tool}" for tool in tools)).out.split()
     if missing:
         yield blocker(f"lacks {', '.join(missing)}", f"Install the packages of {', '.join(missing)}")
@@ -161,6 +165,12 @@ def worker_after_a_boot(server: Server, move: Move) -> Found:
 
 
 @EACH.add
+def deploys(server: Server, move: Move) -> Found:
+    """what deploys there can be told to wait."""
+    yield from server.deploys.check()
+
+
+@EACH.add
 def verbs(server: Server, move: Move) -> Found:
     """application and worker end what is under way before they stop."""
     yield from server.app.check()
@@ -225,7 +235,29 @@ def certificate(move: Move) -> Found:
 @BOTH.add
 def code(move: Move) -> Found:
     """new can be brought to the version of the code that old runs."""
-    yield from move.new.code.check(move.settings.revision or move.old.code.version())
+    code = move.new.code
+    try:
+        wanted = code.wanted(move.old.code, move.settings.revision)
+    except Problem as problem:
+        yield blocker(problem.what, problem.do)
+        return
+    yield from code.check(wanted)
+
+
+@BOTH.add
+def jobs(move: Move) -> Found:
+    """jobs are worked off on one server at a time."""
+    old, new = move.old, move.new
+    if isinstance(new.worker.running(), Nothing):
+        if not isinstance(old.worker.running(), Nothing):
+            yield warning("old has a worker, and new none: jobs would wait", "Say in the settings what works on new")
+        if new.schedule.needs_worker:
+            yield warning("regular tasks are the worker's on new, which has none", "Mend new.schedule or new.worker")
+    elif not move.journal.active("switch-jobs"):
+        runs = new.look(f"{FUNCTIONS}\n{new.worker.runs} && echo runs || :").out.strip()
+        if runs:
+            do = "Stop it there, and see that no boot starts it: `switch-jobs` starts it when old's has ended"
+            yield blocker("new's worker runs already, beside old's", do)
 
 
 @BOTH.add

@@ -80,7 +80,6 @@ def _by_git(site: Site) -> Parts:
 
 def _services(site: Site) -> Parts:
     web, worker = f"{site.name}-web", f"{site.name}-worker"
-    rails = f"runuser -u {site.user} -- env RAILS_ENV=production bin/rails"
     return {
         "app": {
             "kind": "service",
@@ -98,7 +97,7 @@ def _services(site: Site) -> Parts:
             "start": f"sudo systemctl start {worker}",
             "did_a_job": "grep -q COMPLETED log/delayed_job.log",
             "a_job": "bin/rails runner '%q(switchover).delay.length'",
-            "queue_length": f"{rails} runner 'puts Delayed::Job.count'",
+            "queue_length": "bin/rails runner 'puts Delayed::Job.count'",
         },
         "watch": {"kind": "monit", "app": f"/etc/monit/conf.d/{site.name}_web"},
         **_by_git(site),

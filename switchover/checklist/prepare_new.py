@@ -36,7 +36,7 @@ def code(move: Move) -> Wanted:
             shown=f"(undone: systemctl restart {app.service})",
             part="restart",
         ),
-        move.new.code.is_at(move.settings.revision or move.old.code.version(), move.old.code),
+        move.new.code.is_at(move.new.code.wanted(move.old.code, move.settings.revision), move.old.code),
     ]
 
 
@@ -75,7 +75,8 @@ def logs_rotate(move: Move) -> Wanted:
     wanted: list[Resource] = []
     if path not in [new.in_app(carried.target) for carried in move.settings.carry]:
         ours = move.journal.latest("prepare-new.logs-rotate", f"new:{path}")
-        if ours or read(new, path).content is None:  # the application brings none of its own
+        others = new.look(f"grep -rqsF {sh(new.in_app('log'))} /etc/logrotate.d", check=False).status == 0
+        if ours or (read(new, path).content is None and not others):  # nobody else rotates its logs
             content = render("templates/logrotate.conf.j2", path=new.app.path)
             wanted.append(File(new, path, content, f"{new.app.user}:{new.app.user}", "644"))
     rotate = "logrotate -s log/logrotate-status log/logrotate.conf"

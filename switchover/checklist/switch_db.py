@@ -12,7 +12,7 @@ from .. import say
 from ..database import following, pooler, sessions
 from ..database import switch as switching
 from ..database.proof import parse
-from ..desired import Nothing, Wanted
+from ..desired import Nothing, Resource, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
@@ -100,7 +100,7 @@ def monit_off(move: Move) -> Wanted:
 @step_by("copy")
 def boot_off(move: Move) -> Wanted:
     """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
-    return move.new.app.boots(False, record_only=True)
+    return [move.new.app.boots(False, record_only=True), move.new.worker.boots(False, record_only=True)]
 
 
 @step_by("copy")
@@ -182,8 +182,10 @@ def page_off(move: Move) -> Wanted:
 @step_by("copy")
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
-    app = move.new.app
-    return again("switch-db.boot-off" in move.would_change, app.boots(True), f"systemctl enable {app.service}")
+    ended, parts = "switch-db.boot-off" in move.would_change, (move.new.app.boots(True), move.new.worker.boots(True))
+    return [
+        again(ended, part, f"systemctl enable ({part.part})" if isinstance(part, Resource) else "") for part in parts
+    ]
 
 
 @step_by("copy")

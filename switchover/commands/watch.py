@@ -62,7 +62,7 @@ def facts(move: Move) -> dict[str, Any]:
 def _server(server: Server) -> dict[str, Any]:
     return {
         "nginx_errors": server.web.errors(),
-        "disk_free_percent": int(server.look("df -P /var/lib | awk 'NR == 2 { print 100 - $5 }'").out),
+        "disk_free_percent": int(server.look("df -P /var/lib | awk 'NR == 2 { print 100 - $5 }'").out or 0),
         "renewals": len(scheduled(server)),
         "mail_queued": mail.queued(server)[0],
     }

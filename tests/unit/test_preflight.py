@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from switchover import preflight
 from switchover.database import following as replication
-from switchover.errors import Unreached
+from switchover.errors import Problem, Unreached
 from switchover.findings import Finding, to_do
 from switchover.hosts import Answer
+from switchover.journal import Journal
 from switchover.move import Move
 from switchover.server import Server
-from switchover.settings import Settings
+from switchover.settings import Settings, check
 from switchover.site.certificate import copied
 
 # By what stands in a script: what a sound server answers. The first that is found counts.
 SOUND = {
+    "echo runs": "",
     "id -u": "0\n",
+    "/move": "",
+    "entry.json": "",
     "command -v": "",
     "[ -e ": "",
     "systemctl cat": "",
+    "rev-parse --git-dir": "",
     "rev-parse HEAD": "1" * 40 + "\n",
     "SHOW ssl": "on\n",
     "df -Pk /var/lib": "9000000\n",
@@ -39,12 +45,13 @@ class Told(Server):
 
     answers: dict[str, str | Exception]
     status = 0
+    failing = "nginx -t 2>&1"
 
     def _run(self, script: str, on_line: Callable[[str], None] | None) -> Answer:
         answer = next(answer for words, answer in self.answers.items() if words in script)
         if isinstance(answer, Exception):
             raise answer
-        return Answer(answer, "", self.status if "nginx -t" in script else 0)
+        return Answer(answer, "", self.status if self.failing in script else 0)
 
 
 class Site(Move):
@@ -66,6 +73,7 @@ def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Site:
     site.settings = settings
     monkeypatch.setattr(replication, "look", lambda move: None)
     site.ci = None
+    site.journal = Journal(site.journal.identity, site.servers)
     return site
 
 
@@ -103,6 +111,7 @@ CASES = [
     ("new", "df -Pk /var/lib", "9000\n", "space", "new: 0.0 GB free for the journal"),
     ("old", "ufw status", "Status: active\nDefault: allow (incoming)\n", "firewall", "lets everybody reach every port"),
     ("new", "machine-id", "old\n", "two-machines", "old and new are the same machine"),
+    ("new", "echo runs", "runs\n", "jobs", "new's worker runs already"),
     ("new", "date +", "1060\n", "clocks", "the clocks are "),
     ("new", "server_version_num", "130004\n", "versions", "PostgreSQL 15 on old, 13 on new"),
     ("new", "data_directory", "9000\n", "copy-fits", "fit on new (0.0 GB free)"),
@@ -120,6 +129,43 @@ def test_what_is_in_the_way(site: Site, role: str, words: str, answer: str, key:
 def test_a_configuration_of_nginx_that_is_refused(site: Site) -> None:
     site.new.status, site.new.answers["nginx -t"] = 1, "nonsense on line 1\nfailed\n"
     assert [f.what for f in in_the_way(site)] == ["new: nginx's configuration is sound (nonsense on line 1)"]
+
+
+def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:
+    site.old.status, site.old.failing = 1, "rev-parse --git-dir"
+    [finding] = in_the_way(site)
+    assert (finding.key, finding.kind, finding.server) == ("deploys", "blocker", "old")
+    assert "is no git repository" in finding.what and "old.deploys.kind: none" in finding.do
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ({}, {"worker": {"kind": "none"}}, "old has a worker, and new none"),
+        ({}, {"worker": {"kind": "none"}, "schedule": {"kind": "worker"}}, "regular tasks are the worker's on new"),
+        ({"code": {"kind": "none"}}, {}, "old's code is of another kind than new's (none, git)"),
+    ],
+)
+def test_kinds_that_do_not_fit_each_other(
+    data: dict[str, Any], old: dict[str, Any], new: dict[str, Any], what: str
+) -> None:
+    data["old"] |= old
+    data["new"] |= new
+    move = Move(check(data, "move.yaml"))
+    move.journal._entries = []
+    found = [finding.what for check in (preflight.jobs, preflight.code) for finding in _only_what(check, move)]
+    assert any(what in said for said in found), found
+
+
+def _only_what(check: Any, move: Move) -> list[Finding]:
+    """What a check finds before it has to look at a server."""
+    found = []
+    try:
+        for finding in check(move):
+            found.append(finding)
+    except Problem:
+        pass
+    return found
 
 
 @pytest.mark.parametrize(

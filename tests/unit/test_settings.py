@@ -99,7 +99,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("old.app.user", "o'fn", 'old.app.user: a name of letters, digits and _ . @ -, not "o\'fn"'),
     ("old.ssh", "a b", "old.ssh: as for ssh: name, user@name or user@name:port, not 'a b'"),
     ("old.ssh", "-oProxyCommand=x", "old.ssh: as for ssh: name, user@name or user@name:port"),
-    ("old.worker.kind", "sidekiq", "old.worker.kind: 'delayed_job', 'none' or 'service', not 'sidekiq'"),
+    ("old.worker.kind", "nonesuch", "or 'service', not 'nonesuch'"),
     ("old.worker.longest_job", True, "old.worker.longest_job: a whole number, not True"),
     ("door", "5433", "door: a whole number, not '5433'"),
     ("door", 70000, "door: less than or equal to 65535, not 70000"),

@@ -101,10 +101,6 @@ class Application(Kind[S]):
         """sh: *command* (sh), run by its user in its directory."""
         return as_user(self.user, self.path, command, self.environment)
 
-    def verb(self, command: str) -> str:
-        """sh: *command* (sh) of the settings, run by root in its directory."""
-        return f"env RAILS_ENV={sh(self.environment)} sh -c {sh(f'cd {sh(self.path)} && {command}')}"
-
     def rails(self, code: str) -> str:
         """sh: *code* (Ruby), run by the application."""
         return self.run(f"r=bin/rails; [ -x $r ] || r='bundle exec rails'; $r runner {sh(code)}")

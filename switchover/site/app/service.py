@@ -12,14 +12,20 @@ from ...vocabulary import Form, Line
 from .. import app
 from ..kinds import Watched
 
+# host:port, [v6]:port; or a path in which there is a letter, and no '..'
+LISTENS = (
+    r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|(?!([^/]*/)*\.\.(/|$))[A-Za-z0-9_./-]*[A-Za-z_/][A-Za-z0-9_./-]*"
+)
+
 
 class Settings(app.Settings):
-    """Any service that answers visitors: its verbs are sh, run in the application's directory by root, or in a deploy
-    hook by the application's user."""
+    """Any service that answers visitors: its verbs are sh, run by the application's user in its directory (what takes
+    root: by sudo); one that is left out is systemctl's, by root.
+    """
 
     kind: Literal["service"] = "service"
     """The program is what its service starts."""
-    listens: Annotated[str, Form(r"[A-Za-z0-9_./\[\]:-]+", "a socket's path or a port, like 127.0.0.1:3000")]
+    listens: Annotated[str, Form(LISTENS, "an address with a port, like 127.0.0.1:3000, or a socket's path")]
     """Where it takes requests: `address:port`, or a socket; a relative path is below the application's directory."""
     reload: Line | None = None
     """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` (in a deploy hook by
@@ -54,11 +60,7 @@ class ServiceApplication(app.Application[Settings]):
 
     @property
     def _reload(self) -> str:
-        return self.settings.reload or f"systemctl reload-or-restart {sh(self.service)}"
-
-    @property
-    def _reloaded(self) -> str:
-        return self.settings.reloaded or self.runs
+        return f"systemctl reload-or-restart {sh(self.service)}"
 
     @property
     def main_process(self) -> str:
@@ -71,23 +73,25 @@ class ServiceApplication(app.Application[Settings]):
         return f"{app.backlog(self.listens)} | say backlog"
 
     def reload(self) -> str:
-        """sh: the settings' verb; nothing where it does not run."""
+        """sh: the settings' verb, by its user, or systemd's, by root; nothing where it does not run."""
+        reload = self.run(self.settings.reload) if self.settings.reload else self._reload
+        reloaded = self.run(self.settings.reloaded) if self.settings.reloaded else self.runs
         return f"""
 if {self.runs}; then
-  {self.verb(self._reload)} || refuse {sh(self.service)}" does not reload"
-  wait_until {app.RELOADS} {self.verb(self._reloaded)} || refuse {sh(self.service)}" does not run: see its log"
+  {reload} || refuse {sh(self.service)}" does not reload"
+  wait_until {app.RELOADS} {reloaded} || refuse {sh(self.service)}" does not run: see its log"
 fi
 """
 
     @property
     def reload_shown(self) -> str:
-        """The settings' verb."""
-        return self._reload
+        """The settings' verb, or systemd's."""
+        return self.settings.reload or self._reload
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: the settings' verbs, by the application's user."""
         reload = self.settings.reload or f"sudo -n {self._reload}"
-        return render("hooks/app-service.sh.j2", reload=reload, reloaded=self._reloaded).decode()
+        return render("hooks/app-service.sh.j2", reload=reload, reloaded=self.settings.reloaded or self.runs).decode()
 
     def check(self) -> Found:
         """Its unit can reload it, where no verb of the settings does."""
@@ -95,6 +99,9 @@ fi
         if can == "no" and not self.settings.reload:
             do = f"Give its unit an ExecReload, or say {self.server.role}.app.reload"
             yield warning(f"{self.service} cannot reload: restarted, it ends visitors' requests", do)
+        if not self.settings.reloaded:
+            do = f"Say {self.server.role}.app.reloaded: what succeeds when it answers with what is new"
+            yield warning(f"nothing tells when {self.service} has reloaded", do)
 
     def watched(self) -> Watched:
         """Its service."""

@@ -237,7 +237,7 @@ sh after/order-certificate back {sh(domain)}
         asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in self._domains]
         # Who comes by old must not wait for a person to put it back. (A reload returns before its nginx answers by it.)
         shows = f"sh after/certificate-shown {sh(self._domain)} {sh(live)}/cert.pem"
-        passed_on = f"sh -c {sh(' && '.join(asked) + ' 2>/dev/null')}"
+        passed_on = f"sh -c {sh('{ ' + ' && '.join(asked) + '; } 2>/dev/null')}"
         then = f"""{web.reload}
 if [ "${{0##*/}}" = apply ]; then
   wait_until 10 {shows} || refuse "nginx does not show it"

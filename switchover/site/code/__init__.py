@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, TypeVar
 
 from ...desired import Precondition, Resource
+from ...errors import Problem
 from ...findings import Found
 from ...hosts import Host
 from ...vocabulary import Part
@@ -38,6 +39,18 @@ class Code(Kind[S]):
     @abstractmethod
     def version(self) -> str:
         """Which version is there. Raises Problem where nobody can tell. It only looks."""
+
+    def wanted(self, old: Code[Any], revision: str | None) -> str:
+        """The version that it shall have: that of *old*, or *revision*, where the settings name one.
+
+        Raises Problem where nobody can compare the two servers' versions. It only looks.
+        """
+        if type(self) is not type(old):
+            what = f"old's code is of another kind than new's ({old.settings.kind}, {self.settings.kind})"
+            raise Problem(
+                what, "settings", "Give old.code and new.code the same kind, so that versions can be compared"
+            )
+        return revision or old.version()
 
     @abstractmethod
     def is_at(self, version: str, old: Code[Any]) -> Resource | Precondition:

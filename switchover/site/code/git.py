@@ -40,7 +40,8 @@ class Checkout(code.Code[Settings]):
         answer = self.server.look(self._head, check=False)
         commit = answer.out.strip()
         if answer.status != 0 or len(commit) != 40:
-            do = "Say its commit in the settings: revision"
+            old = self.server.role == "old"
+            do = "Say its commit in the settings: revision" if old else "Install the application there first, by git"
             raise Problem(f"{self.app.path} is no git checkout", str(self.server), do)
         return commit
 

@@ -46,6 +46,10 @@ class Delivered(code.Code[Settings]):
             raise Problem(f"no version of the code ({why})", str(self.server), do)
         return version
 
+    def wanted(self, old: code.Code[Any], revision: str | None) -> str:
+        """That of *old*: a revision is git's."""
+        return super().wanted(old, None)
+
     def is_at(self, version: str, old: code.Code[Any]) -> Compared:
         """It is of that *version*."""
         del old

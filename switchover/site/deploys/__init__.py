@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...desired import Nothing, Precondition, Resource
+from ...findings import Found as Findings
 from ...hosts import Host
 from ...resources.file import Found
 from ...vocabulary import Absolute, Destination, Name, Part
@@ -63,6 +64,10 @@ class Deploys(Kind[S]):
     ) -> None:
         super().__init__(server, settings)
         self.app, self.worker, self.schedule = app, worker, schedule
+
+    def check(self) -> Findings:
+        """What `inv check` finds."""
+        yield from ()
 
     @abstractmethod
     def refused(self, notice: Notice, to: Deploys[Any] | None = None) -> Some:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from ...desired import Resource
+from ...findings import Found as Findings
+from ...findings import blocker
 from ...hosts import Host
 from ...quote import sh
 from ...render import render
@@ -56,6 +58,15 @@ class Pushes(deploys.Deploys[Settings]):
     def hook(self, name: str) -> str:
         """The path of the hook *name*."""
         return f"{self.app.within(self.settings.repository)}/hooks/{name}"
+
+    def check(self) -> Findings:
+        """Its repository is one."""
+        repository = self.app.within(self.settings.repository)
+        look = f"runuser -u {sh(self.app.user)} -- git --git-dir={sh(repository)} rev-parse --git-dir"
+        if self.server.look(f"{look} >/dev/null 2>&1", check=False).status != 0:
+            role = self.server.role
+            do = f"Mend {role}.deploys.repository, or say that deploys are not this tool's: {role}.deploys.kind: none"
+            yield blocker(f"{repository} is no git repository, and cannot refuse a push", do)
 
     def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> list[Resource]:
         """old: a push is refused, with the reason, and with the new address where there is one."""

@@ -32,4 +32,4 @@ class NoFirewall(firewall.Firewall[Settings]):
 
     def check(self) -> Found:
         """It stays as it is."""
-        yield note("its firewall stays as it is")
+        yield note("its firewall is left alone: what the other server has to reach there (ssh, `door`) you open")

@@ -41,8 +41,8 @@ class Monit(monitor.Monitor[Settings]):
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """monit, where its settings are changed."""
-        return ("monit",) if self.settings.app or self.settings.worker else ()
+        """monit, where its settings are changed: on new it watches the certificate too."""
+        return ("monit",) if self.settings.app or self.settings.worker or self.server.role == "new" else ()
 
     @property
     def starts_worker(self) -> bool:

@@ -40,6 +40,11 @@ class Schedule(Kind[S]):
         """sh with which a deploy installs it, by the application's user; None where a deploy does not."""
         return None
 
+    @property
+    def needs_worker(self) -> bool:
+        """Whether it is the worker that starts them."""
+        return False
+
     @abstractmethod
     def cleared(self) -> Nothing | Resource:
         """old: nothing is started by it any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ...desired import Nothing
 from ...errors import Problem
 from ...hosts import Host
 from ...programs import programs
@@ -66,9 +67,15 @@ class Crontab(schedule.Schedule[Settings]):
             files=programs(PROGRAM),
         )
 
-    def installed(self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]) -> File | Command:
+    def installed(
+        self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]
+    ) -> File | Command | Nothing:
         """new: it is installed by the settings' command; or old's is there, with new's paths."""
+        if self.settings.install is None and not isinstance(of_old, Crontab):
+            role = of_old.server.role
+            return Nothing(f"{role} has no crontab to be copied, as {role}.schedule.kind is another")
         if self.settings.install is None:
+            assert isinstance(of_old, Crontab)
             return File(self.server, self.path, _adapted(of_old, kept, paths), f"{self.user}:crontab", "600")
         path, before = sh(self.path), f"before/{sh(self.user)}"
         put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
@@ -83,11 +90,9 @@ class Crontab(schedule.Schedule[Settings]):
         )
 
 
-def _adapted(of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]) -> bytes:
+def _adapted(of_old: Crontab, kept: str, paths: Mapping[str, str]) -> bytes:
     """old's crontab with new's paths, from the journal when it has been cleared."""
     server = of_old.server
-    if not isinstance(of_old, Crontab):
-        raise Problem("there is no crontab to be copied", str(server), "Say in the settings: new.schedule.install")
     content = read(server, f"{kept}/{of_old.user}" if kept else of_old.path).content
     if content is None:
         raise Problem(f"{of_old.user} has no crontab", str(server), "Say in the settings: old.schedule.kind: none")

@@ -24,6 +24,8 @@ class Settings(schedule.Settings):
 class WorkersSchedule(schedule.Schedule[Settings]):
     """There is nothing to do about it."""
 
+    needs_worker = True
+
     def _nothing(self, *_: Any, **__: Any) -> Nothing:
         role = self.server.role
         return Nothing(f"{role}'s worker starts regular tasks, as {role}.schedule.kind is worker")

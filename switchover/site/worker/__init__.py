@@ -46,6 +46,11 @@ class Worker(Kind[S]):
     def runs(self) -> str:
         """sh: succeeds where it runs."""
 
+    @property
+    def works(self) -> str:
+        """sh: succeeds where it runs, and takes jobs."""
+        return self.runs
+
     @abstractmethod
     def starting(self) -> str:
         """sh: starts it, where it does not run, and waits until it does."""
@@ -85,9 +90,9 @@ class Worker(Kind[S]):
         *server*, *database*: which the application uses now.
         """
 
-    def boots(self, on: bool) -> Resource | Nothing:
+    def boots(self, on: bool, *, record_only: bool = False) -> Resource | Nothing:
         """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
-        del on
+        del on, record_only
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
 
     def check(self) -> Found:
@@ -140,7 +145,8 @@ class Runs(Resource):
     def change(self) -> Change | None:
         """Its start or its end; None where it is so already."""
         worker = self.worker
-        answer = self.server.look(f"{FUNCTIONS}\n{worker.runs} && echo running || echo stopped")
+        looks = worker.works if self.wanted else worker.runs
+        answer = self.server.look(f"{FUNCTIONS}\n{looks} && echo running || echo stopped")
         if (answer.out.strip() == "running") == self.wanted:
             return None
         if self.wanted:

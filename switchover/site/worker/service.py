@@ -19,8 +19,9 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 
 
 
 class Settings(worker.Settings):
-    """Any service that works off jobs: its verbs are sh, run in the application's directory by root, or in a deploy
-    hook by the application's user."""
+    """Any service that works off jobs: its verbs are sh, run by the application's user in its directory (what takes
+    root: by sudo); one that is left out is systemctl's, by root.
+    """
 
     kind: Literal["service"] = "service"
     """The program is what its service starts."""
@@ -67,22 +68,21 @@ class ServiceWorker(worker.Worker[Settings]):
         return f"systemctl is-active -q {sh(self.settings.service)}"
 
     @property
-    def _start(self) -> str:
-        return self.settings.start or f"systemctl start {sh(self.settings.service)}"
-
-    @property
-    def _stop(self) -> str:
-        return self.settings.stop or f"systemctl stop {sh(self.settings.service)}"
+    def works(self) -> str:
+        """sh: succeeds where its service is active, and not about to end."""
+        return self._active
 
     def starting(self) -> str:
         """sh: `start`. One that still ends its present job is not active: systemd starts it when it has.
 
         One that was told to take no new job, and then took too long, runs still: it starts anew after its present job.
         """
-        again = f"systemctl restart --no-block {sh(self.settings.service)}"
+        service = sh(self.settings.service)
+        again = f"systemctl restart --no-block {service}"
+        start = self._verb(self.settings.start) if self.settings.start else f"systemctl start {service}"
         return f"""
 [ ! -e quiet ] || ! {self._active} || {again}
-{self._active} || {self._verb(self._start)}
+{self._active} || {start}
 wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: see its log"
 """
 
@@ -97,23 +97,25 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         if drained:
             lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
         # Not waited for by systemctl, so that it shows how long it takes.
-        stop = self._verb(self.settings.stop) if self.settings.stop else f"{self._stop} --no-block"
+        systemd = f"systemctl stop --no-block {sh(self.settings.service)}"
+        stop = self._verb(self.settings.stop) if self.settings.stop else systemd
         lines.append(f"  {stop}")
         lines.append(f"  wait_showing {longest} not {self.runs} || {too_long}")
         return "\n".join([*lines, "fi"])
 
     def _verb(self, command: str) -> str:
-        return self.app.verb(command)
+        return self.app.run(command)
 
     @property
     def starting_shown(self) -> str:
-        """The settings' verb."""
-        return self._start
+        """The settings' verb, or systemd's."""
+        return self.settings.start or f"systemctl start {self.settings.service}"
 
     @property
     def stopping_shown(self) -> str:
         """The settings' verbs."""
-        verbs = [self.settings.quiet, self.settings.drained and f"(until) {self.settings.drained}", self._stop]
+        stop = self.settings.stop or f"systemctl stop {self.settings.service}"
+        verbs = [self.settings.quiet, self.settings.drained and f"(until) {self.settings.drained}", stop]
         return "\n".join(filter(None, verbs))
 
     @property
@@ -141,9 +143,9 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         answer = self.server.look(self._verb(self.settings.queue_length), check=False)
         return {"waiting": int(answer.out)} if answer.status == 0 and answer.out.strip().isdigit() else {}
 
-    def boots(self, on: bool) -> Service:
+    def boots(self, on: bool, *, record_only: bool = False) -> Service:
         """Its service starts at boot, or does not."""
-        return Service(self.server, self.settings.service, at_boot=on)
+        return Service(self.server, self.settings.service, at_boot=on, record_only=record_only)
 
     def check(self) -> Found:
         """Its service is not killed while its present job may still run."""

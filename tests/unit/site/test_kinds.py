@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,15 @@ ROOT = Path(__file__).parents[3]
 ROOMS = [module.name for module in pkgutil.iter_modules(site.__path__) if module.ispkg]
 KINDS = [(room, kind) for room in ROOMS for kind in kinds(room)]
 # What the settings of a kind must say, by room and kind; all else has a default.
+
+
+def listed(names: Iterable[str]) -> str:
+    """As a message lists them."""
+    *most, last = (f"'{name}'" for name in sorted({*names}))
+    return f"{', '.join(most)} or {last}"
+
+
+WORKERS = listed(kinds("worker"))
 LEAST: dict[tuple[str, str], dict[str, Any]] = {
     ("app", "unicorn"): right()["old"]["app"],
     ("app", "service"): right()["old"]["app"] | {"listens": "127.0.0.1:3000"},
@@ -116,12 +126,12 @@ def test_settings_that_are_on_no_server_cannot_be_made(room: str) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("worker.kind", "resque", "old.worker.kind: 'delayed_job', 'none' or 'service', not 'resque'"),
-        ("worker.kind", None, "old.worker.kind: 'delayed_job', 'none' or 'service', not 'None'"),
-        ("worker.kind", ["none"], "old.worker.kind: 'delayed_job', 'none' or 'service', not \"['none']\""),
-        ("worker.kind", 1, "old.worker.kind: 'delayed_job', 'none' or 'service', not '1'"),
-        ("worker.kind", {"none": 1}, "old.worker.kind: 'delayed_job', 'none' or 'service', not \"{'none': 1}\""),
-        ("worker.kind", "None", "old.worker.kind: 'delayed_job', 'none' or 'service', not 'None'"),
+        ("worker.kind", "nonesuch", f"old.worker.kind: {WORKERS}, not 'nonesuch'"),
+        ("worker.kind", None, f"old.worker.kind: {WORKERS}, not 'None'"),
+        ("worker.kind", ["none"], f"old.worker.kind: {WORKERS}, not \"['none']\""),
+        ("worker.kind", 1, f"old.worker.kind: {WORKERS}, not '1'"),
+        ("worker.kind", {"none": 1}, f"old.worker.kind: {WORKERS}, not \"{{'none': 1}}\""),
+        ("worker.kind", "None", f"old.worker.kind: {WORKERS}, not 'None'"),
         ("worker", None, "old.worker: keys with their values, like name: value"),
         ("worker", "none", "old.worker: keys with their values, like name: value, not 'none'"),
         ("worker", ["none"], "old.worker: keys with their values, like name: value"),
@@ -299,7 +309,7 @@ def test_the_settings_know_the_new_kind(said: dict[str, Any]) -> None:
 def test_its_faults_are_named_as_any_kind_s(said: dict[str, Any]) -> None:
     assert said["unknown key"] == "1 to mend:\n  old.worker.queue: unknown key; did you mean 'queues'?"
     assert said["missing key"] == "1 to mend:\n  old.worker.queues: missing; move.example.yaml shows one"
-    tags = "'delayed_job', 'none', 'resque' or 'service'"
+    tags = listed([*kinds("worker"), "resque"])
     assert said["unknown kind"] == f"1 to mend:\n  old.worker.kind: {tags}, not 'rescue'"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import RECORDED, Made, Recorded
 
+from switchover.desired import Nothing
 from switchover.errors import Problem
 from switchover.resources.command import Command
 from switchover.resources.file import File
@@ -58,9 +59,9 @@ def test_old_has_none(server: Made, spool: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["none", "worker"])
 def test_there_is_none_to_be_copied(server: Made, spool: Path, kind: str) -> None:
-    new = server(role="new")
-    with pytest.raises(Problem, match="there is no crontab to be copied"):
-        installed(new, server(schedule={"kind": kind}))
+    new, old = server(role="new"), server(schedule={"kind": kind})
+    made = new.schedule.installed(old.schedule, "", PATHS)
+    assert isinstance(made, Nothing) and made.why.startswith("old has no crontab to be copied")
 
 
 def test_a_command_of_the_settings_installs_it(server: Made, spool: Path) -> None:

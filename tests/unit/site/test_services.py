@@ -73,7 +73,7 @@ def test_a_job_that_systemd_would_kill_is_told(shown: str, worker: dict[str, Any
     ("can", "app", "warned"), [("no\n", {}, True), ("yes\n", {}, False), ("no\n", {"reload": "bin/reload"}, False)]
 )
 def test_a_service_that_cannot_reload_is_told(can: str, app: dict[str, Any], warned: bool) -> None:
-    found = list(server(app=app, CanReload=can).app.check())
+    found = list(server(app={"reloaded": "true", **app}, CanReload=can).app.check())
     assert [finding.kind for finding in found] == [Kind.WARNING] * warned
 
 
@@ -90,7 +90,7 @@ def test_in_a_hook_what_no_verb_says_is_done_by_sudo() -> None:
 def test_a_worker_s_stop_is_not_waited_for_by_systemctl() -> None:
     """So that it shows how long the present job takes; and one that still ends its job counts as running."""
     worker = server().worker
-    assert "systemctl stop shop-worker --no-block\n" in worker.stopping()
+    assert "systemctl stop --no-block shop-worker\n" in worker.stopping()
     assert "wait_showing 600 not service_runs shop-worker" in worker.stopping()
     assert worker.stopping_shown == "systemctl stop shop-worker"
 
@@ -120,7 +120,7 @@ def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_go
     (tmp_path / "systemctl").chmod(0o755)
     quiet = {"quiet": "true", "drained": "false", "longest_job": 1} if quieted else {}
     worker = server(worker=quiet).worker
-    worker.app.verb = lambda command: f"sh -c '{command}'"  # type: ignore[method-assign]
+    worker.app.run = lambda command: f"sh -c '{command}'"  # type: ignore[method-assign]
     stop, start = (
         f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{sh}" for sh in (worker.stopping(), worker.starting())
     )
@@ -129,3 +129,10 @@ def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_go
         assert stopped.returncode == 3 and "runs longer than 1 s" in stopped.stderr
     subprocess.run(["sh", "-s"], input=start, check=True, text=True, cwd=tmp_path)
     assert ("restart --no-block shop-worker" in log.read_text()) == quieted
+
+
+def test_that_nothing_tells_when_it_has_reloaded_is_told() -> None:
+    assert [
+        "nothing tells when shop-web has reloaded" in finding.what for finding in server(CanReload="yes\n").app.check()
+    ] == [True]
+    assert list(server(app={"reloaded": "true"}, CanReload="yes\n").app.check()) == []
