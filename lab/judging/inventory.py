@@ -127,8 +127,11 @@ def _changed(before: str, after: str) -> str:
 # --- the parts of a look ------------------------------------------------------------------------------------
 
 # Each part prints a text of its own, which the function beside it takes apart.
-_FILES = "find {folders} -printf '%p\\t%y %m %u:%g %l\\n'"
-_SUMS = "find {folders} -type f -print0 | xargs -0 -r sha256sum"
+# Visitors' uploads come and go meanwhile, half ones too; their sums are the audit's.
+_FILES = "find {folders} -ignore_readdir_race -printf '%p\\t%y %m %u:%g %l\\n'"
+_SUMS = (
+    "find {folders} -ignore_readdir_race -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0 -r sha256sum"
+)
 _KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
 _UNITS = f"""
 systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'
