@@ -23,13 +23,14 @@ from lab.machine.server import LabServer, until
 from lab.servers import Lab
 from lab.visitors import deploys as pushes
 from lab.world import SHOP, Deployment, Role, Site
-from switchover.checklist import prepare_old
+from switchover.checklist import prepare_new, prepare_old
 from switchover.desired import Nothing, Resource, Wanted
 from switchover.errors import Problem
 from switchover.journal import FUNCTIONS
 from switchover.move import Move
 from switchover.server import Server
 from switchover.settings import load
+from switchover.site.certificate import Certificate, copied
 from switchover.site.deploys import Notice
 from switchover.step import live, step
 
@@ -560,3 +561,64 @@ def test_code_without_a_version_is_a_problem(lab: Lab, case: Case, move: Move) -
     with pytest.raises(Problem, match="its command printed nothing"):
         move.old.code.version()
     lab.old.exec(f"rm {move.old.app.path}/REVISION")
+
+
+# --- the web server --------------------------------------------------------------------------------------------------
+
+
+@each(Case("nginx", USUAL), Case("nginx, before a service", SERVICES))
+def test_a_web_server_answers_passes_on_and_is_gone(lab: Lab, case: Case, move: Move) -> None:
+    """Whoever asks old is passed on to new, without an error; taken back, old answers by itself as before."""
+    old, new = move.old.web, move.new.web
+    asks = f"curl -sS -m 20 {address(lab, case, 'old', '/.well-known/switchover/server')}"
+    made(move, prepare_new.certificate.body(move))
+    made(move, new.answers(move.front(move.new)))
+    with asked_all_the_time(lab, case, "old") as answers:
+        line = made(move, old.passes_on(move.front(move.old)))
+        made(move, old.drains(30))
+        assert true(move.old, old.drained)
+        until(lambda: lab.ci.exec(asks).stdout == "new\n", 10, "old passes nobody on", pause=0.2)
+        until(lambda: (ago := old.last_visitor()) is not None and ago < 60, 20, "no visitor is seen", pause=0.2)
+        assert old.visitors()["addresses"] == 1
+        with pytest.raises(Problem, match="visitors still come"):
+            made(move, old.nobody_for(3600))
+        made(move, old.nobody_for(0))
+        taken_back(move, line)
+        until(lambda: true(move.old, old.drained), 30, "requests of the proxy do not end")
+        lab.ci.exec("sleep 1")
+    assert len(answers) > 20 and {*answers} == {"200", "404"}  # of the product, which new does not have
+    until(lambda: lab.ci.exec(asks).stdout != "new\n", 10, "old still passes visitors on", pause=0.2)
+    line = made(move, old.gone(move.front(move.old)))
+    made(move, old.drains(30))
+    ended = f"{asks} 2>/dev/null || echo $?"
+    until(lambda: lab.ci.exec(ended).stdout == "52\n", 10, "old still answers", pause=0.2)  # curl: no answer came
+    taken_back(move, line)
+
+
+@each(Case("nginx", USUAL), Case("nginx, before a service", SERVICES))
+def test_a_web_server_shows_the_page_while_its_file_is_there(lab: Lab, case: Case, move: Move) -> None:
+    web = move.new.web
+    made(move, prepare_new.certificate.body(move))
+    made(move, web.answers(move.front(move.new)))
+    domain = case.site("old").domain
+    asks = f"curl -s -m 20 -D- --resolve {domain}:443:{lab.new.address4} https://{domain}/about"
+    # A reload has been asked for; nginx takes it when it comes to it.
+    until(lambda: lab.ci.exec(asks, check=False).stdout.startswith("HTTP/1.1 200"), 10, "new does not answer", 0.2)
+    lab.new.exec(f"echo soon > {web.page}")
+    answer = lab.ci.exec(asks).stdout
+    assert answer.startswith("HTTP/1.1 503") and "Retry-After" in answer and answer.endswith("soon\n")
+    lab.new.exec(f"rm {web.page}")
+    assert lab.ci.exec(asks).stdout.startswith("HTTP/1.1 200")
+
+
+# --- the certificate -------------------------------------------------------------------------------------------------
+
+
+@each(Case("copied", USUAL))
+def test_a_copied_certificate_is_left_alone(lab: Lab, case: Case, move: Move) -> None:
+    """Each verb says why there is nothing to do. What certbot's does is test_certificate's, on servers of its own."""
+    certificate = copied.Settings().on(move.certificate.place)
+    verbs = sorted(Certificate.__abstractmethods__ - {"check"})
+    assert len(verbs) > 5
+    assert all(isinstance(getattr(certificate, verb)(), Nothing) for verb in verbs)
+    assert ["copied" in found.what for found in certificate.check()] == [True]
