@@ -5,6 +5,7 @@ databases that restart, a full disk, an operator who dies. Each is told in one l
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -311,9 +312,9 @@ def test_a_limit_ends_it_before_the_disk_of_old_is_full(lab: Lab) -> None:
     changed = "SELECT setting FROM pg_file_settings WHERE name = 'max_slot_wal_keep_size'"
     assert lab.old.psql(changed) == "48MB"
     assert "max_slot_wal_keep_size was set to 48MB since" in fails(lab, "undo", "--yes", "replicate")
-    recorded = f"grep -h 'SET max_slot_wal_keep_size' {JOURNAL}/*replicate.limits/apply | tail -n 1"
-    ours = lab.old.exec(recorded).stdout.split("'")
-    lab.old.psql(limit.format(next(word for word in ours if word.endswith("MB"))))
+    recorded = lab.old.exec(f"cat {JOURNAL}/*replicate.limits/apply").stdout
+    ours = re.findall(r"setting put max_slot_wal_keep_size '?(\d+MB)", recorded)
+    lab.old.psql(limit.format(ours[-1]))
 
 
 def test_undone_at_the_end(lab: Lab, before: dict[str, dict[str, str]]) -> None:
