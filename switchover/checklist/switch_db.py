@@ -12,14 +12,14 @@ from .. import say
 from ..database import following, pooler, sessions
 from ..database import switch as switching
 from ..database.proof import parse
-from ..desired import Nothing, Resource, Wanted
+from ..desired import Nothing, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..programs import programs
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, Compared, File, Seen
+from ..resources import Absent, Command, Compared, File, Seen, Service
 from ..resources.command import again
 from ..resources.file import before, read
 from ..resources.postgres import PSQL
@@ -183,9 +183,7 @@ def page_off(move: Move) -> Wanted:
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
     ended, parts = "switch-db.boot-off" in move.would_change, (move.new.app.boots(True), move.new.worker.boots(True))
-    return [
-        again(ended, part, f"systemctl enable ({part.part})" if isinstance(part, Resource) else "") for part in parts
-    ]
+    return [again(ended, part, f"systemctl enable {part.name}" if isinstance(part, Service) else "") for part in parts]
 
 
 @step_by("copy")
