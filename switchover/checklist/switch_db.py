@@ -12,7 +12,7 @@ from .. import say
 from ..database import following, pooler, sessions
 from ..database import switch as switching
 from ..database.proof import parse
-from ..desired import Nothing, Wanted
+from ..desired import Nothing, Resource, Wanted
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
@@ -21,7 +21,7 @@ from ..quote import ident, sh, sql
 from ..render import render
 from ..resources import Absent, Command, Compared, File, Seen, Service
 from ..resources.command import again
-from ..resources.file import before, read
+from ..resources.file import Found, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
@@ -183,7 +183,7 @@ def page_off(move: Move) -> Wanted:
 def boot_on(move: Move) -> Wanted:
     """new: the application starts at boot again."""
     ended, parts = "switch-db.boot-off" in move.would_change, (move.new.app.boots(True), move.new.worker.boots(True))
-    return [again(ended, part, f"systemctl enable {part.name}" if isinstance(part, Service) else "") for part in parts]
+    return [again(ended, part, _begun_anew(part)) for part in parts]
 
 
 @step_by("copy")
@@ -194,7 +194,17 @@ def monit_on(move: Move) -> Wanted:
     wanted = move.new.monitor.remembers_application(was)
     if isinstance(wanted, Nothing):
         return wanted
-    return [again(off in move.would_change, part, f"{part.part}, as before") for part in wanted]
+    return [again(off in move.would_change, part, _begun_anew(part)) for part in wanted]
+
+
+def _begun_anew(part: Resource | Nothing) -> str:
+    """What a step shows of it where an earlier one has ended it: the file is absent, the service does not start."""
+    change = None
+    if isinstance(part, File):
+        change = part.plan(Found(None))
+    elif isinstance(part, Service):
+        change = part.plan(running=False, at_boot=False)
+    return change.diff if change else ""
 
 
 @step
