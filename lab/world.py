@@ -206,6 +206,16 @@ SHOP = World(
     ),
 )
 
+# A second site, which may live on the same two servers.
+MARKET = Deployment(
+    servers={
+        "old": Site("market", "market.test", "market", "market_production", "market", "pears' 8"),
+        "new": Site("market", "new.market.test", "market", "market", "market_user", "Plums-9"),
+    },
+    pushers={"dev": Pusher("mara", "/home/mara", "/home/mara/market", "live", ("old", "new"))},
+)
+TWO = replace(SHOP, sites=(*SHOP.sites, MARKET))
+
 # The same shop, run by services of systemd; and with as little as possible.
 SERVICES = replace(SHOP, sites=(replace(SHOP.sites[0], installed="services"),))
 BARE = replace(SHOP, sites=(replace(SHOP.sites[0], pushers={}, installed="bare"),))

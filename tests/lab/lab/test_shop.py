@@ -14,9 +14,9 @@ import pytest
 
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
-from lab.world import SHOP
+from lab.world import SHOP as WORLD
 
-OLD, NEW = SHOP.site("old"), SHOP.site("new")
+OLD, NEW = WORLD.site("old"), WORLD.site("new")
 SHOP, PROD2 = "https://shop.test", "https://prod2.shop.test"
 
 pytestmark = pytest.mark.usefixtures("lab_name")

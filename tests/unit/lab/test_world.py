@@ -18,18 +18,10 @@ from lab.services import bind, ci
 from lab.services.authority import Authority
 from lab.sites.installations import installation
 from lab.texts import render, script
-from lab.world import BARE, SERVICES, SHOP, Deployment, Host, Pusher, Site, World
+from lab.world import BARE, MARKET, SERVICES, SHOP, TWO, Host, World
 from switchover.errors import Problem
 from switchover.settings import check
 
-MARKET = Deployment(
-    servers={
-        "old": Site("market", "market.test", "market", "market_production", "market", "pears' 8"),
-        "new": Site("market", "new.market.test", "market", "market", "market_user", "Plums-9"),
-    },
-    pushers={"dev": Pusher("mara", "/home/mara", "/home/mara/market", "live", ("old",))},
-)
-TWO = replace(SHOP, sites=(*SHOP.sites, MARKET))
 THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": Host("web2.farm.example", "anna", 15)})
 
 
@@ -146,8 +138,10 @@ def test_a_look_s_records_are_those_of_both_name_servers(tmp_path: Path) -> None
 
 
 def test_keys_let_each_pusher_in_where_it_is_known() -> None:
-    files: dict[str, list[ssh.File]] = {role: ssh.identity() for role in TWO.hosts}
-    ci.authorise(TWO, files)
+    mara = replace(MARKET.pushers["dev"], known_by=("old",))
+    world = replace(TWO, sites=(*SHOP.sites, replace(MARKET, pushers={"dev": mara})))
+    files: dict[str, list[ssh.File]] = {role: ssh.identity() for role in world.hosts}
+    ci.authorise(world, files)
     found = {(role, file.path): file.text for role, several in files.items() for file in several}
     assert "mara@ci" in found["old", "/home/market/.ssh/authorized_keys"]
     assert ("new", "/home/market/.ssh/authorized_keys") not in found

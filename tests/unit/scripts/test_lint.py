@@ -20,6 +20,12 @@ ROOT = Path(__file__).parents[3]
 FORMAT, LINT, TYPES = "would be reformatted", "F401", "no-untyped-def"
 
 
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest knows a module by its name alone, and collects the first."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) > 80 and sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def lint(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     # The types of the standard library are looked at once, not for each folder.
     environment = os.environ | {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "lint")}
