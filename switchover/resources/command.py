@@ -49,7 +49,7 @@ def again(ended: bool, wanted: Resource | Nothing, shown: str) -> Resource | Not
     """*wanted*; where an earlier step *ended* it under --dry: that it begins again, as no look can tell yet."""
     if isinstance(wanted, Nothing) or not ended:
         return wanted
-    return Command(wanted.server, "", shown=shown)
+    return Command(wanted.server, "", shown=shown, part=wanted.part)
 
 
 def as_user(user: str, path: str, command: str, environment: str = "production") -> str:
