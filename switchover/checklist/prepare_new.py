@@ -10,7 +10,7 @@ import re
 
 from ..certificates import fullchain, key
 from ..database import following, link, pooler
-from ..desired import Resource, Wanted
+from ..desired import Nothing, Resource, Wanted
 from ..errors import Problem
 from ..http import ask, comes_to_new
 from ..move import Move
@@ -75,8 +75,11 @@ def logs_rotate(move: Move) -> Wanted:
     wanted: list[Resource] = []
     if path not in [new.in_app(carried.target) for carried in move.settings.carry]:
         ours = move.journal.latest("prepare-new.logs-rotate", f"new:{path}")
-        others = new.look(f"grep -rqsF {sh(new.in_app('log'))} /etc/logrotate.d", check=False).status == 0
-        if ours or (read(new, path).content is None and not others):  # nobody else rotates its logs
+        missing = read(new, path).content is None
+        others = f"grep -rqsF {sh(new.in_app('log'))} /etc/logrotate.d"
+        if missing and not ours and new.look(others, check=False).status == 0:
+            return Nothing("a file in new's /etc/logrotate.d names the application's logs")
+        if missing or ours:
             content = render("templates/logrotate.conf.j2", path=new.app.path)
             wanted.append(File(new, path, content, f"{new.app.user}:{new.app.user}", "644"))
     rotate = "logrotate -s log/logrotate-status log/logrotate.conf"
