@@ -37,6 +37,9 @@ S = TypeVar("S", bound=Settings)
 class Worker(Kind[S]):
     """What every kind of worker can do. What is sh here runs as root, with the functions of the journal at hand."""
 
+    there = True
+    """Whether there is one at all."""
+
     def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
         super().__init__(server, settings)
         self.app = app
@@ -117,13 +120,13 @@ class Worker(Kind[S]):
 
     def seen_working(self, within: int) -> Command | Nothing:
         """A job was seen to run within so many seconds; where visitors bring none, one is put into the queue."""
+        role = self.server.role
         if not self.did_a_job:
-            role = self.server.role
             return Nothing(f"nothing tells whether {role}'s worker did a job, as worker.did_a_job is not set")
         seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"
         run = f"""
 wait_until {min(PATIENCE, within)} {seen} || {brings}
-wait_showing {within} {seen} || refuse "no job in the worker's log after {within} s: is it running? See its log"
+wait_showing {within} {seen} || refuse "no job was seen to run in {within} s: is {role}'s worker running? See its log"
 """
         shown = f"waits for a job; after {PATIENCE} s one that does nothing is queued"
         return Command(self.server, run, check=seen, shown=shown if self.a_job else "waits for a job")

@@ -25,6 +25,7 @@ class Settings(worker.Settings):
 class NoWorker(worker.Worker[Settings]):
     """It is never there."""
 
+    there = False
     runs = "false"
     starting_shown = stopping_shown = did_a_job = a_job = ""
 

@@ -64,13 +64,9 @@ class ServiceWorker(worker.Worker[Settings]):
         return f"service_runs {sh(self.settings.service)}"
 
     @property
-    def _active(self) -> str:
-        return f"systemctl is-active -q {sh(self.settings.service)}"
-
-    @property
     def works(self) -> str:
         """sh: succeeds where its service is active, and not about to end."""
-        return self._active
+        return f"systemctl is-active -q {sh(self.settings.service)}"
 
     def starting(self) -> str:
         """sh: `start`. One that still ends its present job is not active: systemd starts it when it has.
@@ -78,12 +74,12 @@ class ServiceWorker(worker.Worker[Settings]):
         One that was told to take no new job, and then took too long, runs still: it starts anew after its present job.
         """
         service = sh(self.settings.service)
-        again = f"systemctl restart --no-block {service}"
-        start = self._verb(self.settings.start) if self.settings.start else f"systemctl start {service}"
+        again = f"{{ systemctl restart --no-block {service}; rm -f quiet; }}"
+        start = self.app.run(self.settings.start) if self.settings.start else f"systemctl start {service}"
         return f"""
-[ ! -e quiet ] || ! {self._active} || {again}
-{self._active} || {start}
-wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: see its log"
+[ ! -e quiet ] || ! {self.works} || {again}
+{self.works} || {start}
+wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see its log"
 """
 
     def stopping(self) -> str:
@@ -93,18 +89,17 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
         if quiet:
             failed = "refuse 'the worker cannot be told to take no new job (worker.quiet)'"
-            lines.append(f"  touch quiet; {self._verb(quiet)} || {failed}")
+            lines.append(f"  touch quiet; {self.app.run(quiet)} || {failed}")
         if drained:
-            lines.append(f"  wait_showing {longest} {self._verb(drained)} || {too_long}")
+            lines.append(f"  wait_showing {longest} {self.app.run(drained)} || {too_long}")
         # Not waited for by systemctl, so that it shows how long it takes.
         systemd = f"systemctl stop --no-block {sh(self.settings.service)}"
-        stop = self._verb(self.settings.stop) if self.settings.stop else systemd
+        stop = self.app.run(self.settings.stop) if self.settings.stop else systemd
         lines.append(f"  {stop}")
         lines.append(f"  wait_showing {longest} not {self.runs} || {too_long}")
+        if quiet:
+            lines.append("  rm -f quiet")  # of a stop that came to its end nothing is left to take back
         return "\n".join([*lines, "fi"])
-
-    def _verb(self, command: str) -> str:
-        return self.app.run(command)
 
     @property
     def starting_shown(self) -> str:
@@ -121,11 +116,11 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
     @property
     def did_a_job(self) -> str:
         """The settings' verb."""
-        return self._verb(self.settings.did_a_job) if self.settings.did_a_job else ""
+        return self.app.run(self.settings.did_a_job) if self.settings.did_a_job else ""
 
     @property
     def a_job(self) -> str:
-        """The settings' verb, as the application's user."""
+        """The settings' verb."""
         return self.app.run(self.settings.a_job) if self.settings.a_job else ""
 
     def on_deploy(self) -> str:
@@ -134,13 +129,13 @@ wait_until {worker.STARTS} {self._active} || refuse "the worker did not start: s
         start = settings.start or f"sudo -n systemctl start {service}"
         stop = settings.stop or f"sudo -n systemctl stop {service}"
         values = {"quiet": settings.quiet, "drained": settings.drained, "start": start, "stop": stop}
-        return render("hooks/worker-service.sh.j2", runs=self._active, **values).decode()
+        return render("hooks/worker-service.sh.j2", runs=self.works, **values).decode()
 
     def queue(self, server: Host, database: str) -> dict[str, Any]:
         """What `queue_length` prints."""
         if not self.settings.queue_length:
             return {}
-        answer = self.server.look(self._verb(self.settings.queue_length), check=False)
+        answer = self.server.look(self.app.run(self.settings.queue_length), check=False)
         return {"waiting": int(answer.out)} if answer.status == 0 and answer.out.strip().isdigit() else {}
 
     def boots(self, on: bool, *, record_only: bool = False) -> Service:

@@ -129,6 +129,32 @@ def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_go
         assert stopped.returncode == 3 and "runs longer than 1 s" in stopped.stderr
     subprocess.run(["sh", "-s"], input=start, check=True, text=True, cwd=tmp_path)
     assert ("restart --no-block shop-worker" in log.read_text()) == quieted
+    # Repeated, as after a connection that broke, it leaves a worker alone that works again.
+    subprocess.run(["sh", "-s"], input=start, check=True, text=True, cwd=tmp_path)
+    assert log.read_text().count("restart --no-block shop-worker") == quieted
+
+
+def test_a_worker_that_has_stopped_is_not_taken_for_one_that_was_only_told_to(tmp_path: Path) -> None:
+    """Its stop came to its end: when it starts, and that is repeated, no restart ends the job that it has by then."""
+    log, up = tmp_path / "log", tmp_path / "up"
+    systemctl = f"""#!/bin/sh
+echo "$*" >>{log}
+case $1 in
+stop) rm -f {up} ;;
+start) touch {up} ;;
+*) [ -e {up} ] && echo active || {{ echo inactive; exit 3; }} ;;
+esac
+"""
+    (tmp_path / "systemctl").write_text(systemctl)
+    (tmp_path / "systemctl").chmod(0o755)
+    up.touch()
+    worker = server(worker={"quiet": "true", "drained": "true", "longest_job": 5}).worker
+    worker.app.run = lambda command: f"sh -c '{command}'"  # type: ignore[method-assign]
+    for script in (worker.stopping(), worker.starting(), worker.starting()):
+        text = f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{script}"
+        subprocess.run(["sh", "-s"], input=text, check=True, text=True, cwd=tmp_path)
+    verbs = [line.split()[0] for line in log.read_text().splitlines()]
+    assert verbs.count("stop") == verbs.count("start") == 1 and "restart" not in verbs
 
 
 def test_that_nothing_tells_when_it_has_reloaded_is_told() -> None:

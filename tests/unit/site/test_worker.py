@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Made
+from recorded_server import Made
 
 PSQL = "psql -XAtq -v ON_ERROR_STOP=1 -d ofn_production -c"
 
