@@ -48,22 +48,24 @@ def _rows(move: Move) -> list[dict[str, Any]]:
 def _state(move: Move, one: Step) -> dict[str, Any]:
     """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look.
 
-    `nothing`: the settings ask for nothing here, so nobody has looked; `why` says which.
+    `nothing`: the settings ask for nothing here, so nobody has looked; `why` says which. Where that depends on how far
+    the move is, a step is open until its section has begun.
     """
     entries = [e for e in move.journal.entries if e.step == one.line and e.state != "undone"]
     if entries:
         # Only the newest change can have been the last before an interruption.
         newest = entries[-1] == move.journal.active()[0]
         done = {e.key for e in entries}
-        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(move, one, done))
+        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(one.wanted(move), done))
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
         return {"state": "interrupted" if broken else "done", **facts}
     try:
         parts, why = one.looked_at(move)
         if not parts:
-            return {"state": "nothing", "undoable": False, **({"why": why} if why else {})}
-        rest = _rest(move, one, set())
-        missing = [] if rest else _missing(move, one)
+            state = "nothing" if why or move.journal.active(one.section) else "open"
+            return {"state": state, "undoable": False, **({"why": why} if why else {})}
+        rest = _rest(parts, set())
+        missing = [] if rest else _missing(parts)
     except Problem as problem:
         return {"state": "open", "undoable": False, "in_the_way": problem.what.splitlines()[0]}
     if rest or missing:
@@ -71,15 +73,15 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
     return {"state": "true", "undoable": False}
 
 
-def _rest(move: Move, one: Step, done: set[str]) -> bool:
-    """Whether parts of the step other than those *done* are still to be made true."""
-    parts = [part for part in one.wanted(move) if isinstance(part, Resource)]
+def _rest(wanted: Sequence[Resource | Precondition], done: set[str]) -> bool:
+    """Whether parts of a step other than those *done* are still to be made true."""
+    parts = [part for part in wanted if isinstance(part, Resource)]
     return any(part.key not in done and part.change() is not None for part in parts)
 
 
-def _missing(move: Move, one: Step) -> list[str]:
-    """What the step would wait for."""
-    found = [part.missing() for part in one.wanted(move) if isinstance(part, Precondition)]
+def _missing(wanted: Sequence[Resource | Precondition]) -> list[str]:
+    """What a step would wait for."""
+    found = [part.missing() for part in wanted if isinstance(part, Precondition)]
     return [missing for missing in found if missing]
 
 

@@ -53,7 +53,8 @@ def facts(move: Move) -> dict[str, Any]:
     old["sessions"] = _sessions(move.old)
     switched = move.journal.latest("switch-db.copy") or move.journal.latest("switch-db.switch", "new:hold")
     leads = move.new if switched and switched.state == "done" else move.old
-    new["queue"] = move.new.worker.queue(leads, leads.database.name)
+    works = move.new if move.journal.active("switch-jobs") else move.old
+    new["queue"] = works.worker.queue(leads, leads.database.name)
     if found := following.look(move):
         new["following"] = found.as_json() | {"said": following.lines(found)}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}

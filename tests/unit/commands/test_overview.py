@@ -239,7 +239,10 @@ WHY = "old has no worker, as old.worker.kind is none"
 def test_status_says_that_nothing_is_to_be_done_and_why(here: Made) -> None:
     move = here(without_a_worker())
     assert status._state(move, switch_jobs.stop_old) == {"state": "nothing", "undoable": False, "why": WHY}
-    assert status._state(move, of(lambda move: [])) == {"state": "nothing", "undoable": False}
+    # Nothing yet, as long as its section has not begun.
+    assert status._state(move, of(lambda move: [])) == {"state": "open", "undoable": False}
+    did(move, "old:switch-jobs.start-new")
+    assert status._state(move, of(lambda move: [], "switch-jobs")) == {"state": "nothing", "undoable": False}
 
 
 def test_status_says_what_was_done_before_the_settings_said_otherwise(here: Made) -> None:
