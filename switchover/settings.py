@@ -6,7 +6,6 @@ Everything is checked before a server is touched; each fault names its key and w
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -100,16 +99,6 @@ class Server(Part):
     def in_app(self, path: str) -> str:
         """*path* below the application's directory, unless it is absolute."""
         return under(self.app.path, path)
-
-    @property
-    def address4(self) -> str | None:
-        """The first IPv4 address, if any."""
-        return next((str(a) for a in self.address if isinstance(a, ipaddress.IPv4Address)), None)
-
-    @property
-    def main_address(self) -> str:
-        """The address that the other server connects to."""
-        return self.address4 or str(self.address[0])
 
 
 class Carried(Part):
@@ -321,7 +310,7 @@ def _fault(error: dict[str, Any]) -> str:
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"  {path}: unknown key; {hint}"
     if kind == "missing":
-        return f"  {path}: missing; move.example.yaml shows one"
+        return f"  {path}: missing; docs/settings.md says what it is"
     if kind == "union_tag_invalid":
         return f"  {path}.kind: {_listed(error['ctx']['expected_tags'])}, not {shown(error['ctx']['tag'], quoted=True)}"
     message = SAID.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

@@ -96,7 +96,7 @@ def _part(heading: str, model: type[BaseModel], plural: bool = False) -> Iterato
         for name, field in fields:
             needed = "**needed**, " if parts and field.is_required() else ""
             default = f"{needed}[its keys](#{anchor(title)})" if parts else _default(field)
-            rows.append(f"| `{_name(name, field)}` | {_what(field, parts)} | {default} |")
+            rows.append((f"`{_name(name, field)}`", _what(field, parts), default))
     yield _table(rows)
     for title, field, parts in below:
         if room_of(field):
@@ -111,14 +111,19 @@ def _kinds(heading: str, parts: Sequence[type[BaseModel]]) -> Iterator[str]:
     for number, part in enumerate(parts):
         kind = part.model_fields["kind"].default
         fields = [(name, field) for name, field in part.model_fields.items() if name != "kind"]
-        rows = [f"| `{_name(name, field)}` | {_what(field, [])} | {_default(field)} |" for name, field in fields]
+        rows = [(f"`{_name(name, field)}`", _what(field, []), _default(field)) for name, field in fields]
         yield f"**`kind: {kind}`**{' (the default)' * (number == 0)}: {_line(part.__doc__ or '')}"
         if rows:
             yield _table(rows)
 
 
-def _table(rows: Sequence[str]) -> str:
-    return "\n".join(["| key | what | default |", "|---|---|---|", *rows])
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """The rows' cells may have `|` in them, which would end a cell there."""
+    return "\n".join(["| key | what | default |", "|---|---|---|", *(_row(cells) for cells in rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def _level(heading: str) -> str:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from switchover import settings_file
 from switchover.errors import Problem
+from switchover.hosts import Host
 from switchover.settings import Settings, check, load
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def test_the_right_ones(data: dict[str, Any]) -> None:
     settings = check(data, "move.yaml")
     assert settings.domain == "shop.example.org"
     assert settings.old.in_app("log/a.log") == "/home/ofn/current/log/a.log"
-    assert (settings.old.address4, settings.old.main_address) == ("192.0.2.11", "192.0.2.11")
+    assert Host("old", settings.old.ssh, [str(one) for one in settings.old.address]).main_address == "192.0.2.11"
     assert settings.old.worker.command == "script/delayed_job"
 
 
@@ -70,7 +71,7 @@ def test_a_key_of_the_name_system_lies_beside_the_settings_or_on_a_server(data: 
 
 def test_an_address_may_be_ipv6_alone(data: dict[str, Any]) -> None:
     settings = check(put(data, "old.address", ["2001:db8::11"]), "move.yaml")
-    assert (settings.old.address4, settings.old.main_address) == (None, "2001:db8::11")
+    assert Host("old", settings.old.ssh, [str(one) for one in settings.old.address]).main_address == "2001:db8::11"
 
 
 def test_the_example_is_right() -> None:
@@ -105,7 +106,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("door", 70000, "door: less than or equal to 65535, not 70000"),
     ("revision", "abc", "revision: a whole commit id, 40 hexadecimal digits, not 'abc'"),
     ("pages", ["about"], "pages.0: a page's path, like /products/1, not 'about'"),
-    ("carry", [{"from": "a"}], "carry.0.to: missing; move.example.yaml shows one"),
+    ("carry", [{"from": "a"}], "carry.0.to: missing; docs/settings.md says what it is"),
     (
         "carry",
         [{"from": "a", "to": "b", "replace": {"": "x"}}],
@@ -163,7 +164,7 @@ def test_what_is_missing_is_said(data: dict[str, Any], path: str) -> None:
     for key in way:
         inner = inner[key]
     del inner[last]
-    assert faults(data) == f"move.yaml: 1 to mend:\n  {path}: missing; move.example.yaml shows one"
+    assert faults(data) == f"move.yaml: 1 to mend:\n  {path}: missing; docs/settings.md says what it is"
 
 
 def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
