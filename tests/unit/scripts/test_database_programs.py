@@ -121,6 +121,13 @@ def test_a_setting_that_somebody_changed_since_is_left(entry: Entry) -> None:
     assert not any(line.startswith("ALTER") for line in entry.does("setting", "back", *SETTING))
 
 
+def test_a_setting_does_not_count_as_put_back_where_postgresql_does_not_answer(entry: Entry) -> None:
+    (entry.path / "before" / SETTING[0]).touch()
+    entry.put(entry.path.parent / "bin/runuser", "#!/bin/sh\necho 'no connection' >&2\nexit 2\n")
+    done = entry.run("setting", "back", *SETTING)
+    assert done.returncode != 0 and "no connection" in done.stderr
+
+
 # --- wal_level ----------------------------------------------------------------------------------------------------
 
 CONFIG_FILE = ("SHOW config_file", "/etc/postgresql/15/main/postgresql.conf\n")

@@ -40,6 +40,16 @@ def test_files_that_vanish_meanwhile_are_no_failure(entry: Path, status: int, wa
     assert (done.returncode, done.stderr) == (wanted, "rsync: it broke\n" if wanted else "")
 
 
+def test_a_list_that_was_cut_off_is_made_anew(entry: Path, tmp_path: Path) -> None:
+    (entry / "before/list.new").write_text("./a\n")
+    (tmp_path / "b").touch()
+    assert run(entry, "list", tmp_path / "nowhere").returncode == 0
+    assert (entry / "before/list").read_text() == ""
+    (entry / "before/list").unlink()
+    assert run(entry, "list", tmp_path).returncode == 0
+    assert "./b" in (entry / "before/list").read_text().splitlines()
+
+
 def test_what_came_goes_and_what_was_replaced_is_put_back(entry: Path, tmp_path: Path) -> None:
     target = tmp_path / "it's here"
     (target / "a b").mkdir(parents=True)
