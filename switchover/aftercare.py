@@ -49,7 +49,7 @@ class Facts:
     known: dict[str, tuple[str, ...]] = field(default_factory=dict)
     may_deploy: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"old": (), "new": ()})
     answers: dict[str, tuple[str, str]] = field(default_factory=dict)
-    rules: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"old": (), "new": ()})
+    rules: dict[str, tuple[str, ...] | None] = field(default_factory=lambda: {"old": (), "new": ()})
 
 
 CHECKS = Checks[[Facts]]("aftercare")
@@ -201,8 +201,13 @@ def third_parties(facts: Facts) -> Found:
 @CHECKS.add
 def firewall_rules(facts: Facts) -> Found:
     """Whom old's firewall lets in by address, new's lets in as well."""
-    for rule in facts.rules["old"]:
-        if rule not in facts.rules["new"]:
+    old, new = facts.rules["old"], facts.rules["new"]
+    if old is None or new is None:
+        roles = " and ".join(role for role, rules in facts.rules.items() if rules is None)
+        yield note(f"whom both firewalls let in is not compared: on {roles} firewall.kind is none")
+        return
+    for rule in old:
+        if rule not in new:
             yield warning(f"old's firewall has a rule that new's has not: {rule}", f"On new, if it shall be: {rule}")
 
 
@@ -260,13 +265,16 @@ def gather(move: Move) -> Facts:
         known=known,
         may_deploy=may_deploy,
         answers=answers,
-        rules={role: tuple(_rules(found["rule"], ours)) for role, found in seen.items()},
+        rules={
+            server.role: tuple(_rules(seen[server.role]["rule"], ours)) if server.firewall.rules else None
+            for server in move.servers
+        },
     )
 
 
 def _seen(server: Server) -> dict[str, list[str]]:
     """Lines of the server's answer, by what they are about."""
-    rules = f"{{ {server.firewall.rules}; }} | sed 's/^/rule /'"
+    rules = f"{{ {server.firewall.rules or ':'}; }} | sed 's/^/rule /'"
     script = f"""
 [ ! -x /usr/sbin/sendmail ] || echo 'sendmail yes'
 ! command -v postconf >/dev/null || echo "relay $(postconf -h relayhost)"

@@ -155,7 +155,7 @@ def firewall(server: Server, move: Move) -> Found:
 def worker_after_a_boot(server: Server, move: Move) -> Found:
     """the worker is started after a boot."""
     worker = server.worker
-    if isinstance(worker.running(), Nothing):
+    if not worker.there:
         yield good("there is no worker")
     elif server.role == "new":
         started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
@@ -173,7 +173,8 @@ def deploys(server: Server, move: Move) -> Found:
 @EACH.add
 def verbs(server: Server, move: Move) -> Found:
     """application and worker end what is under way before they stop."""
-    yield from server.app.check()
+    if server.role == "new":  # old's application is never reloaded
+        yield from server.app.check()
     yield from server.worker.check()
 
 
@@ -248,8 +249,8 @@ def code(move: Move) -> Found:
 def jobs(move: Move) -> Found:
     """jobs are worked off on one server at a time."""
     old, new = move.old, move.new
-    if isinstance(new.worker.running(), Nothing):
-        if not isinstance(old.worker.running(), Nothing):
+    if not new.worker.there:
+        if old.worker.there:
             yield warning("old has a worker, and new none: jobs would wait", "Say in the settings what works on new")
         if new.schedule.needs_worker:
             yield warning("regular tasks are the worker's on new, which has none", "Mend new.schedule or new.worker")

@@ -104,7 +104,8 @@ def restart(move: Move) -> Wanted:
 {new.worker.restart()}
 wait_until 120 {nobody} || refuse "something on new still uses PgBouncer: its console has SHOW CLIENTS"
 """
-    return Command(new, run, FINAL, check=_nobody(move), shown=f"{new.app.reload_shown}; the worker restarts")
+    shown = f"{new.app.reload_shown}; the worker restarts" if new.worker.there else new.app.reload_shown
+    return Command(new, run, FINAL, check=_nobody(move), shown=shown)
 
 
 @step

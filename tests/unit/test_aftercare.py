@@ -49,6 +49,9 @@ def sound(zone: dict[tuple[str, str], tuple[str, ...]] | None = None, **others: 
     return replace(facts, **others)
 
 
+Rules = tuple[str, ...] | None
+
+
 def told(facts: Facts, key: str) -> list[str]:
     """What a check asks to be done about, alone."""
     findings = list(CHECKS.find(facts))
@@ -85,6 +88,12 @@ FOUND: list[tuple[str, Facts, str]] = [
 @pytest.mark.parametrize(("key", "facts", "says"), FOUND)
 def test_what_is_found_is_said_with_what_to_do(key: str, facts: Facts, says: str) -> None:
     assert any(says in one for one in told(facts, key)), told(facts, key)
+
+
+@pytest.mark.parametrize(("old", "new", "roles"), [((), None, "new"), (None, (), "old"), (None, None, "old and new")])
+def test_rules_that_nobody_can_tell_are_not_compared(old: Rules, new: Rules, roles: str) -> None:
+    [finding] = [f for f in CHECKS.find(sound(rules={"old": old, "new": new})) if f.key == "firewall-rules"]
+    assert finding.kind == "note" and f"on {roles} firewall.kind is none" in finding.what
 
 
 def test_each_check_finds_something() -> None:

@@ -287,7 +287,7 @@ def test_a_line_that_was_cut_short_is_not_joined_to_the_next(told: Path) -> None
 
 MANY = """
 import sys
-from switchover import checklist, events
+from switchover import events
 for number in range(200):
     events.emit("problem", what=sys.argv[1] * 3000)
 """
@@ -303,7 +303,7 @@ def test_several_commands_may_write_to_one_file(told: Path) -> None:
 
 KILLED = """
 import time
-from switchover import checklist, events
+from switchover import events
 events.emit("problem", what="begun")
 for number in range(300):
     events.emit("problem", what="x" * 30_000)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from here import right
 
 from switchover import preflight
 from switchover.database import following as replication
@@ -128,7 +129,21 @@ def test_what_is_in_the_way(site: Site, role: str, words: str, answer: str, key:
 
 def test_a_configuration_of_nginx_that_is_refused(site: Site) -> None:
     site.new.status, site.new.answers["nginx -t"] = 1, "nonsense on line 1\nfailed\n"
-    assert [f.what for f in in_the_way(site)] == ["new: nginx's configuration is sound (nonsense on line 1)"]
+    assert [f.what for f in in_the_way(site)] == ["new: nginx refuses its configuration (nonsense on line 1)"]
+
+
+def test_an_application_of_old_need_not_be_reloaded(site: Site) -> None:
+    """It only stops; new's answers anew in the midst of visitors."""
+    app = {"kind": "service", "path": "/a", "user": "u", "service": "web", "listens": "127.0.0.1:3000"}
+    found = {}
+    for role in ("old", "new"):
+        data = right()
+        data[role]["app"] = app
+        server = Told(role, getattr(check(data, "move.yaml"), role))
+        server.answers = {"CanReload": "no\n", "": ""}
+        found[role] = [finding.what for finding in preflight.verbs(server, site)]
+    assert found["old"] == []
+    assert any("cannot reload" in what for what in found["new"])
 
 
 def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:

@@ -40,10 +40,8 @@ def test_a_quoted_value_stands_in_no_quotes_of_the_template(template: str) -> No
                          Path(HOME, template).read_text()) or template.endswith(".html.j2")  # fmt: skip
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", [one for one in TEMPLATES if one != "hooks/worker-none.sh.j2"])  # it has no value
 def test_a_missing_value_is_an_error_that_names_it(template: str) -> None:
-    if "{{" not in Path(HOME, template).read_text():
-        return  # it has no value
     with pytest.raises(Problem, match="is undefined") as caught:
         render(template)
     assert str(caught.value).startswith(template) and "\n" not in str(caught.value)

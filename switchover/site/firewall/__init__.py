@@ -44,6 +44,6 @@ class Firewall(Kind[S]):
         """What `inv check` finds."""
 
     @property
+    @abstractmethod
     def rules(self) -> str:
-        """sh: prints a line for each rule that lets somebody in, as a person would type it; or nothing."""
-        return ":"
+        """sh: prints a line for each rule that lets somebody in, as a person would type it; empty: nobody can tell."""

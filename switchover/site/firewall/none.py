@@ -29,6 +29,7 @@ class NoFirewall(firewall.Firewall[Settings]):
         return Nothing(f"{role}'s firewall is left alone, as {role}.firewall.kind is none")
 
     on = lets_in = _nothing
+    rules = ""
 
     def check(self) -> Found:
         """It stays as it is."""

@@ -135,5 +135,5 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
         """Its configuration is sound."""
         answer = self.server.look(f"{self.test} 2>&1", check=False)
         if answer.status:
-            what = f"nginx's configuration is sound ({answer.out.strip().splitlines()[0]})"
-            yield blocker(what, f"Mend it: {self.test}")
+            first = next(iter(answer.out.strip().splitlines()), f"exit status {answer.status}")  # the last sums up
+            yield blocker(f"nginx refuses its configuration ({first})", f"Mend it: {self.test}")

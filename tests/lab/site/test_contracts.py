@@ -22,7 +22,7 @@ from lab import settings
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
 from lab.visitors import deploys as pushes
-from lab.world import SHOP, Deployment, Role, Site
+from lab.world import MARKET, SHOP, Deployment, Role, Site
 from switchover.checklist import prepare_new, prepare_old
 from switchover.desired import Nothing, Resource, Wanted
 from switchover.errors import Problem
@@ -36,14 +36,7 @@ from switchover.step import live, step
 
 pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
-MARKET = Deployment(
-    servers={
-        "old": Site("market", "market.test", "market", "market_production", "market", "pears' 8"),
-        "new": Site("market", "new.market.test", "market", "market", "market_user", "Plums-9"),
-    },
-    installed="services",
-)
-WORLD = replace(SHOP, sites=(*SHOP.sites, MARKET))
+WORLD = replace(SHOP, sites=(*SHOP.sites, replace(MARKET, pushers={}, installed="services")))
 USUAL, SERVICES = "shop.test", "market.test"
 NOTICE = Notice("Thu 8 Feb 2018", "ann@laptop", "shop.test")
 NUMBERS = itertools.count(1)
@@ -201,7 +194,7 @@ def test_a_worker_ends_its_present_job_and_takes_no_new_one(lab: Lab, case: Case
     worker = move.old.worker
     made(move, move.old.monitor.forgets_worker())  # which would start it again
     started(move.old)
-    first, second = slow_job(lab, case, 8), slow_job(lab, case, 0)
+    first, second = slow_job(lab, case, 15), slow_job(lab, case, 0)
     until(lambda: under_way(lab, case, first), 20, "the job does not begin", pause=0.2)
     line = made(move, worker.stopped())
     assert not true(move.old, worker.runs)
@@ -225,11 +218,11 @@ def test_a_worker_that_does_not_come_to_its_end_is_said_to(lab: Lab, case: Case,
     patient = worker.settings.model_copy(update={"longest_job": 2})
     made(move, move.old.monitor.forgets_worker())
     started(move.old)
-    number = slow_job(lab, case, 7)
+    number = slow_job(lab, case, 15)
     until(lambda: under_way(lab, case, number), 20, "the job does not begin", pause=0.2)
     with pytest.raises(Problem, match=r"present job runs longer than 2 s"):
         made(move, patient.on(move.old, move.old.app).stopped())
-    until(lambda: runs_of(lab, case, number) == 1, 30, "the job was ended", pause=0.2)
+    until(lambda: runs_of(lab, case, number) == 1, 45, "the job was ended", pause=0.2)
     made(move, worker.running())
     after = slow_job(lab, case, 0)
     until(lambda: runs_of(lab, case, after) == 1, 30, "nobody works", pause=0.2)
@@ -319,7 +312,7 @@ def test_application_and_worker_start_at_boot_or_do_not(lab: Lab, case: Case, mo
     for wanted in (old.app.boots(True), old.worker.boots(True), new.app.boots(False), new.worker.boots(False)):
         made(move, wanted)
     made(move, new.monitor.forgets_application())
-    made(move, [] if isinstance(new.worker.running(), Nothing) else new.worker.running())
+    made(move, new.worker.running())
     for server in lab.servers:
         reboot(move, server)
     for what, part in (("application", old.app), ("worker", old.worker)):
@@ -483,7 +476,7 @@ def test_a_monitor_runs_a_program(lab: Lab, case: Case, move: Move) -> None:
     made(move, new.monitor.watches_program("certificate-age", "14 shop.test"))
     until(lambda: "certificate" in lab.new.exec("monit summary").stdout, 30, "monit does not know of it", pause=0.5)
     taken_back(move)
-    assert lab.new.exec("monit -t >/dev/null && ls /usr/local/sbin/certificate-age", check=False).stdout == ""
+    lab.new.exec("monit -t >/dev/null && [ ! -e /usr/local/sbin/certificate-age ]")
 
 
 # --- the firewall ----------------------------------------------------------------------------------------------------

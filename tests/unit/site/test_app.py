@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDED, Made, Recorded
 from here import right
+from recorded_server import RECORDED, Made, Recorded
 
 from switchover.database.facts import parse
 from switchover.programs import program

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Made
+from recorded_server import Made
 
 from switchover.errors import Problem
 from switchover.findings import Kind

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Made
+from recorded_server import Made
 
 from switchover.resources.file import Absent, File, Found
 from switchover.site.deploys import Notice

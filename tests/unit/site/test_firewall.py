@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Made
+from recorded_server import Made
 
 from switchover.findings import Finding, Kind
 from switchover.site.firewall.ufw import Rule

@@ -308,7 +308,7 @@ def test_the_settings_know_the_new_kind(said: dict[str, Any]) -> None:
 
 def test_its_faults_are_named_as_any_kind_s(said: dict[str, Any]) -> None:
     assert said["unknown key"] == "1 to mend:\n  old.worker.queue: unknown key; did you mean 'queues'?"
-    assert said["missing key"] == "1 to mend:\n  old.worker.queues: missing; move.example.yaml shows one"
+    assert said["missing key"] == "1 to mend:\n  old.worker.queues: missing; docs/settings.md says what it is"
     tags = listed([*kinds("worker"), "resque"])
     assert said["unknown kind"] == f"1 to mend:\n  old.worker.kind: {tags}, not 'rescue'"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Made, Recorded
 from here import right
+from recorded_server import Made, Recorded
 
 from switchover.desired import Nothing
 from switchover.resources.file import Absent, File, Found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import RECORDED, Made, Recorded
+from recorded_server import RECORDED, Made, Recorded
 
 from switchover.desired import Nothing
 from switchover.errors import Problem

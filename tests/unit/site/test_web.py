@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDED, Made
+from recorded_server import RECORDED, Made
 
 from switchover.findings import Kind
 from switchover.site.web import nginx
