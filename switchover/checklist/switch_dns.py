@@ -108,9 +108,9 @@ def visitors_follow(move: Move) -> Wanted:
         say.outcome(Outcome.NOTE, f"Old's proxy may go {when}, unless somebody comes by it until then: inv retire-old")
         return None
 
-    reload = move.old.web.reload
+    web = move.old.web
     return [
         Compared(remembered, within=3700),
-        Command(move.old, reload, shown=f"{reload} (what is under way ends first)"),
+        Command(move.old, web.reload, shown=f"{web.reload_shown} (what is under way ends first)"),
         Compared(still, within=3700),
     ]

@@ -190,7 +190,7 @@ sh after/order-certificate back {sh(domain)}
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
         return [
             Seen(old, trusts, "old would refuse visitors: update ca-certificates there"),
-            Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload),
+            Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown),
         ]
 
     def renewed(self) -> Nothing | Parts:
@@ -235,7 +235,7 @@ sh after/order-certificate back {sh(domain)}
             return self._trial
         live, old, web = self.live(), self.place.front.other.main_address, self.place.web
         asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in self._domains]
-        # Who comes by old must not wait for a person to put it back. (A reload returns before its nginx answers by it.)
+        # Who comes by old must not wait for a person to put it back.
         shows = f"sh after/certificate-shown {sh(self._domain)} {sh(live)}/cert.pem"
         passed_on = f"sh -c {sh('{ ' + ' && '.join(asked) + '; } 2>/dev/null')}"
         then = f"""{web.reload}

@@ -73,7 +73,14 @@ class Web(Kind[S]):
     @property
     @abstractmethod
     def reload(self) -> str:
-        """sh: it answers by its configuration as that is now; requests under way end by the one before."""
+        """sh, for a recorded script: it answers by its configuration as that is now, and by no other, when this ends;
+        requests under way end by the one before.
+        """
+
+    @property
+    @abstractmethod
+    def reload_shown(self) -> str:
+        """The same in a line, for people."""
 
     @property
     @abstractmethod

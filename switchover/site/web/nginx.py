@@ -19,6 +19,8 @@ from ..web import PAGE
 
 LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
 ERRORS = "/var/log/nginx/error.log"
+_RELOAD = "systemctl reload nginx"
+_MASTER = "$(systemctl show -p MainPID --value nginx)"  # another nginx, of a container, is none of ours
 
 
 class Settings(web.Settings):
@@ -39,9 +41,15 @@ class Nginx(web.Web[Settings]):
 
     tools = ("nginx",)
     test = "nginx -t"
-    reload = "systemctl reload nginx"
+    # The command returns when nginx was asked; both configurations answer until the workers from before shut down.
+    reload = f"""workers=$(pgrep -d , -P "{_MASTER}" -f '^nginx: worker process')
+{_RELOAD} || refuse "nginx cannot reload: see its log"
+wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx: worker process *$'" ||
+  refuse "nginx did not take its configuration within 30 s: see its log"
+"""
+    reload_shown = _RELOAD
     site = "/etc/nginx/sites-enabled/switchover"
-    drained = "not pgrep -f '^nginx: worker process is shutting down' >/dev/null"
+    drained = f"""not pgrep -P "{_MASTER}" -f '^nginx: worker process is shutting down' >/dev/null"""
 
     @property
     def paths(self) -> dict[str, str]:
