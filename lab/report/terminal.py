@@ -151,7 +151,7 @@ def _notes(data: dict[str, Any]) -> list[str]:
     lag = traffic["visitors_own_lag_ms"]
     notes.append(f"Of the longest waits up to {_time(lag)} may be this machine being busy (measured in the visitors).")
     if traffic["reopened"]:
-        notes.append(f"{traffic['reopened']} GET(s) were repeated on a new connection, as every browser does.")
+        notes.append(f"{traffic['reopened']} request(s) were made again on a new connection, as every browser does.")
     return notes
 
 

@@ -192,11 +192,12 @@ class Browser:
     ) -> Reply:
         """Makes one request: on a connection of its own if `fresh`, by http if `plain`. Follows no redirect.
 
-        A GET whose kept connection the server closed before it sent a byte is asked once more on a new
-        connection, since every browser does so and its user sees nothing (RFC 9110, 9.2.2); the time
-        counts from the first attempt and the reply says `reopened`. Nothing else is repeated: no POST,
-        because the server may have acted on it, and no GET on a new connection, because there the user
-        does see an error.
+        A request whose kept connection the server closed before it sent a byte is made once more on a new
+        connection, since browsers and curl do so, whatever the method, and their user sees nothing: nginx
+        closes idle connections when it reloads, and a request may be on its way. The time counts from the
+        first attempt and the reply says `reopened`; an order that was taken both times is there twice, which
+        the audit finds. Not repeated are a stream, which cannot begin again, and a request on a new
+        connection, because there the user does see an error.
         """
         site = self.site
         port = site.http_port if plain else site.https_port
@@ -231,7 +232,8 @@ class Browser:
                             body = await response.read()
                     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                         refused = isinstance(error, aiohttp.ClientConnectorError)
-                        if method != "GET" or reopened or not reused.it or refused:
+                        stream = data is not None and not isinstance(data, bytes)
+                        if stream or reopened or not reused.it or refused:
                             raise
                         reopened = True
                         continue

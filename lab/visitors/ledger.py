@@ -47,7 +47,7 @@ class Answer:
     to: str | None = None  # the address that the visitor came to
     late_ms: float = 0.0
     fresh: bool = False  # on a new connection, not on a kept one
-    reopened: bool = False  # a GET repeated on a new connection, as a browser does
+    reopened: bool = False  # made again on a new connection, as a browser does
     order: str | None = None
     product: int | None = None
     quantity: int | None = None

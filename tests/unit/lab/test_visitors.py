@@ -289,12 +289,18 @@ def closing(shop: LittleShop, times: int) -> None:
     shop.trouble = close
 
 
-def test_a_get_on_a_kept_connection_is_asked_once_more(certificate: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "data"),
+    [("GET", "/cached", None), ("POST", "/orders", b"number=1&total=1&product=1&quantity=1")],
+)
+def test_a_request_on_a_kept_connection_is_made_once_more(
+    certificate: Path, method: str, path: str, data: bytes | None
+) -> None:
     shop = LittleShop()
     closing(shop, 1)
-    reply = ask_twice(shop, certificate, "GET", "/cached")
-    assert (reply.outcome, reply.reopened) == (Outcome.OK, True)
-    assert shop.seen == ["GET /", "GET /cached", "GET /cached"]
+    reply = ask_twice(shop, certificate, method, path, data=data)
+    assert reply.reopened and reply.status is not None
+    assert shop.seen == ["GET /", f"{method} {path}", f"{method} {path}"]
 
 
 def test_but_only_once(certificate: Path) -> None:
@@ -313,10 +319,13 @@ def test_not_on_a_new_connection(certificate: Path) -> None:
     assert shop.seen == ["GET /", "GET /cached"]
 
 
-def test_a_post_never(certificate: Path) -> None:
+def test_a_stream_never(certificate: Path) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"number=1"
+
     shop = LittleShop()
     closing(shop, 1)
-    reply = ask_twice(shop, certificate, "POST", "/orders", data=b"number=1")
+    reply = ask_twice(shop, certificate, "POST", "/orders", data=stream())
     assert reply.outcome is Outcome.RESET
     assert shop.seen == ["GET /", "POST /orders"]
 
