@@ -112,7 +112,7 @@ def test_a_full_disk_is_told_and_nothing_is_changed(
 def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
     with broken_nginx(server(lab, role)):
         ran = inv(lab, "check")
-    assert ran.status == 1 and f"✗ {role}: nginx's configuration is sound (" in ran.out
+    assert ran.status == 1 and f"✗ {role}: nginx refuses its configuration (" in ran.out
     assert 'unknown directive "nonsense"' in ran.out
     assert ran.err.splitlines() == ["1 to mend before the move. Each line with ✗ says what to do"]
 
