@@ -321,7 +321,7 @@ FAULTS = [
           "runuser -u postgres -- psql -qc 'ALTER SYSTEM RESET ssl' -c 'SELECT pg_reload_conf()'",
           r"old: PostgreSQL does not speak TLS  \(Set ssl = on .*reload it\)"),
     Fault("new", "echo 'nonsense on;' >/etc/nginx/conf.d/x.conf", "rm /etc/nginx/conf.d/x.conf",
-          r"new: nginx's configuration is sound \(.*nonsense.*\)  \(Mend it: nginx -t\)"),
+          r"new: nginx refuses its configuration \(.*nonsense.*\)  \(Mend it: nginx -t\)"),
     Fault("old", instead("date", 'exec /bin/date -d "+60 sec" "$@"'), "rm /usr/local/sbin/date",
           r"the clocks are \d\d\.\d\d s apart  \(Set them: timedatectl set-ntp true, on both\)"),
     Fault("new", instead("df", '/bin/df "$@" | sed "2s/ [0-9]*  *[0-9]*%/ 9000 99%/"'), "rm /usr/local/sbin/df",
