@@ -7,6 +7,7 @@ them, and what a browser does by itself about a connection that the server close
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import socket
 import ssl
@@ -192,11 +193,11 @@ class Browser:
     ) -> Reply:
         """Makes one request: on a connection of its own if `fresh`, by http if `plain`. Follows no redirect.
 
-        A request whose kept connection the server closed before it sent a byte is made once more on a new
-        connection, since browsers and curl do so, whatever the method, and their user sees nothing: nginx
-        closes idle connections when it reloads, and a request may be on its way. The time counts from the
-        first attempt and the reply says `reopened`; an order that was taken both times is there twice, which
-        the audit finds. Not repeated are a stream, which cannot begin again, and a request on a new
+        A GET whose kept connection the server closed before it sent a byte is asked once more on a new
+        connection, since every browser does so and its user sees nothing (RFC 9110, 9.2.2); the time
+        counts from the first attempt and the reply says `reopened`. So is a POST that could not be sent to
+        its end (EPIPE), because the server cannot have acted on it. Nothing else is repeated: no other POST,
+        because the server may have acted on it, no stream, which cannot begin again, and nothing on a new
         connection, because there the user does see an error.
         """
         site = self.site
@@ -232,8 +233,8 @@ class Browser:
                             body = await response.read()
                     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                         refused = isinstance(error, aiohttp.ClientConnectorError)
-                        stream = data is not None and not isinstance(data, bytes)
-                        if stream or reopened or not reused.it or refused:
+                        unsent = getattr(error, "errno", None) == errno.EPIPE and isinstance(data, bytes)
+                        if (method != "GET" and not unsent) or reopened or not reused.it or refused:
                             raise
                         reopened = True
                         continue

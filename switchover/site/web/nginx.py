@@ -42,7 +42,7 @@ class Nginx(web.Web[Settings]):
     tools = ("nginx",)
     test = "nginx -t"
     # The command returns when nginx was asked; both configurations answer until the workers from before shut down.
-    reload = f"""workers=$(pgrep -d , -P "{_MASTER}" -f '^nginx: worker process')
+    reload = f"""workers=$(pgrep -d , -P "{_MASTER}" -f '^nginx: worker process') || :
 {_RELOAD} || refuse "nginx cannot reload: see its log"
 wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx: worker process *$'" ||
   refuse "nginx did not take its configuration within 30 s: see its log"
