@@ -135,7 +135,8 @@ class Absent(Resource):
             return None
         path, with_these = sh(self.path), _variables(self.server, self.test, self.then)
         apply, undo = f"{with_these} remove_file {path}", f"{with_these} put_removed_file_back {path}"
-        return Change(f"rm {path}" + (f"; {self.then}" if self.then else ""), apply, undo, (self.path,))
+        shown = "; ".join([f"rm {path}", *self.then.splitlines()[:1]])
+        return Change(shown, apply, undo, (self.path,))
 
 
 def _variables(server: Host, test: str, then: str, test_file: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ...desired import Nothing, Resource
 from ...hosts import Host
 from ...programs import program
+from ...quote import sh
 from ...render import render
 from ...resources.file import Absent, File, Found, read
 from ...vocabulary import Absolute
@@ -19,6 +20,9 @@ from ..worker import Worker
 
 FOLDER = "/etc/monit/conf.d"  # where the settings name no file beside which another could lie
 TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
+# A start that it has begun goes on when its file is gone, and ends after the next step has stopped what it starts.
+STARTING = 'ps -o stat= --ppid "$(pgrep -x -d , monit)" 2>/dev/null | grep -qv ^Z'
+FORGET = f"{RELOAD}\nwait_until 60 not sh -c {sh(STARTING)} || :"
 
 
 class Settings(monitor.Settings):
@@ -63,7 +67,7 @@ class Monit(monitor.Monitor[Settings]):
         return self._forgets(path) if path else self._unnamed("worker")
 
     def _forgets(self, path: str, record_only: bool = False) -> list[Resource]:
-        return [Absent(self.server, path, then=RELOAD, record_only=record_only)]
+        return [Absent(self.server, path, then=FORGET, record_only=record_only)]
 
     def remembers_application(self, before: Callable[[str], Found | None]) -> Nothing | list[Resource]:
         """Its file is there again."""

@@ -74,10 +74,10 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
         """sh: SIGTERM, on which it ends its present job, and is waited for."""
         longest = self.settings.longest_job
         return f"""
-if {self.runs}; then
+while {self.runs}; do # somebody may just have started another
   worker=$(cat {self._pidfile}); kill -TERM "$worker"
   wait_showing {longest} ended "$worker" || refuse "the worker's present job runs longer than {longest} s"
-fi
+done
 """
 
     @property

@@ -447,6 +447,21 @@ def test_a_monitor_forgets_and_watches_the_worker(lab: Lab, case: Case, move: Mo
     made(move, new.worker.stopped())
 
 
+@each(Case("monit", USUAL))
+def test_a_start_that_the_monitor_has_begun_is_over_when_it_has_forgotten(lab: Lab, case: Case, move: Move) -> None:
+    """Else the worker would run again after the next step has stopped it."""
+    old, site = move.old, case.site("old")
+    starting = "ps -o stat= --ppid $(pgrep -x -d , monit) | grep -v ^Z"
+    started(old)
+    until(lambda: not true(old, starting), 60, "monit does not come to rest", pause=0.2)
+    lab.old.exec(f"pkill -KILL -u {site.user} -f '[d]elayed_job'")
+    until(lambda: true(old, starting), 150, "monit starts nothing", pause=0.02)
+    made(move, old.monitor.forgets_worker())
+    made(move, old.worker.stopped())
+    lab.old.exec("sleep 15")
+    assert not true(old, old.worker.runs)
+
+
 @each(Case("monit", USUAL), Case("monit, of a service", SERVICES))
 def test_a_monitor_forgets_and_remembers_the_application(lab: Lab, case: Case, move: Move) -> None:
     new, monitor = move.new, move.new.monitor
