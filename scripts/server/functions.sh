@@ -33,6 +33,12 @@ alive() { # pidfile: its process is there and is no zombie
   [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
   ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
 }
+terminate() { # pidfile seconds: the process that it names, and one that somebody has started meanwhile
+  while alive "$1"; do
+    pid=$(cat "$1"); kill -TERM "$pid" 2>/dev/null || :
+    wait_showing "$2" ended "$pid" || return 1
+  done
+}
 service_runs() { # name: systemd has it running, starting, or ending what it has under way
   case $(systemctl is-active "$1") in inactive | failed | unknown | '') return 1 ;; esac
 }

@@ -73,12 +73,8 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
     def stopping(self) -> str:
         """sh: SIGTERM, on which it ends its present job, and is waited for."""
         longest = self.settings.longest_job
-        return f"""
-while {self.runs}; do # somebody may just have started another
-  worker=$(cat {self._pidfile}); kill -TERM "$worker"
-  wait_showing {longest} ended "$worker" || refuse "the worker's present job runs longer than {longest} s"
-done
-"""
+        late = f"the worker's present job runs longer than {longest} s"
+        return f'\nterminate {self._pidfile} {longest} || refuse "{late}"\n'
 
     @property
     def starting_shown(self) -> str:
