@@ -22,7 +22,7 @@ FOLDER = "/etc/monit/conf.d"  # where the settings name no file beside which ano
 TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
 # A start that it has begun goes on when its file is gone, and ends after the next step has stopped what it starts.
 STARTING = 'ps -o stat= --ppid "$(pgrep -x -d , monit)" 2>/dev/null | grep -qv ^Z'
-FORGET = f"{RELOAD}\nwait_until 60 not sh -c {sh(STARTING)} || :"
+FORGET = f"{RELOAD}\nwait_showing 60 not sh -c {sh(STARTING)} || :"
 
 
 class Settings(monitor.Settings):
