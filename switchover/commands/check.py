@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import aftercare, preflight, say
+from .. import aftercare, output, preflight
 from .. import move as moves
 from ..database import facts
 from ..database import findings as database
@@ -27,7 +27,7 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
     with for_people():
         move = moves.of(context)
         if not json:
-            say.heading("check", "looks at both servers and changes nothing")
+            output.heading("check", "looks at both servers and changes nothing")
         found: list[Finding] = []
         for findings in _looks(move):
             found += findings
@@ -69,11 +69,11 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
     """
     group = findings[0].group
     if group == DATABASE:
-        say.outcome(*_can_follow(move, findings))
+        output.outcome(*_can_follow(move, findings))
     elif group == AFTERCARE:
         number = len(to_do(findings))
         what = f"{number} to look at" if number else "nothing in sight"
-        say.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
+        output.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
     for finding in findings:
         mark = Outcome.SEEN if finding.kind is Kind.GOOD else Outcome.NOTE
         if group == SERVERS and blockers([finding]):
@@ -81,7 +81,7 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
         if everything or to_do([finding]) or (group == SERVERS and mark is Outcome.SEEN):
             indent = "" if group == SERVERS else "  "
             prefix = "could not be checked: " if finding.kind is Kind.UNKNOWN else ""
-            say.outcome(mark, indent + prefix + finding.what, finding.do)
+            output.outcome(mark, indent + prefix + finding.what, finding.do)
 
 
 def _can_follow(move: Move, findings: list[Finding]) -> tuple[Outcome, str, str]:

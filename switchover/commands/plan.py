@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import say
+from .. import output
 from ..checklist import WHOLE
 from ..errors import Problem
 from ..foresight import Line, dry_move, line
@@ -61,4 +61,4 @@ def _write(to: str, text: str) -> None:
         Path(to).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise Problem(f"cannot be written ({error.strerror})", to, "Choose another file") from None
-    say.outcome(Outcome.NOTE, f"written: {to}")
+    output.outcome(Outcome.NOTE, f"written: {to}")

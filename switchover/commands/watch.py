@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.tasks import task
 
-from .. import mail, say
+from .. import mail, output
 from .. import move as moves
 from ..certificates import scheduled
 from ..database import following
@@ -32,13 +32,13 @@ def watch(context: Any, json: bool = False) -> None:
         if json:
             print(library.dumps(facts(move), ensure_ascii=False, indent=1))
             return
-        if not say.console().is_terminal:
-            say.console().print(_table(move, facts(move)))
+        if not output.console().is_terminal:
+            output.console().print(_table(move, facts(move)))
             return
         from rich.live import Live
 
         try:
-            with Live(_table(move, facts(move)), console=say.console(), auto_refresh=False) as live:
+            with Live(_table(move, facts(move)), console=output.console(), auto_refresh=False) as live:
                 while True:
                     time.sleep(EVERY)
                     live.update(_table(move, facts(move)), refresh=True)

@@ -50,14 +50,14 @@ def config(move: Move, ini: dict[str, str]) -> bytes:
 
 def longest_hold(move: Move) -> tuple[float, str]:
     """Seconds that visitors may be held: as the settings say, or less; and why less."""
-    wanted = move.settings.switch.max_hold
+    desired = move.settings.switch.max_hold
     try:
         takes, queue = findings.longest_hold(facts.gather(move))
     except (facts.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
-        return wanted, ""
-    if takes >= wanted:
-        return wanted, ""
-    return round(takes, 1), f"held for {takes:.1f} s at most, not {wanted}: {queue.where} holds {queue.holds} requests"
+        return desired, ""
+    if takes >= desired:
+        return desired, ""
+    return round(takes, 1), f"held for {takes:.1f} s at most, not {desired}: {queue.where} holds {queue.holds} requests"
 
 
 def gates(move: Move, towards: str) -> str | None:
