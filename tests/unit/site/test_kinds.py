@@ -185,7 +185,7 @@ NONE = [
     ("monitor", "none", "old has no monitor, as old.watch.kind is none"),
     ("schedule", "none", "old has no regular tasks, as old.schedule.kind is none"),
     ("schedule", "worker", "old's worker starts regular tasks, as old.schedule.kind is worker"),
-    ("deploys", "none", "deploys to old are not this tool's, as old.deploys.kind is none"),
+    ("deploys", "none", "deploys to old are left alone, as old.deploys.kind is none"),
     ("firewall", "none", "old's firewall is left alone, as old.firewall.kind is none"),
     ("certificate", "copied", "old's certificate stays, as certificate.kind is copied"),
 ]
