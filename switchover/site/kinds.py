@@ -25,7 +25,7 @@ S = TypeVar("S", bound=Part)
 
 
 class Kind(ABC, Generic[S]):
-    """One part of a site on one *server*, as the *settings* describe it; abstract where a kind must define something."""
+    """One part of a site on one *server*, as the *settings* describe it; abstract what a kind must define."""
 
     def __init__(self, server: Host, settings: S) -> None:
         self.server, self.settings = server, settings

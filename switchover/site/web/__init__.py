@@ -33,9 +33,9 @@ class Settings(Part):
 
 @dataclass(frozen=True)
 class Front:
-    """What a web server needs to know of the move: the production *domains*, the *other* server, *uploads* that it serves
-    (the path in URLs, and the directory), the files of its certificate, and the seconds after which the maintenance
-    page says to try again.
+    """What a web server needs to know of the move: the production *domains*, the *other* server, *uploads* that it
+    serves (the path in URLs, and the directory), the files of its certificate, and the seconds after which the
+    maintenance page says to try again.
     """
 
     domains: tuple[str, ...]

@@ -34,6 +34,11 @@ class Settings(Part):
 S = TypeVar("S", bound=Settings)
 
 
+def too_long(seconds: int) -> str:
+    """sh: refuses, as the current job did not end within so many *seconds*."""
+    return f"refuse 'the current job is still running after {seconds} s (worker.longest_job)'"
+
+
 class Worker(OfApplication[S]):
     """What every kind of worker can do. All sh here runs as root, and may use the functions of functions.sh."""
 

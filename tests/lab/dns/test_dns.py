@@ -83,9 +83,9 @@ def test_before_old_passes_visitors_on_the_name_stays(lab: Lab) -> None:
 KEYS = [
     (
         'key "operator" { algorithm hmac-sha256; secret "c29tZWJvZHkncyBvd24gc2VjcmV0Cg=="; };',
-        "secret is another there",
+        "the server has another secret",
     ),
-    ('key "nobody" { algorithm hmac-sha256; secret "c29tZWJvZHkncyBvd24gc2VjcmV0Cg=="; };', "it knows no such key"),
+    ('key "nobody" { algorithm hmac-sha256; secret "c29tZWJvZHkncyBvd24gc2VjcmV0Cg=="; };', "the server does not know this key"),
 ]
 
 
@@ -101,7 +101,7 @@ def test_a_wrong_key_changes_nothing(lab: Lab, key: str, says: str) -> None:
 
 def test_a_server_that_refuses_or_does_not_answer_changes_nothing(lab: Lab) -> None:
     lab.ci.exec(f"sed -i.kept 's/allow-update {{ key operator; }}/allow-update {{ none; }}/' {CONFIG}; rndc reconfig")
-    assert "did not take the update: REFUSED (operator)" in fails(lab, "dns-prepare")
+    assert "did not accept the update: REFUSED (key operator)" in fails(lab, "dns-prepare")
     lab.ci.exec(f"mv {CONFIG}.kept {CONFIG}; rndc reconfig; systemctl stop named-second")
     try:
         assert fails(lab, "dns-prepare").startswith(f"{NS2}: does not answer (")
@@ -239,7 +239,7 @@ def test_by_dns_lexicon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LEXICON_LOCALZONE_FILENAME", "/nowhere")
         line = fails(lab, "switch-dns.records", settings=settings)
         assert (
-            "localzone: switch-dns.records failed: did not do it: [Errno 2]" in line and "Nothing was changed." in line
+            "localzone: switch-dns.records failed: its API failed: [Errno 2]" in line and "Nothing was changed." in line
         )
     finally:
         lab.ci.exec(f"systemctl stop publishes; mv {CONFIG}.kept {CONFIG}; rndc reconfig")
