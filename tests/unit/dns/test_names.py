@@ -251,7 +251,7 @@ def test_by_hand_the_exact_records_are_printed_and_then_seen(net: Net, moved: An
 
 
 def test_what_is_not_seen_in_time_is_no_failure_but_not_yet(moved: Any) -> None:
-    with pytest.raises(writers.NotYet, match=r"waited 1 s: not every name server says so yet: ns1.example.org"):
+    with pytest.raises(writers.NotYet, match=r"waited 1 s: not every name server has the change yet: ns1.example.org"):
         writers.carry_out(moved(within=1), FACTS, lambda line: None)
 
 
@@ -259,7 +259,7 @@ def test_what_somebody_else_changed_is_left(net: Net, moved: Any) -> None:
     for server in net.servers.values():
         server.records = OLD.replace("192.0.2.11", "192.0.2.99")
     for back in (False, True):
-        with pytest.raises(Problem, match=r"A is 192.0.2.99 \(TTL 3600\), which is neither what it was"):
+        with pytest.raises(Problem, match=r"A is 192.0.2.99 \(TTL 3600\): somebody has changed it"):
             writers.carry_out(moved(), FACTS, lambda line: None, back=back)
 
 
