@@ -9,12 +9,12 @@ from __future__ import annotations
 from .. import mail, output
 from ..certificates import SOON, scheduled_once
 from ..database import following, sessions
-from ..desired import Desired, Nothing
+from ..desired import Desired, Nothing, Precondition
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
-from ..resources import Command, Compared, File, Seen
+from ..resources import Command, File, succeeds
 from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..step import step
@@ -111,7 +111,9 @@ def one_renewal(move: Move) -> Desired:
 def old_database_is_left(move: Move) -> Desired:
     """old: nobody is connected to the old database."""
     query = sessions.strangers(move)
-    return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
+    return succeeds(
+        move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30
+    )
 
 
 @step
@@ -128,7 +130,7 @@ def mail_leaves(move: Move) -> Desired:
             what = f"{number} mails are still queued on old ({why or 'not tried yet'})"
             output.outcome(Outcome.NOTE, f"{what}; old tries them again, and `retire-old` waits for them")
 
-    return [Command(old, run, shown="the mail queue is tried again"), Compared(left)]
+    return [Command(old, run, shown="the mail queue is tried again"), Precondition(left)]
 
 
 @step

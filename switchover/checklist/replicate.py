@@ -11,11 +11,11 @@ from ..database import roles as their_roles
 from ..database import switch as switching
 from ..database.findings import CHECKS
 from ..database.following import BACK, FORWARD, missing
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..errors import Problem
 from ..findings import blockers
 from ..move import Move
-from ..resources import Compared, File, Role
+from ..resources import File, Role
 from ..step import step_by
 
 CATCHES_UP = 900  # seconds: what was written during the copy
@@ -40,7 +40,7 @@ def can_follow(move: Move) -> Desired:
             f"{first.do}. `inv check` says it all. Or say in the settings: strategy: copy",
         )
 
-    return Compared(hindrance)
+    return Precondition(hindrance)
 
 
 @step_by("replicate")
@@ -140,7 +140,7 @@ def way_back_timer(move: Move) -> Desired:
 @step_by("replicate")
 def caught_up(move: Move) -> Desired:
     """new: has all that old has, less than a second later, and the same tables."""
-    return Compared(lambda: missing(move), within=CATCHES_UP)
+    return Precondition(lambda: missing(move), within=CATCHES_UP)
 
 
 @step_by("replicate")

@@ -11,17 +11,17 @@ from invoke.tasks import task
 from .. import output
 from ..checklist import WHOLE
 from ..errors import Problem
-from ..foresight import Line, dry_move, line
+from ..foresight import Line, line
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people
+from ..verb import verb
 
 
 @task(help={"to": "a file to write the page to, instead of the terminal"})
 def plan(context: Any, to: str = "") -> None:
     """Both servers: the exact commands and diffs of the whole move as a page to read (Markdown). Only looks."""
-    with for_people():
-        _write(to, "\n".join(_page(dry_move(context))))
+    with verb(context, preview=True) as move:
+        _write(to, "\n".join(_page(move)))
 
 
 def _page(move: Move) -> Iterator[str]:

@@ -9,17 +9,16 @@ from invoke.tasks import task
 
 from .. import output
 from ..checklist import WHOLE
-from ..foresight import dry_move, line
+from ..foresight import line
 from ..outcome import Outcome
 from ..resources import File
-from ..step import for_people
+from ..verb import verb
 
 
 @task(help={"to": "a directory to write the files to, as old/etc/… and new/etc/…"})
 def render(context: Any, to: str = "") -> None:
     """Both servers: every template as it would be there, and the difference from what is there. Only looks."""
-    with for_people():
-        move = dry_move(context)
+    with verb(context, preview=True) as move:
         for whole in WHOLE:
             for one in whole.steps_of(move):
                 seen = line(move, one)
