@@ -85,7 +85,10 @@ KEYS = [
         'key "operator" { algorithm hmac-sha256; secret "c29tZWJvZHkncyBvd24gc2VjcmV0Cg=="; };',
         "the server has another secret",
     ),
-    ('key "nobody" { algorithm hmac-sha256; secret "c29tZWJvZHkncyBvd24gc2VjcmV0Cg=="; };', "the server does not know this key"),
+    (
+        'key "nobody" { algorithm hmac-sha256; secret "c29tZWJvZHkncyBvd24gc2VjcmV0Cg=="; };',
+        "the server does not know this key",
+    ),
 ]
 
 
