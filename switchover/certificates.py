@@ -1,4 +1,4 @@
-"""Certificates on the servers: old's copy on new, what renews them, what is in one."""
+"""Certificates on the servers: new's copy of old's, what renews them, what is in one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .resources.command import Command
 from .resources.file import read
 from .resources.precondition import succeeds
 
-SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
+SOON = 20  # days before its end at which the monitor sends an alert: ten days after it should have been renewed
 
 
 def fullchain(domain: str) -> str:
-    """new: where the site's certificate lies, as copied from old; *domain*: the site's main one."""
+    """new: the path of the site's certificate, as copied from old; *domain*: the site's main one."""
     return f"{ETC}/{domain}.fullchain.pem"
 
 
 def key(domain: str) -> str:
-    """new: where that certificate's key lies."""
+    """new: the path of that certificate's key."""
     return f"{ETC}/{domain}.key.pem"
 
 
@@ -40,7 +40,7 @@ def scheduled_once(server: Host) -> Precondition:
 
 
 def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
-    """*server*: renews certificates of these *domains* no more."""
+    """*server*: it no longer renews certificates of these *domains*."""
     ours = " ".join(sh(domain) for domain in domains)
     library = program("renewals.sh").decode()
     return Command(
@@ -54,8 +54,8 @@ def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A certificate, of which everybody may know. *key*: what certbot is told of a key like its own."""
+class CertificateFacts:
+    """The public facts of a certificate. *key*: certbot's options for a key of the same type."""
 
     names: tuple[str, ...]
     key: str
@@ -63,18 +63,18 @@ class Shown:
     ends: str
 
 
-def shown_by(old: Host, path: str) -> Shown:
+def read_on(old: Host, path: str) -> CertificateFacts:
     """The certificate in the file *path* of *old*. Raises Problem where there is none."""
     content = read(old, path).content
     if content is None:
-        raise Problem(f"{path} does not exist", str(old), "Mend old.certificate in the settings")
+        raise Problem(f"{path} does not exist", str(old), "Fix old.certificate in the settings")
     try:
         return read_pem(content)
     except ValueError:
-        raise Problem(f"{path} holds no certificate", str(old), "Mend old.certificate in the settings") from None
+        raise Problem(f"{path} contains no certificate", str(old), "Fix old.certificate in the settings") from None
 
 
-def read_pem(content: bytes) -> Shown:
+def read_pem(content: bytes) -> CertificateFacts:
     """The first certificate in a file. Raises ValueError where there is none."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -87,9 +87,9 @@ def read_pem(content: bytes) -> Shown:
     except x509.ExtensionNotFound:
         domains = ()
     key = pem.public_key()
-    told = "--key-type ecdsa"
+    options = "--key-type ecdsa"
     if isinstance(key, rsa.RSAPublicKey):
-        told = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
+        options = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
     elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
-        told = "--key-type ecdsa --elliptic-curve secp384r1"
-    return Shown(domains, told, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")
+        options = "--key-type ecdsa --elliptic-curve secp384r1"
+    return CertificateFacts(domains, options, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")

@@ -150,7 +150,7 @@ def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:
     site.old.status, site.old.failing = 1, "rev-parse --git-dir"
     [finding] = in_the_way(site)
     assert (finding.key, finding.kind, finding.server) == ("deploys", "blocker", "old")
-    assert "is no git repository" in finding.what and "old.deploys.kind: none" in finding.do
+    assert "is not a git repository" in finding.what and "old.deploys.kind: none" in finding.do
 
 
 @pytest.mark.parametrize(

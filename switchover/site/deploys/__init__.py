@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...desired import Nothing, Precondition, Resource
+from ...desired import Desired
 from ...findings import Found as Findings
 from ...hosts import Host
 from ...resources.file import FileState
@@ -53,7 +53,6 @@ class Notice:
 
 
 S = TypeVar("S", bound=Settings)
-Some = Nothing | list[Resource]
 
 
 class Deploys(OfApplication[S]):
@@ -70,28 +69,28 @@ class Deploys(OfApplication[S]):
         yield from ()
 
     @abstractmethod
-    def refused(self, notice: Notice, to: Deploys[Any] | None = None) -> Some:
+    def refused(self, notice: Notice, to: Deploys[Any] | None = None) -> Desired:
         """old: a deploy is refused, with the reason; *to*: where to deploy from now on."""
 
     @abstractmethod
-    def ended(self) -> Nothing | Precondition:
+    def ended(self) -> Desired:
         """old: no deploy is running."""
 
     @abstractmethod
-    def accepted(self, notice: Notice, *, cron: bool, moved: bool = False) -> Some:
+    def accepted(self, notice: Notice, *, cron: bool, moved: bool = False) -> Desired:
         """new: a deploy succeeds, unless it changes the database's schema; *cron*: it installs the cron jobs.
 
         *moved*: the schema must not change because old's database replicates new's.
         """
 
     @abstractmethod
-    def complete(self, before: Callable[[str], FileState | None]) -> Some:
+    def complete(self, before: Callable[[str], FileState | None]) -> Desired:
         """new: a deploy does everything, migrations too; *before* returns a file as it was before the move."""
 
     @abstractmethod
-    def remote(self, ci: Ci, host: Host) -> Some:
+    def remote(self, ci: Ci, host: Host) -> Desired:
         """ci: it deploys to this server."""
 
     @abstractmethod
-    def deploys(self, ci: Ci, host: Host) -> Some:
+    def deploys(self, ci: Ci, host: Host) -> Desired:
         """ci: a deploy to this server succeeds."""

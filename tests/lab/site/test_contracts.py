@@ -563,7 +563,7 @@ def test_code_that_comes_by_another_way_is_compared(lab: Lab, case: Case, move: 
 
 @each(Case("none", SERVICES, {"code": {"kind": "none", "version": "cat REVISION"}}))
 def test_code_without_a_version_is_a_problem(lab: Lab, case: Case, move: Move) -> None:
-    with pytest.raises(Problem, match=r"no version of the code .*REVISION"):
+    with pytest.raises(Problem, match=r"version of the code is not known .*REVISION"):
         move.old.code.version()
     lab.old.exec(f": >{move.old.app.path}/REVISION")
     with pytest.raises(Problem, match="its command printed nothing"):
