@@ -158,7 +158,7 @@ def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:
     [
         ({}, {"worker": {"kind": "none"}}, "old has a worker, and new none"),
         ({}, {"worker": {"kind": "none"}, "schedule": {"kind": "worker"}}, "regular tasks are the worker's on new"),
-        ({"code": {"kind": "none"}}, {}, "old's code is of another kind than new's (none, git)"),
+        ({"code": {"kind": "none"}}, {}, "old.code and new.code have different kinds (none, git)"),
     ],
 )
 def test_kinds_that_do_not_fit_each_other(

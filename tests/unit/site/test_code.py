@@ -97,7 +97,7 @@ def test_a_command_of_the_settings_prints_it(server: Made, tmp_path: Path, comma
         return
     with pytest.raises(Problem, match="version of the code is not known") as raised:
         old.code.version()
-    assert raised.value.do == "Mend old.code.version in the settings"
+    assert raised.value.do == "Fix old.code.version in the settings"
 
 
 def test_another_version_on_new_is_a_problem_that_says_both(server: Made) -> None:
