@@ -137,10 +137,8 @@ class Application(Kind[S]):
     def watched(self) -> Watched:
         """What a monitor needs to know of it."""
 
-    @property
-    def pidfile(self) -> str:
-        """The file with its process id, where systemd does not know that; else empty."""
-        return ""
+    pidfile = ""
+    """The file with its process id, where systemd does not know that; else empty."""
 
     def running(self) -> Service:
         """It runs."""

@@ -30,10 +30,9 @@ class Settings(app.Settings):
 class Unicorn(app.Application[Settings]):
     """A master and its workers. On SIGUSR2 a new master takes over; each process finishes its request first."""
 
-    @property
-    def pidfile(self) -> str:
-        """The file with the master's process id."""
-        return self.within(self.settings.pidfile)
+    def __init__(self, server: Host, settings: Settings) -> None:
+        super().__init__(server, settings)
+        self.pidfile = self.within(settings.pidfile)
 
     @property
     def listens(self) -> str:

@@ -9,6 +9,7 @@ from ... import certificates, output
 from ...desired import Desired, Precondition, Resource
 from ...errors import Problem
 from ...findings import Found, blocker, good, warning
+from ...hosts import Host
 from ...http import ANSWERS, CHALLENGE, ask, host
 from ...outcome import Outcome
 from ...programs import program, programs
@@ -65,6 +66,9 @@ class Certbot(certificate.Certificate[Settings]):
     def __init__(self, place: certificate.Place, settings: Settings) -> None:
         super().__init__(place, settings)
         self._domains, self._domain = place.front.domains, place.front.domains[0]
+        self._lets_encrypt = settings.server.startswith(LETS_ENCRYPT)
+        # sh, with renewals.sh: prints the name of a valid certificate for every domain, as certbot calls it.
+        self._named = f"named {sh(settings.server)} {' '.join(sh(domain) for domain in self._domains)}"
 
     @property
     def _old(self) -> certificates.CertificateFacts:
@@ -80,23 +84,17 @@ class Certbot(certificate.Certificate[Settings]):
     @property
     def trial(self) -> str:
         """certbot's options for a trial run, which keeps nothing; for Let's Encrypt that is its staging server."""
-        ours = self.settings.server.startswith(LETS_ENCRYPT)
-        return "--dry-run" if ours else f"--dry-run --server {sh(self.settings.server)}"
+        return "--dry-run" if self._lets_encrypt else f"--dry-run --server {sh(self.settings.server)}"
 
     @property
     def account(self) -> str:
         """sh: prints the accounts that certbot has with the authority."""
-        trial = self.settings.staging and self.settings.server.startswith(LETS_ENCRYPT)
-        server = STAGING if trial else self.settings.server
+        server = STAGING if self.settings.staging and self._lets_encrypt else self.settings.server
         return f"ls -d /etc/letsencrypt/accounts/{sh(server.removeprefix('https://'))}/*/ 2>/dev/null"
 
-    def _named(self, domains: tuple[str, ...]) -> str:
-        """sh, with renewals.sh: prints the name of a valid certificate for every domain, as certbot calls it."""
-        return f"named {sh(self.settings.server)} {' '.join(sh(domain) for domain in domains)}"
-
     def name(self) -> str:
-        """That name; empty without such a certificate. It only looks."""
-        return self.server.look(f"{RENEWALS}\n{self._named(self._domains)}").out.strip()
+        """The name of that certificate in certbot; empty where there is none. It only looks."""
+        return self.server.look(f"{RENEWALS}\n{self._named}").out.strip()
 
     def live(self) -> str:
         """The directory of that certificate; under --dry where it will be. Raises Problem where there is none."""
@@ -139,9 +137,8 @@ class Certbot(certificate.Certificate[Settings]):
         """certbot orders it, or has it. Raises Problem where the authority's terms are not agreed to."""
         ours, domain, new = self.settings, self._domain, self.server
         if not (ours.agree_tos or self.server.dry or self.name() or new.look(self.account, check=False).out):
-            what = f"the terms of {ours.server} are not agreed to"
             do = "Read them, then set `certificate: {agree_tos: true}`"
-            raise Problem(what, str(new), do)
+            raise Problem(f"the terms of {ours.server} are not agreed to", str(new), do)
         command = self._order()
         # Undone while nginx uses it, the order would leave nginx without a certificate.
         used = f"grep -rqsF {sh(f'{LIVE}/{domain}/')} /etc/nginx/sites-enabled /etc/nginx/conf.d"
@@ -154,7 +151,7 @@ sh after/order-certificate back {sh(domain)}
                 new,
                 f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
                 undo,
-                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named(self._domains)})" ]',
+                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]',
                 shown=f"certbot {command}",
                 files=programs("order-certificate"),
             )
@@ -214,10 +211,14 @@ sh after/order-certificate back {sh(domain)}
             *([Service(new, "certbot.timer", running=False, at_boot=False)] if packaged else []),
         ]
 
+    def _answered(self, domain: str, server: Host, how: str) -> str:
+        """sh: succeeds where *server* answers for *domain* with new's page; *how*: curl's options."""
+        return f'[ "$({ask(domain, server.main_address, ANSWERS, how)})" = new ]'
+
     def shown(self) -> Desired:
         """The site's file names it; it is reverted at once where old then no longer proxies visitors."""
-        live, old, web = self.live(), self.place.front.other.main_address, self.place.web
-        asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in self._domains]
+        live, old, web = self.live(), self.place.front.other, self.place.web
+        asked = [self._answered(domain, old, "-fk") for domain in self._domains]
         # Visitors who are proxied by old must not wait until a person reverts it.
         shows = f"sh after/certificate-shown {sh(self._domain)} {sh(live)}/cert.pem"
         passed_on = f"sh -c {sh('{ ' + ' && '.join(asked) + '; } 2>/dev/null')}"
@@ -228,8 +229,7 @@ if [ "${{0##*/}}" = apply ]; then
 fi
 """
         front = replace(self.place.front, fullchain=f"{live}/fullchain.pem", key=f"{live}/privkey.pem")
-        site = web.answers(front, then)
-        return [replace(site, files=programs("certificate-shown"))]
+        return [replace(web.answers(front, then), files=programs("certificate-shown"))]
 
     def seen(self) -> Desired:
         """old: new serves it, and it is valid; old proxies visitors as before."""
@@ -244,8 +244,8 @@ fi
             lines.append(f"[ {shown} ] || {{ echo {sh(f'{domain} by new')}; exit 1; }}")
             # Old's own certificate may lack a name, so it is not checked.
             for server, how in ((self.server, "-f"), (self.place.front.other, "-fk")):
-                answer = ask(domain, server.main_address, ANSWERS, how)
-                lines.append(f'[ "$({answer})" = new ] || {{ echo {sh(f"{domain} by {server.role}")}; exit 1; }}')
+                failed = f"{{ echo {sh(f'{domain} by {server.role}')}; exit 1; }}"
+                lines.append(f"{self._answered(domain, server, how)} || {failed}")
         return [succeeds(self.place.front.other, "\n".join(lines), "visitors do not get it", within=15)]
 
     def renews(self) -> Desired:

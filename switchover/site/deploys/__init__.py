@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...desired import Desired
-from ...findings import Found as Findings
+from ...findings import Found
 from ...hosts import Host
 from ...resources.file import FileState
 from ...vocabulary import Absolute, Destination, Name, Part
@@ -64,7 +64,7 @@ class Deploys(OfApplication[S]):
         super().__init__(server, settings, app)
         self.worker, self.schedule = worker, schedule
 
-    def check(self) -> Findings:
+    def check(self) -> Found:
         """What `inv check` finds."""
         yield from ()
 

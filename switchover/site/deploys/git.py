@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from ...desired import Precondition, Resource
-from ...findings import Found as Findings
-from ...findings import blocker
+from ...findings import Found, blocker
 from ...hosts import Host
 from ...quote import sh
 from ...render import render
@@ -59,7 +58,7 @@ class Pushes(deploys.Deploys[Settings]):
         """The path of the hook *name*."""
         return f"{self.app.within(self.settings.repository)}/hooks/{name}"
 
-    def check(self) -> Findings:
+    def check(self) -> Found:
         """Its repository exists."""
         repository = self.app.within(self.settings.repository)
         look = f"runuser -u {sh(self.app.user)} -- git --git-dir={sh(repository)} rev-parse --git-dir"

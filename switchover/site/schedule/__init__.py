@@ -36,10 +36,8 @@ class Schedule(OfApplication[S]):
         """sh by which a deploy installs it, as the application's user; None where a deploy does not."""
         return None
 
-    @property
-    def needs_worker(self) -> bool:
-        """Whether the worker starts them."""
-        return False
+    needs_worker = False
+    """Whether the worker starts them."""
 
     @abstractmethod
     def cleared(self) -> Nothing | Resource:

@@ -19,6 +19,7 @@ from ..app import Application
 from ..web import PAGE
 
 LOG = "/var/log/nginx/switchover.log"  # on old: the requests that it proxies
+PROXY_LOG = program("proxy-log.sh").decode()  # sh: functions that read it
 ERRORS = "/var/log/nginx/error.log"
 _RELOAD = "systemctl reload nginx"
 _MASTER = "$(systemctl show -p MainPID --value nginx)"  # not the nginx of a container
@@ -124,11 +125,11 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
     @property
     def _ago(self) -> str:
         """sh: sets `ago`: how many seconds ago it proxied a visitor last; empty where it never did."""
-        return f"{program('proxy-log.sh').decode()}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
+        return f"{PROXY_LOG}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
 
     def visitors(self) -> dict[str, Any]:
         """old: by its log of the proxy."""
-        answer = self.server.look(f"{program('proxy-log.sh').decode()}\nvisitors {LOG}")
+        answer = self.server.look(f"{PROXY_LOG}\nvisitors {LOG}")
         numbers = [int(word) for word in answer.out.split()]
         if len(numbers) != 3:
             return {"last_minute": 0, "last_seconds_ago": None, "addresses": 0}
