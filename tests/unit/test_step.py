@@ -245,7 +245,7 @@ def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
         with pytest.raises(Problem) as caught, two.lock("switch-db"):
             pass
         assert str(caught.value) == (
-            f"old (prod1.example.org): {operator()} is at work here since {found['when']} (switch-app). "
+            f"old (prod1.example.org): {operator()} has been at work here since {found['when']} (switch-app). "
             "Wait for them; if that command is gone for good: inv unlock"
         )
         with one.lock("within"), here(dry=True).lock("a look"):  # neither asks
@@ -307,7 +307,7 @@ def test_a_lock_of_a_command_that_is_gone_is_taken_over(here: Made) -> None:
                     pass
             except Problem as problem:
                 assert not taken or "new" in str(problem)
-                assert taken or "anna@laptop is at work here since then (crashed)" in str(problem)
+                assert taken or "anna@laptop has been at work here since then (crashed)" in str(problem)
 
 
 def test_a_lock_without_a_name_in_it_can_be_removed(here: Made, monkeypatch, capsys) -> None:
