@@ -20,7 +20,8 @@ from ..http import host
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import ident, sh
-from ..resources import Command, File, reverted, succeeds
+from ..resources import Command, File, succeeds
+from ..resources.command import reverted
 from ..resources.file import before
 from ..resources.postgres import PSQL
 from ..resources.uploads import KEY, on, ssh
