@@ -6,11 +6,11 @@ Undo: new's database is as it was, and nothing is left on old. Visitors notice n
 
 from __future__ import annotations
 
-from ..database import facts, link, replication, wal
+from ..database import hold, host, link, replication
 from ..database import roles as their_roles
 from ..database import switch as switching
-from ..database.findings import CHECKS
-from ..database.following import BACK, FORWARD, missing
+from ..database.compatibility import CHECKS
+from ..database.replication_status import BACK, FORWARD, missing
 from ..desired import Desired
 from ..errors import Problem
 from ..findings import blockers
@@ -29,7 +29,7 @@ def can_follow(move: Move) -> Desired:
         return None
 
     def hindrance() -> str | None:
-        found = blockers(CHECKS.find(facts.gather(move)))
+        found = blockers(CHECKS.find(host.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -46,21 +46,21 @@ def can_follow(move: Move) -> Desired:
 @step_by("replicate")
 def wal_level(move: Move) -> Desired:
     """old: wal_level is logical; its PostgreSQL was restarted while PgBouncer held every query."""
-    if wal.is_logical(move.old) and not move.journal.active("replicate.wal-level"):
+    if hold.is_logical(move.old) and not move.journal.active("replicate.wal-level"):
         return None
-    return wal.logical_in_use(move)
+    return hold.logical_in_use(move)
 
 
 @step_by("replicate")
 def wal_level_new(move: Move) -> Desired:
     """new: wal_level is logical; its PostgreSQL, which nobody uses yet, was restarted."""
-    return wal.logical(move.new)
+    return hold.logical(move.new)
 
 
 @step_by("replicate")
 def limits(move: Move) -> Desired:
     """old: keeps changes for new only as long as its disk can take it; a link that broke is tried again at once."""
-    return [setting for server in move.servers for setting in wal.limits(server)]
+    return [setting for server in move.servers for setting in hold.limits(server)]
 
 
 @step_by("replicate")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from .. import mail
 from ..certificates import no_renewal
-from ..database import following, link, pooler
+from ..database import link, pgbouncer, replication_status
 from ..desired import Desired
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
@@ -114,7 +114,7 @@ def pgbouncer_gone(move: Move) -> Desired:
     if _pgbouncer_stays(move):
         return None
     # The switch has changed its configuration, which is not somebody's edit.
-    first, ini = f"{ETC}/pgbouncer.old.ini", pooler.INI
+    first, ini = f"{ETC}/pgbouncer.old.ini", pgbouncer.INI
     run, check = f"cat {first} >{ini}", f"[ ! -e {first} ] || [ ! -e {ini} ] || cmp -s {first} {ini}"
     return [
         Command(move.new, run, FINAL, check, shown=f"{ini} as before the switch"),
@@ -125,7 +125,7 @@ def pgbouncer_gone(move: Move) -> Desired:
 def _pgbouncer_stays(move: Move) -> bool:
     """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
     return not move.journal.active("prepare-new.pgbouncer") or (
-        following.shall_follow(move) and move.settings.pgbouncer.keep
+        replication_status.shall_follow(move) and move.settings.pgbouncer.keep
     )
 
 
@@ -135,7 +135,7 @@ def _nobody(move: Move) -> str:
     console = f"runuser -u postgres -- psql -XAtq -h /var/run/postgresql -p {port} -U pgbouncer pgbouncer"
     clients = f"$({console} -c 'SHOW CLIENTS')"
     return f"""! systemctl is-active -q pgbouncer || {{
-  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pooler.ROLE}|")}; }}"""
+  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pgbouncer.ROLE}|")}; }}"""
 
 
 def _taken_back(move: Move, *steps: str) -> list[Reverted]:

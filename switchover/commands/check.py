@@ -10,8 +10,8 @@ from invoke.tasks import task
 
 from .. import aftercare, output, preflight
 from .. import move as moves
-from ..database import facts
-from ..database import findings as database
+from ..database import compatibility as database
+from ..database import host
 from ..errors import Problem
 from ..findings import Finding, Kind, blockers, to_do, unknown
 from ..move import Move
@@ -48,7 +48,7 @@ def _looks(move: Move) -> Iterator[list[Finding]]:
     if preflight.both_reached(servers):
         # Where nobody knows whether new can follow, the move waits: that is a finding about the servers.
         can_follow = Finding(Kind.UNKNOWN, "whether new can follow", key="can-follow", group=SERVERS)
-        yield _gathered(lambda: database.CHECKS.find(facts.gather(move)), can_follow)
+        yield _gathered(lambda: database.CHECKS.find(host.gather(move)), can_follow)
         week = Finding(Kind.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
 
