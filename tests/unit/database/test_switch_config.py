@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from switchover.database import host, switch
+from switchover.database import compatibility, host, switch
 from switchover.move import Move
 
 
