@@ -109,7 +109,7 @@ def one_renewal(move: Move) -> Desired:
 
 
 @step
-def old_database_is_left(move: Move) -> Desired:
+def old_database_unused(move: Move) -> Desired:
     """old: nobody is connected to the old database."""
     query = fencing.strangers(move)
     return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)

@@ -110,7 +110,7 @@ def uploads(move: Move) -> Desired:
 def pool_password(move: Move) -> Desired:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
     places = (
-        f"{pgpass(move.old.main_address)}:{move.settings.door}",
+        f"{pgpass(move.old.main_address)}:{move.settings.relay}",
         f"127.0.0.1:{move.settings.pgbouncer.port}",
     )
     lines = [f"{place}:*:{pool.ROLE}:" for place in places]
@@ -203,7 +203,7 @@ def database_yml(move: Move) -> Desired:
             "templates/database.yml.j2",
             environment=move.new.app.environment,
             host=move.old.main_address,
-            port=move.settings.door,
+            port=move.settings.relay,
             database=move.old.database.name,
             username=link.ROLE,
             password=link.password(move),

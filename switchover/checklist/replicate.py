@@ -23,9 +23,9 @@ FAR = (64, 60)  # megabytes, seconds: further behind somebody has to know
 
 
 @step_by("replicate")
-def can_follow(move: Move) -> Desired:
+def can_replicate(move: Move) -> Desired:
     """old: nothing stands in the way of new's database following this one."""
-    if move.journal.active("replicate.following"):
+    if move.journal.active("replicate.subscription"):
         return None
 
     def hindrance() -> str | None:
@@ -77,12 +77,12 @@ def roles(move: Move) -> Desired:
 
 
 @step_by("replicate")
-def door_back(move: Move) -> Desired:
+def relay_back(move: Move) -> Desired:
     """new: a port leads old, and nobody else, to PostgreSQL; both databases can log in to each other, over TLS."""
-    old, new, door = move.old, move.new, move.settings.door
+    old, new, port = move.old, move.new, move.settings.relay
     return [
-        new.firewall.lets_in(old.addresses, door),
-        *link.door(new, door, old.addresses),
+        new.firewall.lets_in(old.addresses, port),
+        *link.relay(new, port, old.addresses),
         File(old, link.NEW_CERTIFICATE, link.certificate(new), "root:root", "644"),
         *link.postgres_passwords(move),
         *link.both_ways(move),
@@ -114,7 +114,7 @@ def copy(move: Move) -> Desired:
 
 
 @step_by("replicate")
-def following(move: Move) -> Desired:
+def subscription(move: Move) -> Desired:
     """new: its database takes over every change from old's, at once."""
     return replication.subscription(move, move.new, FORWARD, enabled=True)
 

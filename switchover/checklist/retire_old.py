@@ -32,7 +32,7 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
-def names_lead(move: Move) -> Desired:
+def dns_points_to_new(move: Move) -> Desired:
     """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
     if not has_names(move):
         return NO_NAMES
@@ -49,7 +49,7 @@ def names_lead(move: Move) -> Desired:
 
 
 @step
-def nobody_by_old(move: Move) -> Desired:
+def no_visitors(move: Move) -> Desired:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
     return move.old.web.nobody_for(move.settings.retire.quiet)
 
@@ -173,7 +173,7 @@ def way_back_ends(move: Move) -> Desired:
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
         *_taken_back(move, "switch-db.program", *pool_role, "replicate.switch-sql"),
         # The roles of others stay.
-        *_taken_back(move, "replicate.door-back", "replicate.limits", "replicate.own-role"),
+        *_taken_back(move, "replicate.relay-back", "replicate.limits", "replicate.own-role"),
         *_identities_as_before(move),
     ]
 
@@ -203,7 +203,7 @@ def access_closed(move: Move) -> Desired:
         move,
         "prepare-old.database-certificate",
         "prepare-old.firewall",
-        "prepare-old.database-door",
+        "prepare-old.database-relay",
         "replicate.wal-level",
         "prepare-new.pool-role",
         "prepare-new.pool-password",
@@ -217,10 +217,10 @@ def access_closed(move: Move) -> Desired:
 @step
 def closed_from_outside(move: Move) -> Desired:
     """new: reaches neither old's database nor its files any more."""
-    address, door = move.old.main_address, move.settings.door
-    url = sh(f"telnet://{host(move.old)}:{door}")
+    address, port = move.old.main_address, move.settings.relay
+    url = sh(f"telnet://{host(move.old)}:{port}")
     # 7: refused, 28: no answer; both are closed.
-    open_ = f"port {door} of {address} answers"
+    open_ = f"port {port} of {address} answers"
     # A key made by hand stays; it must open nothing.
     fetch = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1"
     script = f"""

@@ -32,7 +32,7 @@ class Line:
 
 def dry_move(context: Any) -> Move:
     """The move of this command, as under --dry."""
-    context.config.run.dry = True  # whatever follows, the door is shut
+    context.config.run.dry = True  # nothing after this can change a server
     return moves.of(context)
 
 

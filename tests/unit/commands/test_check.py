@@ -153,5 +153,5 @@ def test_programs_get_every_finding_in_one_shape(site: Site) -> None:
 
 
 def test_a_key_of_the_servers_is_there_once() -> None:
-    keys = ["reached", *EACH, *BOTH, "can-follow"]
+    keys = ["reached", *EACH, *BOTH, "can-replicate"]
     assert len(keys) == len({*keys})

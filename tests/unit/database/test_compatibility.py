@@ -319,5 +319,5 @@ def test_the_questions_change_nothing_and_wait_for_nothing() -> None:
 def test_the_page_lists_every_check() -> None:
     page = (ROOT / "docs/check.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
-    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-follow"]
+    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-replicate"]
     assert listed == [*servers, *compatibility.CHECKS, *aftercare.CHECKS]
