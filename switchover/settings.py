@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic.fields import FieldInfo
 
 from . import settings_file
+from .database.settings import Database, PgBouncer, Switch
 from .dns.settings import Dns
 from .errors import Problem
 from .quote import under
@@ -29,7 +30,6 @@ from .vocabulary import (
     Form,
     Language,
     Line,
-    Name,
     Page,
     Part,
     Port,
@@ -52,21 +52,6 @@ Deploys = Annotated[deploys.Settings, OneOf("deploys")]
 Firewall = Annotated[firewall.Settings, OneOf("firewall")]
 Web = Annotated[web.Settings, OneOf("web")]
 OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
-
-
-class Database(Part):
-    """The application's PostgreSQL database, on the server itself."""
-
-    name: Name
-    """The database's name."""
-    owner: Name
-    """The role that the application logs in with."""
-    config: AnyPath = "config/database.yml"
-    """The application's settings of it; a relative path is below the application's directory."""
-    host: Name = "localhost"
-    """Where it listens, as the application says it."""
-    port: Port = 5432
-    """The port where it listens."""
 
 
 class Certificate(Part):
@@ -156,26 +141,6 @@ class Page503(Part):
     """Seconds after which a visitor's browser may ask again."""
     texts: Annotated[dict[Language, Text], Field(min_length=1)] = PAGE_TEXTS
     """What it says, by language."""
-
-
-class PgBouncer(Part):
-    """PgBouncer on new, between the application and either database (`strategy: replicate`)."""
-
-    port: Port = 6432
-    """The port where it listens, for new alone."""
-    pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
-    """Its connections to the database, which stay open all the time."""
-    keep: Flag = False
-    """It stays after the move."""
-
-
-class Switch(Part):
-    """The switch of a database that follows (`strategy: replicate`)."""
-
-    max_drain: Seconds = 60
-    """Seconds in which a moment is looked for when no query runs longer than 0.2 s."""
-    max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    """Seconds that queries are held at most; then visitors go on with the old database."""
 
 
 class Retire(Part):

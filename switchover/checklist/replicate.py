@@ -6,10 +6,9 @@ Undo: new's database is as it was, and nothing is left on old. Visitors notice n
 
 from __future__ import annotations
 
-from ..database import hold, host, link, replication
+from ..database import compatibility, hold, host, link, replication
 from ..database import roles as their_roles
 from ..database import switch as switching
-from ..database.compatibility import CHECKS
 from ..database.replication_status import BACK, FORWARD, missing
 from ..desired import Desired
 from ..errors import Problem
@@ -29,7 +28,7 @@ def can_replicate(move: Move) -> Desired:
         return None
 
     def hindrance() -> str | None:
-        found = blockers(CHECKS.find(host.gather(move)))
+        found = blockers(compatibility.find(host.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

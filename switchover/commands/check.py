@@ -10,15 +10,14 @@ from invoke.tasks import task
 
 from .. import aftercare, output, preflight
 from .. import move as moves
-from ..database import compatibility as database
-from ..database import host
+from ..database import compatibility, host
 from ..errors import Problem
 from ..findings import Finding, Kind, blockers, to_do, unknown
 from ..move import Move
 from ..outcome import Outcome
 from ..step import for_people
 
-SERVERS, DATABASE, AFTERCARE = preflight.GROUP, database.CHECKS.group, aftercare.CHECKS.group
+SERVERS, DATABASE, AFTERCARE = preflight.GROUP, compatibility.GROUP, aftercare.CHECKS.group
 
 
 @task(help={"everything": "what is good and what is taken care of too", "json": "for programs; everything"})
@@ -48,7 +47,7 @@ def _looks(move: Move) -> Iterator[list[Finding]]:
     if preflight.both_reached(servers):
         # Where nobody knows whether new can follow, the move waits: that is a finding about the servers.
         can_replicate = Finding(Kind.UNKNOWN, "whether new can follow", key="can-replicate", group=SERVERS)
-        yield _gathered(lambda: database.CHECKS.find(host.gather(move)), can_replicate)
+        yield _gathered(lambda: compatibility.find(host.gather(move)), can_replicate)
         week = Finding(Kind.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
 

@@ -32,7 +32,7 @@ class Site:
         monkeypatch.setattr(module.preflight, "find", lambda move: self._servers())
         monkeypatch.setattr(module.host, "gather", lambda move: self._facts(self.database))
         monkeypatch.setattr(module.aftercare, "gather", lambda move: self._facts(self.week))
-        for checks, name in ((module.database.CHECKS, "database"), (module.aftercare.CHECKS, "aftercare")):
+        for checks, name in ((module.compatibility, "database"), (module.aftercare.CHECKS, "aftercare")):
             monkeypatch.setattr(checks, "find", lambda facts, group=name: (replace(f, group=group) for f in facts))
 
     def _servers(self) -> Iterator[Finding]:
