@@ -54,7 +54,7 @@ Web = Annotated[web.Settings, OneOf("web")]
 OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
 
 
-class Certificate(Part):
+class CertificateFiles(Part):
     """The certificate that nginx shows."""
 
     fullchain: Absolute
@@ -63,7 +63,7 @@ class Certificate(Part):
     """The file of its key, from the root."""
 
 
-class Server(Part):
+class ServerSettings(Part):
     """One server: how it is reached and what runs there."""
 
     ssh: Destination
@@ -79,7 +79,7 @@ class Server(Part):
     firewall: Firewall = DEFAULT
     database: Database
     web: Web
-    certificate: Certificate
+    certificate: CertificateFiles
 
     def in_app(self, path: str) -> str:
         """*path* below the application's directory, unless it is absolute."""
@@ -101,7 +101,7 @@ class Carried(Part):
     """Other texts to be replaced in it, as `before: after`."""
 
 
-class Uploads(Part):
+class UploadDirectory(Part):
     """A directory that visitors write to. Relative paths are below the application's directory."""
 
     source: Source = Field(alias="from")
@@ -174,15 +174,15 @@ class Settings(Part):
     maintenance page. `inv check` says where only `copy` is possible."""
     pgbouncer: PgBouncer = PgBouncer()
     switch: Switch = Switch()
-    old: Server
+    old: ServerSettings
     """The server that the site leaves."""
-    new: Server
+    new: ServerSettings
     """The server that the site moves to."""
     ci: deploys.Ci | None = None
     """The host that deploys after the tests, if there is one."""
     carry: tuple[Carried, ...] = ()
     """Files that go from old to new."""
-    uploads: tuple[Uploads, ...] = ()
+    uploads: tuple[UploadDirectory, ...] = ()
     """Directories that visitors write to."""
     third_parties: tuple[ThirdParty, ...] = ()
     """Services that may allow by address: `inv check` asks each from both servers."""
@@ -193,7 +193,9 @@ class Settings(Part):
 
     @field_validator("carry", "uploads")
     @classmethod
-    def _each_once(cls, listed: tuple[Carried | Uploads, ...], so_far: ValidationInfo) -> tuple[Carried | Uploads, ...]:
+    def _each_once(
+        cls, listed: tuple[Carried | UploadDirectory, ...], so_far: ValidationInfo
+    ) -> tuple[Carried | UploadDirectory, ...]:
         new = so_far.data.get("new")  # without one, that is the fault
         places = [PurePosixPath(new.in_app(one.target) if new else one.target) for one in listed]
         if twice := next(

@@ -10,11 +10,11 @@ from ..database import compatibility, hold, host, link, replication
 from ..database import roles as their_roles
 from ..database import switch as switching
 from ..database.replication_status import BACK, FORWARD, missing
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..errors import Problem
 from ..findings import blockers
 from ..move import Move
-from ..resources import Compared, File, Role
+from ..resources import File, Role
 from ..step import step_by
 
 CATCHES_UP = 900  # seconds: what was written during the copy
@@ -39,7 +39,7 @@ def can_replicate(move: Move) -> Desired:
             f"{first.do}. `inv check` says it all. Or say in the settings: strategy: copy",
         )
 
-    return Compared(hindrance)
+    return Precondition(hindrance)
 
 
 @step_by("replicate")
@@ -139,7 +139,7 @@ def way_back_timer(move: Move) -> Desired:
 @step_by("replicate")
 def caught_up(move: Move) -> Desired:
     """new: has all that old has, less than a second later, and the same tables."""
-    return Compared(lambda: missing(move), within=CATCHES_UP)
+    return Precondition(lambda: missing(move), within=CATCHES_UP)
 
 
 @step_by("replicate")

@@ -14,7 +14,6 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..database import replication_status
 from ..database.proof import Proof, Uploads, parse
@@ -25,7 +24,7 @@ from ..programs import programs, unpacked
 from ..progress import Progress
 from ..quote import sh
 from ..server import Server
-from ..step import for_people
+from ..verb import verb
 
 PROGRAMS = ("prove", "prove.sql", "database.sh", "pins.sh", "hold.sh")
 DIFFERENT = 4  # the program's exit status
@@ -40,8 +39,7 @@ DIFFERENT = 4  # the program's exit status
 )
 def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) -> None:
     """Both servers: is every row of every table the same, while new follows? Visitors go on; nothing stays."""
-    with for_people():
-        move = moves.of(context)
+    with verb(context) as move:
         _refuse(move, jobs)
         if not json:
             output.heading("prove", "compares every row of every table on both servers; nothing is changed")

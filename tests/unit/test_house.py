@@ -16,10 +16,10 @@ LINES = 40
 # Modules and packages below switchover/, the lowest first: each imports from its own level and those above it here.
 LEVELS = {
     "words, quoting, output: what knows no server": [
-        "errors", "events", "findings", "interruption", "opening", "outcome", "programs", "progress", "quote",
+        "errors", "events", "failpoint", "findings", "opening", "outcome", "programs", "progress", "quote",
         "release", "render", "output", "settings_file", "switchover", "vocabulary",
     ],
-    "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail", "outside"],
+    "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail"],
     "what shall be true of a server": ["resources"],
     "the site, asked from outside: pages, certificates, names": [
         "certificates", "dns", "http",
@@ -28,7 +28,7 @@ LEVELS = {
     "the settings, of all kinds": ["database.settings", "settings", "settings_reference"],
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
-    "its database, the life of a step": ["database", "step"],
+    "its database, the life of a step": ["database", "section", "step", "verb"],
     "what is found before, and told beforehand": ["aftercare", "preflight"],
     "the sections": ["checklist"],
     "the verbs": ["commands"],
