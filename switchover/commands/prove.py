@@ -15,8 +15,8 @@ from typing import Any
 from invoke.tasks import task
 
 from .. import move as moves
-from .. import say
-from ..database import following
+from .. import output
+from ..database import replication_status
 from ..database.proof import Proof, Uploads, parse
 from ..errors import Problem
 from ..move import Move
@@ -44,9 +44,9 @@ def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) 
         move = moves.of(context)
         _refuse(move, jobs)
         if not json:
-            say.heading("prove", "compares every row of every table on both servers; nothing is changed")
+            output.heading("prove", "compares every row of every table on both servers; nothing is changed")
         if move.dry:
-            say.note(
+            output.note(
                 "Would pin a pair of snapshots, in a hold of some milliseconds where it takes one, and read all rows."
             )
             return
@@ -76,15 +76,15 @@ def _refuse(move: Move, jobs: int) -> None:
 
 
 def _rows(move: Move, jobs: int, *, silent: bool) -> Proof:
-    found = following.look(move)
+    found = replication_status.look(move)
     if found is None:
         raise Problem("new's database does not follow old's yet", str(move.new), "Run: inv replicate")
     pgbouncer = move.settings.pgbouncer
     words = ["pinned", move.new.database.name, jobs, pgbouncer.port, pgbouncer.pool]
-    with say.progress("prove") as shown:
+    with output.progress("prove") as shown:
         answer = move.new.change(program(PROGRAMS, words), on_line=None if silent else shown.line)
     if answer.status not in (0, DIFFERENT) or not parse(answer.out).tables:
-        why = following.in_words(found.differences) if found.differences else answer.last_error
+        why = replication_status.in_words(found.differences) if found.differences else answer.last_error
         raise Problem(f"the databases could not be compared: {why}", str(move.new), "Nothing was left behind")
     proof = parse(answer.out)
     proof.schema = list(found.differences)
@@ -114,7 +114,7 @@ def _files(move: Move, *, silent: bool) -> list[Uploads]:
     found = []
     for upload in move.settings.uploads:
         paths = (move.old.in_app(upload.source), move.new.in_app(upload.target))
-        with say.progress(f"prove --files {upload.source}") as shown, ThreadPoolExecutor(2) as pool:
+        with output.progress(f"prove --files {upload.source}") as shown, ThreadPoolExecutor(2) as pool:
             counted = _Counted(None if silent else shown)
             old, new = pool.map(_sums, move.servers, paths, (counted, counted))
         found.append(Uploads(upload.source, old, new, ahead))
@@ -154,26 +154,26 @@ def _show(proof: Proof) -> None:
     for one in proof.tables:
         counts = ["none" if one[side] is None else f"{one[side]:,}" for side in ("old", "new")]
         table.add_row(Text(one["table"]), *counts, "✓" if one["equal"] else Text(f"✗ {one['why']}", style="red"))
-    say.console().print(table)
+    output.console().print(table)
     for line in _differences(proof):
-        say.outcome(Outcome.FAILED, line)
+        output.outcome(Outcome.FAILED, line)
     bad = sum(not one["equal"] for one in proof.tables)
     seconds = proof.took.get("ms", 0) / 1000
     rate = f", {proof.rows / seconds:,.0f} rows/s" if seconds >= 1 else ""
     held = proof.pinned.get("held", 0)
     waited = f"visitors waited for {proof.pinned['hold_ms']} ms" if held else "nobody had to wait"
     result = f"{bad} of {len(proof.tables)} tables differ" if bad else f"{len(proof.tables)} tables are equal"
-    say.outcome(
+    output.outcome(
         Outcome.FAILED if bad else Outcome.SEEN, f"{result}, {proof.rows:,} rows", f"{seconds:.1f} s{rate}; {waited}"
     )
     behind = sum(one["old"] != one["new"] for one in proof.sequences if one["equal"])
     note = f"; {behind} get their last value in the switch" if behind else ""
     both = sum(one["equal"] for one in proof.sequences)
-    say.outcome(Outcome.SEEN, f"{both} sequences on both{note}")
+    output.outcome(Outcome.SEEN, f"{both} sequences on both{note}")
     for uploads in proof.files:
         more = f", {len(uploads.more)} on new alone" if uploads.more else ""
         good = Outcome.SEEN if uploads.equal else Outcome.FAILED
-        say.outcome(good, f"{uploads.directory}: {len(uploads.old):,} files on old{more}")
+        output.outcome(good, f"{uploads.directory}: {len(uploads.old):,} files on old{more}")
 
 
 def _differences(proof: Proof) -> Iterator[str]:
