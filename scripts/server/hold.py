@@ -245,7 +245,8 @@ class DeadMan:
         options += ["--timer-property=AccuracySec=20ms", "--setenv=SWITCHOVER_DEAD_MAN=1"]
         subprocess.run(["systemd-run", *options, *self.command], check=True)
 
-    def disarm(self) -> bool:
+    @staticmethod
+    def disarm() -> bool:
         """It does not come any more; whether it was still to come."""
         in_time = systemctl("is-active", f"{DEAD_MAN}.timer", f"{DEAD_MAN}.service").split() == ["active", "inactive"]
         # The program of the dead man itself must not be ended by this.
