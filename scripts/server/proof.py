@@ -123,7 +123,7 @@ class Table:
         return f'hashtextextended({text} COLLATE "C", {seed})'
 
     def ranges(self, by_page: bool) -> list[str]:
-        """Conditions that divide it. *by_page*: PostgreSQL reads a range of pages directly, which it does from 14 on."""
+        """Conditions that divide it. *by_page*: PostgreSQL reads a range of pages directly, as from 14 on."""
         count, column, cuts = -(-self.pages // PAGES), "ctid", []
         if by_page:
             cuts = [f"'({part * PAGES},0)'" for part in range(1, count)]
@@ -282,7 +282,8 @@ class Comparison:
 
     def both(self, about: str, sql: str) -> list[list[Any]]:
         """The rows that old answers, and those of new."""
-        return [rows for answers in self.read(dict.fromkeys(self.servers, [Part(about, sql)])) for _, rows in answers]
+        answers = self.read({role: [Part(about, sql)] for role in self.servers})
+        return [rows for side in answers for _, rows in side]
 
     def tables(self) -> list[dict[str, Any]]:
         """For each table how many rows it has on either server, and what is different."""
@@ -294,7 +295,8 @@ class Comparison:
         self.sum_up(old, new)
         self.seconds = time.monotonic() - begin
         on_old, on_new = ({table.id: table for table in tables} for tables in (old, new))
-        return [self.table(on_old.get(id), on_new.get(id)) for id in sorted({*on_old, *on_new})]
+        named = sorted({**on_new, **on_old}.values(), key=lambda table: table.name)
+        return [self.table(on_old.get(table.id), on_new.get(table.id)) for table in named]
 
     def sum_up(self, old: list[Table], new: list[Table]) -> None:
         """Counts and sums up all rows. Where they are too long for one text: again, long columns by themselves."""
@@ -362,6 +364,11 @@ class Comparison:
             }
             for name in sorted({*old, *new})
         ]
+
+
+def counted_on(left: int | None, now: int | None) -> bool:
+    """Whether a sequence is right in the database that was switched to: it has not less than the one that was left."""
+    return left in (None, now) or (now or 0) >= (left or 0)
 
 
 def compare(
