@@ -56,11 +56,11 @@ SELECT json_build_object(
   'node', relfilenode::bigint, 'bytes', coalesce(pg_table_size(c.oid), 0),
   'pages', coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::integer,
   -- Types of PostgreSQL's own alone are hashed one by one: the cast of another could be a function of the application.
-  'columns', (SELECT json_agg(json_build_array(attname, format('t.%I', attname), CASE
+  'columns', (SELECT coalesce(json_agg(json_build_array(attname, format('t.%I', attname), CASE
         WHEN atttypid = 'bytea'::regtype THEN format('sha256(t.%I)', attname)
         WHEN atttypid IN ('text'::regtype, 'varchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'xml'::regtype)
           THEN format('hashtextextended(t.%I::text COLLATE "C", 0)', attname)
-        ELSE format('t.%I', attname) END) ORDER BY attname::text COLLATE "C")
+        ELSE format('t.%I', attname) END) ORDER BY attname::text COLLATE "C"), '[]')
     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
   'key', (SELECT json_agg(json_build_array(attname, format('t.%I', attname)) ORDER BY place)
     FROM pg_index CROSS JOIN LATERAL unnest((indkey::int2[])[0:indnkeyatts - 1]) WITH ORDINALITY k (number, place)
@@ -100,7 +100,7 @@ class Table:
     node: int
     bytes: int
     pages: int
-    columns: list[tuple[str, str, str]] | None  # name, quoted, hashed where it can be long
+    columns: list[tuple[str, str, str]]  # name, quoted, hashed where it can be long
     key: list[tuple[str, str]] | None  # name, quoted
     hundredths: tuple[str, list[int]] | None
     convert: bool  # the databases' encodings differ: texts are compared as UTF-8
@@ -115,7 +115,7 @@ class Table:
 
     @property
     def row(self) -> str:
-        return f"ROW({', '.join(column[2 if self.apart else 1] for column in self.columns or ())})::text"
+        return f"ROW({', '.join(column[2 if self.apart else 1] for column in self.columns)})::text"
 
     def hash(self, text: str, seed: int = 0) -> str:
         if self.convert:
@@ -151,7 +151,7 @@ class Table:
 
     def difference(self, other: Table) -> str:
         """Why it is not equal to the *other* server's; empty where it is."""
-        if [column[0] for column in self.columns or ()] != [column[0] for column in other.columns or ()]:
+        if [name for name, *_ in self.columns] != [name for name, *_ in other.columns]:
             return "other columns"
         if (self.rows, self.hashes) == (other.rows, other.hashes):
             return ""
