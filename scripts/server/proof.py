@@ -56,11 +56,11 @@ SELECT json_build_object(
   'node', relfilenode::bigint, 'bytes', coalesce(pg_table_size(c.oid), 0),
   'pages', coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::integer,
   -- Types of PostgreSQL's own alone are hashed one by one: the cast of another could be a function of the application.
-  'columns', (SELECT json_agg(json_build_array(attname, format('t.%I', attname), CASE
+  'columns', (SELECT coalesce(json_agg(json_build_array(attname, format('t.%I', attname), CASE
         WHEN atttypid = 'bytea'::regtype THEN format('sha256(t.%I)', attname)
         WHEN atttypid IN ('text'::regtype, 'varchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'xml'::regtype)
           THEN format('hashtextextended(t.%I::text COLLATE "C", 0)', attname)
-        ELSE format('t.%I', attname) END) ORDER BY attname::text COLLATE "C")
+        ELSE format('t.%I', attname) END) ORDER BY attname::text COLLATE "C"), '[]')
     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
   'key', (SELECT json_agg(json_build_array(attname, format('t.%I', attname)) ORDER BY place)
     FROM pg_index CROSS JOIN LATERAL unnest((indkey::int2[])[0:indnkeyatts - 1]) WITH ORDINALITY k (number, place)
@@ -100,7 +100,7 @@ class Table:
     node: int
     bytes: int
     pages: int
-    columns: list[tuple[str, str, str]] | None  # name, quoted, hashed where it can be long
+    columns: list[tuple[str, str, str]]  # name, quoted, hashed where it can be long
     key: list[tuple[str, str]] | None  # name, quoted
     hundredths: tuple[str, list[int]] | None
     convert: bool  # the databases' encodings differ: texts are compared as UTF-8
@@ -115,7 +115,7 @@ class Table:
 
     @property
     def row(self) -> str:
-        return f"ROW({', '.join(column[2 if self.apart else 1] for column in self.columns or ())})::text"
+        return f"ROW({', '.join(column[2 if self.apart else 1] for column in self.columns)})::text"
 
     def hash(self, text: str, seed: int = 0) -> str:
         if self.convert:
@@ -123,7 +123,7 @@ class Table:
         return f'hashtextextended({text} COLLATE "C", {seed})'
 
     def ranges(self, by_page: bool) -> list[str]:
-        """Conditions that divide it. *by_page*: PostgreSQL reads a range of pages directly, which it does from 14 on."""
+        """Conditions that divide it. *by_page*: PostgreSQL reads a range of pages directly, as from 14 on."""
         count, column, cuts = -(-self.pages // PAGES), "ctid", []
         if by_page:
             cuts = [f"'({part * PAGES},0)'" for part in range(1, count)]
@@ -151,7 +151,7 @@ class Table:
 
     def difference(self, other: Table) -> str:
         """Why it is not equal to the *other* server's; empty where it is."""
-        if [column[0] for column in self.columns or ()] != [column[0] for column in other.columns or ()]:
+        if [name for name, *_ in self.columns] != [name for name, *_ in other.columns]:
             return "other columns"
         if (self.rows, self.hashes) == (other.rows, other.hashes):
             return ""
@@ -282,7 +282,8 @@ class Comparison:
 
     def both(self, about: str, sql: str) -> list[list[Any]]:
         """The rows that old answers, and those of new."""
-        return [rows for answers in self.read(dict.fromkeys(self.servers, [Part(about, sql)])) for _, rows in answers]
+        answers = self.read({role: [Part(about, sql)] for role in self.servers})
+        return [rows for side in answers for _, rows in side]
 
     def tables(self) -> list[dict[str, Any]]:
         """For each table how many rows it has on either server, and what is different."""
@@ -294,7 +295,8 @@ class Comparison:
         self.sum_up(old, new)
         self.seconds = time.monotonic() - begin
         on_old, on_new = ({table.id: table for table in tables} for tables in (old, new))
-        return [self.table(on_old.get(id), on_new.get(id)) for id in sorted({*on_old, *on_new})]
+        named = sorted({**on_new, **on_old}.values(), key=lambda table: table.name)
+        return [self.table(on_old.get(table.id), on_new.get(table.id)) for table in named]
 
     def sum_up(self, old: list[Table], new: list[Table]) -> None:
         """Counts and sums up all rows. Where they are too long for one text: again, long columns by themselves."""
@@ -362,6 +364,11 @@ class Comparison:
             }
             for name in sorted({*old, *new})
         ]
+
+
+def counted_on(left: int | None, now: int | None) -> bool:
+    """Whether a sequence is right in the database that was switched to: it has not less than the one that was left."""
+    return left in (None, now) or (now or 0) >= (left or 0)
 
 
 def compare(
