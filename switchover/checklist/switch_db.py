@@ -10,9 +10,8 @@ from functools import partial
 
 from .. import output
 from ..database import fence as fencing
-from ..database import pgbouncer, replication_status
+from ..database import pgbouncer, proof, replication_status
 from ..database import switch as switching
-from ..database.proof import parse
 from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
 from ..move import Move
@@ -26,7 +25,7 @@ from ..resources.file import FileState, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-database", "copy-back", "fill.sh", *switching.PROOF)
+COPY = ("copy-database", "copy-back", "fill.sh", "database.sh", *proof.PROGRAMS)
 
 
 @step_by("replicate")
@@ -158,7 +157,7 @@ def copy(move: Move) -> Desired:
     name = sh(new.database.name)
     run = f"""
 sh after/copy-database here {name} {sh(new.database.owner)}
-sh after/prove still {name} 2
+python3 -B after/prove still {name} 2
 sh after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
@@ -231,14 +230,14 @@ def proved(move: Move) -> Desired:
         return None
 
     def difference() -> str | None:
-        said = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
-        proof = parse(said.out)
-        if not proof.tables:  # the program died after the commit, or the rows could not be read
-            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", said.err.strip())
-        if proof.different:
-            names = ", ".join(proof.different[:5])
+        answer = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
+        result = proof.parse(answer.out)
+        if not result.tables:  # the program died after the commit, or the rows could not be read
+            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", answer.err.strip())
+        if result.different:
+            names = ", ".join(result.different[:5])
             raise Problem(
-                f"{len(proof.different)} differed at the moment of the switch: {names}",
+                f"{len(result.different)} differed at the moment of the switch: {names}",
                 str(move.new),
                 "docs/proof.md says how to find out more; inv undo switch-db leads visitors back",
             )
