@@ -180,7 +180,7 @@ def way_back_ends(move: Move) -> Desired:
 @step_by("replicate")
 def deploy_hook(move: Move) -> Desired:
     """new: deploys may change the database's schema again."""
-    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
+    return move.new.deploys.complete(move.before(move.new, "prepare-new.deploy-hook"))
 
 
 def _identities_as_before(move: Move) -> list[Command]:

@@ -190,7 +190,7 @@ def boot_on(move: Move) -> Desired:
 def monit_on(move: Move) -> Desired:
     """new: monit watches the application again."""
     off = "switch-db.monit-off"
-    was = partial(read, move.new) if off in move.would_change else move.before("new", off)
+    was = partial(read, move.new) if off in move.would_change else move.before(move.new, off)
     desired = move.new.monitor.remembers_application(was)
     if isinstance(desired, Nothing):
         return desired
