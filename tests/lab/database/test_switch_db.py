@@ -393,7 +393,7 @@ def test_retire_old_leaves_nothing_of_it(lab: Lab) -> None:
         ):  # fmt: skip
             found = server.psql(ours.format(catalogue, column), site.database)
             assert found == "0", f"{server}: {catalogue}"
-        left = "ls -d /usr/local/sbin/switchover* /usr/local/lib/switchover* /etc/systemd/system/*switchover* /etc/systemd/system/*/switchover*"
+        left = "ls -d /usr/local/*/switchover* /etc/systemd/system/*switchover* /etc/systemd/system/*/switchover*"
         assert server.exec(f"{left} 2>/dev/null", check=False).stdout == ""
         assert server.psql("SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'") == "-1"
     told_apart = "SELECT count(*) FROM pg_class WHERE relreplident IN ('f', 'i')"
