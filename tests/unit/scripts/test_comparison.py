@@ -31,19 +31,20 @@ class Library:
         self.refusals = importlib.import_module("refusals")
 
 
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+@pytest.fixture(scope="module")
+def library() -> Iterator[Library]:
     psycopg2 = types.ModuleType("psycopg2")
     psycopg2.Error = Error  # type: ignore[attr-defined]
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(str(PROGRAMS))
     names = ("proof", "snapshots", "refusals", "servers")
-    monkeypatch.setitem(sys.modules, "psycopg2", psycopg2)
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield Library()
-    for name in names:
-        sys.modules.pop(name, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(str(PROGRAMS))
+        patch.setitem(sys.modules, "psycopg2", psycopg2)
+        for name in names:
+            patch.delitem(sys.modules, name, raising=False)
+        yield Library()
+        for name in names:
+            del sys.modules[name]
 
 
 # --- a pair of snapshots ------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def test_a_heartbeat_says_how_long_it_took(library: Library) -> None:
 
 def table(library: Library, name: str = "orders", **facts: Any) -> Any:
     given = {
-        "schema": "public", "table": name, "sql": f"public.{name}", "name": name, "oid": 1, "node": 10, "bytes": 100,
+        "id": f'["public", "{name}"]', "sql": f"public.{name}", "name": name, "oid": 1, "node": 10, "bytes": 100,
         "pages": 1, "columns": [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]], "key": [["id", "t.id"]],
         "hundredths": None,
     }  # fmt: skip
@@ -292,10 +293,7 @@ class Rows:
         if "json_build_object" in sql:
             columns = [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]]
             facts = {"oid": 1, "node": 10, "bytes": 100, "pages": 20_000, "key": [["id", "t.id"]], "hundredths": None}
-            return [
-                ({"schema": "public", "table": name, "sql": name, "name": name, "columns": columns} | facts,)
-                for name in self.tables
-            ]
+            return [({"id": name, "sql": name, "name": name, "columns": columns} | facts,) for name in self.tables]
         if "pg_sequences" in sql:
             return [("orders_id_seq", self.sequence)]
         if "pg_relation_filenode" in sql:
