@@ -169,7 +169,7 @@ class Reader(threading.Thread):
     def __init__(self, server: Server, options: str, snapshot: str | None, parts: deque[Part]) -> None:
         super().__init__(daemon=True)
         self.role, self.snapshot, self.parts = server.role, snapshot, parts
-        self.session = server.connect(application_name=NAME, options=options)
+        self.session = server.connect(application_name=NAME, options=options, client_encoding="UTF8")
         self.answers: list[tuple[Part, Any]] = []
         self.refused: Refused | None = None
         self.start()
