@@ -29,7 +29,7 @@ from ..step import for_people
     }
 )
 def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) -> None:
-    """Both servers: is every row of every table the same, while new follows? Visitors go on; nothing stays."""
+    """Both servers: is every row of every table the same, while new follows? Visitors keep working; nothing stays."""
     with for_people():
         move = moves.of(context)
         _refuse(move, jobs)
