@@ -76,7 +76,7 @@ def _refuse_what_follows(move: Move) -> None:
 
 @step_by("replicate")
 def switch(move: Move) -> Desired:
-    """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
+    """new: PgBouncer points to its own database, queries held for a moment; old's is fenced and follows."""
     new = move.new
     return [
         # Undone last: what is kept of the other database's types goes.
