@@ -63,6 +63,19 @@ CODES = {
     "SW23": Meaning("old cannot be restarted now", "See there: journalctl -u switchover-restart"),
     "SW24": Meaning("there was no time left for the restart", "Try again; nothing was changed"),
     "SW25": Meaning("old's PostgreSQL does not start", "On old: systemctl status postgresql", waiting=False),
+    # The copy of a database.
+    "SW60": Meaning("somebody else works with the database that is read", "End these sessions, then try again"),
+    "SW61": Meaning(
+        "new's database has rows that would be lost", "Find out whose they are; carry them over or delete them first"
+    ),
+    "SW62": Meaning(
+        "the tables differ, so that rows cannot be carried back", "Make both alike by hand, then try again"
+    ),
+    "SW63": Meaning("old's schema cannot be read", "Repair what it names, then try again"),
+    "SW64": Meaning("rows cannot be copied", "Repair what it names, then try again"),
+    "SW65": Meaning("the replication slot on old cannot be made or dropped", "See PostgreSQL's log on old"),
+    "SW66": Meaning("a transaction is open on old for too long", "Let it end, or end it: pg_terminate_backend(pid)"),
+    "SW67": Meaning("something beside the rows cannot be copied", "Repair what it names, then try again"),
 }
 
 

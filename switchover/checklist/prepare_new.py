@@ -14,6 +14,7 @@ from ..desired import Nothing, Resource, Wanted
 from ..errors import Problem
 from ..http import ask, comes_to_new
 from ..move import Move
+from ..programs import ETC
 from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, Compared, File, Packages, Seen, Service
@@ -141,6 +142,12 @@ def pool_role(move: Move) -> Wanted:
 def pgbouncer_package(move: Move) -> Wanted:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
     return Packages(move.new, PACKAGES, "/etc/pgbouncer")
+
+
+@step_by("copy")
+def copy_package(move: Move) -> Wanted:
+    """new: what the program of the copy speaks to databases with is installed."""
+    return Packages(move.new, "python3-psycopg2", ETC)
 
 
 @step_by("replicate")

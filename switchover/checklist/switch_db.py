@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from .. import say
-from ..database import following, pooler, sessions
+from ..database import following, pooler, replication, sessions
 from ..database import switch as switching
 from ..database.proof import parse
 from ..desired import Nothing, Resource, Wanted
@@ -25,7 +25,7 @@ from ..resources.file import Found, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-database", "copy-back", "fill.sh", *switching.PROOF)
+COPY = ("copy-back", *replication.COPY, *switching.PROOF)
 
 
 @step_by("replicate")
@@ -156,9 +156,9 @@ def copy(move: Move) -> Wanted:
     new, old = move.new, move.old
     name = sh(new.database.name)
     run = f"""
-sh after/copy-database here {name} {sh(new.database.owner)}
+python3 -B after/copy-database here {name} {sh(new.database.owner)}
 sh after/prove still {name} 2
-sh after/copy-database open {name}
+python3 -B after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
