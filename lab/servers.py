@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from switchover import say
+from switchover import output
 from switchover.errors import Problem
 
 from . import settings
@@ -231,7 +231,7 @@ class Lab:
         target = self._prepared(server)
         with locked(target.with_name(f".{target.name}.lock"), lambda: self._cut_short):
             if not target.exists():
-                say.console().print(f"{server}: prepared now, on Debian {server.release}; kept for the next time")
+                output.console().print(f"{server}: prepared now, on Debian {server.release}; kept for the next time")
                 self._layers[server.role] = [str(image)]
                 self._files[server.role] = [*base.files(self.world, server.role, authority), *ssh.identity()]
                 self._start(server)

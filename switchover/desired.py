@@ -78,6 +78,6 @@ class Nothing:
     why: str
 
 
-Wanted = (
+Desired = (
     Resource | Precondition | Nothing | Sequence[Resource | Precondition | Nothing] | None
 )  # what a step's function returns

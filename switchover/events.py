@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import say
+from . import output
 from .errors import Problem
 
 VARIABLE = "SWITCHOVER_EVENTS"
@@ -134,7 +134,7 @@ def _cut_short(file: int) -> bool:
 
 @cache
 def _lost(path: str, why: str) -> None:
-    say.aside(f"{path}: events are lost ({why})")
+    output.aside(f"{path}: events are lost ({why})")
 
 
 def _since(begun: float) -> float:

@@ -41,7 +41,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from . import say
+from . import output
 from .errors import Problem, Unreached
 from .hosts import Answer, Host
 from .opening import Identity, Opening, is_ours
@@ -250,7 +250,7 @@ class Journal:
             if server.role != "ci":
                 raise
             server.unreached = problem
-            say.aside(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
+            output.aside(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
             return otherwise
 
     def _look_for_homes(self, server: Host) -> list[str]:

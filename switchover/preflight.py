@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from .database import following as replication
+from .database import replication_status as replication
 from .desired import Nothing
 from .errors import Problem
 from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
@@ -93,16 +93,16 @@ def tools(server: Server, move: Move) -> Found:
 @EACH.add
 def paths(server: Server, move: Move) -> Found:
     """every path that the settings name exists."""
-    wanted = {f"{server.role}.{key}": path for part in server.parts for key, path in part.paths.items()}
-    wanted[f"{server.role}.database.config"] = server.in_app(server.database.config)
+    desired = {f"{server.role}.{key}": path for part in server.parts for key, path in part.paths.items()}
+    desired[f"{server.role}.database.config"] = server.in_app(server.database.config)
     if server.role == "old":
-        wanted |= {"old.certificate.fullchain": server.certificate.fullchain}
-        wanted |= {"old.certificate.key": server.certificate.key}
-        wanted |= {f"carry.{n}.from": server.in_app(c.source) for n, c in enumerate(move.settings.carry)}
-        wanted |= {f"uploads.{n}.from": server.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
-    script = "\n".join(f"[ -e {sh(path)} ] || echo {sh(key)}" for key, path in wanted.items())
+        desired |= {"old.certificate.fullchain": server.certificate.fullchain}
+        desired |= {"old.certificate.key": server.certificate.key}
+        desired |= {f"carry.{n}.from": server.in_app(c.source) for n, c in enumerate(move.settings.carry)}
+        desired |= {f"uploads.{n}.from": server.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
+    script = "\n".join(f"[ -e {sh(path)} ] || echo {sh(key)}" for key, path in desired.items())
     for key in server.look(script).out.split():
-        yield blocker(f"{wanted[key]} does not exist", f"Mend {key} in the settings")
+        yield blocker(f"{desired[key]} does not exist", f"Mend {key} in the settings")
 
 
 @EACH.add
@@ -238,11 +238,11 @@ def code(move: Move) -> Found:
     """new can be brought to the version of the code that old runs."""
     code = move.new.code
     try:
-        wanted = code.wanted(move.old.code, move.settings.revision)
+        desired = code.desired(move.old.code, move.settings.revision)
     except Problem as problem:
         yield blocker(problem.what, problem.do)
         return
-    yield from code.check(wanted)
+    yield from code.check(desired)
 
 
 @BOTH.add

@@ -16,9 +16,9 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import events, interruption, outside, say
+from . import events, interruption, output, outside
 from . import move as moves
-from .desired import Nothing, Precondition, Resource, Wanted
+from .desired import Desired, Nothing, Precondition, Resource
 from .errors import Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
@@ -46,16 +46,16 @@ class Step(Task[Any]):
         """Whether it is part of this move, the way its database moves."""
         return self.strategy in (None, move.settings.strategy)
 
-    def wanted(self, move: Move) -> list[Resource | Precondition]:
+    def desired(self, move: Move) -> list[Resource | Precondition]:
         """What shall be true or be seen, in order."""
         return self.looked_at(move)[0]
 
     def looked_at(self, move: Move) -> tuple[list[Resource | Precondition], str]:
         """What shall be true or be seen, in order; and why that is nothing, where a kind of the site says so."""
-        wanted = self.body(move) if self.is_for(move) else None
-        if wanted is None:
+        desired = self.body(move) if self.is_for(move) else None
+        if desired is None:
             return [], ""
-        several = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+        several = list(desired) if isinstance(desired, (list, tuple)) else [desired]
         parts = [part for part in several if not isinstance(part, Nothing)]
         why = next((part.why for part in several if isinstance(part, Nothing)), "")
         keys = [part.key for part in parts if isinstance(part, Resource)]
@@ -68,7 +68,7 @@ class Step(Task[Any]):
         with for_people():
             move = moves.of(context)
             with move.lock(self.line):
-                live(move, self)
+                run_step(move, self)
         self.times_called += 1
 
 
@@ -81,20 +81,22 @@ class Section(Task[Any]):
         with for_people():
             move = moves.of(context)
             if self.asking and not move.dry and not kwargs.get("yes"):
-                say.heading(self.name, self.summary)
-                if not say.ask(f"{self.asking} Go on?"):
+                output.heading(self.name, self.summary)
+                if not output.ask(f"{self.asking} Go on?"):
                     raise Problem("nothing was done", self.name, "Answer y, or give --yes")
             self.run(move)
         self.times_called += 1
 
     def announce(self, move: Move) -> None:
         """Says what it will do, on which servers, how that is undone, and what visitors feel."""
-        say.heading(self.name, self.summary)
+        output.heading(self.name, self.summary)
         if not self.steps_of(move):
-            say.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
+            output.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
             return
-        say.note(f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}")
-        say.note(f"Visitors: {self.visitors}")
+        output.note(
+            f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}"
+        )
+        output.note(f"Visitors: {self.visitors}")
 
     def run(self, move: Move, *, announced: bool = False) -> None:
         """All steps, each finished before the next begins; *announced*: who asked before it has said what it does."""
@@ -104,14 +106,14 @@ class Section(Task[Any]):
             if steps := self.steps_of(move):
                 with move.lock(self.name):
                     for one in steps:
-                        self._live(move, one)
+                        self._run_step(move, one)
 
-    def _live(self, move: Move, one: Step) -> None:
+    def _run_step(self, move: Move, one: Step) -> None:
         try:
-            live(move, one)
+            run_step(move, one)
         except Problem:
             if self.without:
-                say.outcome(Outcome.NOTE, self.without)
+                output.outcome(Outcome.NOTE, self.without)
             raise
 
     def steps_of(self, move: Move) -> list[Step]:
@@ -167,15 +169,15 @@ class Section(Task[Any]):
         return next((line.removeprefix(f"{word}: ") for line in lines if line.startswith(f"{word}: ")), "")
 
 
-def step(body: Callable[[Move], Wanted]) -> Step:
+def step(body: Callable[[Move], Desired]) -> Step:
     """Makes a function of a checklist module a step."""
     return Step(body)
 
 
-def step_by(strategy: str) -> Callable[[Callable[[Move], Wanted]], Step]:
+def step_by(strategy: str) -> Callable[[Callable[[Move], Desired]], Step]:
     """The same, for a step that only one way of moving the database has."""
 
-    def made(body: Callable[[Move], Wanted]) -> Step:
+    def made(body: Callable[[Move], Desired]) -> Step:
         one = Step(body)
         one.strategy = strategy
         return one
@@ -235,7 +237,7 @@ def section(module: ModuleType) -> Collection:
     return collection
 
 
-def live(move: Move, one: Step) -> None:
+def run_step(move: Move, one: Step) -> None:
     """Makes true what *one* wants; says what became of it.
 
     Raises Problem where it could not; what it had begun is put back then.
@@ -245,27 +247,27 @@ def live(move: Move, one: Step) -> None:
 
 
 def _outcome(move: Move, one: Step) -> Outcome:
-    watch, done = say.Stopwatch(), set[Outcome]()
+    watch, done = output.Stopwatch(), set[Outcome]()
     diffs: list[tuple[Host, str]] = []
     parts, why = one.looked_at(move)
     for entry in _left_behind(move, one, parts):
         done.add(_finish(move, entry, None, diffs))
-    for wanted in parts:
-        if isinstance(wanted, Precondition):
-            done.add(_see(move, one, wanted))
+    for desired in parts:
+        if isinstance(desired, Precondition):
+            done.add(_see(move, one, desired))
         else:
-            done.add(_converge(move, one, wanted, diffs))
+            done.add(_converge(move, one, desired, diffs))
     outcome = next((kind for kind in STRONGEST if kind in done), Outcome.NOTHING)
     detail = DETAILS.get(outcome, "")
     if outcome is Outcome.NOTHING and why:
         detail = why
     if outcome is Outcome.WOULD:
         detail = "would change" if diffs else "would look"
-    say.outcome(outcome, one.summary, detail, None if move.dry else watch.seconds)
+    output.outcome(outcome, one.summary, detail, None if move.dry else watch.seconds)
     if diffs:
         move.would_change.add(one.line)
     for server, diff in diffs:
-        say.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
+        output.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
     return outcome
 
 
@@ -282,17 +284,19 @@ def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host,
     entry = move.journal.latest(one.line, resource.key)
     if entry and entry.state == "recorded":
         return _finish(move, entry, resource, diffs)
-    built_on = _built_on(move, one)
-    if entry and (resource.record_only or built_on):
+    dependents = _dependents(move, one)
+    if entry and (resource.record_only or dependents):
         return Outcome.ALREADY
     change = resource.change()
     if change is None:
         return Outcome.ALREADY
-    if built_on and move.journal.active(one.line):
+    if dependents and move.journal.active(one.line):
         return Outcome.ALREADY  # it was done; a part that was true by itself then, a later section may have changed
-    if built_on and not move.dry:
+    if dependents and not move.dry:
         raise Problem(
-            f"{one.line} is not true any more, and {built_on} was done since", str(resource.server), "Look: inv status"
+            f"{one.line} is not true any more, and {dependents} was done since",
+            str(resource.server),
+            "Look: inv status",
         )
     if move.dry:
         diffs.append((resource.server, change.diff))
@@ -300,8 +304,8 @@ def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host,
     if entry and (edited := resource.edited(move.journal.path(entry))):
         _may_overwrite(one, resource, edited, change)
     interruption.here(one.line, resource.key, "before-record")
-    apply = not interruption.wanted(one.line, resource.key, "after-record")
-    with say.progress(one.line) as shown:
+    apply = not interruption.desired(one.line, resource.key, "after-record")
+    with output.progress(one.line) as shown:
         entry, answer = move.journal.record_and_apply(
             resource.server, one.line, resource.part, one.summary, change, shown.line, apply=apply
         )
@@ -318,9 +322,9 @@ def _left_behind(move: Move, one: Step, parts: Sequence[Resource | Precondition]
     """
     if not one.is_for(move):
         return []
-    wanted = {part.key for part in parts if isinstance(part, Resource)}
+    desired = {part.key for part in parts if isinstance(part, Resource)}
     active = reversed(move.journal.active(one.line))
-    return [entry for entry in active if entry.state == "recorded" and entry.key not in wanted]
+    return [entry for entry in active if entry.state == "recorded" and entry.key not in desired]
 
 
 def _finish(move: Move, entry: Entry, resource: Resource | None, diffs: list[tuple[Host, str]]) -> Outcome:
@@ -328,7 +332,7 @@ def _finish(move: Move, entry: Entry, resource: Resource | None, diffs: list[tup
     if move.dry:
         diffs.append((entry.server, "an interrupted change: the next run finishes it"))
         return Outcome.WOULD
-    with say.progress(entry.step) as shown:
+    with output.progress(entry.step) as shown:
         answer = move.journal.apply(entry, shown.line)
         answer = _outside(move, entry, answer, shown.line, fresh=False)
     _verify(move, entry, resource, answer)
@@ -337,9 +341,9 @@ def _finish(move: Move, entry: Entry, resource: Resource | None, diffs: list[tup
 
 def _may_overwrite(one: Step, resource: Resource, edited: str, change: Change) -> None:
     """Asks before an edit that somebody made to what is ours is overwritten; raises Problem where nobody says yes."""
-    say.outcome(Outcome.NOTE, f"{edited} was edited since {one.line} wrote it; this would be changed:")
-    say.diff(change.diff)
-    if not say.ask("Overwrite that edit? Its present contents are kept in the journal."):
+    output.outcome(Outcome.NOTE, f"{edited} was edited since {one.line} wrote it; this would be changed:")
+    output.diff(change.diff)
+    if not output.ask("Overwrite that edit? Its present contents are kept in the journal."):
         raise Problem(
             f"{edited} was edited since {one.line} wrote it",
             str(resource.server),
@@ -347,7 +351,7 @@ def _may_overwrite(one: Step, resource: Resource, edited: str, change: Change) -
         )
 
 
-def _built_on(move: Move, one: Step) -> str | None:
+def _dependents(move: Move, one: Step) -> str | None:
     """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
     later = SECTIONS[one.section].later
     return next((e.section for e in move.journal.active() if e.section in later), None)
@@ -355,10 +359,10 @@ def _built_on(move: Move, one: Step) -> str | None:
 
 def _verify(move: Move, entry: Entry, resource: Resource | None, answer: Answer) -> None:
     if answer.status != 0:
-        _put_back(move, entry, answer.last_error)
+        _roll_back(move, entry, answer.last_error)
     interruption.here(entry.step, entry.key, "after-change")
     if resource and resource.observable and (rest := resource.change()) is not None:
-        _put_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
+        _roll_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
     interruption.here(entry.step, entry.key, "before-done")
     move.journal.done(entry)
 
@@ -385,17 +389,17 @@ def _outside(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], 
     return answer
 
 
-def take_back(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
+def revert(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
     """Undoes a change: what is outside the server from here, then by the recorded script."""
     if entry.outside:
         outside.maker(entry.outside).carry_out(move, entry.outside, on_line, back=True)
     return move.journal.undo(entry, on_line)
 
 
-def _put_back(move: Move, entry: Entry, reason: str) -> None:
+def _roll_back(move: Move, entry: Entry, reason: str) -> None:
     try:
-        with say.progress(entry.step) as shown:
-            answer = take_back(move, entry, shown.line)
+        with output.progress(entry.step) as shown:
+            answer = revert(move, entry, shown.line)
     except Problem as problem:
         answer = Answer("", problem.what, 1)
     state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
@@ -406,7 +410,7 @@ def _see(move: Move, one: Step, precondition: Precondition) -> Outcome:
     if move.dry:
         return Outcome.WOULD
     end = time.monotonic() + precondition.within
-    with say.progress(one.line) as shown:
+    with output.progress(one.line) as shown:
         while (missing := precondition.missing()) is not None:
             left = end - time.monotonic()
             if left <= 0:

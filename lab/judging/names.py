@@ -70,8 +70,8 @@ class Names:
             return
         self._must_lead(self.lab.new if SWITCH in done else self.lab.old)
         lowered = PREPARE in done and RETIRE not in done
-        if (ttl := self._ttl()) != (wanted := self.new_ttl if lowered else self.old_ttl):
-            self.problems.append(f"the name's TTL is {ttl} s in the end, not {wanted} s")
+        if (ttl := self._ttl()) != (desired := self.new_ttl if lowered else self.old_ttl):
+            self.problems.append(f"the name's TTL is {ttl} s in the end, not {desired} s")
         switched = [step for span in spans if span.name == SWITCH for step in span.steps]
         changed = [step.ended for step in switched if step.name == f"{SWITCH}.records"]
         if changed:

@@ -91,5 +91,5 @@ def lines(codename: str, *, security: bool, known: Iterable[Source] | None = Non
 def options() -> list[str]:
     """The proxies, certificates and retries that this machine's apt uses, as options of apt."""
     done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True)
-    wanted = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date)\b.*", re.IGNORECASE)
-    return [line.rstrip(";") for line in done.stdout.splitlines() if wanted.match(line) and not line.endswith(' "";')]
+    desired = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date)\b.*", re.IGNORECASE)
+    return [line.rstrip(";") for line in done.stdout.splitlines() if desired.match(line) and not line.endswith(' "";')]

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from switchover import say
+from switchover import output
 from switchover.errors import Problem
 from switchover.progress import Progress
 
@@ -85,12 +85,12 @@ def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
 
     Raises Problem when one cannot be built; the reason and the log's path are in it.
     """
-    wanted = [release(number) for number in dict.fromkeys(numbers)]
-    missing = [r for r in wanted if not (place.images / r.key).exists()]
+    desired = [release(number) for number in dict.fromkeys(numbers)]
+    missing = [r for r in desired if not (place.images / r.key).exists()]
     if missing:
         _build_all(place, missing)
         cache.prune(place.images, (r.key for r in RELEASES.values()))
-    return {r.number: cache.used(place.images / r.key) for r in wanted}
+    return {r.number: cache.used(place.images / r.key) for r in desired}
 
 
 def sweep(place: Place) -> None:
@@ -105,9 +105,9 @@ def _build_all(place: Place, missing: list[Release]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise Problem("mmdebstrap is not installed", "lab", "Install it: apt install mmdebstrap debian-archive-keyring")
     names = " and ".join(r.number for r in missing)
-    say.console().print(f"Debian {names}: about 700 MB each, made once", highlight=False)
+    output.console().print(f"Debian {names}: about 700 MB each, made once", highlight=False)
     builds = [_Build(place, r) for r in missing]
-    with Progress(f"Debian {names}", say.console()) as bar, ThreadPoolExecutor(len(builds)) as pool:
+    with Progress(f"Debian {names}", output.console()) as bar, ThreadPoolExecutor(len(builds)) as pool:
         try:
             ended = [pool.submit(build.run) for build in builds]
             while not all(future.done() for future in ended):

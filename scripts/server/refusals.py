@@ -63,6 +63,13 @@ CODES = {
     "SW23": Meaning("old cannot be restarted now", "See there: journalctl -u switchover-restart"),
     "SW24": Meaning("there was no time left for the restart", "Try again; nothing was changed"),
     "SW25": Meaning("old's PostgreSQL does not start", "On old: systemctl status postgresql", waiting=False),
+    # The proof.
+    "SW41": Meaning("neither database follows the other", "Run: inv replicate", waiting=False),
+    "SW42": Meaning("no moment was found in which nobody writes", "Prove again at a quieter time"),
+    "SW43": Meaning("rows could not be read", "Repair what it names, then prove again"),
+    "SW44": Meaning("a snapshot is gone: was PostgreSQL restarted?", "Prove again"),
+    "SW45": Meaning("a value is too long to be compared", "Compare that table by hand", waiting=False),
+    "SW46": Meaning("there is nothing to compare", "Is it the right database? See `database:`", waiting=False),
     # The copy of a database.
     "SW60": Meaning("somebody else works with the database that is read", "End these sessions, then try again"),
     "SW61": Meaning(

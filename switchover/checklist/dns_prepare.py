@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .. import say
-from ..desired import Wanted
+from .. import output
+from ..desired import Desired
 from ..dns.addresses import NO_NAMES, has_names, old_ttl_until
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
@@ -22,7 +22,7 @@ from ..step import step
 
 
 @step
-def servers_agree(move: Move) -> Wanted:
+def servers_agree(move: Move) -> Desired:
     """names: every authoritative server answers, and all say the same."""
     if not has_names(move):
         return NO_NAMES
@@ -38,7 +38,7 @@ def servers_agree(move: Move) -> Wanted:
 
 
 @step
-def ttl(move: Move) -> Wanted:
+def ttl(move: Move) -> Desired:
     """names: their addresses may be remembered for a few minutes only; it is told from when on that is so."""
     if not has_names(move):
         return NO_NAMES
@@ -48,9 +48,9 @@ def ttl(move: Move) -> Wanted:
 
     def told() -> None:
         if until := old_ttl_until(move):
-            say.outcome(Outcome.NOTE, f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
+            output.outcome(Outcome.NOTE, f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
                         "`inv switch-dns` waits for that")  # fmt: skip
             for name, other in move.names.look().aliases.items():
-                say.outcome(Outcome.NOTE, f"{name} stands for {other} (CNAME), and is left as it is")
+                output.outcome(Outcome.NOTE, f"{name} stands for {other} (CNAME), and is left as it is")
 
     return [Records(move, lower), Compared(told)]

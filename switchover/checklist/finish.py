@@ -6,10 +6,11 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
-from .. import mail, say
+from .. import mail, output
 from ..certificates import SOON, scheduled_once
-from ..database import following, sessions
-from ..desired import Nothing, Wanted
+from ..database import fence as fencing
+from ..database import replication_status
+from ..desired import Desired, Nothing
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
@@ -24,21 +25,21 @@ MAIL = 20  # seconds for queued mail to go out
 
 
 @step
-def deploy_hook(move: Move) -> Wanted:
+def deploy_hook(move: Move) -> Desired:
     """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
-    if following.shall_follow(move):
+    if replication_status.shall_follow(move):
         return move.new.deploys.accepted(move.notice(), cron=True, moved=True)
     return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
 
 
 @step
-def pushes_answered(move: Move) -> Wanted:
+def pushes_answered(move: Move) -> Desired:
     """old: a push is refused, with the reason, the date and the new address."""
     return move.old.deploys.refused(move.notice("finish.pushes-answered"), to=move.new.deploys)
 
 
 @step
-def ci_authorized(move: Move) -> Wanted:
+def ci_authorized(move: Move) -> Desired:
     """new: the CI host's key may deploy."""
     if move.ci is None or move.settings.ci is None:
         return NO_CI
@@ -57,7 +58,7 @@ def ci_authorized(move: Move) -> Wanted:
 
 
 @step
-def ci_knows_new(move: Move) -> Wanted:
+def ci_knows_new(move: Move) -> Desired:
     """ci: knows new's host key, so that nobody is asked."""
     if move.ci is None or move.settings.ci is None:
         return NO_CI
@@ -73,7 +74,7 @@ def ci_knows_new(move: Move) -> Wanted:
 
 
 @step
-def ci_remote(move: Move) -> Wanted:
+def ci_remote(move: Move) -> Desired:
     """ci: its remote leads to new."""
     if move.ci is None or move.settings.ci is None:
         return NO_CI
@@ -81,7 +82,7 @@ def ci_remote(move: Move) -> Wanted:
 
 
 @step
-def ci_deploys(move: Move) -> Wanted:
+def ci_deploys(move: Move) -> Desired:
     """ci: a deploy to new succeeds."""
     if move.ci is None or move.settings.ci is None:
         return NO_CI
@@ -89,33 +90,33 @@ def ci_deploys(move: Move) -> Wanted:
 
 
 @step
-def monit(move: Move) -> Wanted:
+def monit(move: Move) -> Desired:
     """new: monit watches the application and the worker."""
     return move.new.monitor.watches(lambda path: move.journal.latest("finish.monit", f"new:{path}") is not None)
 
 
 @step
-def monit_certificate(move: Move) -> Wanted:
+def monit_certificate(move: Move) -> Desired:
     """new: monit says when the certificate that nginx shows ends soon."""
     arguments = f"{SOON} {' '.join(move.settings.domains)}"
     return move.new.monitor.watches_program("certificate-age", arguments)
 
 
 @step
-def one_renewal(move: Move) -> Wanted:
+def one_renewal(move: Move) -> Desired:
     """new: exactly one renewal of certificates is scheduled."""
     return scheduled_once(move.new)
 
 
 @step
-def old_database_is_left(move: Move) -> Wanted:
+def old_database_is_left(move: Move) -> Desired:
     """old: nobody is connected to the old database."""
-    query = sessions.strangers(move)
+    query = fencing.strangers(move)
     return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
 
 
 @step
-def mail_leaves(move: Move) -> Wanted:
+def mail_leaves(move: Move) -> Desired:
     """old: mail that is still queued there goes out, from there: nothing else sends it."""
     old = move.old
     if not mail.queued(old)[0]:
@@ -126,13 +127,13 @@ def mail_leaves(move: Move) -> Wanted:
         number, why = mail.queued(old)
         if number:
             what = f"{number} mails are still queued on old ({why or 'not tried yet'})"
-            say.outcome(Outcome.NOTE, f"{what}; old tries them again, and `retire-old` waits for them")
+            output.outcome(Outcome.NOTE, f"{what}; old tries them again, and `retire-old` waits for them")
 
     return [Command(old, run, shown="the mail queue is tried again"), Compared(left)]
 
 
 @step
-def certificate_renews(move: Move) -> Wanted:
+def certificate_renews(move: Move) -> Desired:
     """new: its certificate renews: certbot tries it, and nothing is kept of that."""
     return move.certificate.renews()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 from ..certificates import fullchain, key
-from ..database import following, link, pooler
-from ..desired import Nothing, Resource, Wanted
+from ..database import link, replication_status
+from ..database import pgbouncer as pool
+from ..desired import Desired, Nothing, Resource
 from ..errors import Problem
 from ..http import ask, comes_to_new
 from ..move import Move
@@ -25,7 +26,7 @@ PACKAGES = "pgbouncer python3-psycopg2"  # where the database follows
 
 
 @step
-def code(move: Move) -> Wanted:
+def code(move: Move) -> Desired:
     """new: the application is at exactly the commit that old runs."""
     app = move.new.app
     return [
@@ -37,14 +38,14 @@ def code(move: Move) -> Wanted:
             shown=f"(undone: systemctl restart {app.service})",
             part="restart",
         ),
-        move.new.code.is_at(move.new.code.wanted(move.old.code, move.settings.revision), move.old.code),
+        move.new.code.is_at(move.new.code.desired(move.old.code, move.settings.revision), move.old.code),
     ]
 
 
 @step
-def carried_files(move: Move) -> Wanted:
+def carried_files(move: Move) -> Desired:
     """new: initializers, configuration and secrets are copied from old and adapted."""
-    wanted = []
+    desired = []
     for carried in move.settings.carry:
         source, target = move.old.in_app(carried.source), move.new.in_app(carried.target)
         found = read(move.old, source)
@@ -58,22 +59,22 @@ def carried_files(move: Move) -> Wanted:
             content = content.replace(before.encode(), after.encode())
         user = move.new.app.user
         owner = f"{user}:{user}" if found.owner.startswith(f"{move.old.app.user}:") else found.owner
-        wanted.append(File(move.new, target, content, owner, found.mode, secret=carried.secret))
-    return wanted
+        desired.append(File(move.new, target, content, owner, found.mode, secret=carried.secret))
+    return desired
 
 
 @step
-def deploy_hook(move: Move) -> Wanted:
+def deploy_hook(move: Move) -> Desired:
     """new: a push deploys; without cron jobs for now, with logrotate, and without migrations."""
     return move.new.deploys.accepted(move.notice(), cron=False)
 
 
 @step
-def logs_rotate(move: Move) -> Wanted:
+def logs_rotate(move: Move) -> Desired:
     """new: logrotate takes the application's configuration and rotates a file."""
     new = move.new
     path = new.in_app("log/logrotate.conf")
-    wanted: list[Resource] = []
+    desired: list[Resource] = []
     if path not in [new.in_app(carried.target) for carried in move.settings.carry]:
         ours = move.journal.latest("prepare-new.logs-rotate", f"new:{path}")
         missing = read(new, path).content is None
@@ -82,7 +83,7 @@ def logs_rotate(move: Move) -> Wanted:
             return Nothing("a file in new's /etc/logrotate.d names the application's logs")
         if missing or ours:
             content = render("templates/logrotate.conf.j2", path=new.app.path)
-            wanted.append(File(new, path, content, f"{new.app.user}:{new.app.user}", "644"))
+            desired.append(File(new, path, content, f"{new.app.user}:{new.app.user}", "644"))
     rotate = "logrotate -s log/logrotate-status log/logrotate.conf"
     proof = "log/switchover-proof.log"
     run = new.app.run(
@@ -97,24 +98,24 @@ def logs_rotate(move: Move) -> Wanted:
         check="false" if "prepare-new.carried-files" in move.would_change else proved,
         shown=f"{rotate}, tried with a file of 2 MB",
     )
-    return [*wanted, proof_of_it]
+    return [*desired, proof_of_it]
 
 
 @step
-def uploads(move: Move) -> Wanted:
+def uploads(move: Move) -> Desired:
     """new: has what visitors uploaded so far."""
     return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain), first=True)
 
 
 @step_by("replicate")
-def pool_password(move: Move) -> Wanted:
+def pool_password(move: Move) -> Desired:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
     places = (
         f"{pgpass(move.old.main_address)}:{move.settings.door}",
         f"127.0.0.1:{move.settings.pgbouncer.port}",
     )
-    lines = [f"{place}:*:{pooler.ROLE}:" for place in places]
-    others = f"grep -vF {sh(f':*:{pooler.ROLE}:')} {link.PGPASS} >{link.PGPASS}.new || :"
+    lines = [f"{place}:*:{pool.ROLE}:" for place in places]
+    others = f"grep -vF {sh(f':*:{pool.ROLE}:')} {link.PGPASS} >{link.PGPASS}.new || :"
     put = f"mv {link.PGPASS}.new {link.PGPASS}"
     make = f"""
 umask 077
@@ -133,29 +134,29 @@ printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{link
 
 
 @step_by("replicate")
-def pool_role(move: Move) -> Wanted:
+def pool_role(move: Move) -> Desired:
     """old: PostgreSQL has a role for the application by PgBouncer; what it makes belongs to the application's own."""
-    return pooler.role(move, move.old)
+    return pool.role(move, move.old)
 
 
 @step_by("replicate")
-def pgbouncer_package(move: Move) -> Wanted:
+def pgbouncer_package(move: Move) -> Desired:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
     return Packages(move.new, PACKAGES, "/etc/pgbouncer")
 
 
 @step_by("copy")
-def copy_package(move: Move) -> Wanted:
+def copy_package(move: Move) -> Desired:
     """new: what the program of the copy speaks to databases with is installed."""
     return Packages(move.new, "python3-psycopg2", ETC)
 
 
 @step_by("replicate")
-def pgbouncer(move: Move) -> Wanted:
+def pgbouncer(move: Move) -> Desired:
     """new: PgBouncer leads to old's database over TLS, the certificate checked."""
     new = move.new
-    userlist = render("templates/pgbouncer-userlist.txt.j2", username=pooler.ROLE, password=pooler.password(move))
-    ini = pooler.ini(move, move.old)
+    userlist = render("templates/pgbouncer-userlist.txt.j2", username=pool.ROLE, password=pool.password(move))
+    ini = pool.ini(move, move.old)
     _refuse_a_stranger(move, ini)
     drop_in = render("templates/pgbouncer.conf.j2", files=4096)
     unit = "/etc/systemd/system/pgbouncer.service.d/switchover.conf"
@@ -164,47 +165,45 @@ def pgbouncer(move: Move) -> Wanted:
         "systemctl try-restart pgbouncer 2>/dev/null || refuse 'PgBouncer does not start: journalctl -u pgbouncer'"
     )
     return [
-        File(new, pooler.USERLIST, userlist, owner, "640", secret=True),
+        File(new, pool.USERLIST, userlist, owner, "640", secret=True),
         File(new, unit, drop_in, "root:root", "644", then="systemctl daemon-reload"),
         # Nobody's queries pass it yet, or none any more.
-        File(new, pooler.INI, ini, owner, "640", then=restart),
+        File(new, pool.INI, ini, owner, "640", then=restart),
         Service(new, "pgbouncer", running=True, at_boot=True),
     ]
 
 
 def _refuse_a_stranger(move: Move, ours: bytes) -> None:
     """Raises Problem where PgBouncer works for somebody else."""
-    found = read(move.new, pooler.INI).content or b""
+    found = read(move.new, pool.INI).content or b""
     databases = re.search(r"^\[databases\]\n(.*?)(?=^\[|\Z)", found.decode(errors="replace"), re.M | re.S)
     lines = [line for line in (databases[1] if databases else "").splitlines() if line.strip() and line[0] not in ";#"]
     if lines and found != ours and not move.journal.active("prepare-new.pgbouncer"):
         raise Problem(
-            f"{pooler.INI} has databases already ({lines[0].split('=')[0].strip()})",
+            f"{pool.INI} has databases already ({lines[0].split('=')[0].strip()})",
             str(move.new),
             "PgBouncer works for somebody else here: take that away first, or say in the settings: strategy: copy",
         )
 
 
 @step_by("replicate")
-def pgbouncer_answers(move: Move) -> Wanted:
+def pgbouncer_answers(move: Move) -> Desired:
     """new: a query passes PgBouncer and is answered by old's database."""
-    script = (
-        f'[ "$(psql -XAtq {sh(pooler.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
-    )
+    script = f'[ "$(psql -XAtq {sh(pool.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
     return Seen(move.new, script, "old's database does not answer by PgBouncer", within=15)
 
 
 @step
-def database_yml(move: Move) -> Wanted:
+def database_yml(move: Move) -> Desired:
     """new: the application will use old's database."""
-    if following.shall_follow(move):
+    if replication_status.shall_follow(move):
         content = render(
             "templates/database-pooled.yml.j2",
             environment=move.new.app.environment,
             port=move.settings.pgbouncer.port,
             database=move.new.database.name,
-            username=pooler.ROLE,
-            password=pooler.password(move),
+            username=pool.ROLE,
+            password=pool.password(move),
         )
     else:
         content = render(
@@ -223,7 +222,7 @@ def database_yml(move: Move) -> Wanted:
 
 
 @step
-def no_pending_migrations(move: Move) -> Wanted:
+def no_pending_migrations(move: Move) -> Desired:
     """new: the code knows every migration that old's database has had, and no other."""
     names = f"cd {sh(move.new.app.path)} && ls db/migrate 2>/dev/null | sed -n 's/^\\([0-9]*\\)_.*[.]rb$/\\1/p' | sort"
     done = f"{link.ON_OLD} -c 'SELECT version FROM schema_migrations' || exit 1"
@@ -244,9 +243,9 @@ def no_pending_migrations(move: Move) -> Wanted:
 
 
 @step
-def certificate(move: Move) -> Wanted:
+def certificate(move: Move) -> Desired:
     """new: has the production domain's certificate, as old shows it."""
-    wanted = []
+    desired = []
     for source, target in (
         (move.old.certificate.fullchain, fullchain(move.settings.domain)),
         (move.old.certificate.key, key(move.settings.domain)),
@@ -254,20 +253,20 @@ def certificate(move: Move) -> Wanted:
         found = read(move.old, source)
         if found.content is None:
             raise Problem(f"{source} does not exist", str(move.old), "Mend old.certificate in the settings")
-        wanted.append(
+        desired.append(
             File(move.new, target, found.content, found.owner, found.mode, secret=target == key(move.settings.domain))
         )
-    return wanted
+    return desired
 
 
 @step
-def site(move: Move) -> Wanted:
+def site(move: Move) -> Desired:
     """new: nginx answers for the production domain."""
     return move.new.web.answers(move.front(move.new))
 
 
 @step
-def restart(move: Move) -> Wanted:
+def restart(move: Move) -> Desired:
     """new: the application was restarted with its new code and configuration."""
     new = move.new
     carried = [new.in_app(carried.target) for carried in move.settings.carry]
@@ -277,7 +276,7 @@ def restart(move: Move) -> Wanted:
 
 
 @step
-def answers(move: Move) -> Wanted:
+def answers(move: Move) -> Desired:
     """new: pages asked by the production name have the same status and title as on old."""
 
     def difference() -> str | None:

@@ -7,7 +7,7 @@ Undo: closes all of it again. Takes seconds, loses nothing.
 from __future__ import annotations
 
 from ..database import link
-from ..desired import Wanted
+from ..desired import Desired
 from ..errors import Problem
 from ..move import Move
 from ..programs import ETC, program
@@ -20,7 +20,7 @@ from ..step import step
 
 
 @step
-def key(move: Move) -> Wanted:
+def key(move: Move) -> Desired:
     """new: has a key of its own for the move, and knows old's host key."""
     generate = f"ssh-keygen -q -t ed25519 -N '' -C switchover -f {KEY}"
     hosts = move.old.look("cat /etc/ssh/ssh_host_*_key.pub").out.splitlines()
@@ -37,7 +37,7 @@ def key(move: Move) -> Wanted:
 
 
 @step
-def access(move: Move) -> Wanted:
+def access(move: Move) -> Desired:
     """old: lets the new server fetch files with that key, by rsync alone and from its address alone."""
     path = "/usr/local/sbin/switchover-rsync"
     user = move.old.user
@@ -58,14 +58,14 @@ def access(move: Move) -> Wanted:
 
 
 @step
-def files_pass(move: Move) -> Wanted:
+def files_pass(move: Move) -> Desired:
     """new: reaches old's files."""
     script = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null"
     return Seen(move.new, script, "new cannot fetch files from old", within=5)
 
 
 @step
-def database_password(move: Move) -> Wanted:
+def database_password(move: Move) -> Desired:
     """new: has a password for the way to old's database, made here and kept root's alone."""
     where = f"{pgpass(move.old.main_address)}:{move.settings.door}:*:{link.ROLE}:"
     make = f"""
@@ -84,31 +84,31 @@ mv {link.PGPASS}.new {link.PGPASS}
 
 
 @step
-def database_role(move: Move) -> Wanted:
+def database_role(move: Move) -> Desired:
     """old: PostgreSQL has a role for the move, with the application's rights."""
     return Role(move.old, link.ROLE, move.old.database.owner, link.password(move))
 
 
 @step
-def firewall_on(move: Move) -> Wanted:
+def firewall_on(move: Move) -> Desired:
     """old: the firewall is on, ssh first; it takes itself back unless a second login succeeds."""
     return move.old.firewall.on()
 
 
 @step
-def firewall(move: Move) -> Wanted:
+def firewall(move: Move) -> Desired:
     """old: the firewall lets the new server reach that port, and nobody else."""
     return move.old.firewall.lets_in(move.new.addresses, move.settings.door)
 
 
 @step
-def database_door(move: Move) -> Wanted:
+def database_door(move: Move) -> Desired:
     """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
     return link.door(move.old, move.settings.door, move.new.addresses)
 
 
 @step
-def database_certificate(move: Move) -> Wanted:
+def database_certificate(move: Move) -> Desired:
     """new: knows the certificate of old's database and has the way there written down (psql service=old)."""
     found = link.certificate(move.old)
     service = render(
@@ -127,19 +127,19 @@ def database_certificate(move: Move) -> Wanted:
 
 
 @step
-def database_answers(move: Move) -> Wanted:
+def database_answers(move: Move) -> Desired:
     """new: logs in to old's database over TLS, the certificate checked."""
     script = f"[ \"$({link.ON_OLD} -c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
     return Seen(move.new, script, "new cannot log in to old's database", within=15)
 
 
 @step
-def pushes_refused(move: Move) -> Wanted:
+def pushes_refused(move: Move) -> Desired:
     """old: a push to deploy is refused, with the reason, the date and who is moving."""
     return move.old.deploys.refused(move.notice())
 
 
 @step
-def pushes_ended(move: Move) -> Wanted:
+def pushes_ended(move: Move) -> Desired:
     """old: a push that was running has ended."""
     return move.old.deploys.ended()

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from .. import mail
 from ..certificates import no_renewal
-from ..database import following, link, pooler
-from ..desired import Wanted
+from ..database import link, pgbouncer, replication_status
+from ..desired import Desired
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
@@ -23,7 +23,7 @@ from ..quote import ident, sh
 from ..resources import Command, Compared, File, Seen
 from ..resources.file import before
 from ..resources.postgres import PSQL
-from ..resources.taken_back import TakenBack
+from ..resources.reverted import Reverted
 from ..resources.uploads import KEY, on, ssh
 from ..server import Server
 from ..step import step, step_by
@@ -32,7 +32,7 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
-def names_lead(move: Move) -> Wanted:
+def names_lead(move: Move) -> Desired:
     """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
     if not has_names(move):
         return NO_NAMES
@@ -49,13 +49,13 @@ def names_lead(move: Move) -> Wanted:
 
 
 @step
-def nobody_by_old(move: Move) -> Wanted:
+def nobody_by_old(move: Move) -> Desired:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
     return move.old.web.nobody_for(move.settings.retire.quiet)
 
 
 @step
-def mail_has_left(move: Move) -> Wanted:
+def mail_has_left(move: Move) -> Desired:
     """old: no mail waits there any more; it would be lost with the server."""
     script = f"""
 {mail.FUNCTIONS}
@@ -66,13 +66,13 @@ no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 
 
 @step
-def certificate_of_its_own(move: Move) -> Wanted:
+def certificate_of_its_own(move: Move) -> Desired:
     """new: its nginx shows a certificate that is renewed there."""
     return move.certificate.stays()
 
 
 @step
-def undo_ends(move: Move) -> Wanted:
+def undo_ends(move: Move) -> Desired:
     """new: the journal is closed; nothing is undone any more."""
     ended = sh(f"{move.journal.home}/retired")
     return [
@@ -82,7 +82,7 @@ def undo_ends(move: Move) -> Wanted:
 
 
 @step
-def database_yml(move: Move) -> Wanted:
+def database_yml(move: Move) -> Desired:
     """new: database.yml leads to new's own database directly, not by PgBouncer any more."""
     new = move.new
     path = new.in_app(new.database.config)
@@ -93,7 +93,7 @@ def database_yml(move: Move) -> Wanted:
 
 
 @step
-def restart(move: Move) -> Wanted:
+def restart(move: Move) -> Desired:
     """new: application and worker work with that: each ends what it has under way first."""
     new = move.new
     if _pgbouncer_stays(move):
@@ -109,12 +109,12 @@ wait_until 120 {nobody} || refuse "something on new still uses PgBouncer: its co
 
 
 @step
-def pgbouncer_gone(move: Move) -> Wanted:
+def pgbouncer_gone(move: Move) -> Desired:
     """new: PgBouncer is gone, as far as it came for the move."""
     if _pgbouncer_stays(move):
         return None
     # The switch has changed its configuration, which is not somebody's edit.
-    first, ini = f"{ETC}/pgbouncer.old.ini", pooler.INI
+    first, ini = f"{ETC}/pgbouncer.old.ini", pgbouncer.INI
     run, check = f"cat {first} >{ini}", f"[ ! -e {first} ] || [ ! -e {ini} ] || cmp -s {first} {ini}"
     return [
         Command(move.new, run, FINAL, check, shown=f"{ini} as before the switch"),
@@ -125,7 +125,7 @@ def pgbouncer_gone(move: Move) -> Wanted:
 def _pgbouncer_stays(move: Move) -> bool:
     """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
     return not move.journal.active("prepare-new.pgbouncer") or (
-        following.shall_follow(move) and move.settings.pgbouncer.keep
+        replication_status.shall_follow(move) and move.settings.pgbouncer.keep
     )
 
 
@@ -135,13 +135,13 @@ def _nobody(move: Move) -> str:
     console = f"runuser -u postgres -- psql -XAtq -h /var/run/postgresql -p {port} -U pgbouncer pgbouncer"
     clients = f"$({console} -c 'SHOW CLIENTS')"
     return f"""! systemctl is-active -q pgbouncer || {{
-  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pooler.ROLE}|")}; }}"""
+  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pgbouncer.ROLE}|")}; }}"""
 
 
-def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
+def _taken_back(move: Move, *steps: str) -> list[Reverted]:
     """What these steps did is taken back, the last change of each step first."""
     return [
-        TakenBack(entry.server, move.journal.path(entry), entry.step)
+        Reverted(entry.server, move.journal.path(entry), entry.step)
         for step in steps
         # Those taken back already too: a run that was interrupted there is finished.
         for entry in reversed(move.journal.entries)
@@ -151,7 +151,7 @@ def _taken_back(move: Move, *steps: str) -> list[TakenBack]:
 
 
 @step_by("replicate")
-def way_back_ends(move: Move) -> Wanted:
+def way_back_ends(move: Move) -> Desired:
     """old: its database no longer follows new's, and neither server keeps changes for the other."""
     old, new = move.old, move.new
     files = programs("follow-database")
@@ -179,7 +179,7 @@ def way_back_ends(move: Move) -> Wanted:
 
 
 @step_by("replicate")
-def deploy_hook(move: Move) -> Wanted:
+def deploy_hook(move: Move) -> Desired:
     """new: deploys may change the database's schema again."""
     return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
 
@@ -197,7 +197,7 @@ def _identities_as_before(move: Move) -> list[Command]:
 
 
 @step
-def access_closed(move: Move) -> Wanted:
+def access_closed(move: Move) -> Desired:
     """old: what was opened for the new server is closed: key, role, port and firewall rule."""
     return _taken_back(
         move,
@@ -215,7 +215,7 @@ def access_closed(move: Move) -> Wanted:
 
 
 @step
-def closed_from_outside(move: Move) -> Wanted:
+def closed_from_outside(move: Move) -> Desired:
     """new: reaches neither old's database nor its files any more."""
     address, door = move.old.main_address, move.settings.door
     url = sh(f"telnet://{host(move.old)}:{door}")
@@ -232,7 +232,7 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
 
 
 @step
-def copies_removed(move: Move) -> Wanted:
+def copies_removed(move: Move) -> Desired:
     """new: the database from before the move is gone."""
     drop = f"DROP DATABASE IF EXISTS {ident(f'{move.new.database.name}_before_move')}"
     return [
@@ -242,19 +242,19 @@ def copies_removed(move: Move) -> Wanted:
 
 
 @step
-def renewals_end(move: Move) -> Wanted:
+def renewals_end(move: Move) -> Desired:
     """old: no longer renews certificates of the site, which would fail from now on."""
     return no_renewal(move.old, move.settings.domains, FINAL)
 
 
 @step
-def proxy_gone(move: Move) -> Wanted:
+def proxy_gone(move: Move) -> Desired:
     """old: nginx no longer answers for the site."""
     return move.old.web.gone(move.front(move.old))
 
 
 @step
-def old_ttl(move: Move) -> Wanted:
+def old_ttl(move: Move) -> Desired:
     """names: their addresses may be remembered for as long as before the move."""
     entries = move.journal.active("dns-prepare.ttl")
     if not has_names(move) or not entries:

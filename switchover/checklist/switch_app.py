@@ -6,7 +6,7 @@ Undo: the old application starts, old's nginx serves it again, uploads made sinc
 
 from __future__ import annotations
 
-from ..desired import Wanted
+from ..desired import Desired
 from ..http import ANSWERS, ask, comes_to_new
 from ..move import Move
 from ..resources import Command, Seen
@@ -16,7 +16,7 @@ DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload
 
 
 @step
-def uploads(move: Move) -> Wanted:
+def uploads(move: Move) -> Desired:
     """new: has what visitors uploaded since."""
     drained = f"wait_until 300 {move.old.web.drained} || echo 'requests are still under way'"
     return [
@@ -28,49 +28,49 @@ def uploads(move: Move) -> Wanted:
 
 
 @step
-def proxy(move: Move) -> Wanted:
+def proxy(move: Move) -> Desired:
     """old: nginx passes every visitor to the new server."""
     return move.old.web.passes_on(move.front(move.old))
 
 
 @step
-def visitors_pass(move: Move) -> Wanted:
+def visitors_pass(move: Move) -> Desired:
     """old: a visitor who asks old is answered by new."""
     answer = ask(move.settings.domain, move.old.main_address, ANSWERS, "-f")
     return Seen(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
 
 
 @step
-def uploads_meanwhile(move: Move) -> Wanted:
+def uploads_meanwhile(move: Move) -> Desired:
     """new: has what visitors uploaded to old a moment ago; nothing is deleted from now on."""
     return move.uploads(always=True)
 
 
 @step
-def requests_drained(move: Move) -> Wanted:
+def requests_drained(move: Move) -> Desired:
     """old: the requests that were under way before have ended."""
     return move.old.web.drains(DRAIN)
 
 
 @step
-def cache_cleared(move: Move) -> Wanted:
+def cache_cleared(move: Move) -> Desired:
     """new: the application's cache is cleared."""
     return Command(move.new, f"{move.new.app.rails('Rails.cache.clear')} >/dev/null", shown="Rails.cache.clear")
 
 
 @step
-def monit_off(move: Move) -> Wanted:
+def monit_off(move: Move) -> Desired:
     """old: monit no longer watches the application."""
     return move.old.monitor.forgets_application()
 
 
 @step
-def stop_old(move: Move) -> Wanted:
+def stop_old(move: Move) -> Desired:
     """old: the application has stopped and does not start at boot."""
     return move.old.app.stopped(at_boot=False)
 
 
 @step
-def uploads_again(move: Move) -> Wanted:
+def uploads_again(move: Move) -> Desired:
     """new: has the uploads that ended on old at the last moment."""
     return move.uploads(always=True)

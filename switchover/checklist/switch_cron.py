@@ -6,19 +6,19 @@ Undo: the crontabs are as they were. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
-from ..desired import Wanted
+from ..desired import Desired
 from ..move import Move
 from ..step import step
 
 
 @step
-def cleared(move: Move) -> Wanted:
+def cleared(move: Move) -> Desired:
     """old: the crontab is empty."""
     return move.old.schedule.cleared()
 
 
 @step
-def installed(move: Move) -> Wanted:
+def installed(move: Move) -> Desired:
     """new: the crontab is installed."""
     entry = move.journal.latest("switch-cron.cleared")
     kept = f"{move.journal.path(entry)}/before" if entry else ""
@@ -26,6 +26,6 @@ def installed(move: Move) -> Wanted:
 
 
 @step
-def deploy_hook(move: Move) -> Wanted:
+def deploy_hook(move: Move) -> Desired:
     """new: the deploy hook installs the crontab from now on."""
     return move.new.deploys.accepted(move.notice(), cron=True)

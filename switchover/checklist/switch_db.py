@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from .. import say
-from ..database import following, pooler, replication, sessions
+from .. import output
+from ..database import fence as fencing
+from ..database import pgbouncer, proof, replication, replication_status
 from ..database import switch as switching
-from ..database.proof import parse
-from ..desired import Nothing, Resource, Wanted
+from ..desired import Desired, Nothing, Resource
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
@@ -25,31 +25,31 @@ from ..resources.file import Found, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-back", *replication.COPY, *switching.PROOF)
+COPY = ("copy-back", *replication.COPY, *proof.PROGRAMS)
 
 
 @step_by("replicate")
-def can_switch(move: Move) -> Wanted:
+def can_switch(move: Move) -> Desired:
     """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
-    return Compared(lambda: following.missing(move, disks=True), within=move.settings.switch.max_drain)
+    return Compared(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
 
 
 @step_by("replicate")
-def pool_role(move: Move) -> Wanted:
+def pool_role(move: Move) -> Desired:
     """new: its PostgreSQL has the role that PgBouncer logs in with."""
-    return pooler.role(move, move.new)
+    return pgbouncer.role(move, move.new)
 
 
 @step_by("replicate")
-def program(move: Move) -> Wanted:
+def program(move: Move) -> Desired:
     """new: the program of the switch is there, with its recovery after a crash."""
     return switching.program(move)
 
 
 @step_by("replicate")
-def gates(move: Move) -> Wanted:
+def gates(move: Move) -> Desired:
     """new: every gate of the switch is open: the way back, disks, clocks, connections, transactions, lag."""
     if move.journal.active("switch-db.switch") or not move.journal.active("switch-db.program"):
         return None
@@ -57,9 +57,9 @@ def gates(move: Move) -> Wanted:
 
 
 @step
-def stop_worker(move: Move) -> Wanted:
+def stop_worker(move: Move) -> Desired:
     """new: the worker has finished its present job and stopped."""
-    if not following.shall_follow(move):
+    if not replication_status.shall_follow(move):
         _refuse_what_follows(move)
     return move.new.worker.stopped(record_only=True)
 
@@ -75,7 +75,7 @@ def _refuse_what_follows(move: Move) -> None:
 
 
 @step_by("replicate")
-def switch(move: Move) -> Wanted:
+def switch(move: Move) -> Desired:
     """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
     new = move.new
     return [
@@ -86,31 +86,31 @@ def switch(move: Move) -> Wanted:
 
 
 @step_by("replicate")
-def restart_app(move: Move) -> Wanted:
+def restart_app(move: Move) -> Desired:
     """new: the application was restarted, each process when it had ended its request: types are others there."""
     return move.new.app.reloaded()
 
 
 @step_by("copy")
-def monit_off(move: Move) -> Wanted:
+def monit_off(move: Move) -> Desired:
     """new: monit no longer watches the application, which it would start again meanwhile."""
     return move.new.monitor.forgets_application(record_only=True)
 
 
 @step_by("copy")
-def boot_off(move: Move) -> Wanted:
+def boot_off(move: Move) -> Desired:
     """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
     return [move.new.app.boots(False, record_only=True), move.new.worker.boots(False, record_only=True)]
 
 
 @step_by("copy")
-def fence(move: Move) -> Wanted:
+def fence(move: Move) -> Desired:
     """old: the application's role cannot log in any more, and its sessions have ended."""
-    return sessions.fence(move)
+    return fencing.fence(move)
 
 
 @step_by("copy")
-def page_on(move: Move) -> Wanted:
+def page_on(move: Move) -> Desired:
     """new: visitors see the maintenance page (503, with the time to come again)."""
     page = move.settings.maintenance
     content = render(
@@ -120,13 +120,13 @@ def page_on(move: Move) -> Wanted:
 
 
 @step_by("copy")
-def stop_app(move: Move) -> Wanted:
+def stop_app(move: Move) -> Desired:
     """new: the application has finished its requests and stopped."""
     return move.new.app.stopped(record_only=True)
 
 
 @step_by("copy")
-def database_yml(move: Move) -> Wanted:
+def database_yml(move: Move) -> Desired:
     """new: database.yml is as it was before the move: new's own database."""
     new = move.new
     path = new.in_app(new.database.config)
@@ -151,13 +151,13 @@ def database_yml(move: Move) -> Wanted:
 
 
 @step_by("copy")
-def copy(move: Move) -> Wanted:
+def copy(move: Move) -> Desired:
     """new: its own database has everything that old's has."""
     new, old = move.new, move.old
     name = sh(new.database.name)
     run = f"""
 python3 -B after/copy-database here {name} {sh(new.database.owner)}
-sh after/prove still {name} 2
+python3 -B after/prove still {name} 2
 python3 -B after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
@@ -166,35 +166,35 @@ python3 -B after/copy-database open {name}
 
 
 @step_by("copy")
-def start_app(move: Move) -> Wanted:
+def start_app(move: Move) -> Desired:
     """new: the application runs, with its own database."""
     app = move.new.app
     return again("switch-db.stop-app" in move.would_change, app.running(), f"systemctl start {app.service}")
 
 
 @step_by("copy")
-def page_off(move: Move) -> Wanted:
+def page_off(move: Move) -> Desired:
     """new: the application answers and the maintenance page is gone."""
-    wanted = Absent(move.new, move.new.web.page)
-    return again("switch-db.page-on" in move.would_change, wanted, f"rm {wanted.path}")
+    desired = Absent(move.new, move.new.web.page)
+    return again("switch-db.page-on" in move.would_change, desired, f"rm {desired.path}")
 
 
 @step_by("copy")
-def boot_on(move: Move) -> Wanted:
+def boot_on(move: Move) -> Desired:
     """new: the application starts at boot again."""
     ended, parts = "switch-db.boot-off" in move.would_change, (move.new.app.boots(True), move.new.worker.boots(True))
     return [again(ended, part, _begun_anew(part)) for part in parts]
 
 
 @step_by("copy")
-def monit_on(move: Move) -> Wanted:
+def monit_on(move: Move) -> Desired:
     """new: monit watches the application again."""
     off = "switch-db.monit-off"
     was = partial(read, move.new) if off in move.would_change else move.before("new", off)
-    wanted = move.new.monitor.remembers_application(was)
-    if isinstance(wanted, Nothing):
-        return wanted
-    return [again(off in move.would_change, part, _begun_anew(part)) for part in wanted]
+    desired = move.new.monitor.remembers_application(was)
+    if isinstance(desired, Nothing):
+        return desired
+    return [again(off in move.would_change, part, _begun_anew(part)) for part in desired]
 
 
 def _begun_anew(part: Resource | Nothing) -> str:
@@ -208,36 +208,36 @@ def _begun_anew(part: Resource | Nothing) -> str:
 
 
 @step
-def old_is_quiet(move: Move) -> Wanted:
+def old_is_quiet(move: Move) -> Desired:
     """old: nobody is connected to the old database any more."""
-    query = sessions.strangers(move)
+    query = fencing.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
     return Seen(move.old, script, "somebody is still connected to the old database", within=30)
 
 
 @step
-def start_worker(move: Move) -> Wanted:
+def start_worker(move: Move) -> Desired:
     """new: the worker runs."""
     worker = move.new.worker
     return again("switch-db.stop-worker" in move.would_change, worker.running(), worker.starting_shown)
 
 
 @step_by("replicate")
-def proved(move: Move) -> Wanted:
+def proved(move: Move) -> Desired:
     """new: every row is as it was on old at the moment of the switch."""
     entry = move.journal.latest("switch-db.switch", "new:hold")
     if entry is None:
         return None
 
     def difference() -> str | None:
-        said = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
-        proof = parse(said.out)
-        if not proof.tables:  # the program died after the commit, or the rows could not be read
-            say.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", said.err.strip())
-        if proof.different:
-            names = ", ".join(proof.different[:5])
+        answer = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
+        result = proof.parse(answer.out)
+        if not result.tables:  # the program died after the commit, or the rows could not be read
+            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", answer.err.strip())
+        if result.different:
+            names = ", ".join(result.different[:5])
             raise Problem(
-                f"{len(proof.different)} differed at the moment of the switch: {names}",
+                f"{len(result.different)} differed at the moment of the switch: {names}",
                 str(move.new),
                 "docs/proof.md says how to find out more; inv undo switch-db leads visitors back",
             )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-from .. import say
-from ..desired import Wanted
+from .. import output
+from ..desired import Desired
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, old_ttl_until, to_new
 from ..dns.change import Records
 from ..errors import Problem
@@ -26,7 +26,7 @@ WATCHED = 60  # seconds in which the last visitors may leave old's proxy
 
 
 @step
-def old_ttl_over(move: Move) -> Wanted:
+def old_ttl_over(move: Move) -> Desired:
     """names: nobody remembers them for longer than `dns-prepare` has said."""
     if not has_names(move):
         return NO_NAMES
@@ -50,7 +50,7 @@ def old_ttl_over(move: Move) -> Wanted:
 
 
 @step
-def new_answers(move: Move) -> Wanted:
+def new_answers(move: Move) -> Desired:
     """old: who comes to new by the site's names is answered, with a certificate good for them; old passes others on."""
     if not has_names(move):
         return NO_NAMES
@@ -67,7 +67,7 @@ def new_answers(move: Move) -> Wanted:
 
 
 @step
-def way_back(move: Move) -> Wanted:
+def way_back(move: Move) -> Desired:
     """new: for the way back: then browsers let go of the connections that they keep to new."""
     if not has_names(move):
         return NO_NAMES
@@ -76,13 +76,13 @@ def way_back(move: Move) -> Wanted:
 
 
 @step
-def records(move: Move) -> Wanted:
+def records(move: Move) -> Desired:
     """names: they lead to new, and every authoritative server says so."""
     return Records(move, lambda look: to_new(move, look)) if has_names(move) else NO_NAMES
 
 
 @step
-def visitors_follow(move: Move) -> Wanted:
+def visitors_follow(move: Move) -> Desired:
     """old: who still has a connection to it lets go of it, and comes to new; it is told who still comes by old."""
     if not has_names(move):
         return NO_NAMES
@@ -96,16 +96,16 @@ def visitors_follow(move: Move) -> Wanted:
 
     def still() -> str | None:
         ago = move.old.web.last_visitor()
-        quiet, wanted = move.settings.retire.quiet, min(move.settings.dns.ttl, WATCHED)
-        if ago is not None and ago < wanted:
+        quiet, desired = move.settings.retire.quiet, min(move.settings.dns.ttl, WATCHED)
+        if ago is not None and ago < desired:
             if time.monotonic() - started < move.settings.dns.ttl + 2 * WATCHED:
                 return f"a visitor came by old {ago} s ago"
-            say.outcome(
+            output.outcome(
                 Outcome.NOTE, f"Some still come by old (the last {ago} s ago); they are served. `inv watch` shows them"
             )
         left = quiet - ago if ago is not None else 0
         when = f"from {datetime.now(UTC) + timedelta(seconds=left):%Y-%m-%d %H:%M} UTC on" if left > 0 else "now"
-        say.outcome(Outcome.NOTE, f"Old's proxy may go {when}, unless somebody comes by it until then: inv retire-old")
+        output.outcome(Outcome.NOTE, f"Old's proxy may go {when}, unless somebody still uses it: inv retire-old")
         return None
 
     web = move.old.web

@@ -6,37 +6,37 @@ Undo: the new worker ends its job and stops, the old one starts. Takes as long a
 
 from __future__ import annotations
 
-from ..desired import Wanted
+from ..desired import Desired
 from ..http import comes_to_new
 from ..move import Move
 from ..step import step
 
 
 @step
-def uploads(move: Move) -> Wanted:
+def uploads(move: Move) -> Desired:
     """new: has what visitors uploaded since, so that its worker finds their images."""
     return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain))
 
 
 @step
-def monit_off(move: Move) -> Wanted:
+def monit_off(move: Move) -> Desired:
     """old: monit no longer watches the worker."""
     return move.old.monitor.forgets_worker()
 
 
 @step
-def stop_old(move: Move) -> Wanted:
+def stop_old(move: Move) -> Desired:
     """old: the worker has finished its present job and stopped."""
     return [move.old.worker.boots(False), move.old.worker.stopped()]
 
 
 @step
-def start_new(move: Move) -> Wanted:
+def start_new(move: Move) -> Desired:
     """new: the worker runs."""
     return [move.new.worker.running(), move.new.worker.boots(True)]
 
 
 @step
-def log_shows_a_job(move: Move) -> Wanted:
+def log_shows_a_job(move: Move) -> Desired:
     """new: the worker's log shows a job that ran."""
     return move.new.worker.seen_working(move.settings.job_within)

@@ -8,10 +8,10 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import aftercare, preflight, say
+from .. import aftercare, output, preflight
 from .. import move as moves
-from ..database import facts
-from ..database import findings as database
+from ..database import compatibility as database
+from ..database import host
 from ..errors import Problem
 from ..findings import Finding, Kind, blockers, to_do, unknown
 from ..move import Move
@@ -27,7 +27,7 @@ def check(context: Any, everything: bool = False, json: bool = False) -> None:
     with for_people():
         move = moves.of(context)
         if not json:
-            say.heading("check", "looks at both servers and changes nothing")
+            output.heading("check", "looks at both servers and changes nothing")
         found: list[Finding] = []
         for findings in _looks(move):
             found += findings
@@ -48,7 +48,7 @@ def _looks(move: Move) -> Iterator[list[Finding]]:
     if preflight.both_reached(servers):
         # Where nobody knows whether new can follow, the move waits: that is a finding about the servers.
         can_follow = Finding(Kind.UNKNOWN, "whether new can follow", key="can-follow", group=SERVERS)
-        yield _gathered(lambda: database.CHECKS.find(facts.gather(move)), can_follow)
+        yield _gathered(lambda: database.CHECKS.find(host.gather(move)), can_follow)
         week = Finding(Kind.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
 
@@ -69,11 +69,11 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
     """
     group = findings[0].group
     if group == DATABASE:
-        say.outcome(*_can_follow(move, findings))
+        output.outcome(*_can_follow(move, findings))
     elif group == AFTERCARE:
         number = len(to_do(findings))
         what = f"{number} to look at" if number else "nothing in sight"
-        say.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
+        output.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
     for finding in findings:
         mark = Outcome.SEEN if finding.kind is Kind.GOOD else Outcome.NOTE
         if group == SERVERS and blockers([finding]):
@@ -81,7 +81,7 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
         if everything or to_do([finding]) or (group == SERVERS and mark is Outcome.SEEN):
             indent = "" if group == SERVERS else "  "
             prefix = "could not be checked: " if finding.kind is Kind.UNKNOWN else ""
-            say.outcome(mark, indent + prefix + finding.what, finding.do)
+            output.outcome(mark, indent + prefix + finding.what, finding.do)
 
 
 def _can_follow(move: Move, findings: list[Finding]) -> tuple[Outcome, str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from invoke.tasks import task
 
 from .. import move as moves
-from .. import say
+from .. import output
 from ..checklist import MOVE
 from ..errors import Problem, Unreached
 from ..move import Move
@@ -23,7 +23,7 @@ def move(context: Any, yes: bool = False) -> None:
         with the_move.lock("move"):
             for whole in (one for one in MOVE if one.steps_of(the_move)):
                 whole.announce(the_move)
-                if not (yes or the_move.dry or say.ask(f"Go on with {whole.name}?")):
+                if not (yes or the_move.dry or output.ask(f"Go on with {whole.name}?")):
                     raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
                 _run(the_move, whole)
 
@@ -37,4 +37,4 @@ def _run(the_move: Move, whole: Section) -> None:
     except Problem as problem:
         if not whole.without:
             raise
-        say.outcome(Outcome.FAILED, str(problem))
+        output.outcome(Outcome.FAILED, str(problem))

@@ -8,13 +8,13 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import say
+from .. import output
 from ..checklist import WHOLE
 from ..errors import Problem
-from ..foresight import Line, dry_move, line
 from ..move import Move
 from ..outcome import Outcome
 from ..step import for_people
+from .preview import Line, dry_move, line
 
 
 @task(help={"to": "a file to write the page to, instead of the terminal"})
@@ -61,4 +61,4 @@ def _write(to: str, text: str) -> None:
         Path(to).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise Problem(f"cannot be written ({error.strerror})", to, "Choose another file") from None
-    say.outcome(Outcome.NOTE, f"written: {to}")
+    output.outcome(Outcome.NOTE, f"written: {to}")

@@ -7,12 +7,12 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import say
+from .. import output
 from ..checklist import WHOLE
-from ..foresight import dry_move, line
 from ..outcome import Outcome
 from ..resources import File
 from ..step import for_people
+from .preview import dry_move, line
 
 
 @task(help={"to": "a directory to write the files to, as old/etc/… and new/etc/…"})
@@ -24,18 +24,18 @@ def render(context: Any, to: str = "") -> None:
             for one in whole.steps_of(move):
                 seen = line(move, one)
                 if seen.way:
-                    say.outcome(Outcome.NOTE, f"{one.line}: cannot be rendered yet", seen.way)
+                    output.outcome(Outcome.NOTE, f"{one.line}: cannot be rendered yet", seen.way)
                 for file in seen.files:
                     _show(file, to)
 
 
 def _show(file: File, to: str) -> None:
     change = file.change()
-    say.outcome(
+    output.outcome(
         Outcome.WOULD if change else Outcome.ALREADY, f"{file.server.role}: {file.path}", "" if change else "already so"
     )
     if change:
-        say.diff(change.diff)
+        output.diff(change.diff)
     if to and not file.secret:
         path = Path(to) / file.server.role / file.path.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)

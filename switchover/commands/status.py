@@ -9,9 +9,9 @@ from typing import Any
 from invoke.tasks import task
 
 from .. import move as moves
-from .. import say
+from .. import output
 from ..checklist import WHOLE
-from ..database import following
+from ..database import replication_status
 from ..desired import Precondition, Resource
 from ..errors import Problem
 from ..move import Move
@@ -56,7 +56,7 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
         # Only the newest change can have been the last before an interruption.
         newest = entries[-1] == move.journal.active()[0]
         done = {e.key for e in entries}
-        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(one.wanted(move), done))
+        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(one.desired(move), done))
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
         return {"state": "interrupted" if broken else "done", **facts}
     try:
@@ -73,28 +73,28 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
     return {"state": "true", "undoable": False}
 
 
-def _rest(wanted: Sequence[Resource | Precondition], done: set[str]) -> bool:
+def _rest(desired: Sequence[Resource | Precondition], done: set[str]) -> bool:
     """Whether parts of a step other than those *done* are still to be made true."""
-    parts = [part for part in wanted if isinstance(part, Resource)]
+    parts = [part for part in desired if isinstance(part, Resource)]
     return any(part.key not in done and part.change() is not None for part in parts)
 
 
-def _missing(wanted: Sequence[Resource | Precondition]) -> list[str]:
+def _missing(desired: Sequence[Resource | Precondition]) -> list[str]:
     """What a step would wait for."""
-    found = [part.missing() for part in wanted if isinstance(part, Precondition)]
+    found = [part.missing() for part in desired if isinstance(part, Precondition)]
     return [missing for missing in found if missing]
 
 
-def _following(move: Move) -> following.Following | None:
+def _following(move: Move) -> replication_status.Following | None:
     """How new's database follows old's; None where it does not, or nobody can say."""
     try:
-        return following.look(move)
+        return replication_status.look(move)
     except Problem as problem:
-        say.outcome(Outcome.FAILED, f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
+        output.outcome(Outcome.FAILED, f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
         return None
 
 
-def _print_json(rows: Sequence[dict[str, Any]], found: following.Following | None = None) -> None:
+def _print_json(rows: Sequence[dict[str, Any]], found: replication_status.Following | None = None) -> None:
     more = {"following": found.as_json()} if found else {}
     print(json.dumps({"sections": list(rows), **more}, ensure_ascii=False, indent=1))
 
@@ -132,13 +132,13 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
             who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way") or one.get("why", "")
             undoable = "yes" if one["undoable"] else ""
             table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
-    say.console().print(table)
+    output.console().print(table)
     if found := _following(move):
         kind = Outcome.NOTE if found.follows else Outcome.FAILED
-        for line in following.lines(found):
-            say.outcome(kind, line)
+        for line in replication_status.lines(found):
+            output.outcome(kind, line)
     for server in move.servers:
         if held := move.holder(server):
-            say.outcome(
+            output.outcome(
                 Outcome.NOTE, f"{server}: {held.get('who')} is at work since {held.get('when')} ({held.get('why')})"
             )

@@ -10,14 +10,14 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from .. import events, outside, say
+from .. import events, output, outside
 from .. import move as moves
 from ..checklist import WHOLE, steps
 from ..errors import Problem
 from ..journal import Entry
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people, take_back
+from ..step import for_people, revert
 
 
 @task(help={"yes": "do not ask"})
@@ -47,8 +47,8 @@ def _named(words: Sequence[str]) -> str:
 
 def _undo(move: Move, what: str, yes: bool) -> None:
     entries = _to_undo(move, what)
-    say.heading(f"undo {what or entries[0].section}", f"{len(entries)} recorded changes, last first")
-    if not (move.dry or yes or say.ask("Put these back as they were before?")):
+    output.heading(f"undo {what or entries[0].section}", f"{len(entries)} recorded changes, last first")
+    if not (move.dry or yes or output.ask("Put these back as they were before?")):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
     warnings: list[str] = []
     with events.whole("undo", entries[0].section, changes=len(entries), dry=move.dry):
@@ -64,9 +64,9 @@ def _undo(move: Move, what: str, yes: bool) -> None:
 def _show_undo(move: Move, parts: Sequence[Entry]) -> list[str]:
     """Shows the scripts that would take a step back; there is nothing to look into."""
     for entry in parts:
-        say.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
+        output.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
         if entry.outside:
-            say.diff(outside.maker(entry.outside).undoing(entry.outside))
+            output.diff(outside.maker(entry.outside).undoing(entry.outside))
     return []
 
 
@@ -88,10 +88,10 @@ def _to_undo(move: Move, what: str) -> list[Entry]:
 
 def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
     """Takes back one step, its last part first; says what somebody must look into."""
-    watch, warnings = say.Stopwatch(), list[str]()
+    watch, warnings = output.Stopwatch(), list[str]()
     for entry in parts:
-        with say.progress(f"undo {entry.step}") as shown:
-            answer = take_back(move, entry, shown.line)
+        with output.progress(f"undo {entry.step}") as shown:
+            answer = revert(move, entry, shown.line)
         warnings += shown.warnings
         if answer.status != 0:
             raise Problem(
@@ -99,5 +99,5 @@ def _take_back(move: Move, parts: Sequence[Entry]) -> list[str]:
                 str(entry.server),
                 f"Mend that and run it again, or there: sudo sh {move.journal.path(entry)}/undo",
             )
-    say.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, watch.seconds)
+    output.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, watch.seconds)
     return warnings

@@ -7,7 +7,7 @@ from typing import Any
 from invoke.tasks import task
 
 from .. import move as moves
-from .. import say
+from .. import output
 from ..errors import Problem
 from ..outcome import Outcome
 from ..step import for_people
@@ -20,14 +20,14 @@ def unlock(context: Any, yes: bool = False) -> None:
         the_move = moves.of(context)
         for server in the_move.servers:
             if not the_move.locked(server):
-                say.outcome(Outcome.NOTE, f"{server}: not locked")
+                output.outcome(Outcome.NOTE, f"{server}: not locked")
                 continue
             held = the_move.holder(server) or {"who": "somebody"}  # whoever died before leaving a name
-            say.outcome(
+            output.outcome(
                 Outcome.NOTE, f"{server}: locked by {held.get('who')} since {held.get('when')} ({held.get('why')})"
             )
             if the_move.dry:
                 continue
-            if not yes and not say.ask("Is that command gone for good?"):
+            if not yes and not output.ask("Is that command gone for good?"):
                 raise Problem("still locked", str(server), "Answer y, or give --yes")
             the_move.unlock(server)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.tasks import task
 
-from .. import mail, say
+from .. import mail, output
 from .. import move as moves
 from ..certificates import scheduled
-from ..database import following
+from ..database import replication_status
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
@@ -32,13 +32,13 @@ def watch(context: Any, json: bool = False) -> None:
         if json:
             print(library.dumps(facts(move), ensure_ascii=False, indent=1))
             return
-        if not say.console().is_terminal:
-            say.console().print(_table(move, facts(move)))
+        if not output.console().is_terminal:
+            output.console().print(_table(move, facts(move)))
             return
         from rich.live import Live
 
         try:
-            with Live(_table(move, facts(move)), console=say.console(), auto_refresh=False) as live:
+            with Live(_table(move, facts(move)), console=output.console(), auto_refresh=False) as live:
                 while True:
                     time.sleep(EVERY)
                     live.update(_table(move, facts(move)), refresh=True)
@@ -55,8 +55,8 @@ def facts(move: Move) -> dict[str, Any]:
     leads = move.new if switched and switched.state == "done" else move.old
     works = move.new if move.journal.active("switch-jobs") else move.old
     new["queue"] = works.worker.queue(leads, leads.database.name)
-    if found := following.look(move):
-        new["following"] = found.as_json() | {"said": following.lines(found)}
+    if found := replication_status.look(move):
+        new["following"] = found.as_json() | {"said": replication_status.lines(found)}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}
 
 

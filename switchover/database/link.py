@@ -48,10 +48,10 @@ def door(server: Server, port: int, addresses: list[str]) -> list[File | Service
     """*server*: *port* leads *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
     units, name = "/etc/systemd/system", "switchover-database"
     there = "new" if server.role == "old" else "old"
-    socket = render("templates/database-door.socket.j2", door=port, addresses=addresses, there=there)
+    socket = render("templates/database-relay.socket.j2", door=port, addresses=addresses, there=there)
     # By IPv4: see the template.
     host = "127.0.0.1" if server.database.host == "localhost" else server.database.host
-    service = render("templates/database-door.service.j2", host=host, port=server.database.port)
+    service = render("templates/database-relay.service.j2", host=host, port=server.database.port)
     reload = "systemctl daemon-reload"
     return [
         File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),

@@ -15,12 +15,11 @@ from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import facts, findings, link, pooler
+from . import compatibility, host, link, pgbouncer, proof
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
-PROOF = ("prove", "prove.sql", "database.sh")
-BESIDE = ("detached-switch", "detached.sh", *PROOF)  # in the entry of a switch
+BESIDE = ("detached-switch", "detached.sh", *proof.PROGRAMS)  # in the entry of a switch
 RECOVERY = "switchover-recover.service"
 QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 
@@ -37,7 +36,7 @@ def config(move: Move, ini: dict[str, str]) -> bytes:
         "database": move.new.database.name,
         "port": move.settings.pgbouncer.port,
         "pool": move.settings.pgbouncer.pool,
-        "user": pooler.ROLE,
+        "user": pgbouncer.ROLE,
         "passfile": link.PGPASS,
         "max_hold": hold,
         "max_hold_because": why,
@@ -50,14 +49,14 @@ def config(move: Move, ini: dict[str, str]) -> bytes:
 
 def longest_hold(move: Move) -> tuple[float, str]:
     """Seconds that visitors may be held: as the settings say, or less; and why less."""
-    wanted = move.settings.switch.max_hold
+    desired = move.settings.switch.max_hold
     try:
-        takes, queue = findings.longest_hold(facts.gather(move))
-    except (facts.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
-        return wanted, ""
-    if takes >= wanted:
-        return wanted, ""
-    return round(takes, 1), f"held for {takes:.1f} s at most, not {wanted}: {queue.where} holds {queue.holds} requests"
+        takes, queue = compatibility.longest_hold(host.gather(move))
+    except (host.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
+        return desired, ""
+    if takes >= desired:
+        return desired, ""
+    return round(takes, 1), f"held for {takes:.1f} s at most, not {desired}: {queue.where} holds {queue.holds} requests"
 
 
 def gates(move: Move, towards: str) -> str | None:
@@ -75,12 +74,12 @@ def program(move: Move) -> list[Resource | Precondition]:
     forget = f"rm -f {sh(state(move))}"
     return [
         Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)"),
-        *(File(new, pool[server.role], pooler.ini(move, server), "root:root", "644") for server in move.servers),
+        *(File(new, pool[server.role], pgbouncer.ini(move, server), "root:root", "644") for server in move.servers),
         File(new, PROGRAM, programs("switch-database")["switch-database"], "root:root", "755"),
         File(new, CONFIG, config(move, pool), "root:root", "644"),
         File(new, f"/etc/systemd/system/{RECOVERY}", unit, "root:root", "644", then="systemctl daemon-reload"),
         Service(new, RECOVERY, at_boot=True),
-        pooler.logs_in(move),
+        pgbouncer.logs_in(move),
     ]
 
 

@@ -184,7 +184,7 @@ CREATE OR REPLACE FUNCTION switchover_own.keep(slot name) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   state text;
-  mark pg_lsn := (SELECT nullif(split_part(value, ' ', 2), '') FROM switchover.marker WHERE name = 'switch');
+  mark pg_lsn := (SELECT nullif(split_part(value, ' ', 2), '') FROM switchover.heartbeat WHERE name = 'switch');
 BEGIN
   SELECT coalesce(to_jsonb(s) ->> 'wal_status', '') INTO state FROM pg_replication_slots s WHERE slot_name = slot;
   IF state <> 'lost' THEN

@@ -22,15 +22,17 @@ def to_new(move: Move, look: Look) -> list[Addresses]:
     """What the names shall be. One that stands for another name is left."""
     new = {kind: tuple(sorted(a for a in move.new.addresses if (":" in a) == (kind == "AAAA"))) for kind in KINDS}
     found = {record.key: record for record in look.found}
-    wanted = []
+    desired = []
     for name in move.settings.domains:
         its = [found[name, kind] for kind in KINDS if (name, kind) in found]
         if any(record.kind == "A" and record.data for record in its) and not new["A"]:
             do = "Say it in new.address: most visitors have no IPv6"
             raise Problem(f"{name} has an IPv4 address, and new has none", "names", do)
         ttl = min((record.ttl for record in its if record.data), default=move.settings.dns.ttl)
-        wanted += [Addresses(name, record.kind, record.ttl if record.data else ttl, new[record.kind]) for record in its]
-    return wanted
+        desired += [
+            Addresses(name, record.kind, record.ttl if record.data else ttl, new[record.kind]) for record in its
+        ]
+    return desired
 
 
 def records_before(entry: Entry) -> list[Addresses]:

@@ -25,10 +25,10 @@ MAKERS[KIND] = writers
 
 @dataclass(frozen=True)
 class Records(Resource):
-    """Every authoritative server says what *wanted* makes of what they say. *ends_undo*: it is not taken back."""
+    """Every authoritative server says what *desired* makes of what they say. *ends_undo*: it is not taken back."""
 
     move: Move
-    wanted: Callable[[Look], Iterable[Addresses]]
+    desired: Callable[[Look], Iterable[Addresses]]
     ends_undo: str = ""
 
     @property
@@ -41,9 +41,9 @@ class Records(Resource):
         look = self.move.names.look()
         for server, why in look.silent.items():
             raise Problem(f"does not answer ({why})", server, "Every name server must, else nobody knows what it says")
-        wanted = list(self.wanted(look))
-        differing = {now.key: now for _, now in reversed(list(look.differences(wanted)))}
-        after = [want for want in wanted if want.key in differing]
+        desired = list(self.desired(look))
+        differing = {now.key: now for _, now in reversed(list(look.differences(desired)))}
+        after = [want for want in desired if want.key in differing]
         if not after:
             return None
         before = [differing[want.key] for want in after]

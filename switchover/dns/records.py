@@ -76,18 +76,18 @@ class Look:
                 found.setdefault(key, one)
         return list(found.values())
 
-    def differences(self, wanted: Iterable[Addresses]) -> Iterator[tuple[str, Addresses]]:
-        """Servers that say something else than *wanted*, with what they say."""
-        for want in wanted:
+    def differences(self, desired: Iterable[Addresses]) -> Iterator[tuple[str, Addresses]]:
+        """Servers that say something else than *desired*, with what they say."""
+        for want in desired:
             for server, said in self.said.items():
                 if (now := said.get(want.key)) and not now.same(want):
                     yield server, now
 
-    def missing(self, wanted: Iterable[Addresses]) -> str | None:
+    def missing(self, desired: Iterable[Addresses]) -> str | None:
         """Why not every server says what is wanted, in a few words."""
         for server, why in self.silent.items():
             return f"{server} does not answer ({why})"
-        for server, now in self.differences(wanted):
+        for server, now in self.differences(desired):
             return f"{server}: {now}"
         return None
 

@@ -37,8 +37,8 @@ def by(host: Host) -> Ask:
     def ask(name: str, kind: str) -> tuple[str, ...]:
         from dns import rdatatype
 
-        wanted = rdatatype.from_text(kind)
-        records = [data for found in answer(name, kind).answer if found.rdtype == wanted for data in found]
+        desired = rdatatype.from_text(kind)
+        records = [data for found in answer(name, kind).answer if found.rdtype == desired for data in found]
         if kind == "TXT":
             return tuple(b"".join(data.strings).decode(errors="replace") for data in records)
         return tuple(data.to_text().removesuffix(".") for data in records)

@@ -45,11 +45,11 @@ class Command(Resource):
         return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
 
 
-def again(ended: bool, wanted: Resource | Nothing, shown: str) -> Resource | Nothing:
-    """*wanted*; where an earlier step *ended* it under --dry: that it begins again, as no look can tell yet."""
-    if isinstance(wanted, Nothing) or not ended:
-        return wanted
-    return Command(wanted.server, "", shown=shown, part=wanted.part)
+def again(ended: bool, desired: Resource | Nothing, shown: str) -> Resource | Nothing:
+    """*desired*; where an earlier step *ended* it under --dry: that it begins again, as no look can tell yet."""
+    if isinstance(desired, Nothing) or not ended:
+        return desired
+    return Command(desired.server, "", shown=shown, part=desired.part)
 
 
 def as_user(user: str, path: str, command: str, environment: str = "production") -> str:

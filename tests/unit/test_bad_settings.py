@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
-from switchover.database import following, schema
+from switchover.database import replication_status, schema
 from switchover.desired import Resource
 from switchover.errors import Problem
 from switchover.hosts import Answer, Host
@@ -219,7 +219,7 @@ class InTurn:
 @pytest.fixture(autouse=True, scope="module")
 def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (following, schema):
+        for module in (replication_status, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
         patch.setattr(certbot.Certbot, "name", lambda self: self.place.front.domains[0])
         patch.setattr(certificates, "read_pem", lambda content: certificates.Shown((), "--key-type rsa", "1", ""))
@@ -243,12 +243,12 @@ def scripts(settings: Settings) -> tuple[list[str], list[tuple[str, str]]]:
     move.journal.home, move.journal._entries = f"/var/lib/switchover/{settings.domain}", []
     for one in [v for section in (*SECTIONS, LAST) for v in vars(section).values() if isinstance(v, Step)]:
         try:
-            wanted = one.wanted(move)
+            desired = one.desired(move)
         except Problem as problem:
             if "Mend the template or the setting" in str(problem):
                 raise
             continue
-        for resource in wanted:
+        for resource in desired:
             change = _change(resource)
             if change is not None:
                 entry = Entry(resource.server, 1, one.line, resource.part, one.summary, "anna@laptop", NOW, "recorded")
@@ -336,13 +336,13 @@ def same_shell(evil: str, plain: str, value: str, like: str) -> None:
         return
     one, two = Shell(evil), Shell(plain)
     assert one.out == two.out
-    for (where, word), (_, wanted) in zip(one.words, two.words, strict=True):
-        if where.endswith("sh -c ") or word != wanted.replace(like, value):
+    for (where, word), (_, desired) in zip(one.words, two.words, strict=True):
+        if where.endswith("sh -c ") or word != desired.replace(like, value):
             # A script in the script, or SQL, quoted in its turn.
             if re.search(r"SELECT|ALTER|DROP|GRANT", word) and "sh -c " not in where:
-                assert sql(word) == sql(wanted)
+                assert sql(word) == sql(desired)
             else:
-                same_shell(word, wanted, value, like)
+                same_shell(word, desired, value, like)
 
 
 def sql(text: str) -> str:

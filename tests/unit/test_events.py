@@ -24,7 +24,7 @@ from switchover.commands import undo
 from switchover.errors import Problem
 from switchover.move import Move
 from switchover.resources import Command, Compared, File
-from switchover.step import Section, Step, for_people, live
+from switchover.step import Section, Step, for_people, run_step
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
@@ -59,15 +59,15 @@ def outcomes(told: Path) -> list[str]:
 
 
 def test_every_outcome_of_a_step(here: Made, told: Path, file: Path) -> None:
-    wanted = of(lambda move: File(move.old, str(file), b"new\n"))
-    live(here(dry=True), wanted)
-    live(here(), wanted)
-    live(here(), wanted)
-    live(here(), of(lambda move: Compared(lambda: None)))
-    live(here(), of(lambda move: None))
+    desired = of(lambda move: File(move.old, str(file), b"new\n"))
+    run_step(here(dry=True), desired)
+    run_step(here(), desired)
+    run_step(here(), desired)
+    run_step(here(), of(lambda move: Compared(lambda: None)))
+    run_step(here(), of(lambda move: None))
     move, cut = here(), of(lambda move: Command(move.old, f"echo more >>{file}"), name="cut")
-    move.journal.record_and_apply(move.old, cut.line, "", cut.summary, cut.wanted(move)[0].change())  # type: ignore
-    live(here(), cut)
+    move.journal.record_and_apply(move.old, cut.line, "", cut.summary, cut.desired(move)[0].change())  # type: ignore
+    run_step(here(), cut)
     assert outcomes(told) == ["would", "done", "already", "seen", "nothing", "finished"]
     assert facts(told, "event", "section", "step", "summary", "detail")[0] == (
         *("step", "switch-app", "switch-app.a-step", "old: something is true", ""),
@@ -76,7 +76,7 @@ def test_every_outcome_of_a_step(here: Made, told: Path, file: Path) -> None:
 
 def test_a_step_that_fails_says_why_in_one_line_without_a_diff(here: Made, told: Path) -> None:
     with pytest.raises(Problem, match="still missing:\nwhat a file has in it"):
-        live(here(), of(lambda move: Command(move.old, "true", "true", "false", "what a file has in it")))
+        run_step(here(), of(lambda move: Command(move.old, "true", "true", "false", "what a file has in it")))
     assert facts(told, "outcome", "detail") == [("failed", "switch-app.a-step failed: it did not hold; still missing:")]
     assert "what a file has in it" not in told.read_text()
 
@@ -89,13 +89,13 @@ def test_a_step_that_breaks_off_has_failed(here: Made, told: Path, error: BaseEx
         raise error
 
     with pytest.raises(type(error)):
-        live(here(), of(breaks))
+        run_step(here(), of(breaks))
     assert facts(told, "outcome", "detail") == [("failed", said)]
 
 
 def test_times_and_what_every_event_has(here: Made, told: Path) -> None:
     before = time.time()
-    live(here(), of(lambda move: Command(move.old, "sleep 0.2")))
+    run_step(here(), of(lambda move: Command(move.old, "sleep 0.2")))
     [event] = events.read(told)
     assert (event["version"], event["pid"]) == (1, os.getpid())
     assert before - 0.001 <= event["at"] - event["seconds"] < event["at"] <= time.time() + 0.001
@@ -157,8 +157,10 @@ def test_a_section_under_dry_and_one_of_another_strategy(here: Made, told: Path)
 
 def test_undo(here: Made, told: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    live(here(), of(lambda move: Command(move.old, "true", f"[ -e {gate} ] || refuse 'edited since'"), name="first"))
-    live(here(), of(lambda move: [Command(move.old, "true"), Command(move.new, "true")], name="second"))
+    run_step(
+        here(), of(lambda move: Command(move.old, "true", f"[ -e {gate} ] || refuse 'edited since'"), name="first")
+    )
+    run_step(here(), of(lambda move: [Command(move.old, "true"), Command(move.new, "true")], name="second"))
     told.unlink()
     events._opened.cache_clear()
     undo._undo(here(dry=True), "", yes=False)
@@ -186,7 +188,7 @@ def test_undo(here: Made, told: Path, tmp_path: Path) -> None:
 
 
 def test_a_question_that_nobody_answers_is_a_problem_and_nothing_has_begun(here: Made, told: Path) -> None:
-    live(here(), of(lambda move: Command(move.old, "true")))
+    run_step(here(), of(lambda move: Command(move.old, "true")))
     with pytest.raises(Problem), for_people():
         undo._undo(here(), "", yes=False)
     assert facts(told, "event", "what", "where", "do")[1:] == [
@@ -214,7 +216,7 @@ def test_nothing_is_written_where_no_file_is_named(here: Made, tmp_path: Path, m
         if value is not None:
             monkeypatch.setenv(events.VARIABLE, value)
         with for_people():
-            live(here(dry=True), of(lambda move: None))
+            run_step(here(dry=True), of(lambda move: None))
     assert {path.name for path in tmp_path.iterdir()} == {"old", "new"}
 
 

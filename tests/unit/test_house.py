@@ -17,7 +17,7 @@ LINES = 40
 LEVELS = {
     "words, quoting, output: what knows no server": [
         "errors", "events", "findings", "interruption", "opening", "outcome", "programs", "progress", "quote",
-        "release", "render", "say", "settings_file", "switchover", "vocabulary",
+        "release", "render", "output", "settings_file", "switchover", "vocabulary",
     ],
     "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail", "outside"],
     "what shall be true of a server": ["resources"],
@@ -29,7 +29,7 @@ LEVELS = {
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
     "its database, the life of a step": ["database", "step"],
-    "what is found before, and told beforehand": ["aftercare", "foresight", "preflight"],
+    "what is found before, and told beforehand": ["aftercare", "preflight"],
     "the sections": ["checklist"],
     "the verbs": ["commands"],
     "all of them": ["tasks"],
@@ -129,8 +129,8 @@ BELOW = {
     "absolute": ("quote", "from switchover.checklist import WHOLE", "checklist", False),
     "by its name": ("quote", "import switchover.checklist.finish", "checklist.finish", False),
     "out of a package": ("dns", "from .resolver import ask", "dns.resolver", False),
-    "in a function": ("say", "def f():\n    from .dns import resolver", "dns.resolver", False),
-    "for types": ("say", "if TYPE_CHECKING:\n    from .move import Move", "move", True),
+    "in a function": ("output", "def f():\n    from .dns import resolver", "dns.resolver", False),
+    "for types": ("output", "if TYPE_CHECKING:\n    from .move import Move", "move", True),
 }
 
 

@@ -135,10 +135,10 @@ def test_the_lock_file_satisfies_what_is_declared() -> None:
         assert hashes, f"{name} {version} has no hash"
         versions.setdefault(name, []).append(version)
     for line in (line for lines in GROUPS.values() for line in lines):
-        wanted = Requirement(line)
-        locked = versions.get(canonicalize_name(wanted.name), [])
+        desired = Requirement(line)
+        locked = versions.get(canonicalize_name(desired.name), [])
         assert locked, f"{line}: not in the lock file. Run scripts/lock"
-        assert all(wanted.specifier.contains(version) for version in locked), f"{line}: {locked}. Run scripts/lock"
+        assert all(desired.specifier.contains(version) for version in locked), f"{line}: {locked}. Run scripts/lock"
 
 
 def test_the_lock_file_says_how_it_is_made_and_not_where_packages_come_from() -> None:

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from here import Here, of
 
-from switchover import checklist, say
+from switchover import checklist, output
 from switchover.commands import unlock
 from switchover.errors import Problem
 from switchover.journal import operator
 from switchover.move import Move
 from switchover.resources import Command, Compared, File, Seen
 from switchover.settings import Settings, check
-from switchover.step import Section, Step, for_people, live
+from switchover.step import Section, Step, for_people, run_step
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
@@ -31,7 +31,7 @@ Made = Callable[..., Move]
 
 
 @pytest.fixture
-def wanted(file: Path) -> Step:
+def desired(file: Path) -> Step:
     """Wants a file to say `new`."""
     return of(lambda move: File(move.old, str(file), b"new\n"))
 
@@ -39,9 +39,9 @@ def wanted(file: Path) -> Step:
 @pytest.fixture(autouse=True)
 def plain() -> Iterator[None]:
     """Lines as they go into a pipe, to wherever pytest reads now."""
-    say.console.cache_clear()
+    output.console.cache_clear()
     yield
-    say.console.cache_clear()
+    output.console.cache_clear()
 
 
 def states(move: Move) -> list[tuple[str, str]]:
@@ -51,30 +51,30 @@ def states(move: Move) -> list[tuple[str, str]]:
 # --- observe, diff, record, apply, verify -------------------------------------------------------------------------
 
 
-def test_it_makes_true_what_is_wanted_and_says_so(here: Made, wanted: Step, file: Path, capsys) -> None:
-    live(here(), wanted)
+def test_it_makes_true_what_is_wanted_and_says_so(here: Made, desired: Step, file: Path, capsys) -> None:
+    run_step(here(), desired)
     assert file.read_text() == "new\n"
     assert re.fullmatch(r"  ✓ old: something is true(  \d\.\d s)?\n", capsys.readouterr().out)
     assert states(here()) == [("0001-switch-app.a-step", "done")]
 
 
-def test_what_is_true_already_is_skipped_and_not_recorded(here: Made, wanted: Step, file: Path, capsys) -> None:
+def test_what_is_true_already_is_skipped_and_not_recorded(here: Made, desired: Step, file: Path, capsys) -> None:
     file.write_text("new\n")
-    live(here(), wanted)
+    run_step(here(), desired)
     assert capsys.readouterr().out.startswith("  = old: something is true  (already so)")
     assert states(here()) == []
 
 
-def test_repeating_changes_nothing(here: Made, wanted: Step, capsys) -> None:
-    live(here(), wanted)
-    live(here(), wanted)
+def test_repeating_changes_nothing(here: Made, desired: Step, capsys) -> None:
+    run_step(here(), desired)
+    run_step(here(), desired)
     assert "(already so)" in capsys.readouterr().out.splitlines()[-1]
     assert len(states(here())) == 1
 
 
-def test_dry_shows_the_diff_and_changes_nothing(here: Made, wanted: Step, file: Path, capsys) -> None:
+def test_dry_shows_the_diff_and_changes_nothing(here: Made, desired: Step, file: Path, capsys) -> None:
     move = here(dry=True)
-    live(move, wanted)
+    run_step(move, desired)
     shown = capsys.readouterr().out
     assert shown == (
         "  ~ old: something is true  (would change)\n"
@@ -85,7 +85,7 @@ def test_dry_shows_the_diff_and_changes_nothing(here: Made, wanted: Step, file: 
 
 
 def test_dry_says_where_when_it_is_the_other_server(here: Made, capsys) -> None:
-    live(here(dry=True), of(lambda move: Command(move.new, "true", shown="something")))
+    run_step(here(dry=True), of(lambda move: Command(move.new, "true", shown="something")))
     assert capsys.readouterr().out.splitlines()[1:] == ["      on new (prod2.example.org):", "      something"]
 
 
@@ -96,7 +96,7 @@ def test_the_door_refuses_under_dry(here: Made) -> None:
 
 def test_what_its_program_refuses_is_put_back(here: Made, file: Path) -> None:
     with pytest.raises(Problem) as caught:
-        live(here(), of(lambda move: File(move.old, str(file), b"bad\n", test=f"! grep bad {file}")))
+        run_step(here(), of(lambda move: File(move.old, str(file), b"bad\n", test=f"! grep bad {file}")))
     assert str(caught.value) == (
         "old (prod1.example.org): switch-app.a-step failed: bad. It was put back as before. Mend that and run it again"
     )
@@ -107,26 +107,26 @@ def test_what_does_not_hold_is_put_back(here: Made, file: Path) -> None:
     """The look afterwards tells, not the status of the command."""
     undo = f"echo back >>{file}"
     with pytest.raises(Problem, match=r"failed: it did not hold; still missing:\nmake it\. It was put back as before"):
-        live(here(), of(lambda move: Command(move.old, "true", undo, "false", "make it")))
+        run_step(here(), of(lambda move: Command(move.old, "true", undo, "false", "make it")))
     assert file.read_text() == "old\nback\n" and states(here()) == [("0001-switch-app.a-step", "undone")]
 
 
 def test_what_cannot_be_put_back_is_told(here: Made) -> None:
     with pytest.raises(Problem, match=r"failed: no\. It could NOT be put back \(nor back\)\. Mend that"):
-        live(here(), of(lambda move: Command(move.old, "refuse no", "refuse nor back")))
+        run_step(here(), of(lambda move: Command(move.old, "refuse no", "refuse nor back")))
     assert states(here()) == [("0001-switch-app.a-step", "recorded")]
 
 
-def test_an_interrupted_step_is_finished_by_the_next_run(here: Made, wanted: Step, file: Path, capsys) -> None:
+def test_an_interrupted_step_is_finished_by_the_next_run(here: Made, desired: Step, file: Path, capsys) -> None:
     move = here()
-    change = wanted.wanted(move)[0].change()  # type: ignore[union-attr]
+    change = desired.desired(move)[0].change()  # type: ignore[union-attr]
     assert change
-    move.journal.record_and_apply(move.old, wanted.line, str(file), wanted.summary, change)
+    move.journal.record_and_apply(move.old, desired.line, str(file), desired.summary, change)
     dry = here(dry=True)
-    live(dry, wanted)
+    run_step(dry, desired)
     assert "an interrupted change: the next run finishes it" in capsys.readouterr().out
     file.write_text("old\n")  # as if it had been cut short before
-    live(here(), wanted)
+    run_step(here(), desired)
     assert "an interrupted run, finished" in capsys.readouterr().out
     assert file.read_text() == "new\n" and states(here()) == [("0001-switch-app.a-step", "done")]
 
@@ -134,7 +134,7 @@ def test_an_interrupted_step_is_finished_by_the_next_run(here: Made, wanted: Ste
 def test_a_step_of_several_parts_undoes_none_of_those_before(here: Made, file: Path) -> None:
     parts = of(lambda move: [File(move.old, str(file), b"new\n"), Command(move.new, "refuse second")])
     with pytest.raises(Problem, match="second"):
-        live(here(), parts)
+        run_step(here(), parts)
     assert file.read_text() == "new\n"
     assert states(here()) == [("0001-switch-app.a-step", "done"), ("0002-switch-app.a-step", "undone")]
 
@@ -142,15 +142,15 @@ def test_a_step_of_several_parts_undoes_none_of_those_before(here: Made, file: P
 def test_what_the_journal_alone_knows_is_done_once(here: Made, file: Path) -> None:
     once = of(lambda move: Command(move.old, f"echo more >>{file}"))
     for _ in range(3):
-        live(here(), once)
+        run_step(here(), once)
     assert file.read_text() == "old\nmore\n"
 
 
-def test_an_edit_since_is_shown_and_not_overwritten(here: Made, wanted: Step, file: Path, capsys) -> None:
-    live(here(), wanted)
+def test_an_edit_since_is_shown_and_not_overwritten(here: Made, desired: Step, file: Path, capsys) -> None:
+    run_step(here(), desired)
     file.write_text("edited\n")
     with pytest.raises(Problem, match=r"was edited since switch-app\.a-step wrote it"):
-        live(here(), wanted)
+        run_step(here(), desired)
     assert file.read_text() == "edited\n" and "-edited" in capsys.readouterr().out
     move = here()
     assert [move.journal.undo(e).status for e in move.journal.active()] == [3]  # undo keeps the edit too
@@ -158,23 +158,23 @@ def test_an_edit_since_is_shown_and_not_overwritten(here: Made, wanted: Step, fi
 
 
 def test_an_edit_since_is_overwritten_when_the_operator_says_so(
-    here: Made, wanted: Step, file: Path, monkeypatch
+    here: Made, desired: Step, file: Path, monkeypatch
 ) -> None:
-    live(here(), wanted)
+    run_step(here(), desired)
     file.write_text("edited\n")
-    monkeypatch.setattr("switchover.say.ask", lambda question: True)
-    live(here(), wanted)
+    monkeypatch.setattr("switchover.output.ask", lambda question: True)
+    run_step(here(), desired)
     assert file.read_text() == "new\n"
     move = here()
     assert [move.journal.undo(e).status for e in move.journal.active()] == [0, 3]  # the first one saw `old`
     assert file.read_text() == "edited\n"
 
 
-def test_a_step_that_a_later_section_was_built_on_is_left_alone(here: Made, wanted: Step, file: Path) -> None:
-    live(here(), wanted)
-    live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
+def test_a_step_that_a_later_section_was_built_on_is_left_alone(here: Made, desired: Step, file: Path) -> None:
+    run_step(here(), desired)
+    run_step(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
     file.write_text("changed by what came later\n")
-    live(here(), wanted)
+    run_step(here(), desired)
     assert file.read_text() == "changed by what came later\n" and len(states(here())) == 2
 
 
@@ -183,23 +183,23 @@ def test_a_part_that_was_true_by_itself_is_left_alone_too(here: Made, file: Path
     other = file.with_name("b.conf")
     other.write_text("new\n")
     parts = of(lambda move: [File(move.old, str(path), b"new\n") for path in (file, other)])
-    live(here(), parts)
-    live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
+    run_step(here(), parts)
+    run_step(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
     other.unlink()
-    live(here(), parts)
+    run_step(here(), parts)
     assert not other.exists() and len(states(here())) == 2
 
 
-def test_a_step_not_done_is_not_done_behind_a_later_section(here: Made, wanted: Step, file: Path) -> None:
-    live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
+def test_a_step_not_done_is_not_done_behind_a_later_section(here: Made, desired: Step, file: Path) -> None:
+    run_step(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
     with pytest.raises(Problem, match=r"switch-app\.a-step is not true any more, and switch-db was done since"):
-        live(here(), wanted)
+        run_step(here(), desired)
     assert file.read_text() == "old\n"
 
 
 def test_a_step_of_a_section_that_the_move_can_do_without_is_done_late_too(here: Made, file: Path) -> None:
-    live(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
-    live(here(), of(lambda move: File(move.old, str(file), b"new\n"), "expand-cert"))
+    run_step(here(), of(lambda move: Command(move.old, "true"), "switch-db"))
+    run_step(here(), of(lambda move: File(move.old, str(file), b"new\n"), "expand-cert"))
     assert file.read_text() == "new\n"
 
 
@@ -213,17 +213,17 @@ def test_what_builds_on_a_section() -> None:
 
 def test_what_must_be_seen_is_waited_for(here: Made, file: Path, capsys) -> None:
     answers = iter(["not yet", "not yet", None])
-    live(here(), of(lambda move: Compared(lambda: next(answers), within=5)))
+    run_step(here(), of(lambda move: Compared(lambda: next(answers), within=5)))
     assert "✓ old: something is true" in capsys.readouterr().out
     with pytest.raises(Problem, match=r"^switch-app\.a-step: nothing is there\. Waited 0 s; look into it"):
-        live(here(), of(lambda move: Seen(move.old, "false", "nothing is there")))
-    live(here(dry=True), of(lambda move: Seen(move.old, "false", "nothing is there")))
+        run_step(here(), of(lambda move: Seen(move.old, "false", "nothing is there")))
+    run_step(here(dry=True), of(lambda move: Seen(move.old, "false", "nothing is there")))
     assert "~ old: something is true  (would look)" in capsys.readouterr().out
     assert states(here()) == []
 
 
 def test_a_step_may_want_nothing(here: Made, capsys) -> None:
-    live(here(), of(lambda move: None))
+    run_step(here(), of(lambda move: None))
     assert "(nothing to do here)" in capsys.readouterr().out
 
 

@@ -38,24 +38,24 @@ def carry_out(move: Move, facts: Mapping[str, Any], on_line: Callable[[str], Non
     """
     if move.dry:
         raise NothingDone("a change was tried under --dry", "names", "Please report this: it is a fault of ours")
-    was, wanted = from_json(facts["before"]), from_json(facts["after"])
+    was, desired = from_json(facts["before"]), from_json(facts["after"])
     if back:
-        was, wanted = wanted, was
+        was, desired = desired, was
     try:
         writer = writer_of(move)
-        changes = [change for change in _there(writer, was, wanted) if not change[0].same(change[1])]
+        changes = [change for change in _there(writer, was, desired) if not change[0].same(change[1])]
     except Problem as problem:
         raise NothingDone(problem.what, problem.where, problem.do) from None
     if changes:
         writer.write(changes)
-    _wait(move, wanted, on_line)
+    _wait(move, desired, on_line)
 
 
 def _there(
-    writer: Writer, was: Sequence[Addresses], wanted: Sequence[Addresses]
+    writer: Writer, was: Sequence[Addresses], desired: Sequence[Addresses]
 ) -> Iterator[tuple[Addresses, Addresses]]:
     """What there is and shall be. Raises Problem where that is neither what was nor what is wanted."""
-    for before, want in zip(was, wanted, strict=True):
+    for before, want in zip(was, desired, strict=True):
         now = writer.present(*want.key)
         if not {*now.data} <= {*before.data, *want.data}:
             what = f"{now}, which is neither what it was nor what it shall be"
@@ -77,9 +77,9 @@ def undoing(facts: Mapping[str, Any]) -> str:
     return shown(list(zip(from_json(facts["after"]), from_json(facts["before"]), strict=True)))
 
 
-def _wait(move: Move, wanted: Sequence[Addresses], on_line: Callable[[str], None]) -> None:
+def _wait(move: Move, desired: Sequence[Addresses], on_line: Callable[[str], None]) -> None:
     within, started = move.settings.dns.within, time.monotonic()
-    while (missing := move.names.look().missing(wanted)) is not None:
+    while (missing := move.names.look().missing(desired)) is not None:
         waited = time.monotonic() - started
         if waited > within:
             do = "Run the same command again when it does; or take it back: inv undo"

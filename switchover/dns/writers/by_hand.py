@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ... import say
+from ... import output
 from ..needs import Move
 from ..records import Addresses
 from . import Changes, shown
@@ -20,5 +20,5 @@ class Kind:
 
     def write(self, changes: Changes) -> None:
         """Prints it."""
-        say.note("Change these records where you manage the name (- goes, + comes); it is looked for meanwhile:")
-        say.diff(shown(changes))
+        output.note("Change these records where you manage the name (- goes, + comes); it is looked for meanwhile:")
+        output.diff(shown(changes))

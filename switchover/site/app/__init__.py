@@ -128,7 +128,7 @@ class Application(Kind[S]):
     @property
     @abstractmethod
     def facts(self) -> str:
-        """sh: says, by `say`, its `backlog` (how many requests wait where it listens) and `app_workers`.
+        """sh: says, by `output`, its `backlog` (how many requests wait where it listens) and `app_workers`.
 
         `app_configuration`: lines of its configuration that tell both, where nothing runs now.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from ... import certificates, say
+from ... import certificates, output
 from ...desired import Nothing, Precondition, Resource
 from ...errors import Problem
 from ...findings import Found, blocker, good, warning
@@ -281,7 +281,7 @@ fi
     def _nobody_renews(self) -> None:
         ends = self._old.ends
         what = f"{self._domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
-        say.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
+        output.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
 
     def stays(self) -> Nothing | Parts:
         """The web server shows one that certbot renews, and exactly one thing has it do that."""

@@ -40,7 +40,7 @@ class Code(Kind[S]):
     def version(self) -> str:
         """Which version is there. Raises Problem where nobody can tell. It only looks."""
 
-    def wanted(self, old: Code[Any], revision: str | None) -> str:
+    def desired(self, old: Code[Any], revision: str | None) -> str:
         """The version that it shall have: that of *old*, or *revision*, where the settings name one.
 
         Raises Problem where nobody can compare the two servers' versions. It only looks.
@@ -57,8 +57,8 @@ class Code(Kind[S]):
         """It is at exactly that *version*; where it has to be fetched it comes from *old*."""
 
     @abstractmethod
-    def check(self, wanted: str) -> Found:
-        """What `inv check` finds, where new shall be of the version *wanted*."""
+    def check(self, desired: str) -> Found:
+        """What `inv check` finds, where new shall be of the version *desired*."""
 
     @property
     @abstractmethod

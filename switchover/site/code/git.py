@@ -62,10 +62,10 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old.server))} {objects}
         shown = f"git reset --hard {version[:12]} in {app.path}"
         return Command(self.server, run, undo, f'[ "$({self._head})" = {sh(version)} ]', shown, part="commit")
 
-    def check(self, wanted: str) -> Found:
+    def check(self, desired: str) -> Found:
         """It is a checkout; which commit it is at does not matter yet."""
         here = self.version()
-        yield good(f"the code is at {wanted[:12]} on old" + ("" if here == wanted else f", at {here[:12]} on new"))
+        yield good(f"the code is at {desired[:12]} on old" + ("" if here == desired else f", at {here[:12]} on new"))
 
     @property
     def changed(self) -> str:

@@ -46,9 +46,9 @@ class Delivered(code.Code[Settings]):
             raise Problem(f"no version of the code ({why})", str(self.server), do)
         return version
 
-    def wanted(self, old: code.Code[Any], revision: str | None) -> str:
+    def desired(self, old: code.Code[Any], revision: str | None) -> str:
         """That of *old*: a revision is git's."""
-        return super().wanted(old, None)
+        return super().desired(old, None)
 
     def is_at(self, version: str, old: code.Code[Any]) -> Compared:
         """It is of that *version*."""
@@ -62,14 +62,14 @@ class Delivered(code.Code[Settings]):
 
         return Compared(difference)
 
-    def check(self, wanted: str) -> Found:
+    def check(self, desired: str) -> Found:
         """It is of that version already, or has to be brought there before `prepare-new`."""
-        if self.version() != wanted:
-            what, do = self._other_version(wanted)
+        if self.version() != desired:
+            what, do = self._other_version(desired)
             yield warning(what, do)
 
-    def _other_version(self, wanted: str) -> tuple[str, str]:
-        what = f"new has another version of the code than old ({self.version()[:40]}, not {wanted[:40]})"
+    def _other_version(self, desired: str) -> tuple[str, str]:
+        what = f"new has another version of the code than old ({self.version()[:40]}, not {desired[:40]})"
         return what, "Bring old's to new, the way it comes there"
 
     @property

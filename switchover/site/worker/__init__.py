@@ -134,10 +134,10 @@ wait_showing {within} {seen} || refuse "no job was seen to run in {within} s: is
 
 @dataclass(frozen=True)
 class Runs(Resource):
-    """A *worker* runs (*wanted*), or has ended its present job and stopped."""
+    """A *worker* runs (*desired*), or has ended its present job and stopped."""
 
     worker: Worker[Any]
-    wanted: bool
+    desired: bool
     record_only: bool = False
 
     @property
@@ -148,10 +148,10 @@ class Runs(Resource):
     def change(self) -> Change | None:
         """Its start or its end; None where it is so already."""
         worker = self.worker
-        looks = worker.works if self.wanted else worker.runs
+        looks = worker.works if self.desired else worker.runs
         answer = self.server.look(f"{FUNCTIONS}\n{looks} && echo running || echo stopped")
-        if (answer.out.strip() == "running") == self.wanted:
+        if (answer.out.strip() == "running") == self.desired:
             return None
-        if self.wanted:
+        if self.desired:
             return Change(worker.starting_shown, worker.starting(), worker.stopping())
         return Change(worker.stopping_shown, worker.stopping(), worker.starting())

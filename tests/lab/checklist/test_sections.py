@@ -74,9 +74,9 @@ def half_switch_jobs(lab: Lab) -> None:
 def half_switch_app(lab: Lab) -> None:
     """Old's nginx passes visitors already, with a shorter patience; the old application does not start at boot."""
     site = f"/etc/nginx/sites-available/{OLD.name}"
-    wanted = [line for line in inv(lab, "--dry", "switch-app.proxy").out.splitlines() if line.startswith("      ")]
-    start = next(n for n, line in enumerate(wanted) if line.startswith("      @@"))
-    shown = [line[6:] for line in wanted[start + 1 :]]
+    desired = [line for line in inv(lab, "--dry", "switch-app.proxy").out.splitlines() if line.startswith("      ")]
+    start = next(n for n, line in enumerate(desired) if line.startswith("      @@"))
+    shown = [line[6:] for line in desired[start + 1 :]]
     rest = lab.old.exec(f"cat {site}").stdout.splitlines()
     content = [line[1:] for line in shown if line[:1] in (" ", "+")]
     assert len(shown) > len(rest)  # the whole file was shown, in one hunk

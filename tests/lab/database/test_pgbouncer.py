@@ -196,13 +196,13 @@ def test_the_restart_is_held_and_so_is_its_undo(lab: Lab, visitors: Visitors) ->
         works(lab, "switch-app")
         works(lab, "switch-cron")
     assert switching.failed == []
-    for wanted, words in (("logical", ("replicate.wal-level",)), ("replica", ("undo", "--yes", "replicate"))):
+    for desired, words in (("logical", ("replicate.wal-level",)), ("replica", ("undo", "--yes", "replicate"))):
         started = lab.old.psql("SELECT pg_postmaster_start_time()")
         with felt(visitors) as restarting:
             works(lab, *words)
         assert restarting.failed == []
-        assert wal_level(lab) == wanted and lab.old.psql("SELECT pg_postmaster_start_time()") != started
-        print(f"{wanted}: longest {restarting.longest:.0f} ms")
+        assert wal_level(lab) == desired and lab.old.psql("SELECT pg_postmaster_start_time()") != started
+        print(f"{desired}: longest {restarting.longest:.0f} ms")
     left = "ls -d /usr/local/sbin/switchover-restart /etc/systemd/system/switchover-restart* /run/*/*/switchover* "
     left += f"/run/systemd/system/postgresql@* {JOURNAL}/wal_level 2>/dev/null"
     assert lab.old.exec(left, check=False).stdout == ""

@@ -50,8 +50,8 @@ def said(lab: Lab, server: str = FIRST, name: str = SITE) -> dict[str, tuple[int
 
 def everywhere(lab: Lab, ttl: int, to: Any, name: str = SITE) -> None:
     """Both name servers say this, as long as the addresses are concerned."""
-    wanted = {"A": (ttl, (to.address4,)), "AAAA": (ttl, (to.address6,))}
-    assert [said(lab, server, name) for server in (FIRST, SECOND)] == [wanted, wanted]
+    desired = {"A": (ttl, (to.address4,)), "AAAA": (ttl, (to.address6,))}
+    assert [said(lab, server, name) for server in (FIRST, SECOND)] == [desired, desired]
 
 
 def standing(lab: Lab) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from lab.servers import Lab
 from lab.visitors import deploys as pushes
 from lab.world import MARKET, SHOP, Deployment, Role, Site
 from switchover.checklist import prepare_new, prepare_old
-from switchover.desired import Nothing, Resource, Wanted
+from switchover.desired import Desired, Nothing, Resource
 from switchover.errors import Problem
 from switchover.journal import FUNCTIONS
 from switchover.move import Move
@@ -32,7 +32,7 @@ from switchover.server import Server
 from switchover.settings import load
 from switchover.site.certificate import Certificate, copied
 from switchover.site.deploys import Notice
-from switchover.step import live, step
+from switchover.step import run_step, step
 
 pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
@@ -79,7 +79,7 @@ def move(lab: Lab, case: Case) -> Iterator[Move]:
     file.write_text(yaml.safe_dump(said))
     opened = Move(load(file))
     yield opened
-    taken_back(opened)
+    reverted(opened)
     for server in opened.servers:
         server.change(f"rm -rf /var/lib/switchover/{case.domain}")
         server.close()
@@ -88,24 +88,24 @@ def move(lab: Lab, case: Case) -> Iterator[Move]:
 # --- what a test does ------------------------------------------------------------------------------------------------
 
 
-def made(move: Move, wanted: Wanted) -> str:
+def made(move: Move, desired: Desired) -> str:
     """Makes it true as a step does. Gives the step's line, by which it is taken back."""
 
-    def contract(_: Move) -> Wanted:
+    def contract(_: Move) -> Desired:
         """A contract is kept."""
-        return wanted
+        return desired
 
     one = step(contract)
     one.section, one._name = "finish", f"contract-{next(NUMBERS)}"
-    live(move, one)
+    run_step(move, one)
     return one.line
 
 
-def already(move: Move, wanted: Wanted) -> bool:
+def already(move: Move, desired: Desired) -> bool:
     """Whether it is true by itself: a step would change nothing."""
 
-    def contract(_: Move) -> Wanted:
-        return wanted
+    def contract(_: Move) -> Desired:
+        return desired
 
     one = step(contract)
     one.section, one._name = "finish", f"contract-{next(NUMBERS)}"
@@ -113,7 +113,7 @@ def already(move: Move, wanted: Wanted) -> bool:
     return all(part.change() is None for part in parts if isinstance(part, Resource))
 
 
-def taken_back(move: Move, line: str = "") -> None:
+def reverted(move: Move, line: str = "") -> None:
     """The recorded undo of a step, or of all, newest first."""
     for entry in move.journal.active(line):
         answer = move.journal.undo(entry)
@@ -202,7 +202,7 @@ def test_a_worker_ends_its_present_job_and_takes_no_new_one(lab: Lab, case: Case
     assert (runs_of(lab, case, first), runs_of(lab, case, second)) == (1, 0)
     lab.old.exec("sleep 3")
     assert runs_of(lab, case, second) == 0
-    taken_back(move, line)
+    reverted(move, line)
     assert true(move.old, worker.runs)
     until(lambda: runs_of(lab, case, second) == 1, 30, "it does not work again", pause=0.2)
     assert runs_of(lab, case, first) == 1
@@ -239,7 +239,7 @@ def test_a_worker_is_seen_working(lab: Lab, case: Case, move: Move) -> None:
     lab.old.exec(f": >{log}")
     with pytest.raises(Problem, match="no job"):
         made(move, worker.seen_working(12))
-    taken_back(move, line)
+    reverted(move, line)
     made(move, worker.seen_working(60))
     assert already(move, worker.seen_working(60))
     assert set(worker.queue(move.old, case.site("old").database)) >= {"waiting"}
@@ -275,7 +275,7 @@ def test_an_application_stops_and_starts(lab: Lab, case: Case, move: Move) -> No
     assert not true(move.new, app.runs)
     assert lab.ci.exec(ask).stdout == "502"
     assert already(move, app.stopped(at_boot=False))
-    taken_back(move, line)
+    reverted(move, line)
     assert true(move.new, app.runs) and already(move, app.boots(True))
     assert lab.ci.exec(ask).stdout == "200"
 
@@ -296,8 +296,8 @@ def test_an_application_is_restarted_after_its_files_have_changed(lab: Lab, case
 @each(*APPLICATIONS)
 def test_an_application_says_how_many_requests_can_wait(case: Case, move: Move) -> None:
     app = move.new.app
-    say = """say() { sed "s/^/$1\t/"; }"""
-    shown = move.new.look(f"{say}\nmaster=$({app.main_process})\n{app.facts}").out
+    output = """say() { sed "s/^/$1\t/"; }"""
+    shown = move.new.look(f"{output}\nmaster=$({app.main_process})\n{app.facts}").out
     assert "backlog\t1024\n" in shown
     answer = move.new.look(f"curl -s -m 20 --unix-socket {app.listens.removeprefix('unix:')} http://x/up").out
     assert answer == "ok"
@@ -309,8 +309,8 @@ def test_an_application_says_how_many_requests_can_wait(case: Case, move: Move) 
 @each(Case("usual", USUAL), Case("services", SERVICES))
 def test_application_and_worker_start_at_boot_or_do_not(lab: Lab, case: Case, move: Move) -> None:
     old, new = move.old, move.new
-    for wanted in (old.app.boots(True), old.worker.boots(True), new.app.boots(False), new.worker.boots(False)):
-        made(move, wanted)
+    for desired in (old.app.boots(True), old.worker.boots(True), new.app.boots(False), new.worker.boots(False)):
+        made(move, desired)
     made(move, new.monitor.forgets_application())
     made(move, new.worker.running())
     for server in lab.servers:
@@ -335,7 +335,7 @@ def test_a_deploy_is_refused_with_the_reason(lab: Lab, case: Case, move: Move) -
     made(move, deploys.refused(NOTICE, to=move.new.deploys))
     pushed = pushes.push(lab, to="old", by="dev")
     assert not pushed.ok and f"@{move.new.name}:{move.new.app.path}" in pushed.output
-    taken_back(move)
+    reverted(move)
     assert pushes.push(lab, to="old", by="dev").title == pushes.title(lab.old)
 
 
@@ -410,15 +410,15 @@ def test_a_schedule_is_cleared_and_installed(lab: Lab, case: Case, move: Move) -
     assert lab.old.exec(listed["old"], check=False).stdout == ""
     entry = move.journal.latest(line)
     assert entry is not None
-    wanted = new.schedule.installed(old.schedule, f"{move.journal.path(entry)}/before", move.paths)
-    installed = made(move, wanted)
+    desired = new.schedule.installed(old.schedule, f"{move.journal.path(entry)}/before", move.paths)
+    installed = made(move, desired)
     now = lab.new.exec(listed["new"]).stdout
     assert f"cd {new.app.path} && RAILS_ENV=production ruby script/record_minute" in now
     assert old.app.path not in now
     assert already(move, new.schedule.installed(old.schedule, f"{move.journal.path(entry)}/before", move.paths))
-    taken_back(move, installed)
+    reverted(move, installed)
     assert lab.new.exec(listed["new"], check=False).stdout == ""
-    taken_back(move, line)
+    reverted(move, line)
     assert lab.old.exec(listed["old"]).stdout == before
 
 
@@ -434,7 +434,7 @@ def test_a_monitor_forgets_and_watches_the_worker(lab: Lab, case: Case, move: Mo
     line = made(move, monitor.forgets_worker())
     lab.old.exec(f"{kill}; sleep 25")
     assert not true(old, old.worker.runs)
-    taken_back(move, line)
+    reverted(move, line)
     until(lambda: true(old, old.worker.runs), 60, "the worker does not come back", pause=0.5)
     lab.old.exec(kill)
     # It may have come in the middle of a start, which monit gives 60 s before it tries another.
@@ -481,7 +481,7 @@ def test_a_monitor_watches_a_service_by_what_systemd_says(lab: Lab, case: Case, 
     made(move, new.monitor.watches(lambda _: False))
     assert "check program" in lab.new.exec(f"cat {file}").stdout
     until(lambda: true(new, new.app.runs), 90, "the application is not started", pause=0.5)
-    taken_back(move)
+    reverted(move)
     lab.new.exec(f"mv /root/kept {file}; monit reload")
 
 
@@ -490,7 +490,7 @@ def test_a_monitor_runs_a_program(lab: Lab, case: Case, move: Move) -> None:
     new = move.new
     made(move, new.monitor.watches_program("certificate-age", "14 shop.test"))
     until(lambda: "certificate" in lab.new.exec("monit summary").stdout, 30, "monit does not know of it", pause=0.5)
-    taken_back(move)
+    reverted(move)
     lab.new.exec("monit -t >/dev/null && [ ! -e /usr/local/sbin/certificate-age ]")
 
 
@@ -514,9 +514,9 @@ def test_a_firewall_goes_on_and_lets_in_one_address(lab: Lab, case: Case, move: 
     assert reaches(lab.new) and not reaches(lab.ci)
     assert f"{port}" in move.old.look(firewall.rules).out
     assert already(move, firewall.lets_in(move.new.addresses, port))
-    taken_back(move, rule)
+    reverted(move, rule)
     assert not reaches(lab.new)
-    taken_back(move, on)
+    reverted(move, on)
     assert reaches(lab.ci)
     lab.old.exec("ufw --force enable; systemctl stop contract")
 
@@ -527,15 +527,15 @@ def test_a_firewall_goes_on_and_lets_in_one_address(lab: Lab, case: Case, move: 
 @each(Case("git", USUAL))
 def test_code_is_fetched_from_old(lab: Lab, case: Case, move: Move) -> None:
     for one in (prepare_old.key, prepare_old.access):
-        live(move, one)
-    had, wanted = move.new.code.version(), move.old.code.version()
-    assert had != wanted
-    line = made(move, move.new.code.is_at(wanted, move.old.code))
-    assert move.new.code.version() == wanted
+        run_step(move, one)
+    had, desired = move.new.code.version(), move.old.code.version()
+    assert had != desired
+    line = made(move, move.new.code.is_at(desired, move.old.code))
+    assert move.new.code.version() == desired
     status = f"runuser -u {case.site('new').user} -- git -C {move.new.app.path} status --porcelain"
     assert lab.new.exec(status).stdout == ""
-    assert already(move, move.new.code.is_at(wanted, move.old.code))
-    taken_back(move, line)
+    assert already(move, move.new.code.is_at(desired, move.old.code))
+    reverted(move, line)
     assert move.new.code.version() == had
 
 
@@ -591,7 +591,7 @@ def test_a_web_server_answers_passes_on_and_is_gone(lab: Lab, case: Case, move: 
         with pytest.raises(Problem, match="visitors still come"):
             made(move, old.nobody_for(3600))
         made(move, old.nobody_for(0))
-        taken_back(move, line)
+        reverted(move, line)
         until(lambda: true(move.old, old.drained), 30, "requests of the proxy do not end")
         lab.ci.exec("sleep 1")
     assert len(answers) > 20 and {*answers} == {"200", "404"}  # of the product, which new does not have
@@ -600,7 +600,7 @@ def test_a_web_server_answers_passes_on_and_is_gone(lab: Lab, case: Case, move: 
     made(move, old.drains(30))
     ended = f"{asks} 2>/dev/null || echo $?"
     assert lab.ci.exec(ended).stdout == "52\n"  # curl: no answer came
-    taken_back(move, line)
+    reverted(move, line)
 
 
 @each(Case("nginx", USUAL), Case("nginx, before a service", SERVICES))

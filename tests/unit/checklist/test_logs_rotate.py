@@ -39,5 +39,5 @@ def test_a_configuration_is_brought_where_nobody_rotates_its_logs(
         return ask(script, check=check, on_line=on_line)
 
     monkeypatch.setattr(move.new, "look", look)
-    wanted = prepare_new.logs_rotate.body(move)
-    assert [type(part) for part in (wanted if isinstance(wanted, list) else [wanted])] == kinds
+    desired = prepare_new.logs_rotate.body(move)
+    assert [type(part) for part in (desired if isinstance(desired, list) else [desired])] == kinds

@@ -17,7 +17,7 @@ def test_application_and_worker_are_two_services_that_start_at_boot_again(here: 
     data["new"]["worker"] = {"kind": "service", "service": "shop-worker"}
     move = here(check(data, "move.yaml"), dry=True)
     move.would_change.add("switch-db.boot-off")
-    app, worker = switch_db.boot_on.wanted(move)
+    app, worker = switch_db.boot_on.desired(move)
     assert [app.part, worker.part] == [f"service {move.new.app.service}", "service shop-worker"]
     shown = [part.change().diff for part in (app, worker)]
     assert shown == [f"systemctl enable {move.new.app.service}", "systemctl enable shop-worker"]

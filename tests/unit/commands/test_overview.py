@@ -10,26 +10,26 @@ from typing import Any
 import pytest
 from here import of, right
 
-from switchover import checklist, foresight, say
+from switchover import checklist, output
 from switchover.checklist import switch_jobs
 from switchover.commands import move as moving
-from switchover.commands import plan, status, undo
+from switchover.commands import plan, preview, status, undo
 from switchover.desired import Nothing
 from switchover.errors import Problem, Unreached
 from switchover.journal import Change
 from switchover.move import Move
 from switchover.resources.seen import Compared
 from switchover.settings import Settings, check
-from switchover.step import Section, Step, live
+from switchover.step import Section, Step, run_step
 
 Made = Callable[..., Move]
 
 
 @pytest.fixture(autouse=True)
 def plain() -> Iterator[None]:
-    say.console.cache_clear()
+    output.console.cache_clear()
     yield
-    say.console.cache_clear()
+    output.console.cache_clear()
 
 
 def did(move: Move, *names: str, undo: str = "") -> None:
@@ -261,7 +261,7 @@ def test_status_says_true_only_of_what_it_looked_at(here: Made) -> None:
 
 @pytest.mark.parametrize("dry", [True, False])
 def test_a_run_says_why_nothing_is_to_be_done(here: Made, capsys, dry: bool) -> None:
-    live(here(without_a_worker(), dry=dry), switch_jobs.stop_old)
+    run_step(here(without_a_worker(), dry=dry), switch_jobs.stop_old)
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.startswith(f"= {switch_jobs.stop_old.summary} ({WHY})") and "✓" not in shown
     assert here().journal.entries == []
@@ -269,10 +269,10 @@ def test_a_run_says_why_nothing_is_to_be_done(here: Made, capsys, dry: bool) -> 
 
 def test_the_plan_says_why_nothing_is_to_be_done(here: Made) -> None:
     move = here(without_a_worker(), dry=True)
-    page = "".join(plan._described(foresight.line(move, switch_jobs.stop_old)))
+    page = "".join(plan._described(preview.line(move, switch_jobs.stop_old)))
     assert f"`inv switch-jobs.stop-old`. Nothing to do: {WHY}.\n" in page
-    assert "`. Nothing to do here.\n" in "".join(plan._described(foresight.line(move, of(lambda move: []))))
-    true = "".join(plan._described(foresight.line(move, of(lambda move: [Compared(lambda: None)]))))
+    assert "`. Nothing to do here.\n" in "".join(plan._described(preview.line(move, of(lambda move: []))))
+    true = "".join(plan._described(preview.line(move, of(lambda move: [Compared(lambda: None)]))))
     assert "Looks, and changes nothing." in true
 
 
@@ -297,8 +297,8 @@ def test_move_says_once_what_a_section_does(here: Made, monkeypatch, capsys, yes
 
     move, asked = here(), []
     monkeypatch.setattr("switchover.move.of", lambda context: move)
-    monkeypatch.setattr("switchover.step.live", fails)
-    monkeypatch.setattr("switchover.say.ask", lambda question: asked.append(question) or True)
+    monkeypatch.setattr("switchover.step.run_step", fails)
+    monkeypatch.setattr("switchover.output.ask", lambda question: asked.append(question) or True)
     with pytest.raises(Problem, match=r"^enough$"):
         moving.move.body(None, yes=yes)
     shown, first = capsys.readouterr().out, checklist.WHOLE[0]

@@ -125,15 +125,15 @@ def test_whatever_a_zone_has_both_readers_read_it(
     records = "".join(f"shop {ttl} IN {k} {a}\n" for k, several in (("A", four), ("AAAA", six)) for a in several)
     for server in net.servers.values():
         server.records = records
-    wanted = [Addresses(SHOP, kind, ttl if several else 0, tuple(sorted(several)))
+    desired = [Addresses(SHOP, kind, ttl if several else 0, tuple(sorted(several)))
               for kind, several in (("A", four), ("AAAA", six))]  # fmt: skip
-    assert named(net, said()).look().found == wanted
-    assert names_are(net, tmp_path, wanted) == 0
-    others = [Addresses(SHOP, "A", ttl, (*wanted[0].data, "198.51.100.7")), wanted[1]]
+    assert named(net, said()).look().found == desired
+    assert names_are(net, tmp_path, desired) == 0
+    others = [Addresses(SHOP, "A", ttl, (*desired[0].data, "198.51.100.7")), desired[1]]
     assert names_are(net, tmp_path, others) == ("198.51.100.7" not in four)
 
 
-def names_are(net: Net, folder: Path, wanted: list[Addresses]) -> int:
+def names_are(net: Net, folder: Path, desired: list[Addresses]) -> int:
     """The exit status of scripts/server/names-are."""
     path = str(ROOT / "scripts/server/names-are")
     loader = importlib.machinery.SourceFileLoader("names_are", path)
@@ -144,7 +144,7 @@ def names_are(net: Net, folder: Path, wanted: list[Addresses]) -> int:
     program.socket = SimpleNamespace(create_connection=net.create_connection)
     servers = [{"name": f"ns{n}", "addresses": ["192.0.2.9", f"192.0.2.{n}"], "names": [SHOP]} for n in (1, 2)]
     file = folder / "wanted"
-    file.write_text(json.dumps({"servers": servers, "records": as_json(wanted)}))
+    file.write_text(json.dumps({"servers": servers, "records": as_json(desired)}))
     return int(program.main(str(file)))
 
 
@@ -174,7 +174,7 @@ NEW4, NEW6 = ("192.0.2.12",), ("2001:db8::12",)
 
 
 @pytest.mark.parametrize(
-    ("new", "found", "wanted"),
+    ("new", "found", "desired"),
     [
         ((*NEW4, *NEW6), (A, AAAA), [("A", 3600, NEW4), ("AAAA", 3600, NEW6)]),
         (NEW4, (A, AAAA), [("A", 3600, NEW4), ("AAAA", 3600, ())]),
@@ -184,12 +184,12 @@ NEW4, NEW6 = ("192.0.2.12",), ("2001:db8::12",)
     ],
 )
 def test_the_name_gets_all_of_news_addresses_and_no_other(
-    new: tuple[str, ...], found: tuple[Addresses, ...], wanted: list[tuple[str, int, tuple[str, ...]]]
+    new: tuple[str, ...], found: tuple[Addresses, ...], desired: list[tuple[str, int, tuple[str, ...]]]
 ) -> None:
     data = right()
     data["new"]["address"] = list(new)
     move = Move(check(data, "move.yaml"))
-    assert [(o.kind, o.ttl, o.data) for o in to_new(move, look(*found))] == wanted
+    assert [(o.kind, o.ttl, o.data) for o in to_new(move, look(*found))] == desired
 
 
 def test_an_ipv4_address_is_not_given_up(data: dict[str, Any]) -> None:
@@ -302,9 +302,9 @@ def test_a_providers_api_adds_before_it_takes_away(moved: Any, zone_file: Path, 
             return done
 
         monkeypatch.setattr(Provider, method, counting)
-    wanted = Addresses(SHOP, "A", 300, NEW4)
-    api.write([(api.present(SHOP, "A"), wanted), (api.present(SHOP, "AAAA"), Addresses(SHOP, "AAAA"))])
-    assert (api.present(SHOP, "A"), api.present(SHOP, "AAAA").data) == (wanted, ())
+    desired = Addresses(SHOP, "A", 300, NEW4)
+    api.write([(api.present(SHOP, "A"), desired), (api.present(SHOP, "AAAA"), Addresses(SHOP, "AAAA"))])
+    assert (api.present(SHOP, "A"), api.present(SHOP, "AAAA").data) == (desired, ())
     assert counts[:2] == [2, 1]
     assert "other 600 IN A 192.0.2.11" in zone_file.read_text()
 
@@ -312,12 +312,12 @@ def test_a_providers_api_adds_before_it_takes_away(moved: Any, zone_file: Path, 
 def test_a_provider_lowers_the_ttl_or_it_is_told_that_it_does_not(moved: Any, zone_file: Path) -> None:
     """This one gives a record that it changes the zone's own, which is 60."""
     api = lexicon.Kind(moved(kind="lexicon", provider="localzone"))
-    wanted = Addresses(SHOP, "A", 60, A.data)
-    api.write([(api.present(SHOP, "A"), wanted)])
-    assert api.present(SHOP, "A") == wanted
+    desired = Addresses(SHOP, "A", 60, A.data)
+    api.write([(api.present(SHOP, "A"), desired)])
+    assert api.present(SHOP, "A") == desired
     says = r"localzone: leaves the TTL of shop.example.org A at 60. Set it there by hand to 90, and run this again"
     with pytest.raises(Problem, match=says):
-        api.write([(wanted, Addresses(SHOP, "A", 90, A.data))])
+        api.write([(desired, Addresses(SHOP, "A", 90, A.data))])
 
 
 def test_what_a_providers_module_raises_is_one_line(moved: Any, zone_file: Path, monkeypatch: Any, caplog) -> None:

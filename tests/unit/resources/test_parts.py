@@ -20,7 +20,7 @@ from switchover.resources.file import Found, before, read
 from switchover.server import Server
 from switchover.settings import Settings, check
 from switchover.site.firewall.ufw import Rule
-from switchover.step import Step, live
+from switchover.step import Step, run_step
 
 
 class Empty(Server):
@@ -49,7 +49,7 @@ def move(data: dict[str, Any]) -> Move:
 
 
 def resources(one: Step, given: Move) -> list[Resource]:
-    return [part for part in one.wanted(given) if isinstance(part, Resource)]
+    return [part for part in one.desired(given) if isinstance(part, Resource)]
 
 
 @pytest.mark.parametrize("strategy", ["replicate", "copy"])
@@ -113,13 +113,13 @@ def test_the_journal_s_memory_goes_with_the_name(
     """An edit of ours is known as one, and not taken for that of what came first in the list before."""
 
     first, second, third = files
-    live(here(), wanting(first, second))
+    run_step(here(), wanting(first, second))
     assert [(e.part, e.state) for e in here().journal.entries] == [(str(first), "done"), (str(second), "done")]
-    live(here(), wanting(third, second, first))
+    run_step(here(), wanting(third, second, first))
     assert [e.part for e in here().journal.entries] == [str(first), str(second), str(third)]
     first.write_text("edited\n")
     with pytest.raises(Problem, match=rf"{first} was edited since"):
-        live(here(), wanting(third, second, first))
+        run_step(here(), wanting(third, second, first))
 
 
 def test_a_file_is_known_as_it_was_before_a_step(
@@ -127,7 +127,7 @@ def test_a_file_is_known_as_it_was_before_a_step(
 ) -> None:
     first, second, third = files
     third.unlink()
-    live(here(), wanting(first, third))
+    run_step(here(), wanting(first, third))
     move, line = here(), "prepare-new.carried-files"
     assert before(move.journal, move.old, line, str(first)) == read(move.old, str(second))
     assert before(move.journal, move.old, line, str(third)) == Found(None)  # there was none
@@ -154,9 +154,9 @@ def test_an_interrupted_part_that_is_no_longer_wanted_is_finished_too(
     change = part.change()
     assert change
     move.journal.record_and_apply(move.old, "prepare-new.carried-files", part.part, "", change, apply=False)
-    live(here(dry=True), wanting(second))
+    run_step(here(dry=True), wanting(second))
     assert [e.state for e in here().journal.entries] == ["recorded"]
-    live(here(), wanting(second))
+    run_step(here(), wanting(second))
     assert [(e.part, e.state) for e in here().journal.entries] == [(str(first), "done"), (str(second), "done")]
     assert first.read_text() == "new\n"
 
@@ -170,5 +170,5 @@ def test_an_interrupted_part_of_a_strategy_that_was_given_up_is_left_to_its_undo
     change = resources(one, move)[0].change()
     assert change
     move.journal.record_and_apply(move.old, one.line, str(files[0]), "", change, apply=False)
-    live(here(settings.model_copy(update={"strategy": "copy"})), one)
+    run_step(here(settings.model_copy(update={"strategy": "copy"})), one)
     assert [e.state for e in here().journal.entries] == ["recorded"] and files[0].read_text() == "old\n"

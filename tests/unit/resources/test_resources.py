@@ -91,8 +91,8 @@ def log(path: Path) -> list[str]:
 
 
 def test_a_new_file(server: Server, path: Path) -> None:
-    wanted = mine(server.server, str(path), b"new\n\0\xff", mode="640")
-    entry = server.make(wanted)
+    desired = mine(server.server, str(path), b"new\n\0\xff", mode="640")
+    entry = server.make(desired)
     assert path.read_bytes() == b"new\n\0\xff" and stat.S_IMODE(path.stat().st_mode) == 0o640
     assert rest(path) == set()
     assert server.undo(entry) is None
@@ -113,10 +113,10 @@ def test_a_changed_file_comes_back_with_mode_and_time(server: Server, path: Path
 def test_only_the_mode_differs(server: Server, path: Path) -> None:
     path.write_text("same\n")
     path.chmod(0o644)
-    wanted = mine(server.server, str(path), b"same\n", mode="600")
-    change = wanted.change()
+    desired = mine(server.server, str(path), b"same\n", mode="600")
+    change = desired.change()
     assert change and re.fullmatch(r"owner and mode: (\S+) 644 -> \1 600\n", change.diff)
-    entry = server.make(wanted)
+    entry = server.make(desired)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert server.undo(entry) is None
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -179,8 +179,8 @@ def test_a_configuration_that_its_program_refuses_is_put_back(server: Server, pa
         path.write_bytes(before)
     was = facts(path)
     test = f"! grep -s bad {path.parent}/* || {{ echo line 7: bad; exit 1; }}"
-    wanted = mine(server.server, str(path), b"bad\n", test=test, then=f"echo told >>{path.parent}/log")
-    entry, status, said = server.attempt(wanted)
+    desired = mine(server.server, str(path), b"bad\n", test=test, then=f"echo told >>{path.parent}/log")
+    entry, status, said = server.attempt(desired)
     assert status == 3 and "bad" in said
     assert facts(path) == was and log(path) == []
     assert server.undo(entry) is None
@@ -345,39 +345,39 @@ def test_an_empty_new_file_is_shown_too(server: Server) -> None:
 
 def test_a_command_with_its_check(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "made"
-    wanted = Command(server.server, f"cat after/text >{file}", f"rm -f {file}", f"[ -e {file} ]", "make it",
+    desired = Command(server.server, f"cat after/text >{file}", f"rm -f {file}", f"[ -e {file} ]", "make it",
                      files={"text": b"x"})  # fmt: skip
-    assert wanted.observable and not wanted.record_only
-    change = wanted.change()
+    assert desired.observable and not desired.record_only
+    change = desired.change()
     assert change and change.diff == "make it"
-    entry = server.make(wanted)
+    entry = server.make(desired)
     assert file.read_bytes() == b"x"
     assert server.undo(entry) is None
     assert not file.exists()
 
 
 def test_a_command_without_a_check_is_known_to_the_journal_alone(server: Server) -> None:
-    wanted = Command(server.server, "echo 'two\nlines'")
-    assert wanted.record_only and not wanted.observable
-    change = wanted.change()
+    desired = Command(server.server, "echo 'two\nlines'")
+    assert desired.record_only and not desired.observable
+    change = desired.change()
     assert change and change.diff == "echo 'two\nlines'"
 
 
 def test_packages_come_with_a_program_that_takes_them_away(server: Server) -> None:
-    wanted = Packages(server.server, "no-such-package nor-such", "/etc/no-such")
-    change = wanted.change()
+    desired = Packages(server.server, "no-such-package nor-such", "/etc/no-such")
+    change = desired.change()
     assert change and change.diff == "apt-get install no-such-package nor-such"
     assert change.apply == "sh after/packages install /etc/no-such no-such-package nor-such"
     assert change.undo == "sh after/packages remove" and set(change.files) == {"packages"}
-    assert replace(wanted, installed="true").change() is None  # by whatever way they came
-    assert replace(wanted, installed="false").change() == change
+    assert replace(desired, installed="true").change() is None  # by whatever way they came
+    assert replace(desired, installed="false").change() == change
 
 
 def test_under_dry_what_a_step_will_end_begins_again(here: Made) -> None:
     move = here(dry=True)
-    wanted = Service(move.new, "app", running=True)
-    assert again(False, wanted, "systemctl start app") is wanted
-    shown = again(True, wanted, "systemctl start app").change()
+    desired = Service(move.new, "app", running=True)
+    assert again(False, desired, "systemctl start app") is desired
+    shown = again(True, desired, "systemctl start app").change()
     assert shown and shown.diff == "systemctl start app"
 
 
@@ -424,7 +424,7 @@ def test_only_the_rules_that_lack_are_added_and_only_they_are_taken_back(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "running", "at_boot", "shown"),
+    ("desired", "running", "at_boot", "shown"),
     [
         ((True, True), True, True, None),
         ((True, True), False, True, "systemctl start unicorn"),
@@ -438,9 +438,9 @@ def test_only_the_rules_that_lack_are_added_and_only_they_are_taken_back(
     ],
 )
 def test_a_service_changes_only_what_differs(
-    here: Made, wanted: tuple[bool, bool | None], running: bool, at_boot: bool, shown: str | None
+    here: Made, desired: tuple[bool, bool | None], running: bool, at_boot: bool, shown: str | None
 ) -> None:
-    change = Service(here().old, "unicorn", *wanted).plan(running, at_boot)
+    change = Service(here().old, "unicorn", *desired).plan(running, at_boot)
     assert (change.diff if change else None) == shown
     if not change:
         return

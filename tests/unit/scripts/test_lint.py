@@ -139,18 +139,18 @@ def files() -> dict[str, Path]:
 
 def test_no_file_of_this_repository_is_missed() -> None:
     """By another way than the script's own: what its bytes begin with, and who may run it."""
-    wanted, programs = set(), set()
+    desired, programs = set(), set()
     for name, file in files().items():
         first = file.read_bytes().partition(b"\n")[0].decode(errors="replace")
         if name.endswith(".j2"):
             continue
         if name.endswith(".py") or re.match(r"#!.*\bpython", first):
-            wanted.add(f"python {name}")
+            desired.add(f"python {name}")
         elif name.endswith(".sh") or re.match(r"#!.*\b(ba|da)?sh\b", first):
-            wanted.add(f"shell {name}")
+            desired.add(f"shell {name}")
         elif os.access(file, os.X_OK) or first.startswith("#!"):
             programs.add(first)
-    assert listed(ROOT) == wanted
+    assert listed(ROOT) == desired
     assert programs == {"#!/usr/bin/env ruby"}  # what runs and is not looked at: the shop of the lab
 
 

@@ -116,13 +116,13 @@ def move(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mov
     return move
 
 
-def change(wanted: Any) -> Change | None:
+def change(desired: Any) -> Change | None:
     """What a resource may record, whatever its server is like."""
-    if isinstance(wanted, Service):
-        return wanted.plan(not wanted.running, not wanted.at_boot)
-    if isinstance(wanted, worker.Runs):
-        return Change("", wanted.worker.starting(), wanted.worker.stopping())
-    return wanted.change()
+    if isinstance(desired, Service):
+        return desired.plan(not desired.running, not desired.at_boot)
+    if isinstance(desired, worker.Runs):
+        return Change("", desired.worker.starting(), desired.worker.stopping())
+    return desired.change()
 
 
 def record(move: Move) -> tuple[set[str], set[str], set[str]]:
@@ -134,16 +134,16 @@ def record(move: Move) -> tuple[set[str], set[str], set[str]]:
     without, looking, words = set(), set(), set()
     for section in SECTIONS.values():
         for step in section.steps_of(move):
-            done, parts = 0, step.wanted(move)
-            for wanted in parts:
-                made = None if isinstance(wanted, Precondition) else change(wanted)
-                if isinstance(wanted, File | Absent):
-                    words |= {wanted.test, getattr(wanted, "test_file", ""), wanted.then} - {""}
+            done, parts = 0, step.desired(move)
+            for desired in parts:
+                made = None if isinstance(desired, Precondition) else change(desired)
+                if isinstance(desired, File | Absent):
+                    words |= {desired.test, getattr(desired, "test_file", ""), desired.then} - {""}
                 if made:
                     move.journal.record_and_apply(
-                        wanted.server, step.line, wanted.part, "new: it's so", made, apply=False
+                        desired.server, step.line, desired.part, "new: it's so", made, apply=False
                     )
-                done += bool(made) or isinstance(wanted, Precondition)
+                done += bool(made) or isinstance(desired, Precondition)
             without |= set() if done else {step.line}
             looking |= {step.line} if parts and all(isinstance(part, Precondition) for part in parts) else set()
     return without, looking, words

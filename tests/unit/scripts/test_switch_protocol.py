@@ -223,8 +223,8 @@ class Server:
         "fence()": _fence,
         "end_sessions": _end_sessions,
         "end_program": lambda self: 0,
-        "INSERT INTO switchover.marker": _mark,
-        "SELECT value FROM switchover.marker": _marker,
+        "INSERT INTO switchover.heartbeat": _mark,
+        "SELECT value FROM switchover.heartbeat": _marker,
         "door(": lambda self, name: None,
         "filling": lambda self: None,
         "note(": _note,
@@ -454,7 +454,7 @@ FAULTS: dict[str, dict[str, Callable[..., Any]]] = {
     "strays stay connected": {"end_sessions": lambda self: 0},
     "the way back begins anywhere": {"follow(": lambda self, name, lsn: Server._follow(self, name, 0)},
     "stragglers are not looked for": {"note(": lambda self, name, upto: None},
-    "the last write is not awaited": {"SELECT value FROM switchover.marker": lambda self: world.marked},
+    "the last write is not awaited": {"SELECT value FROM switchover.heartbeat": lambda self: world.marked},
 }
 
 

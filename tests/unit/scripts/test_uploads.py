@@ -33,11 +33,11 @@ def test_it_says_how_far_it_is(entry: Path) -> None:
     assert done.stdout.splitlines() == ["progress 1234567 2469134 bytes", "progress 2469134 2469134 bytes"]
 
 
-@pytest.mark.parametrize(("status", "wanted"), [(0, 0), (24, 0), (23, 3), (12, 3)])
-def test_files_that_vanish_meanwhile_are_no_failure(entry: Path, status: int, wanted: int) -> None:
+@pytest.mark.parametrize(("status", "desired"), [(0, 0), (24, 0), (23, 3), (12, 3)])
+def test_files_that_vanish_meanwhile_are_no_failure(entry: Path, status: int, desired: int) -> None:
     (entry / "status").write_text("0\n")  # of an earlier run
     done = bring(entry, f"echo it broke >&2; echo more >&2; exit {status}")
-    assert (done.returncode, done.stderr) == (wanted, "rsync: it broke\n" if wanted else "")
+    assert (done.returncode, done.stderr) == (desired, "rsync: it broke\n" if desired else "")
 
 
 def test_a_list_that_was_cut_off_is_made_anew(entry: Path, tmp_path: Path) -> None:

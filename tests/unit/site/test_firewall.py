@@ -61,8 +61,8 @@ def test_a_rule_that_is_there_is_not_added(server: Made, sources: list[str], por
     rule = server(ADDED).firewall.lets_in(sources, port)
     assert isinstance(rule, Rule)
     change = rule.change()
-    wanted = [f"ufw allow from {source} to any port {port} proto tcp" for source in missing]
-    assert (change.diff.splitlines() if change else []) == wanted
+    desired = [f"ufw allow from {source} to any port {port} proto tcp" for source in missing]
+    assert (change.diff.splitlines() if change else []) == desired
     if change:
         assert all(line.endswith("comment 'switchover: the move' >/dev/null") for line in change.apply.splitlines())
-        assert change.undo.splitlines() == [line.replace("ufw ", "ufw delete ") + " >/dev/null" for line in wanted]
+        assert change.undo.splitlines() == [line.replace("ufw ", "ufw delete ") + " >/dev/null" for line in desired]

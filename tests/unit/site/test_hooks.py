@@ -114,7 +114,7 @@ def test_migrations_wait_while_a_database_follows(here: Callable[..., Move]) -> 
     from switchover.checklist import finish, retire_old
 
     move = here()
-    hooks = {file.path.rpartition("/")[2]: file for file in finish.deploy_hook.wanted(move)}
+    hooks = {file.path.rpartition("/")[2]: file for file in finish.deploy_hook.desired(move)}
     assert b"inv retire-old" in hooks["pre-receive"].content and b"db:migrate" not in hooks["post-receive"].content
-    after = {one.path.rpartition("/")[2]: one for one in retire_old.deploy_hook.wanted(move)}
+    after = {one.path.rpartition("/")[2]: one for one in retire_old.deploy_hook.desired(move)}
     assert not hasattr(after["pre-receive"], "content") and b"db:migrate" in after["post-receive"].content

@@ -20,10 +20,10 @@ def watch(tmp_path: Path, *names: str) -> dict[str, str]:
     return {key: str(tmp_path / name) for key, name in zip(("app", "worker"), names, strict=False)}
 
 
-def files(wanted: Any) -> dict[str, str]:
+def files(desired: Any) -> dict[str, str]:
     """The content of each wanted file."""
-    assert all(isinstance(file, File) for file in wanted)
-    return {Path(file.path).name: file.content.decode() for file in wanted}
+    assert all(isinstance(file, File) for file in desired)
+    return {Path(file.path).name: file.content.decode() for file in desired}
 
 
 def watched(server: Recorded, ours: bool = False) -> Any:
@@ -60,13 +60,13 @@ def test_a_file_that_somebody_wrote_stays(server: Made, tmp_path: Path, ours: bo
 def test_what_the_settings_name_no_file_for_is_left_alone(server: Made) -> None:
     monitor = server().monitor
     assert monitor.tools == ()
-    for wanted, what in (
+    for desired, what in (
         (monitor.watches(bool), "application and the worker"),
         (monitor.forgets_application(), "application"),
         (monitor.remembers_application(lambda path: None), "application"),
         (monitor.forgets_worker(), "worker"),
     ):
-        assert wanted == Nothing(f"the settings name no file of old's monitor for the {what}")
+        assert desired == Nothing(f"the settings name no file of old's monitor for the {what}")
 
 
 def test_it_forgets_and_remembers(server: Made, tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_it_forgets_and_remembers(server: Made, tmp_path: Path) -> None:
     (file,) = monitor.remembers_application({str(tmp_path / "a"): before}.get)  # type: ignore[misc]
     assert (file.content, file.owner, file.mode) == (b"theirs", "anna:adm", "640")  # type: ignore[union-attr]
     for none in (None, Found(None)):
-        wanted = monitor.remembers_application(lambda path, none=none: none)  # type: ignore[misc]
-        assert wanted == Nothing("old's monitor did not watch the application")
+        desired = monitor.remembers_application(lambda path, none=none: none)  # type: ignore[misc]
+        assert desired == Nothing("old's monitor did not watch the application")
 
 
 @pytest.mark.parametrize("name", ["switchover-lag", "certificate-age"])

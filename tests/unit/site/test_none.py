@@ -71,10 +71,10 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
 
 @pytest.mark.parametrize(("room", "number"), ALL)
 def test_nothing_is_wanted_and_a_line_says_why(server: Server, room: str, number: int) -> None:
-    wanted = VERBS[room][number](getattr(server, room))
-    assert isinstance(wanted, Nothing)
-    assert wanted.why.startswith(server.role) or f"to {server.role}" in wanted.why
-    assert "\n" not in wanted.why and len(wanted.why) < 100
+    desired = VERBS[room][number](getattr(server, room))
+    assert isinstance(desired, Nothing)
+    assert desired.why.startswith(server.role) or f"to {server.role}" in desired.why
+    assert "\n" not in desired.why and len(desired.why) < 100
 
 
 def test_no_program_is_needed_for_it(server: Server) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..findings import Checks, Found, blocker, good, note, warning
 from ..quote import ident
-from .facts import Facts, Side, Unknown
+from .host import Facts, Side, Unknown
 
 OURS = "switchover"  # how the names of the move's own slots, publications, subscriptions and roles begin
 VERSIONS = range(11, 18)  # of PostgreSQL: tried, both ways
@@ -42,8 +42,8 @@ def _sides(facts: Facts) -> tuple[tuple[str, Side], tuple[str, Side]]:
     return ("old", facts.old), ("new", facts.new)
 
 
-def _tables(side: Side, **wanted: Any) -> list[dict[str, Any]]:
-    return [t for t in side["tables"] if all(t[key] == value for key, value in wanted.items())]
+def _tables(side: Side, **desired: Any) -> list[dict[str, Any]]:
+    return [t for t in side["tables"] if all(t[key] == value for key, value in desired.items())]
 
 
 def _names(tables: Iterable[dict[str, Any]]) -> str:

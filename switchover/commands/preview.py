@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import move as moves
-from .desired import Resource
-from .errors import Problem
-from .journal import Change
-from .move import Move
-from .resources import File
-from .step import Step
+from .. import move as moves
+from ..desired import Resource
+from ..errors import Problem
+from ..journal import Change
+from ..move import Move
+from ..resources import File
+from ..step import Step
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ def line(move: Move, one: Step) -> Line:
     entries = [e for e in move.journal.entries if e.step == one.line and e.state == "done"]
     done = f"{entries[-1].when} by {entries[-1].who}" if entries else ""
     try:
-        wanted, why = one.looked_at(move)
-        resources = [w for w in wanted if isinstance(w, Resource)]
+        desired, why = one.looked_at(move)
+        resources = [w for w in desired if isinstance(w, Resource)]
         files = tuple(w for w in resources if isinstance(w, File))
         found = [] if done else [(str(w.server), w.change()) for w in resources]
     except Problem as problem:
         return Line(one, way=problem.what.splitlines()[0], done=done)
-    if not wanted:
+    if not desired:
         return Line(one, done=done, nothing=f"Nothing to do: {why}." if why else "Nothing to do here.")
     changes = tuple((server, change) for server, change in found if change is not None)
     if changes:
         move.would_change.add(one.line)
-    return Line(one, changes, len(wanted) - len(resources), files, done=done)
+    return Line(one, changes, len(desired) - len(resources), files, done=done)

@@ -12,7 +12,7 @@ from ..quote import sh
 
 
 @dataclass(frozen=True)
-class TakenBack(Resource):
+class Reverted(Resource):
     """The change recorded in *path* on *server*, made by *step*, is taken back."""
 
     server: Host
