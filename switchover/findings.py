@@ -124,3 +124,10 @@ def blockers(findings: Iterable[Finding]) -> list[Finding]:
 def to_do(findings: Iterable[Finding]) -> list[Finding]:
     """Those that ask for a hand."""
     return [finding for finding in findings if finding.kind not in (Severity.GOOD, Severity.NOTE)]
+
+
+def listed(names: Iterable[object], most: int = 5, separator: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from . import settings_file
+from .database.settings import Database, PgBouncer, Switch
 from .dns.settings import Dns
 from .errors import Problem
 from .quote import under
@@ -27,7 +28,6 @@ from .vocabulary import (
     Form,
     Language,
     Line,
-    Name,
     Page,
     Part,
     Port,
@@ -50,21 +50,6 @@ Deploys = Annotated[deploys.Settings, OneOf("deploys")]
 Firewall = Annotated[firewall.Settings, OneOf("firewall")]
 Web = Annotated[web.Settings, OneOf("web")]
 OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
-
-
-class Database(Part):
-    """The application's PostgreSQL database, on the server itself."""
-
-    name: Name
-    """The database's name."""
-    owner: Name
-    """The role that the application logs in with."""
-    config: AnyPath = "config/database.yml"
-    """The application's settings of it; a relative path is below the application's directory."""
-    host: Name = "localhost"
-    """Where it listens, as the application's settings have it."""
-    port: Port = 5432
-    """The port where it listens."""
 
 
 class CertificateFiles(Part):
@@ -156,26 +141,6 @@ class Page503(Part):
     """What it says, by language."""
 
 
-class PgBouncer(Part):
-    """PgBouncer on new, between the application and either database (`strategy: replicate`)."""
-
-    port: Port = 6432
-    """The port where it listens, for new alone."""
-    pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
-    """Its connections to the database, which stay open all the time."""
-    keep: Flag = False
-    """Whether it stays when the move is over."""
-
-
-class Switch(Part):
-    """The switch of a replicated database (`strategy: replicate`)."""
-
-    max_drain: Seconds = 60
-    """Seconds to wait for a moment when no query runs longer than 0.2 s."""
-    max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    """Seconds that queries are held, at most; then visitors continue on the old database."""
-
-
 class Retire(Part):
     """When the old server may be retired."""
 
@@ -198,7 +163,7 @@ class Settings(Part):
     """ssh's configuration file, if not your own; a relative path is beside the settings."""
     revision: Annotated[str, Form(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
     """The commit for new; by default the one that old runs."""
-    door: Port = 5433
+    relay: Port = 5433
     """The port of old, open to new alone, that relays to old's database during the move."""
     job_within: Seconds = 120
     """Seconds in which the new worker's log must show a first job."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from .. import output
-from ..database import following, pooler, sessions
+from ..database import fence as fencing
+from ..database import pgbouncer, proof, replication, replication_status
 from ..database import switch as switching
-from ..database.proof import parse
 from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
 from ..move import Move
@@ -25,7 +25,7 @@ from ..resources.file import FileState, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-database", "copy-back", "fill.sh", *switching.PROOF)
+COPY = ("copy-back", *replication.COPY, *proof.PROGRAMS)
 
 
 @step_by("replicate")
@@ -33,13 +33,13 @@ def can_switch(move: Move) -> Desired:
     """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
-    return Precondition(lambda: following.missing(move, disks=True), within=move.settings.switch.max_drain)
+    return Precondition(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
 
 
 @step_by("replicate")
 def pool_role(move: Move) -> Desired:
     """new: its PostgreSQL has the role that PgBouncer logs in with."""
-    return pooler.role(move, move.new)
+    return pgbouncer.role(move, move.new)
 
 
 @step_by("replicate")
@@ -59,7 +59,7 @@ def gates(move: Move) -> Desired:
 @step
 def stop_worker(move: Move) -> Desired:
     """new: the worker has finished its present job and stopped."""
-    if not following.shall_follow(move):
+    if not replication_status.is_replicated(move):
         _refuse_what_follows(move)
     return move.new.worker.stopped(record_only=True)
 
@@ -76,7 +76,7 @@ def _refuse_what_follows(move: Move) -> None:
 
 @step_by("replicate")
 def switch(move: Move) -> Desired:
-    """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
+    """new: PgBouncer points to its own database, queries held for a moment; old's is fenced and follows."""
     new = move.new
     return [
         # Undone last: what is kept of the other database's types goes.
@@ -106,7 +106,7 @@ def boot_off(move: Move) -> Desired:
 @step_by("copy")
 def fence(move: Move) -> Desired:
     """old: the application's role cannot log in any more, and its sessions have ended."""
-    return sessions.fence(move)
+    return fencing.fence(move)
 
 
 @step_by("copy")
@@ -156,9 +156,9 @@ def copy(move: Move) -> Desired:
     new, old = move.new, move.old
     name = sh(new.database.name)
     run = f"""
-sh after/copy-database here {name} {sh(new.database.owner)}
-sh after/prove still {name} 2
-sh after/copy-database open {name}
+python3 -B after/copy-database here {name} {sh(new.database.owner)}
+python3 -B after/prove still {name} 2
+python3 -B after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
@@ -210,7 +210,7 @@ def _begun_anew(part: Resource | Nothing) -> str:
 @step
 def old_is_quiet(move: Move) -> Desired:
     """old: nobody is connected to the old database any more."""
-    query = sessions.strangers(move)
+    query = fencing.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
     return succeeds(move.old, script, "somebody is still connected to the old database", within=30)
 
@@ -230,14 +230,14 @@ def proved(move: Move) -> Desired:
         return None
 
     def difference() -> str | None:
-        said = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
-        proof = parse(said.out)
-        if not proof.tables:  # the program died after the commit, or the rows could not be read
-            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", said.err.strip())
-        if proof.different:
-            names = ", ".join(proof.different[:5])
+        answer = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
+        result = proof.parse(answer.out)
+        if not result.tables:  # the program died after the commit, or the rows could not be read
+            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", answer.err.strip())
+        if result.different:
+            names = ", ".join(result.different[:5])
             raise Problem(
-                f"{len(proof.different)} differed at the moment of the switch: {names}",
+                f"{len(result.different)} differed at the moment of the switch: {names}",
                 str(move.new),
                 "docs/proof.md says how to find out more; inv undo switch-db leads visitors back",
             )

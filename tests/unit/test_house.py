@@ -25,11 +25,11 @@ LEVELS = {
         "certificates", "dns", "http",
     ],
     "what a Rails site is made of": ["site"],
-    "the settings, of all kinds": ["settings", "settings_model", "settings_reference"],
+    "the settings, of all kinds": ["database.settings", "settings", "settings_model", "settings_reference"],
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
     "its database, the life of a step": ["database", "section", "step", "verb"],
-    "what is found before, and told beforehand": ["aftercare", "foresight", "preflight"],
+    "what is found before, and told beforehand": ["aftercare", "preflight"],
     "the sections": ["checklist"],
     "the verbs": ["commands"],
     "all of them": ["tasks"],
@@ -53,7 +53,7 @@ class Import:
 
 def place(module: str) -> int:
     """How high a module stands. Raises KeyError where the table has no place for it."""
-    return PLACES[module.split(".")[0]]
+    return PLACES[module] if module in PLACES else PLACES[module.split(".")[0]]
 
 
 def sources() -> dict[str, str]:

@@ -11,7 +11,7 @@ from ..kinds import nothing
 
 
 class Settings(firewall.Settings):
-    """None, or one that this tool leaves alone: you open the ports that new has to reach on old (ssh, `door`)."""
+    """None, or one that this tool leaves alone: you open the ports that new has to reach on old (ssh, `relay`)."""
 
     kind: Literal["none"] = "none"
     """It is left alone."""
@@ -29,4 +29,4 @@ class NoFirewall(firewall.Firewall[Settings]):
 
     def check(self) -> Found:
         """It stays as it is."""
-        yield note("its firewall is left alone: open the ports that the other server has to reach (ssh, `door`)")
+        yield note("its firewall is left alone: open the ports that the other server has to reach (ssh, `relay`)")

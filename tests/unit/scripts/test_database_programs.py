@@ -37,6 +37,10 @@ for text in asked:
             print(answer, end="")
             break
 """
+PROVE = """import os, sys
+with open(os.environ["ASKED"], "a") as file:
+    print("prove", *sys.argv[1:], file=file)
+"""
 SYSTEMCTL = """#!/bin/sh
 case $1 in is-active) exit 3 ;; *) echo "systemctl $*" >>"$ASKED" ;; esac
 """
@@ -236,10 +240,10 @@ def test_a_copy_that_failed_says_why_and_is_begun_anew(entry: Entry, script: str
     assert entry.asked_file.read_text().count("unit switchover-copy") == 2
 
 
-def switches(entry: Entry, script: str, leads: str) -> None:
-    """In place of the installed program: *script* where it switches, and who leads from then on."""
+def switches(entry: Entry, script: str, primary: str) -> None:
+    """In place of the installed program: *script* where it switches, and which is primary from then on."""
     program = entry.path.parent / "switch"
-    own = f'echo "$*" >>"$ASKED"\ncase $1 in to) {script} ;; leads) echo {leads} ;; esac\n'
+    own = f'echo "$*" >>"$ASKED"\ncase $1 in to) {script} ;; primary) echo {primary} ;; esac\n'
     entry.put(program, f"#!/bin/sh\n{own}")
     detached = entry.path / "after/detached-switch"
     detached.write_text(detached.read_text().replace("/usr/local/sbin/switchover-switch", str(program)))
@@ -250,7 +254,7 @@ def test_a_switch_is_preceded_and_followed_by_recovery(entry: Entry) -> None:
     done = entry.run("detached-switch", "new")
     assert (done.returncode, done.stdout, done.stderr) == (0, 'held {"proved": true}\n', "")
     asked = entry.asked_file.read_text().splitlines()
-    assert asked == ["recover", "unit switchover-switch", "to new", "recover", "leads"]
+    assert asked == ["recover", "unit switchover-switch", "to new", "recover", "primary"]
 
 
 def test_a_switch_that_failed_says_why(entry: Entry) -> None:
@@ -260,7 +264,7 @@ def test_a_switch_that_failed_says_why(entry: Entry) -> None:
     assert entry.has("status") == "4\n"
 
 
-def test_a_switch_that_died_after_the_commit_was_led_on_by_its_recovery(entry: Entry) -> None:
+def test_a_switch_that_died_after_the_commit_was_completed_by_its_recovery(entry: Entry) -> None:
     switches(entry, "kill -KILL $$", "new")
     done = entry.run("detached-switch", "new")
     assert done.returncode == 0 and done.stdout.startswith("note that moment was not proved")
@@ -270,8 +274,8 @@ def test_a_switch_that_died_after_the_commit_was_led_on_by_its_recovery(entry: E
 
 
 def test_what_was_written_since_a_copy_goes_back_once(entry: Entry) -> None:
-    for name in ("copy-database", "prove"):
-        entry.put(entry.path / "after" / name, f'echo "{name} $*" >>"$ASKED"\n')
+    entry.put(entry.path / "after/copy-database", 'echo "copy-database $*" >>"$ASKED"\n')
+    entry.put(entry.path / "after/prove", PROVE)
     restored = ["copy-database restore shop"]
     assert entry.does("copy-back", "shop", "owner") == restored  # visitors never came here
     (entry.path / "done").touch()
@@ -284,6 +288,6 @@ def test_what_was_written_since_a_copy_goes_back_once(entry: Entry) -> None:
 def test_what_could_not_go_back_is_not_put_away(entry: Entry) -> None:
     (entry.path / "done").touch()
     entry.put(entry.path / "after/copy-database", 'echo "copy-database $*" >>"$ASKED"\n')
-    entry.put(entry.path / "after/prove", "exit 1\n")
+    entry.put(entry.path / "after/prove", "raise SystemExit(1)\n")
     assert entry.run("copy-back", "shop", "owner").returncode == 1
     assert "restore" not in entry.asked_file.read_text() and not (entry.path / "copied-back").exists()

@@ -6,14 +6,14 @@ from ..move import Move
 from ..quote import ident, sh, sql
 from ..resources import Command
 from ..resources.postgres import PSQL
-from . import link, pooler
-from .following import shall_follow
+from . import link, pgbouncer
+from .replication_status import is_replicated
 
 
 def strangers(move: Move) -> str:
     """SQL for old: how many are connected to the application's database; not those by whom it follows new's."""
     query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
-    if shall_follow(move):
+    if is_replicated(move):
         query += f" AND backend_type = 'client backend' AND usename <> {sql(link.ROLE)} AND pid <> pg_backend_pid()"
     return query
 
@@ -28,7 +28,7 @@ def past_pooler(move: Move) -> str:
 def fence(move: Move) -> Command:
     """old: the application's role cannot log in any more, and its sessions have ended."""
     # PgBouncer's role too, where there is one.
-    names = f"({sql(move.old.database.owner)}, {sql(pooler.ROLE)})"
+    names = f"({sql(move.old.database.owner)}, {sql(pgbouncer.ROLE)})"
     alter = f"SELECT format('ALTER ROLE %I {{}}', rolname) FROM pg_roles WHERE rolname IN {names} \\gexec"
     end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN {names};"
     login = f"SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname IN {names}"

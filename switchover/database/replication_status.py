@@ -1,0 +1,217 @@
+"""How one database replicates from the other: new's from old's, after the switch old's from new's.
+
+Whether it does now, its lag, what both disks keep for it, and late writes: what somebody wrote to the subscriber past
+the fence, which the primary does not have.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import Problem
+from ..findings import listed
+from ..move import Move
+from ..quote import sh
+from ..resources.postgres import PSQL, ask
+from ..server import Server
+from . import schema
+
+NEAR = 1_000_000  # bytes of changes that a subscriber may lack and still count as caught up
+SOON = 1.0  # seconds, likewise
+FORWARD, BACK = "switchover", "switchover_back"  # slots, subscriptions and publications
+
+QUESTION = f"""
+SELECT json_build_object(
+  'slots', (SELECT json_object_agg(slot_name, json_build_object('active', active,
+      'behind', pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn),
+      'kept', pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn),
+      'state', to_jsonb(s) ->> 'wal_status', 'left', (to_jsonb(s) ->> 'safe_wal_size')::bigint))
+    FROM pg_replication_slots s WHERE slot_name IN ('{FORWARD}', '{BACK}')),
+  'lag', (SELECT coalesce(extract(epoch FROM replay_lag), 0) FROM pg_stat_replication
+    WHERE application_name IN ('{FORWARD}', '{BACK}') AND state IN ('streaming', 'catchup') LIMIT 1),
+  'subscriptions', (SELECT json_object_agg(subname, subenabled) FROM pg_subscription
+    WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND subname IN ('{FORWARD}', '{BACK}')),
+  'limit', (SELECT setting::bigint * 1048576 FROM pg_settings
+    WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'))
+"""
+
+# On one line, like the rest; a server that does not record them has none.
+LATE_WRITES = """
+SELECT to_regproc('switchover_own.late_writes_found') IS NOT NULL AS recorded \\gset
+\\if :recorded
+SELECT json_build_object('late_writes', switchover_own.late_writes_found());
+\\endif
+"""
+
+
+@dataclass(frozen=True)
+class RetainedWal:
+    """What a server keeps for the other, in bytes; *limit*: at which it drops that, *free*: of its disk."""
+
+    kept: int
+    free: int
+    limit: int | None
+    lost: bool
+
+    @property
+    def worrying(self) -> bool:
+        """Whether the limit, or the disk's end, is not far."""
+        return self.kept > 0.7 * self.limit if self.limit is not None else self.kept > self.free / 2
+
+    def __str__(self) -> str:
+        if self.lost:
+            return "dropped the changes that it kept: the limit was reached"
+        limit = f"the limit is {_size(self.limit)}" if self.limit is not None else "there is no limit"
+        return f"keeps {_size(self.kept)} of changes; {_size(self.free)} of its disk are free, {limit}"
+
+
+@dataclass(frozen=True)
+class ReplicationStatus:
+    """*behind*: bytes that the subscriber has not confirmed; *lag*: in seconds, None where nothing replicates now.
+
+    *primary*: whose database the other one replicates. *late_writes*: on which server, and what, on one line.
+    """
+
+    replicates: bool
+    behind: int
+    lag: float | None
+    old: RetainedWal | None
+    new: RetainedWal | None
+    differences: tuple[str, ...] = ()
+    primary: str = "old"
+    late_writes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def subscriber(self) -> str:
+        """Whose database replicates the primary."""
+        return _other(self.primary)
+
+    @property
+    def retained(self) -> list[tuple[str, RetainedWal]]:
+        """What each server keeps for the other, where it does."""
+        return [(role, kept) for role, kept in (("old", self.old), ("new", self.new)) if kept]
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the subscriber has all but the very last changes."""
+        return self.replicates and self.lag is not None and self.lag < SOON and self.behind < NEAR
+
+    @property
+    def broken(self) -> str | None:
+        """Why the subscriber will never catch up unless somebody does something; None where it will."""
+        if self.primary == "old" and self.old and self.old.lost:
+            return "old dropped changes that new still needs: the limit was reached; start over: inv undo replicate"
+        if self.primary == "new" and self.new and self.new.lost:
+            return "new dropped changes that old still needs: the limit was reached; undo would lose data now"
+        return self.schema_differs if self.differences else None
+
+    @property
+    def lagging(self) -> str | None:
+        """By how much the subscriber lags; None where it does not."""
+        if not self.replicates:
+            who = self.subscriber
+            return f"{who} does not replicate now ({_size(self.behind)} behind): see PostgreSQL's log on {who}"
+        return None if self.caught_up else f"{self.subscriber} is {_size(self.behind)} and {self.lag or 0:.1f} s behind"
+
+    @property
+    def schema_differs(self) -> str:
+        """The differences between the schemas, on one line, with what to do."""
+        return f"{listed(self.differences, 3, '; ')}: make both alike by hand"
+
+    def lines(self) -> list[str]:
+        """For people: the lag, what is kept, what is different, who wrote past the fence."""
+        lag = f"{self.lag:.1f} s behind" if self.lag is not None else "does NOT replicate now"
+        return [
+            f"{self.subscriber}'s database: {lag}, {_size(self.behind)} of changes",
+            *(f"{role} {kept}" for role, kept in self.retained),
+            *(
+                f"{role} has what {_other(role)} lacks, written past the fence: {what}. Carry it over, then on {role}: "
+                "DELETE FROM switchover_own.late_writes"
+                for role, what in self.late_writes
+            ),
+            *(f"schema: {difference}" for difference in self.differences),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def is_replicated(move: Move) -> bool:
+    """Whether new's database replicates old's in this move. Where it is copied there is no PgBouncer either."""
+    return move.settings.strategy == "replicate"
+
+
+def look(move: Move, *, schemas: bool = True) -> ReplicationStatus | None:
+    """What is true now; None where neither has a slot for the other. *schemas*: whether both are compared as well."""
+    if not is_replicated(move):
+        return None
+    with ThreadPoolExecutor(2) as pool:
+        old, new = pool.map(_ask, move.servers)
+    forward, back = old["slots"].get(FORWARD), new["slots"].get(BACK)
+    switched = bool(old["subscriptions"].get(BACK))
+    slot, primary = (back, new) if switched else (forward, old)
+    if slot is None:
+        return None
+    subscribed = switched or bool(new["subscriptions"].get(FORWARD))
+    replicates = subscribed and bool(slot["active"]) and primary["lag"] is not None
+    return ReplicationStatus(
+        replicates,
+        behind=int(slot["behind"] or 0),
+        lag=primary["lag"] if replicates else None,
+        old=_retained(old, forward),
+        new=_retained(new, back),
+        differences=tuple(schema.differences(move)) if schemas and FORWARD in new["subscriptions"] else (),
+        primary="new" if switched else "old",
+        late_writes=tuple((role, late) for role, late in (("old", old["late"]), ("new", new["late"])) if late),
+    )
+
+
+def missing(move: Move, *, disks: bool = False) -> str | None:
+    """What new lacks of what old has; None where nothing. Raises Problem where waiting for it is no use.
+
+    *disks*: what they keep counts too.
+    """
+    status = look(move)
+    if status is None:
+        return "new does not replicate yet"
+    if status.broken:
+        raise Problem(status.broken, str(move.new), "Then: inv replicate")
+    for role, kept in status.retained:
+        if disks and kept.worrying:
+            do = "Free some space there, or raise max_slot_wal_keep_size; then run this again"
+            raise Problem(f"{role} {kept}", "", do)
+    return status.lagging
+
+
+def _other(role: str) -> str:
+    return "new" if role == "old" else "old"
+
+
+def _size(number: float) -> str:
+    """Bytes, for people."""
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} GB"
+    return f"{number / 1e6:.1f} MB" if number >= 1e5 else f"{number / 1e3:.0f} kB"
+
+
+def _ask(server: Server) -> dict[str, Any]:
+    database = server.database.name
+    script = f"""
+{PSQL} -d {sh(database)} -c {sh(QUESTION)} || exit 1
+{ask(database, LATE_WRITES)} | grep . || echo '{{}}'
+df -Pk "$({PSQL} -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 {{ printf "%.0f\\n", $4 * 1024 }}'
+"""
+    facts, late, free = server.look(script).out.strip().splitlines()
+    answer: dict[str, Any] = json.loads(facts)
+    answer |= {name: answer[name] or {} for name in ("slots", "subscriptions")}
+    return answer | {"late": json.loads(late).get("late_writes"), "free": int(free)}
+
+
+def _retained(answer: dict[str, Any], slot: dict[str, Any] | None) -> RetainedWal | None:
+    if slot is None:
+        return None
+    return RetainedWal(int(slot["kept"] or 0), answer["free"], answer["limit"], slot["state"] == "lost")
