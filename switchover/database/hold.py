@@ -12,7 +12,6 @@ from ..resources.postgres import PSQL
 from ..server import Server
 from . import fence, link
 
-
 # What holds queries, beside the program that uses it.
 PROGRAMS = ("hold.py", "servers.py", "refusals.py")
 
@@ -40,9 +39,7 @@ def logical_in_use(move: Move) -> list[Resource | Precondition]:
     is_so = f'[ "$({link.ON_OLD} -c "SHOW wal_level")" = logical ]'
     # A restart ends sessions that bypass PgBouncer: said before anything is begun.
     alone = f'[ "$(PGAPPNAME=switchover {link.ON_OLD} -c {sh(fence.past_pooler(move))})" = 0 ]'
-    otherwise = (
-        "the application has sessions on old that bypass PgBouncer; a restart would end them: inv switch-app"
-    )
+    otherwise = "the application has sessions on old that bypass PgBouncer; a restart would end them: inv switch-app"
     given = f"{sh(new.database.name)} {pool.port} {pool.pool} {sh(old.database.owner)}"
     restart = Command(
         new,

@@ -118,7 +118,7 @@ def look(move: Move, *, schemas: bool = True) -> Following | None:
         _kept(new, back),
         differences,
         "new" if switched else "old",
-        tuple((role, answer["late_writes"]) for role, answer in (("old", old), ("new", new)) if answer.get("late_writes")),
+        tuple((role, side["late_writes"]) for role, side in (("old", old), ("new", new)) if side.get("late_writes")),
     )
 
 
@@ -175,7 +175,8 @@ def lines(found: Following) -> list[str]:
     for name, kept in (("old", found.old), ("new", found.new)):
         if kept is not None:
             told.append(f"{name} {words(kept)}")
-    return told + [late_writes(*written) for written in found.late_writes] + [f"schema: {text}" for text in found.differences]
+    told += [late_writes(role, change) for role, change in found.late_writes]
+    return told + [f"schema: {difference}" for difference in found.differences]
 
 
 def late_writes(role: str, what: str) -> str:
