@@ -148,7 +148,7 @@ def pgbouncer_package(move: Move) -> Desired:
 @step_by("copy")
 def copy_package(move: Move) -> Desired:
     """new: what the program of the copy speaks to databases with is installed."""
-    return Packages(move.new, "python3-psycopg2", ETC)
+    return packages(move.new, "python3-psycopg2", ETC)
 
 
 @step_by("replicate")
