@@ -42,6 +42,7 @@ OLD = "service=old keepalives_idle=10 keepalives_interval=5 keepalives_count=3" 
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
 SLOT = servers.FOLLOWS["new"]
 SMALL = 8 * 1024**2  # bytes: a client carries the rows of smaller tables; smaller indexes are made at the end
+TOGETHER = 20  # small tables, in one transaction
 READERS = 2  # pieces of rows at a time: old serves visitors
 WAIT = 30  # seconds in which others may end their sessions
 OPEN = 300  # seconds in which transactions that are open on old may end
@@ -156,14 +157,14 @@ class Table(NamedTuple):
 class Piece:
     """Work for one worker, given a session of the source (for rows; else None) and one of the target.
 
-    *rank*: the highest is first. *size*: bytes. *rows*: a table's, else an index. *then*: what it makes possible.
+    *rank*: the highest is first. *size*: bytes. *tables*: how many it has the rows of. *then*: what it makes possible.
     """
 
     rank: int
     size: int
     title: str
     work: Callable[[Any, Any], None]
-    rows: bool = False
+    tables: int = 0
     then: list[Piece] = field(default_factory=list)
 
 
@@ -196,7 +197,7 @@ class Work:
         return self.failure is not None or not (self.free or self.taken)
 
     def _possible(self) -> list[Piece]:
-        return [piece for piece in self.free if self.sources or not piece.rows]
+        return [piece for piece in self.free if self.sources or not piece.tables]
 
     def _worker(self, target: Any) -> None:
         while True:
@@ -205,7 +206,7 @@ class Work:
                 if self._ended():
                     return
                 piece = max(self._possible(), key=lambda piece: piece.rank)
-                source = self.sources.pop() if piece.rows else None
+                source = self.sources.pop() if piece.tables else None
                 self.free.remove(piece)
                 self.taken.append(piece)
             failure = None
@@ -531,12 +532,15 @@ class Copy:
         rows(target, f"BEGIN; TRUNCATE ONLY {table.name}; {copy} {program}; COMMIT")
         rows(target, f"ANALYZE {table.name}")
 
-    def _carry(self, table: Table, source: Any, target: Any, *, fresh: bool) -> None:
+    def _carry(self, tables: Sequence[Table], source: Any, target: Any, *, fresh: bool) -> None:
         rows(source, self._reading())
-        rows(target, f"BEGIN; TRUNCATE ONLY {table.name}" if fresh else "BEGIN")
-        copy, frozen = f"COPY {table.name} {table.columns}", "FREEZE, " if fresh else ""
-        read, write = f"TO STDOUT (FORMAT {table.format})", f"FROM STDIN ({frozen}FORMAT {table.format})"
-        carry(source, f"{copy} {read}", target, f"{copy} {write}")
+        rows(target, "BEGIN")
+        for table in tables:
+            if fresh:
+                rows(target, f"TRUNCATE ONLY {table.name}")
+            copy, frozen = f"COPY {table.name} {table.columns}", "FREEZE, " if fresh else ""
+            read, write = f"TO STDOUT (FORMAT {table.format})", f"FROM STDIN ({frozen}FORMAT {table.format})"
+            carry(source, f"{copy} {read}", target, f"{copy} {write}")
         rows(source, "COMMIT")
         rows(target, "COMMIT")
 
@@ -587,21 +591,27 @@ class Copy:
             raise Failed(reason(done.stderr))
         return done.stdout
 
-    def _plan_rows(self, tables: Iterable[Table], *, fresh: bool) -> dict[int, Piece]:
+    def _plan_rows(self, tables: Sequence[Table], *, fresh: bool) -> dict[int, Piece]:
         """The pieces of their rows, by the table's oid. *fresh*: into tables of this copy's own, which are empty."""
         pieces = {}
-        for table in tables:
-            work = partial(self._pull if fresh and table.size > SMALL else partial(self._carry, fresh=fresh), table)
-            pieces[table.oid] = Piece(table.size + 4 * table.index_size, table.size, table.name, work, rows=True)
+        small = [table for table in tables if table.size <= SMALL]
+        groups = [[table] for table in tables if table.size > SMALL]
+        for group in groups + [small[start : start + TOGETHER] for start in range(0, len(small), TOGETHER)]:
+            size, large = sum(table.size for table in group), group[0].size > SMALL
+            rank = size + 4 * group[0].index_size if large else size
+            work = partial(self._pull, group[0]) if large and fresh else partial(self._carry, group, fresh=fresh)
+            piece = Piece(rank, size, group[0].name if large else f"{len(group)} small tables", work, len(group))
+            pieces.update({table.oid: piece for table in group})
         return pieces
 
     def _fill(self, pieces: dict[int, Piece], sources: Database, targets: Database) -> None:
         """All pieces of work. Raises Refused (SW63)."""
-        total = sum(piece.size + sum(index.size for index in piece.then) for piece in pieces.values())
+        together = set(pieces.values())
+        total = sum(piece.size + sum(index.size for index in piece.then) for piece in together)
         readers = [sources.connect() for _ in range(READERS)]
         # Rows wait for the other server now and then: one worker more than processors.
         workers = [targets.connect(self._quick if targets is self.here else "") for _ in range(self._jobs)]
-        work = Work(pieces.values(), readers)
+        work = Work(together, readers)
         with refusing("the rows could not be copied"):
             work.run(workers, lambda: self._watch(work, total, len(pieces)))
         for session in [*readers, *workers]:
@@ -627,9 +637,9 @@ class Copy:
         if time.monotonic() - self._told >= 1:
             self._told = time.monotonic()
             done, taken = list(work.done), list(work.taken)
-            now += sum(piece.size for piece in done) + share * sum(piece.size for piece in taken if not piece.rows)
+            now += sum(piece.size for piece in done) + share * sum(piece.size for piece in taken if not piece.tables)
             titles = ", ".join(piece.title for piece in taken)
-            print(f"doing {sum(piece.rows for piece in done)} of {tables} tables done, now {titles}")
+            print(f"doing {sum(piece.tables for piece in done)} of {tables} tables done, now {titles}")
             progress(min(now, total), total, "bytes")
 
     # --- copies -----------------------------------------------------------------------------------------------------
