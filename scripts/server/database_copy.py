@@ -317,21 +317,24 @@ def environment() -> None:
     os.environ.update(PGOPTIONS=OPTIONS, PGCLIENTENCODING="UTF8", PGAPPNAME="switchover")
 
 
-def in_a_process(work: Callable[[], None], tidy: Callable[[], None]) -> int:
+def in_a_process(work: Callable[[], int], tidy: Callable[[], None]) -> int:
     """The exit status of *work*, which ends at once when this process is stopped, whatever it waits for.
 
     *tidy* is called then, and where it fails.
     """
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
-    def child() -> int:
+    def child() -> None:
         os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        work()
-        return 0
+        try:
+            end_with(work)
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(int(end.code or 0))  # not when its threads end: one may wait for old
 
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    process = multiprocessing.get_context("fork").Process(target=end_with, args=(child,))
+    process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     stopped = signal.sigwait(signals) != signal.SIGCHLD
     with contextlib.suppress(ProcessLookupError):  # its programs, too
@@ -674,21 +677,19 @@ class Copy:
         print("doing statistics", flush=True)
         with refusing("sequences and views could not be carried"):
             self.here.run_all([*self.old.texts(SEQUENCES), *self.old.texts(VIEWS)])
-
-    def _analyze(self) -> None:
-        self.here.run_all(self.here.texts(STATISTICS))
+            self.here.run_all(self.here.texts(STATISTICS))
 
     def _quoted(self, name: str) -> str:
         return str(Identifier(name).as_string(self.cluster.session))
 
-    def copy_here(self) -> None:
+    def copy_here(self) -> int:
         """Old's database into a fresh one here; nobody works with it."""
         self._alone(self.old)
         self._begin()
         self._fill_here()
-        self._analyze()
+        return 0
 
-    def follow(self) -> None:
+    def follow(self) -> int:
         """All rows of old as they are at one moment, from which old keeps the changes; visitors go on there."""
         self.gentle = True
         yield_to_visitors([os.getpid()])
@@ -700,10 +701,10 @@ class Copy:
         granted = self.old.rows(GRANTS, here=here, owner=owner)
         with refusing("the privileges of other roles could not be carried"):
             self.here.run_all(line for role, line in granted if role in there)
-        self._analyze()
         slot.close()
+        return 0
 
-    def copy_back(self) -> None:
+    def copy_back(self) -> int:
         """The rows of here into the tables that are on old, so that what others were granted stays.
 
         Foreign keys are dropped for the time of it. Raises Refused (SW60, SW62, SW63).
@@ -716,10 +717,8 @@ class Copy:
         foreign = self.old.rows(FOREIGN_KEYS)
         if not self.keys.exists():
             new = self.keys.with_suffix(".new")
-            with new.open("w") as file:
-                file.write("".join(f"{add};\n" for _, add in foreign))
-                file.flush()
-                os.fsync(file.fileno())
+            new.write_text("".join(f"{add};\n" for _, add in foreign))
+            subprocess.run(["sync", new], check=True)
             new.rename(self.keys)
         role = f"SET ROLE {self._quoted(self.owner)}"
         with refusing("old's tables could not be emptied"):
@@ -732,3 +731,4 @@ class Copy:
             added = self.keys.read_text()
             self.old.run_all([role, *([added] if added else []), *ready])
             self.old.run_all([*self.here.texts(SEQUENCES), *self.here.texts(VIEWS)])
+        return 0
