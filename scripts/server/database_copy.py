@@ -40,6 +40,7 @@ OPTIONS += " -c extra_float_digits=3 -c row_security=off"
 FILL = Path("/run/switchover-fill")  # during a copy: what new's PostgreSQL reads rows of old with, the password too
 OLD = "service=old keepalives_idle=10 keepalives_interval=5 keepalives_count=3"  # for PostgreSQL's own programs
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
+NAME = "switchover copy"  # what PostgreSQL shows of them
 SLOT = servers.FOLLOWS["new"]
 SMALL = 8 * 1024**2  # bytes: a client carries the rows of smaller tables; smaller indexes are made at the end
 TOGETHER = 20  # small tables, in one transaction
@@ -314,7 +315,7 @@ def environment() -> None:
     servers.own_environment()
     binaries = Database("new", {"database": "postgres"}).texts("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
     os.environ["PATH"] = ":".join([*binaries, os.environ["PATH"]])
-    os.environ.update(PGOPTIONS=OPTIONS, PGCLIENTENCODING="UTF8", PGAPPNAME="switchover")
+    os.environ.update(PGOPTIONS=OPTIONS, PGCLIENTENCODING="UTF8", PGAPPNAME=NAME)
 
 
 def in_a_process(work: Callable[[], int], tidy: Callable[[], None]) -> int:
@@ -440,7 +441,11 @@ class Copy:
             self.end_sessions()
         for _ in range(20 if slot else 0):
             try:
-                return Copy(self.database).drop_slot()
+                # pg_dump's session does not notice that it ended while it waits for a lock.
+                ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = {name}"
+                copy = Copy(self.database)
+                copy.old.rows(ours, name=NAME)
+                return copy.drop_slot()
             except (psycopg2.Error, Failed):  # a server that restarts is there again soon
                 time.sleep(1)
         if slot:  # it has its own undo, and old a limit for what it keeps
