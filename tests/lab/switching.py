@@ -16,7 +16,7 @@ from lab.world import SHOP
 
 OLD, NEW = SHOP.site("old"), SHOP.site("new")
 SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
-BEFORE = ("pause", "fence", "sessions", "marker", "sequences", "pins", "intent")  # the commit
+BEFORE = ("pause", "fence", "sessions", "heartbeat", "sequences", "snapshots", "intent")  # the commit
 HELD = (*BEFORE, "commit", "resume")
 POINTS = (*HELD, "release", "follow")  # at which the program of the switch can be told to die
 DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"
@@ -78,7 +78,7 @@ def told(lab: Lab) -> list[dict[str, Any]]:
 
 def carried_over(lab: Lab, server: str) -> None:
     """A person has carried over what somebody wrote there past the fence, and says so."""
-    getattr(lab, server).psql("DELETE FROM switchover_own.stragglers", SHOP.site(server).database)
+    getattr(lab, server).psql("DELETE FROM switchover_own.late_writes", SHOP.site(server).database)
 
 
 def leads_to(lab: Lab) -> str:

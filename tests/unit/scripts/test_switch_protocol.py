@@ -1,6 +1,6 @@
-"""The protocol of the switch, by the program itself: every actor may stop anywhere, in any order.
+"""The protocol of the switch, by its own code: every actor may stop anywhere, in any order.
 
-The program `scripts/server/switch-database` runs as it is, against two databases, a pooler and a clock that live in
+`scripts/server/switch.py` and `hold.py` run as they are, against two databases, a pooler and a clock that live in
 memory. At each thing it does to them others act: visitors write, strays write past the pooler, changes travel,
 servers and the pooler restart, the program dies. Whatever came before, in the end: never do two databases admit the
 application, no acknowledged write is missing where the application is, none is taken twice, nobody is held, and what
@@ -9,31 +9,26 @@ somebody wrote by hand to the one that follows is known.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import itertools
 import os
-import sys
+import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from conftest import PROGRAMS
+from conftest import DatabaseError as Error
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-PROGRAM = Path(__file__).parents[3] / "scripts/server/switch-database"
 OTHER = {"old": "new", "new": "old"}
 FOLLOWS = {"new": "switchover", "old": "switchover_back"}
 EXAMPLES = int(os.environ.get("SWITCHOVER_EXAMPLES", "150"))  # a long campaign: 20000
 CONFIG = {"database": "shop", "port": 6432, "pool": 1, "max_drain": 10, "max_hold": 5, "user": "u", "passfile": "p"}
 EVENTS = ("write", "stray", "by hand", "travel", "travel", "down old", "down new", "up", "pooler dies", "killed")
-
-
-class Error(Exception):
-    """psycopg2.Error: that server does not answer."""
 
 
 class Killed(BaseException):
@@ -53,7 +48,7 @@ class Database:
     follows: str | None = None  # None: no subscription, "prepared", "enabled"
     start: int = 0  # how much of the other's log it has seen or passes over
     slot: int | None = None  # from where on it keeps its log for the other
-    mark: int = 0  # where the last mark is that was written here
+    beat: int = 0  # where the last heartbeat is that was written here
     broken: bool = False
     noted: set[str] = field(default_factory=set)  # rows that were written here by hand while it followed
 
@@ -70,17 +65,18 @@ class World:
 
     databases: dict[str, Database]
     state: dict[str, Any] | None = None  # the program's file
-    ini: str = "old"
-    leads: str = "old"
+    ini: str = "old"  # PgBouncer's configuration; and as it is on disk, after a loss of power
+    lasting: str = "old"
+    points_to: str = "old"
     paused: bool = False
-    narrow: bool = False  # the pooler has fewer connections than its configuration says
+    shrunk: bool = False  # the pooler has fewer connections than its configuration says
     pooler: bool = True
     watched: bool = False
     acknowledged: list[str] = field(default_factory=list)
     events: Iterator[str] = field(default_factory=lambda: iter(()))
     rows: int = 0
     slept: int = 0
-    marked: str = ""
+    beaten: str = ""
 
     def tick(self) -> None:
         """Before each thing that the program does, something else happens."""
@@ -90,7 +86,7 @@ class World:
     def happen(self, event: str) -> None:
         what, _, role = event.partition(" ")
         if what == "write":
-            one = self.databases[self.leads]
+            one = self.databases[self.points_to]
             if self.pooler and not self.paused and one.up and one.admits:
                 self.acknowledge(one)
         elif what == "stray":
@@ -112,7 +108,7 @@ class World:
             for one in self.databases.values():
                 one.up = True
         elif what == "pooler":
-            self.leads, self.paused, self.narrow = self.ini, False, False
+            self.points_to, self.paused, self.shrunk = self.ini, False, False
         elif what == "killed":
             raise Killed
 
@@ -137,13 +133,13 @@ world = World({})  # each example makes its own
 class Server:
     """What the program's Server does, in memory; the functions of switch.sql by name."""
 
-    def __init__(self, role: str, config: dict[str, Any]) -> None:
+    def __init__(self, role: str, config: dict[str, Any], name: str = "") -> None:
         self.role, self.follows, self.session = role, FOLLOWS[role], None
         self.one = world.databases[role]
         self.other = world.databases[OTHER[role]]
         self.connect()
 
-    def connect(self) -> None:
+    def connect(self, **options: Any) -> None:
         world.tick()
         if not self.one.up:
             raise Error("does not answer")
@@ -167,17 +163,18 @@ class Server:
         there, self.one.strays = self.one.strays, False
         return int(there)
 
-    def _mark(self, value: str) -> str:
-        self.one.mark = len(self.one.log)
-        self.one.take(f"mark {value}")
-        world.marked = value
-        return value
+    def _beat(self, name: str) -> list[str]:
+        self.one.beat = len(self.one.log)
+        Clock.now += 0.0001
+        world.beaten = f"{Clock.now:.6f}"
+        self.one.take(f"beat {world.beaten}")
+        return [world.beaten]
 
-    def _marker(self) -> str | None:
+    def _beaten(self, name: str) -> str | None:
         for _ in range(len(self.other.log) + 1):
             world.travel(self.one)
-        marks = [row.split()[1] for row in self.one.log if row.startswith("mark")]
-        return marks[-1] if marks else None
+        beats = [row.split()[1] for row in self.one.log if row.startswith("beat")]
+        return beats[-1] if beats else None
 
     def _commit(self, number: int) -> int:
         if self.one.switches[number][0] != "open":
@@ -186,7 +183,7 @@ class Server:
         self.one.admits = True
         return len(self.one.log)
 
-    def _settle(self, number: int) -> str:
+    def _outcome(self, number: int) -> str:
         state, lsn = self.one.switches.get(number, ("aborted", None))
         if state == "open":
             state = "aborted"
@@ -210,7 +207,7 @@ class Server:
             self.one.follows, self.one.start = "prepared", 0
 
     def _keep(self, name: str) -> None:
-        self.one.slot = max(self.one.slot or 0, self.one.mark)
+        self.one.slot = max(self.one.slot or 0, self.one.beat)
 
     def _note(self, name: str, upto: int | None) -> None:
         """What is in the slot by hand; a slot is passed over by nobody here, so all that it ever held is."""
@@ -223,24 +220,23 @@ class Server:
         "fence()": _fence,
         "end_sessions": _end_sessions,
         "end_program": lambda self: 0,
-        "INSERT INTO switchover.heartbeat": _mark,
-        "SELECT value FROM switchover.heartbeat": _marker,
-        "door(": lambda self, name: None,
-        "filling": lambda self: None,
-        "note(": _note,
-        "straggled": lambda self: None,  # carried over at once
-        "longest": lambda self, most: None,
+        "INSERT INTO switchover.heartbeat": _beat,
+        "SELECT value FROM switchover.heartbeat": _beaten,
+        "cannot_follow(": lambda self, name: None,
+        "disk_filling": lambda self: None,
+        "note_late_writes(": _note,
+        "late_writes_found": lambda self: None,  # carried over at once
+        "long_transaction": lambda self, most: None,
         "clock_timestamp())": lambda self: Clock.now,
         "set_sequences": lambda self, wanted: None,
         "sequences()": lambda self: {},
-        "pg_export_snapshot": lambda self: "snapshot",
-        "BEGIN": lambda self: None,
+        "pg_export_snapshot": lambda self, value: ["snapshot", "1:1:", None],
         "commit_switch": _commit,
-        "settle": _settle,
+        "outcome": _outcome,
         "SELECT lsn": _lsn,
         "close()": lambda self: None,
         "release": _release,
-        "follow(": _follow,
+        "own.follow(": _follow,
         "prepare(": _prepare,
         "keep(": _keep,
         "refresh": lambda self: 0,
@@ -254,17 +250,21 @@ class Pooler:
         world.tick()
 
     def missing(self) -> str | None:
-        return None if world.databases[world.leads].up and world.databases[world.leads].admits else "no connections"
+        return (
+            None
+            if world.databases[world.points_to].up and world.databases[world.points_to].admits
+            else "no connections"
+        )
 
-    def narrow(self) -> None:
+    def shrink_pool(self) -> None:
         world.tick()
-        world.narrow = True
+        world.shrunk = True
 
-    def widen(self) -> None:
-        if world.narrow:
+    def restore_pool(self) -> None:
+        if world.shrunk:
             self.reload()
 
-    def gap(self, seconds: float) -> None:
+    def wait_for_idle(self, seconds: float) -> None:
         world.tick()
 
     def pause(self, seconds: float) -> bool:
@@ -279,37 +279,48 @@ class Pooler:
 
     def reload(self) -> None:
         world.tick()
-        world.leads, world.narrow = world.ini, False
+        world.points_to, world.shrunk = world.ini, False
 
 
-def _remember(number: int, towards: str, phase: str) -> None:
+class DeadMan:
+    """The timer, in memory."""
+
+    def __init__(self, command: list[str]) -> None: ...
+
+    def arm(self, seconds: float) -> None:
+        self.disarm()
+        world.watched = True
+        world.tick()
+
+    @staticmethod
+    def disarm() -> bool:
+        world.watched, watched = False, world.watched
+        world.tick()
+        return watched
+
+
+class Client:
+    """A client of the pooler's; it sees nothing that the invariants do not."""
+
+    def __init__(self, config: dict[str, Any]) -> None: ...
+
+    def query(self) -> None: ...
+
+    def error(self, seconds: float) -> None: ...
+
+
+def _remember(config: dict[str, Any], number: int, towards: str, phase: str) -> None:
     world.tick()
+    # Who comes next after a loss of power does not look at it again.
+    assert phase in ("begun", "intent") or world.lasting == (OTHER[towards] if phase == "aborted" else towards)
     world.state = {"number": number, "towards": towards, "phase": phase}
 
 
-def _lead_to(role: str, config: dict[str, Any], pooler: Pooler | None, *, lasting: bool = True) -> None:
+def _point_pooler_at(role: str, config: dict[str, Any], *, lasting: bool = True) -> None:
     world.tick()
     world.ini = role
-    if pooler is not None:
-        pooler.reload()
-
-
-def _watchdog(seconds: float | None) -> None:
-    world.watched = seconds is not None
-    world.tick()
-
-
-class Probe:
-    """A client of the pooler's; it sees nothing that the invariants do not."""
-
-    def cursor(self) -> Any:
-        return self
-
-    __enter__ = cursor
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def execute(self, sql: str) -> None: ...
+    if lasting:
+        world.lasting = role
 
 
 class Clock:
@@ -336,32 +347,33 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[types.ModuleType]:
-    """The program, its hands and eyes replaced."""
-    database = types.ModuleType("psycopg2")
-    database.Error = Error  # type: ignore[attr-defined]
-    database.connect = lambda **_: Probe()  # type: ignore[attr-defined]
-    before = sys.modules.get("psycopg2")
-    sys.modules["psycopg2"] = database
-    loader = importlib.machinery.SourceFileLoader("switch_database", str(PROGRAM))
-    spec = importlib.util.spec_from_loader("switch_database", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, kept = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = kept
-        if before is None:
-            del sys.modules["psycopg2"]
-        else:
-            sys.modules["psycopg2"] = before
-    values = {"Server": Server, "Pooler": Pooler, "remember": _remember, "lead_to": _lead_to, "watchdog": _watchdog}
-    values |= {"remembered": lambda: world.state, "prove": lambda *_: None, "say": lambda *_, **__: None}
+def program(modules: types.SimpleNamespace) -> types.ModuleType:
+    """switch.py, its hands and eyes replaced."""
+    switch: types.ModuleType = modules.switch
+    values = {"Server": Server, "remember": _remember, "point_pooler_at": _point_pooler_at}
+    values |= {"remembered": lambda config: world.state, "compare": lambda *_: (True, ""), "say": lambda *_, **__: None}
     for name, value in values.items():
-        setattr(module, name, value)
-    module.time = Clock()  # type: ignore[attr-defined]
-    yield module
+        setattr(switch, name, value)
+    for module in (switch, modules.hold):
+        for name, value in {"Pooler": Pooler, "DeadMan": DeadMan, "Client": Client}.items():
+            setattr(module, name, value)
+    for module in (switch, modules.hold, modules.snapshots):
+        module.time = Clock()
+    modules.snapshots.Snapshots.keep = lambda self, seconds: None
+    return switch
+
+
+def begin(towards: str) -> None:
+    """A world in which the database *towards* follows the other one."""
+    global world
+    source, target = Database(OTHER[towards], admits=True), Database(towards, admits=False)
+    source.slot, target.follows = 0, "enabled"
+    target.slot, source.follows = 0, "prepared"
+    world = World(
+        {source.role: source, target.role: target}, ini=source.role, lasting=source.role, points_to=source.role
+    )
+    if source.role == "new":
+        world.state = {"number": 1, "towards": "new", "phase": "finished"}
 
 
 def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
@@ -370,11 +382,7 @@ def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
     class Switches(RuleBasedStateMachine):
         @initialize()
         def begin(self) -> None:
-            global world
-            old, new = Database("old", admits=True), Database("new", admits=False)
-            old.slot, new.follows = 0, "enabled"
-            new.slot, old.follows = 0, "prepared"
-            world = World({"old": old, "new": new})
+            begin("new")
 
         def run(self, what: Callable[[], Any], events: list[str]) -> None:
             world.events = iter(events)
@@ -393,7 +401,7 @@ def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
 
         @rule(events=st.lists(st.sampled_from(EVENTS + ("",) * 6), max_size=30))
         def recover(self, events: list[str]) -> None:
-            self.run(lambda: program.settled(CONFIG), events)
+            self.run(lambda: program.recover(CONFIG), events)
 
         @rule(event=st.sampled_from(EVENTS[:-1]))
         def happens(self, event: str) -> None:
@@ -414,16 +422,16 @@ def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
         def teardown(self) -> None:
             world.events = iter(())
             world.happen("up")
-            program.settled(CONFIG)
-            right = world.databases[world.leads]
-            assert right.admits and not world.paused and not world.narrow and world.ini == world.leads
+            program.recover(CONFIG)
+            right = world.databases[world.points_to]
+            assert right.admits and not world.paused and not world.shrunk and world.ini == world.points_to
             for _ in range(len(right.log) + 2):
                 world.happen("travel")
             assert set(world.acknowledged) <= set(right.log)
             other = world.databases[OTHER[right.role]]
             assert not other.admits
             assert set(world.acknowledged) <= set(other.log), "the way back lacks writes"
-            program.look_for_stragglers(Server(other.role, CONFIG), FOLLOWS[right.role])
+            program.note_late_writes(Server(other.role, CONFIG), FOLLOWS[right.role])
             for one in (right, other):
                 alone = {row for row in one.log if row.startswith("hand")} - set(world.databases[OTHER[one.role]].log)
                 assert alone <= one.noted, "somebody's row is not noted"
@@ -452,9 +460,9 @@ def test_whoever_stops_wherever_nothing_is_lost_and_nobody_is_held(program: type
 FAULTS: dict[str, dict[str, Callable[..., Any]]] = {
     "no fence": {"unfence()": Server._unfence, "fence()": lambda self: None},
     "strays stay connected": {"end_sessions": lambda self: 0},
-    "the way back begins anywhere": {"follow(": lambda self, name, lsn: Server._follow(self, name, 0)},
-    "stragglers are not looked for": {"note(": lambda self, name, upto: None},
-    "the last write is not awaited": {"SELECT value FROM switchover.heartbeat": lambda self: world.marked},
+    "the way back begins anywhere": {"own.follow(": lambda self, name, lsn: Server._follow(self, name, 0)},
+    "late writes are not looked for": {"note_late_writes(": lambda self, name, upto: None},
+    "the last write is not awaited": {"SELECT value FROM switchover.heartbeat": lambda self, name: world.beaten},
 }
 
 
@@ -466,3 +474,62 @@ def test_the_machine_finds_what_it_is_for(
     monkeypatch.setattr(Server, "ANSWERS", FAULTS[fault] | others)
     with pytest.raises(AssertionError):
         check(program, 1000, Phase.generate)
+
+
+# --- the table of states ----------------------------------------------------------------------------------------------
+
+
+def rows(text: str) -> list[list[str]]:
+    """The table of states in *text*, without its headings."""
+    lines = text[text.index("| interrupted after |") :].splitlines()[2:]
+    cells = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    assert len(cells) > 10
+    return cells
+
+
+STATES = rows((PROGRAMS / "switch.py").read_text())
+
+
+def test_the_page_has_the_same_states() -> None:
+    assert rows((PROGRAMS.parents[1] / "docs/switch.md").read_text()) == STATES
+
+
+def test_every_point_at_which_it_can_die_has_a_state() -> None:
+    code = (PROGRAMS / "switch.py").read_text()
+    points = re.findall(r'(?:failpoint|self\.part)\("(\w+)"', code)
+    assert sorted(points) == sorted(state[0] for state in STATES)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["", "target-away"])
+@pytest.mark.parametrize("towards", ["new", "old"])
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state[0])
+def test_after_an_interruption_all_is_as_the_table_says(
+    program: types.ModuleType, monkeypatch: pytest.MonkeyPatch, state: list[str], towards: str, away: bool
+) -> None:
+    """*away*: the target does not answer for a while when recovery begins."""
+    part, source, target, row, pooler, _ = state
+    begin(towards)
+
+    def failpoint(name: str) -> None:
+        if name == part:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "failpoint", failpoint)
+        with pytest.raises(Killed):
+            program.switch(towards, CONFIG)
+    left, right = world.databases[OTHER[towards]], world.databases[towards]
+    points_to = {"source": OTHER[towards], "target": towards}
+    assert [left.admits, right.admits] == [source == "admits", target == "admits"]
+    assert (left.follows == "enabled") == ("follows" in source)
+    assert [state for state, _ in right.switches.values()] == [row]
+    assert (world.paused, world.points_to) == ("holds" in pooler, points_to[pooler.rpartition(" ")[2]])
+    assert world.watched == world.paused or part == "resume"
+    right.up = not away
+    program.recover(CONFIG)
+    assert world.state and world.state["phase"] == ("finished" if row == "committed" else "aborted")
+    assert not world.paused and not world.watched
+    assert world.points_to == (towards if row == "committed" else OTHER[towards])
+    assert [left.admits, right.admits] == ([False, True] if row == "committed" else [True, False])
+    if row == "committed":
+        assert (left.follows, right.follows, left.slot) == ("enabled", "prepared", left.beat)
