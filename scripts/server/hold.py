@@ -35,6 +35,7 @@ from servers import as_user, first_line
 LOCK = Path("/run/switchover-hold.lock")
 SOCKET = "/var/run/postgresql"
 DEAD_MAN = "switchover-dead-man"
+UNITS = (f"{DEAD_MAN}.timer", f"{DEAD_MAN}.service")
 ROLE, PASSFILE = "switchover_app", "/etc/switchover/pgpass"  # as the application logs in to PgBouncer
 TRY = 0.2  # seconds that PAUSE may wait for what is under way, as all others wait with it
 QUIET = 0.5  # seconds in which a moment without a query is looked for; without one PAUSE is tried all the same
@@ -63,7 +64,7 @@ def alone(seconds: float = 10) -> Iterator[None]:
         with LOCK.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                free = not DeadMan.pending()
+                free = DeadMan.states() == ["inactive", "inactive"]
             except BlockingIOError:
                 free = False
             if free:
@@ -196,11 +197,12 @@ def connected(pool: dict[str, Any]) -> int:
     return sum(pool[name] for name in POOLED)
 
 
-def soon(what: Callable[[], bool], seconds: float = FILLED, pause: float = 0.02) -> None:
-    """Waits until *what* is so, and not longer than *seconds*."""
+def soon(what: Callable[[], bool], seconds: float = FILLED, pause: float = 0.02) -> bool:
+    """Waits until *what* is so, and not longer than *seconds*. Whether it is."""
     end = time.monotonic() + seconds
-    while not what() and time.monotonic() < end:
+    while not (done := what()) and time.monotonic() < end:
         time.sleep(pause)
+    return done
 
 
 class Client:
@@ -234,10 +236,9 @@ class DeadMan:
         self.command = command
 
     @staticmethod
-    def pending() -> bool:
-        """Whether one is still to come, or is at work."""
-        states = systemctl("show", "--property=ActiveState", "--value", f"{DEAD_MAN}.timer", f"{DEAD_MAN}.service")
-        return states.split() != ["inactive", "inactive"]
+    def states() -> list[str]:
+        """Of its timer and of its service: active, inactive or in between."""
+        return systemctl("is-active", *UNITS).split()
 
     def arm(self, seconds: float) -> None:
         """It comes after so many seconds, in place of an earlier one."""
@@ -249,12 +250,10 @@ class DeadMan:
     @staticmethod
     def disarm() -> bool:
         """It does not come any more; whether it was still to come."""
-        in_time = systemctl("is-active", f"{DEAD_MAN}.timer", f"{DEAD_MAN}.service").split() == ["active", "inactive"]
+        states = DeadMan.states()
         # The program of the dead man itself must not be ended by this.
-        systemctl(
-            "stop", f"{DEAD_MAN}.timer", *([] if "SWITCHOVER_DEAD_MAN" in os.environ else [f"{DEAD_MAN}.service"])
-        )
-        return in_time
+        systemctl("stop", *UNITS[: 1 if "SWITCHOVER_DEAD_MAN" in os.environ else 2])
+        return states == ["active", "inactive"]
 
 
 def systemctl(*words: str) -> str:

@@ -281,11 +281,8 @@ class Switch:
 
     def prove(self) -> None:
         """Compares both databases at the moment of the switch, while visitors use the target."""
-        old, new = (self.source, self.target) if self.target.role == "new" else (self.target, self.source)
-
-        def agree(on_old: int | None, on_new: int | None) -> bool:
-            return counted_on(on_old, on_new) if self.target is new else counted_on(on_new, on_old)
-
+        old, new = sorted((self.source, self.target), key=lambda server: server.role, reverse=True)
+        agree = counted_on if self.target is new else lambda on_old, on_new: counted_on(on_new, on_old)
         try:
             # One session reads on each server: visitors feel it least.
             equal, line = compare(old, new, 1, agree, self.snapshots.names)
@@ -302,9 +299,7 @@ def switch(towards: str, config: dict[str, Any]) -> None:
     recover(config)
     if primary(config) == towards:
         point_pooler_at(towards, config)
-        pooler = Pooler(config)
-        pooler.reload()
-        pooler.resume()
+        proceed(config)
         say("already", towards=towards)
     else:
         Switch(towards, config).run()
@@ -369,10 +364,7 @@ def recover(config: dict[str, Any]) -> str:
         end_sessions(source)
         source.ask("SELECT switchover_own.unfence()")  # before RESUME, or clients would be turned away
     point_pooler_at(right, config)
-    pooler = attempt(lambda: Pooler(config), tries=3)
-    if pooler is not None:
-        pooler.reload()
-        pooler.resume()
+    attempt(lambda: proceed(config), tries=3)
     DeadMan.disarm()  # before this is over: what ends this program now must find it again
     remember(config, number, towards, state)
     say("recovered", state=state, primary=right)
@@ -381,6 +373,13 @@ def recover(config: dict[str, Any]) -> str:
             raise Refused("SW17", f"visitors use {right}; {OTHER[towards]} does not answer, and does not follow yet")
         turn_replication(config, source, target, number, lsn)
     return right
+
+
+def proceed(config: dict[str, Any]) -> None:
+    """PgBouncer points where its configuration says, and holds nobody. Raises psycopg2.Error."""
+    pooler = Pooler(config)
+    pooler.reload()
+    pooler.resume()
 
 
 def end_sessions(server: Server) -> None:

@@ -113,7 +113,7 @@ def bouncer(modules: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(modules.hold, "select", select)
     monkeypatch.setattr(modules.hold, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(
-        modules.hold, "systemctl", lambda *words: fake.log.append(f"systemctl {words[0]}") or "inactive\n\ninactive\n"
+        modules.hold, "systemctl", lambda *words: fake.log.append(f"systemctl {words[0]}") or "inactive\ninactive\n"
     )
     run = types.SimpleNamespace(run=lambda command, **_: fake.log.append(f"armed {command[4].split('=')[1]}"))
     monkeypatch.setattr(modules.hold, "subprocess", run)
@@ -401,14 +401,14 @@ def test_what_a_program_that_died_has_left_is_let_go_first(
     modules: types.SimpleNamespace, bouncer: PgBouncer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its dead man, who knows how; meanwhile the lock is free for a recovery."""
-    pending = iter([True, True, False])
+    states = iter([["active", "inactive"], ["inactive", "activating"], ["inactive", "inactive"]])
     looks = []
 
-    def look() -> bool:
+    def look() -> list[str]:
         looks.append(bouncer.now)
-        return next(pending)
+        return next(states)
 
-    monkeypatch.setattr(modules.hold.DeadMan, "pending", look)
+    monkeypatch.setattr(modules.hold.DeadMan, "states", look)
     monkeypatch.setattr(
         modules.hold.time, "sleep", lambda seconds: free(modules.hold.LOCK) or bouncer.sleep(seconds), raising=True
     )
@@ -419,16 +419,6 @@ def test_what_a_program_that_died_has_left_is_let_go_first(
 def free(lock: Path) -> None:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-@pytest.mark.parametrize("states", ["active\n\ninactive\n", "inactive\n\nactivating\n"])
-def test_a_dead_man_is_pending_until_it_is_done(
-    modules: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, states: str
-) -> None:
-    monkeypatch.setattr(modules.hold, "systemctl", lambda *_: states)
-    assert modules.hold.DeadMan.pending()
-    monkeypatch.setattr(modules.hold, "systemctl", lambda *_: "inactive\n\ninactive\n")
-    assert not modules.hold.DeadMan.pending()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
