@@ -147,8 +147,8 @@ def pgbouncer_package(move: Move) -> Desired:
 
 @step_by("copy")
 def copy_package(move: Move) -> Desired:
-    """new: what the program of the copy speaks to databases with is installed."""
-    return Packages(move.new, "python3-psycopg2", ETC)
+    """new: python3-psycopg2 is installed, which the program of the copy needs."""
+    return packages(move.new, "python3-psycopg2", ETC)
 
 
 @step_by("replicate")
