@@ -147,7 +147,7 @@ def pgbouncer_package(move: Move) -> Desired:
 
 @step_by("copy")
 def copy_package(move: Move) -> Desired:
-    """new: what the program of the copy speaks to databases with is installed."""
+    """new: python3-psycopg2 is installed, which the program of the copy needs."""
     return packages(move.new, "python3-psycopg2", ETC)
 
 
