@@ -35,9 +35,9 @@ sys.path.insert(0, str(ROOT))
 import yaml  # noqa: E402
 
 from lab.machine.server import LabServer, until  # noqa: E402
-from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
-from lab.visitors.ledger import Outcome, percentile  # noqa: E402
+from lab.visitors.ledger import RequestOutcome, percentile  # noqa: E402
+from lab.visitors.process import Visitors  # noqa: E402
 from lab.world import SHOP  # noqa: E402
 from switchover.commands.prove import PROGRAMS as PROVE  # noqa: E402
 from switchover.database.replication import PROGRAMS as FOLLOW  # noqa: E402
@@ -342,7 +342,7 @@ class Benchmark:
                 end = time.time()
                 answers = [a for a in visitors.book().answers if start <= a.at <= end]
                 times = [a.ms for a in answers]
-                failed = sum(a.outcome not in (Outcome.OK, Outcome.PAGE) for a in answers)
+                failed = sum(a.outcome not in (RequestOutcome.OK, RequestOutcome.PAGE) for a in answers)
                 return Felt(times, failed, [p99(times)])
 
             yield during

@@ -23,7 +23,6 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,12 +38,14 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
 
-from lab.judging.audit import Facts, Place, gather, judge  # noqa: E402
-from lab.judging.switch import Switch, told  # noqa: E402
-from lab.rehearsal import Visitors  # noqa: E402
+from lab import commands  # noqa: E402
+from lab.judging import switch as judging  # noqa: E402
+from lab.judging.audit import Contents, Shop, gather, judge  # noqa: E402
+from lab.judging.switch import SwitchFacts  # noqa: E402
 from lab.servers import Lab  # noqa: E402
 from lab.sites.provision import render  # noqa: E402
-from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
+from lab.visitors.ledger import Book, RequestOutcome, Response, percentile  # noqa: E402
+from lab.visitors.process import Visitors  # noqa: E402
 from lab.world import SHOP  # noqa: E402
 from switchover.database import switch as switching  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
@@ -57,7 +58,6 @@ PARTS = ("hold", "operator_200ms", "data_x10", "tables_1000", "unavailable")
 BEFORE = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron")
 HOME = "/var/tmp/bench"  # noqa: S108 - on the lab's server
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"  # noqa: S108
-JOURNAL = "/var/lib/switchover/shop.test"
 FAR = 0.1  # seconds, in each direction
 SETTLES = 1.0  # seconds after a switch that belong to no quiet stretch
 STRETCHES = 3  # quiet ones after a switch, each about as long
@@ -76,7 +76,7 @@ class Done:
 
     started: float
     ended: float
-    switch: Switch
+    switch: SwitchFacts
 
     @property
     def hold(self) -> float:
@@ -91,18 +91,12 @@ class Moved:
     def __init__(self, lab: Lab, rate: float) -> None:
         self.lab, self.rate = lab, rate
         self.leads = "old"
-        self.places = {
-            "old": Place(lab.old, OLD.database, OLD.app),
-            "new": Place(lab.new, NEW.database, NEW.app),
-        }
+        self.shops = {"old": Shop(lab.old), "new": Shop(lab.new)}
 
     def inv(self, *words: str, settings: Path | None = None) -> tuple[float, float]:
         """A command as the operator gives it; from when to when it took."""
         began = time.time()
-        command: list[str | Path] = [Path(sys.executable).with_name("inv"), "-f", settings or self.lab.settings, *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            raise Problem(f"inv {' '.join(words)} failed: {done.stderr.strip()[-500:]}", "benchmarks/switch.py")
+        commands.must(settings or self.lab.settings, *words)
         say(f"  inv {' '.join(words)}: {time.time() - began:.1f} s")
         return began, time.time()
 
@@ -111,15 +105,14 @@ class Moved:
         words = ("switch-db",) if towards == "new" else ("undo", "--yes", "switch-db")
         began, ended = self.inv(*words, settings=settings)
         self.leads = towards
-        last = f"ls -d {JOURNAL}/*-switch-db.switch/said | tail -n 1"
-        return Done(began, ended, told(self.lab.new.exec(f"cat $({last})").stdout))
+        return Done(began, ended, judging.parse(judging.output(self.lab.new)))
 
     def directly(self, towards: str) -> Done:
         """A switch as the step has it done on the new server."""
         began = time.time()
         said = self.lab.new.exec(f"cd {HOME} && sh after/detached-switch {towards}").stdout
         self.leads = towards
-        return Done(began, time.time(), told(said))
+        return Done(began, time.time(), judging.parse(said))
 
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
@@ -196,7 +189,7 @@ def summary(done: Sequence[Done]) -> dict[str, Any]:
     }
 
 
-def felt(done: Sequence[Done], answers: Sequence[Answer]) -> dict[str, Any]:
+def felt(done: Sequence[Done], answers: Sequence[Response]) -> dict[str, Any]:
     """The longest request of a switch, against stretches as long without one."""
 
     def longest(start: float, end: float) -> float:
@@ -217,7 +210,7 @@ def felt(done: Sequence[Done], answers: Sequence[Answer]) -> dict[str, Any]:
         "above_ms": round(longest_ms - p95, 1),
         "stretches": len(quiet),
         "requests": len(answers),
-        "failed": sum(answer.outcome is not Outcome.OK for answer in answers),
+        "failed": sum(answer.outcome is not RequestOutcome.OK for answer in answers),
     }
 
 
@@ -326,8 +319,8 @@ class Benchmark:
 
 def orders(pair: Moved, book: Book) -> dict[str, int]:
     """What became of the orders that visitors were told of."""
-    there = gather(pair.places[pair.leads])
-    audit = judge(book, there, gather(pair.places[OTHER[pair.leads]]), Facts())
+    there = gather(pair.shops[pair.leads])
+    audit = judge(book, there, gather(pair.shops[OTHER[pair.leads]]), Contents())
     return {
         "orders": audit.orders_acknowledged,
         "lost": len(audit.orders_lost),

@@ -11,7 +11,7 @@ from switchover.errors import Problem
 
 
 @dataclass(frozen=True)
-class Place:
+class LabPlace:
     """The directories and names of one lab. Labs with different names run side by side.
 
     Images, prepared layers, what was reached and the certificate authorities are shared between them.
@@ -69,7 +69,7 @@ class Place:
         return self.root / (f"states-{self.name}" if self.name else "states")
 
 
-def place() -> Place:
+def place() -> LabPlace:
     """The place that the environment names: $SWITCHOVER_LAB and $SWITCHOVER_LAB_NAME.
 
     Raises Problem where a name cannot be part of a mount's options or of a namespace's name.
@@ -80,4 +80,4 @@ def place() -> Place:
         raise Problem(f"{root} has a colon, comma, backslash or space in it", "SWITCHOVER_LAB", "Choose a plainer path")
     if not re.fullmatch(r"[a-z0-9]{0,12}", name):
         raise Problem(f"'{name}' is no name for a lab", "SWITCHOVER_LAB_NAME", "Use up to 12 small letters and digits")
-    return Place(root, name)
+    return LabPlace(root, name)

@@ -2,7 +2,7 @@
 
 `SHOP` is the usual one. Another lab is another instance:
 
-    web2 = Host("web2.shop.test", "ubuntu", 15)
+    web2 = LabHost("web2.shop.test", "ubuntu", 15)
     Lab(world=replace(SHOP, hosts=SHOP.hosts | {"web2": web2}))     # a third server beside old and new
 """
 
@@ -20,7 +20,7 @@ VISITORS = "visitors"  # not a host, but in the network too
 
 
 @dataclass(frozen=True)
-class Host:
+class LabHost:
     """A host of the lab; *number* is the last part of its addresses, *debian* its release."""
 
     name: str
@@ -98,7 +98,7 @@ class World:
     of those that the lab's directory holds.
     """
 
-    hosts: dict[Role, Host]
+    hosts: dict[Role, LabHost]
     sites: tuple[Deployment, ...]
     ipv4: str = "10.77.0."
     ipv6: str = "fd77::"
@@ -162,9 +162,9 @@ class World:
 
 SHOP = World(
     hosts={
-        "old": Host("prod1.shop.test", "ubuntu", 11, debian="11"),
-        "new": Host("prod2.shop.test", "ofn-admin", 12),
-        "ci": Host("ci.shop.test", "ubuntu", 13),
+        "old": LabHost("prod1.shop.test", "ubuntu", 11, debian="11"),
+        "new": LabHost("prod2.shop.test", "ofn-admin", 12),
+        "ci": LabHost("ci.shop.test", "ubuntu", 13),
     },
     sites=(
         Deployment(

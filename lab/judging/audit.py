@@ -12,30 +12,33 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from lab.visitors.ledger import Book, Outcome
+from ..visitors.ledger import Book, RequestOutcome
+from ..world import Site
+
+if TYPE_CHECKING:
+    from ..machine.server import LabServer
 
 CRON_TAKES = 6  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
 
 
-class Machine(Protocol):
-    """What the audit needs of a server of the lab."""
-
-    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
-
-    def psql(self, sql: str, db: str = ...) -> str: ...
-
-
 @dataclass(slots=True, frozen=True)
-class Place:
-    """Where a shop lives: the server, its database there, and its application's folder."""
+class Shop:
+    """The first site of the lab's world, on a server."""
 
-    machine: Machine
-    database: str
-    app: str
+    server: LabServer
+
+    @property
+    def site(self) -> Site:
+        """Its names there."""
+        return self.server.world.site(self.server.role)
+
+    def psql(self, sql: str) -> str:
+        """What its database answers."""
+        return self.server.psql(sql, self.site.database)
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,7 +64,7 @@ class Run:
 
 
 @dataclass(slots=True, frozen=True)
-class Facts:
+class Contents:
     """What one database and one folder of uploads hold."""
 
     orders: tuple[Order, ...] = ()
@@ -110,17 +113,13 @@ class Audit:
             "session(s) lost": self.sessions_lost,
             "other thing(s) changed in the data": self.rows_changed,
         }
-        return [
-            f"{len(found)} {what}: " + few([f"{name} ({why})" for name, why in found.items()])
-            for what, found in sorts.items()
-            if found
-        ]
+        return counted({what: [f"{name} ({why})" for name, why in found.items()] for what, found in sorts.items()})
 
     @property
     def cron_problems(self) -> list[str]:
         """Minutes in which cron did not run exactly once; a problem only where a section takes care of cron."""
-        sorts = {"missed": self.minutes_missed, "done twice": self.minutes_twice}
-        return [f"{len(found)} cron run(s) {how}: {few(found)} (UTC)" for how, found in sorts.items() if found]
+        sorts = {"cron run(s) missed": self.minutes_missed, "cron run(s) done twice": self.minutes_twice}
+        return [f"{problem} (UTC)" for problem in counted(sorts)]
 
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
@@ -149,6 +148,11 @@ class Audit:
         }
 
 
+def counted(sorts: Mapping[str, Sequence[str]]) -> list[str]:
+    """What went wrong, in words: how many there are of each sort, and the first few by name."""
+    return [f"{len(names)} {sort}: {few(names)}" for sort, names in sorts.items() if names]
+
+
 def few(names: Iterable[str], at_most: int = 3) -> str:
     """The first few of many, and how many more there are."""
     every = list(names)
@@ -160,19 +164,13 @@ def few(names: Iterable[str], at_most: int = 3) -> str:
 
 
 def judge(
-    book: Book,
-    now: Facts,
-    other: Facts,
-    before: Facts,
-    clients: Iterable[str] = (),
-    *,
-    cron: bool = True,
+    book: Book, now: Contents, other: Contents, before: Contents, clients: Iterable[str] = (), *, cron: bool = True
 ) -> Audit:
     """Compares the ledger with what is there.
 
-    `now` is the place that is right after the move, `other` the one left behind, `before` what was there when the
+    `now` is the shop that is right after the move, `other` the one left behind, `before` what was there when the
     first visitor came. `clients` are the visitors' own addresses: when given, every order must name one of them.
-    `cron`: whether the shop has a crontab, whose every turn of the minute is looked at.
+    `cron`: whether the shop has a crontab, whose every minute is checked.
     """
     audit = Audit()
     _judge_orders(audit, book, now, other, frozenset(clients))
@@ -185,7 +183,7 @@ def judge(
     return audit
 
 
-def _judge_orders(audit: Audit, book: Book, now: Facts, other: Facts, clients: frozenset[str]) -> None:
+def _judge_orders(audit: Audit, book: Book, now: Contents, other: Contents, clients: frozenset[str]) -> None:
     promised = {answer.order: answer for answer in book.acknowledged("order") if answer.order}
     there: dict[str, list[Order]] = {}
     for order in now.orders:
@@ -214,7 +212,7 @@ def _judge_orders(audit: Audit, book: Book, now: Facts, other: Facts, clients: f
             audit.orders_duplicated[number] = f"its {', '.join(doubled)} more than once"
 
 
-def _judge_uploads(audit: Audit, book: Book, now: Facts) -> None:
+def _judge_uploads(audit: Audit, book: Book, now: Contents) -> None:
     promised = book.acknowledged("upload") + book.acknowledged("big_upload")
     audit.uploads_acknowledged = len(promised)
     for answer in promised:
@@ -227,7 +225,7 @@ def _judge_uploads(audit: Audit, book: Book, now: Facts) -> None:
             audit.uploads_lost[name] = "no row in the database"
 
 
-def _judge_jobs(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
+def _judge_jobs(audit: Audit, book: Book, now: Contents, other: Contents) -> None:
     expected = {answer.order for answer in book.acknowledged("order") if answer.order}
     expected |= {answer.slow_job for answer in book.acknowledged("slow_job") if answer.slow_job}
     waiting = dict(entry.partition(" ")[::2] for entry in now.waiting)
@@ -251,11 +249,11 @@ def _judge_sessions(audit: Audit, book: Book) -> None:
     checks = [answer for answer in book.answers if answer.kind == "me" and answer.session in given]
     audit.sessions_checked = len({answer.session for answer in checks})
     for answer in checks:
-        if answer.status == 401 or answer.outcome is Outcome.WRONG:
+        if answer.status == 401 or answer.outcome is RequestOutcome.WRONG:
             audit.sessions_lost[answer.session or ""] = "not known any more" if answer.status == 401 else "other name"
 
 
-def _judge_data(audit: Audit, now: Facts, before: Facts) -> None:
+def _judge_data(audit: Audit, now: Contents, before: Contents) -> None:
     for product, total in before.stock.items():
         if now.stock.get(product) != total:
             audit.rows_changed[f"stock of product {product}"] = (
@@ -268,7 +266,7 @@ def _judge_data(audit: Audit, now: Facts, before: Facts) -> None:
         audit.rows_changed[sequence] = "would give out a number that is taken"
 
 
-def _judge_cron(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
+def _judge_cron(audit: Audit, book: Book, now: Contents, other: Contents) -> None:
     started = min((answer.at for answer in book.answers), default=0.0)
     ended = max((answer.ended for answer in book.answers), default=0.0)
     whole = range(int(started // 60 + 1) * 60, int(ended - CRON_TAKES), 60)
@@ -281,7 +279,7 @@ def _judge_cron(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
     audit.minutes_twice = [clock[minute] for minute in whole if runs[minute] > 1]
 
 
-# --- looking ------------------------------------------------------------------------------------------------
+# --- gathering ----------------------------------------------------------------------------------------------
 
 # One row a kind, all as JSON, so that nothing depends on how psql prints.
 _DATABASE = """
@@ -325,28 +323,24 @@ _UNCHANGED = {
 }
 
 
-def gather(place: Place, *, files: Place | None = None, known: dict[str, str] | None = None) -> Facts:
-    """Looks at one database and one folder of uploads, which is that of `files` where they live apart.
+def gather(shop: Shop, *, files: Shop | None = None, known: dict[str, str] | None = None) -> Contents:
+    """What is in one database and one folder of uploads, which is that of `files` where they are on another server.
 
-    `known` are the fingerprints of an earlier look: the same rows are taken again, and not those that came since.
-    Raises CalledProcessError when the server or its database does not answer.
+    `known` are earlier fingerprints: the same rows are taken again, without rows that are newer.
+    Raises Problem when the server or its database does not answer.
     """
-
-    def ask(sql: str) -> str:
-        return str(place.machine.psql(sql, db=place.database)).strip()
-
-    found = json.loads(ask(_DATABASE))
-    behind = [name for query in ask(_SEQUENCES).splitlines() if (name := ask(query))]
-    return Facts(
-        orders=tuple(Order(*row) for row in found["orders"] or ()),
-        runs=tuple(Run(*row) for row in found["runs"] or ()),
-        waiting=tuple(_waiting(*row) for row in found["waiting"] or ()),
-        uploads=_files(files or place),
-        upload_rows=found["upload_rows"] or {},
-        stock=found["stock"] or {},
-        cron=tuple((minute, host) for minute, host in found["cron"] or ()),
+    rows = json.loads(shop.psql(_DATABASE))
+    behind = [name for query in shop.psql(_SEQUENCES).splitlines() if (name := shop.psql(query))]
+    return Contents(
+        orders=tuple(Order(*row) for row in rows["orders"] or ()),
+        runs=tuple(Run(*row) for row in rows["runs"] or ()),
+        waiting=tuple(_waiting(*row) for row in rows["waiting"] or ()),
+        uploads=_files(files or shop),
+        upload_rows=rows["upload_rows"] or {},
+        stock=rows["stock"] or {},
+        cron=tuple((minute, host) for minute, host in rows["cron"] or ()),
         behind=tuple(behind),
-        fingerprints=dict(_fingerprint(ask, table, known) for table in _UNCHANGED),
+        fingerprints=dict(_fingerprint(shop, table, known or {}) for table in _UNCHANGED),
     )
 
 
@@ -355,33 +349,27 @@ def _waiting(handler: str, error: str) -> str:
     return f"{number[1] if number else 'unknown'} {error.splitlines()[0][:100] if error else ''}"
 
 
-def _files(place: Place) -> dict[str, str]:
-    folder = shlex.quote(f"{place.app}/public/system/uploads")
-    listed = place.machine.exec(
-        f"cd {folder} 2>/dev/null || exit 0; find . -maxdepth 1 -type f ! -name '.*' -exec sha256sum {{}} +"
-    ).stdout
-    text = listed.decode() if isinstance(listed, bytes) else listed
-    lines = (line.partition("  ") for line in text.splitlines())
+def _files(shop: Shop) -> dict[str, str]:
+    folder = shlex.quote(f"{shop.site.app}/public/system/uploads")
+    sums = f"cd {folder} 2>/dev/null || exit 0; find . -maxdepth 1 -type f ! -name '.*' -exec sha256sum {{}} +"
+    lines = (line.partition("  ") for line in shop.server.exec(sums).stdout.splitlines())
     return {name.removeprefix("./"): digest for digest, _, name in lines}
 
 
-def _fingerprint(ask: Any, table: str, known: dict[str, str] | None) -> tuple[str, str]:
+def _fingerprint(shop: Shop, table: str, known: dict[str, str]) -> tuple[str, str]:
     """The name of some rows, `table up to id`, and their number and sum."""
-    last = None
-    for name in known or ():
-        if name.split()[0] == table:
-            last = name.split()[-1]
-    last = last or ask(f"SELECT coalesce(max(id), 0) FROM ({_UNCHANGED[table]}) r")
+    earlier = [name.split()[-1] for name in known if name.split()[0] == table]
+    last = earlier[0] if earlier else shop.psql(f"SELECT coalesce(max(id), 0) FROM ({_UNCHANGED[table]}) r")
     rows = f"SELECT md5(r::text) AS m FROM ({_UNCHANGED[table]}) r WHERE id <= {int(last)}"
-    sum_ = ask(f"SELECT count(*) || ' rows, md5 ' || coalesce(md5(string_agg(m, '' ORDER BY m)), '-') FROM ({rows}) s")
-    return f"{table} up to {last}", sum_
+    total = "count(*) || ' rows, md5 ' || coalesce(md5(string_agg(m, '' ORDER BY m)), '-')"
+    return f"{table} up to {last}", shop.psql(f"SELECT {total} FROM ({rows}) s")
 
 
-def drained(place: Place, seconds: float) -> int:
+def drained(shop: Shop, seconds: float) -> int:
     """Waits until the job queue is empty, `seconds` at most; returns how many jobs are left."""
     until = time.monotonic() + seconds
     while True:
-        left = int(place.machine.psql("SELECT count(*) FROM delayed_jobs", db=place.database).strip())
+        left = int(shop.psql("SELECT count(*) FROM delayed_jobs"))
         if not left or time.monotonic() > until:
             return left
         time.sleep(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
 from . import cgroups
 
 PROGRAMS = {
@@ -29,7 +29,7 @@ def check_root() -> None:
         raise Problem("its servers and networks take root", "lab", "Run it as root (sudo)")
 
 
-def check(place: Place) -> None:
+def check(place: LabPlace) -> None:
     """Raises Problem with the first thing that is missing, and what to do about it."""
     check_root()
     missing = {program: package for program, package in PROGRAMS.items() if not shutil.which(program)}
@@ -51,7 +51,7 @@ def check(place: Place) -> None:
     _check_overlay(place)
 
 
-def _check_overlay(place: Place) -> None:
+def _check_overlay(place: LabPlace) -> None:
     """Mounts an overlay as a server's, in a namespace of mounts that ends with the attempt."""
     with tempfile.TemporaryDirectory(prefix=".switchover-", dir=place.root) as folder:
         for name in ("lower", "upper", "work", "root"):

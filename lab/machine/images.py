@@ -21,7 +21,7 @@ from switchover import output
 from switchover.errors import Problem
 from switchover.progress import Progress
 
-from ..place import Place
+from ..place import LabPlace
 from . import apt, cache
 from .locks import locked, try_lock
 
@@ -80,7 +80,7 @@ def release(number: str) -> Release:
     return RELEASES[number]
 
 
-def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
+def ensure(place: LabPlace, numbers: Iterable[str]) -> dict[str, Path]:
     """The images of these releases, by number; missing ones are built first, side by side.
 
     Raises Problem when one cannot be built; the reason and the log's path are in it.
@@ -93,7 +93,7 @@ def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
     return {r.number: cache.used(place.images / r.key) for r in desired}
 
 
-def sweep(place: Place) -> None:
+def sweep(place: LabPlace) -> None:
     """Removes what builds that died have left."""
     for path in place.images.glob(".*"):
         if path.is_dir() and (lock := try_lock(path.with_name(f"{path.name}.lock"))) is not None:
@@ -101,7 +101,7 @@ def sweep(place: Place) -> None:
             lock.release()
 
 
-def _build_all(place: Place, missing: list[Release]) -> None:
+def _build_all(place: LabPlace, missing: list[Release]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise Problem("mmdebstrap is not installed", "lab", "Install it: apt install mmdebstrap debian-archive-keyring")
     names = " and ".join(r.number for r in missing)
@@ -123,7 +123,7 @@ def _build_all(place: Place, missing: list[Release]) -> None:
 class _Build:
     """One run of mmdebstrap, all its processes and mounts in namespaces that die with it."""
 
-    def __init__(self, place: Place, release: Release) -> None:
+    def __init__(self, place: LabPlace, release: Release) -> None:
         self.release, self.folder = release, place.images
         self._events, self._stopped = 0, False
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..place import Place
+from ..place import LabPlace
 from ..world import Role, World
 from . import network
 
@@ -28,7 +28,7 @@ class File:
     owner: str = "root"
 
 
-def generate(place: Place, world: World, roles: Iterable[Role]) -> dict[Role, list[File]]:
+def generate(place: LabPlace, world: World, roles: Iterable[Role]) -> dict[Role, list[File]]:
     """Writes the keys into `ssh/` in the running lab's directory; gives what each server needs to match them."""
     folder = place.run / "ssh"
     folder.mkdir(mode=0o700)
@@ -64,7 +64,7 @@ def identity() -> list[File]:
     return files
 
 
-def config(place: Place, world: World, roles: Iterable[Role]) -> str:
+def config(place: LabPlace, world: World, roles: Iterable[Role]) -> str:
     """The ssh configuration of the running lab, which has these servers."""
     folder = place.run / "ssh"
     relay = f"{sys.executable} -I -S {Path(__file__).with_name('relay.py')}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
 from ..world import Role
 from . import cgroups, network
 from .locks import lock_for_a_child, try_lock
@@ -34,7 +34,7 @@ NSPAWN = [
 class Spec:
     """What a supervisor needs to know. *layers* are read-only, the uppermost first."""
 
-    place: Place
+    place: LabPlace
     role: Role
     addresses: tuple[str, str]
     layers: list[str]
@@ -55,17 +55,17 @@ class Spec:
     @classmethod
     def load(cls, text: str) -> Spec:
         data = json.loads(text)
-        place = Place(Path(data["place"]["root"]), data["place"]["name"])
+        place = LabPlace(Path(data["place"]["root"]), data["place"]["name"])
         four, six = data["addresses"]
         return cls(place, data["role"], (four, six), data["layers"], [File(**f) for f in data["files"]])
 
 
-def cgroup(place: Place, role: Role) -> str:
+def cgroup(place: LabPlace, role: Role) -> str:
     """The group of a server's processes; all of a lab's are below its prefix."""
     return f"{place.prefix}/{role}"
 
 
-def folder(place: Place, role: Role) -> Path:
+def folder(place: LabPlace, role: Role) -> Path:
     """Holds the server's own layer, its mount point and its console's log."""
     return place.run / role
 
@@ -99,7 +99,7 @@ def start(spec: Spec) -> None:
     os.close(lock)
 
 
-def is_off(place: Place, role: Role) -> bool:
+def is_off(place: LabPlace, role: Role) -> bool:
     """Whether the server's supervisor has ended, its mounts with it."""
     lock = try_lock(folder(place, role) / "on")
     if lock is not None:

@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lab.report.result import Span
-from lab.report.timeline import Timeline
+from .timeline import Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDE, NARROW = 920, 350  # CSS pixels
 PANEL, ROW = 165, 17  # their heights
-AXIS = 55  # what the numbers to the left take
 INK, PALE, LINE = "#1f2933", "#eef2f6", "#b4bfca"
 OLD, NEW = "#8d99a6", "#1d62b0"
 GOOD, PAGE, FAILED = "#2d7d5a", "#e0a100", "#c62f2f"
@@ -62,17 +60,13 @@ def _address(line: Timeline, width: int) -> str:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        labels = _labels(line, width)
-        heights = [max((label.row + 1 for label in labels), default=1) * ROW, *[PANEL] * 3]
+        heights = [max(len(line.marks), 1) * ROW, *[PANEL] * 3]
         figure = Figure(figsize=(width / 96, (sum(heights) + 75) / 96), layout="constrained")
         head, *panels = figure.subplots(4, sharex=True, height_ratios=heights)
+        _sections(head, line, names=width == WIDE)
         for draw, panel in zip((_answers, _times, _orders), panels, strict=True):
             draw(panel, line)
             _frame(panel, line)
-        head.set_ylim(0, heights[0] / ROW)
-        head.set_axis_off()
-        for mark, label in zip(line.marks, labels, strict=True):
-            _section(head, panels, mark, label)
         step = next(step for step in (10, 30, 60, 120, 300, 600, 3600) if line.seconds / step <= width / 60)
         panels[-1].set_xticks(range(0, line.seconds + 1, step))
         panels[-1].xaxis.set_major_formatter(lambda second, _: f"{int(second) // 60}:{int(second) % 60:02}")
@@ -109,7 +103,7 @@ def _stacked(axes: Axes, sorts: Sequence[tuple[Sequence[int], str, str]]) -> Non
     edges = range(len(sorts[0][0]) + 1)
     below = [0] * len(sorts[0][0])
     for values, colour, name in sorts:
-        top = [one + other for one, other in zip(below, values, strict=True)]
+        top = [low + value for low, value in zip(below, values, strict=True)]
         if any(values):
             axes.stairs(top, edges, baseline=below, fill=True, color=colour, label=name)
         below = top
@@ -122,6 +116,8 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
 
 def _frame(axes: Axes, line: Timeline) -> None:
     axes.set_xlim(0, line.seconds)
+    for mark in line.marks:
+        axes.axvspan(mark.started, mark.ended, color=PALE, zorder=0, linewidth=0)
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -136,42 +132,16 @@ def _raised(axes: Axes) -> float:
     return high * (high / low) ** 0.2 if axes.get_yscale() == "log" else low + (high - low) * 1.22
 
 
-@dataclass(frozen=True)
-class Label:
-    """A section's label: its row above the panels, counted from below, and on which side of its line it stands."""
-
-    text: str
-    row: int
-    left: bool
-
-
-def _labels(line: Timeline, width: int) -> list[Label]:
-    """The sections' labels, placed so that none covers another or a line that leads to another."""
-    a_second = (width - AXIS) / line.seconds
-    taken: list[list[tuple[float, float]]] = []  # in each row
-    labels = []
-    for number, mark in enumerate(line.marks, 1):
-        text = f"{number} {mark.name}" if width == WIDE else f"{number}"
-        at, long = mark.started * a_second, 7.4 * len(text) + 8
-        left = at + long > width - AXIS
-        start, end = (at - long, at + 1) if left else (at - 1, at + long)
-        free = (row for row, ends in enumerate(taken) if all(end <= one or other <= start for one, other in ends))
-        row = next(free, len(taken))
-        taken[row:] = taken[row:] or [[]]
-        taken[row].append((start, end))
-        for lower in taken[:row]:
-            lower.append((at, at))
-        labels.append(Label(text, row, left))
-    return labels
-
-
-def _section(head: Axes, panels: Sequence[Axes], mark: Span, label: Label) -> None:
-    """A pale band, and a label above with a line down to where the section begins."""
-    for axes in panels:
-        axes.axvspan(mark.started, mark.ended, color=PALE, zorder=0, linewidth=0)
-        axes.axvline(mark.started, color=LINE, linewidth=0.8, zorder=0.5)
-    head.vlines(mark.started, 0, label.row + 1, color=LINE, linewidth=0.8)
-    side = "right" if label.left else "left"
-    offset = (-3 if label.left else 3, 2)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # over the lines that lead to others
-    head.annotate(label.text, (mark.started, label.row), xytext=offset, textcoords="offset points", ha=side, bbox=box)
+def _sections(axes: Axes, line: Timeline, *, names: bool) -> None:
+    """A row for each section, with its number (and name) to the left."""
+    labels = [f"{number} {mark.name}" if names else f"{number}" for number, mark in enumerate(line.marks, 1)]
+    axes.barh(
+        range(len(labels)),
+        [mark.seconds for mark in line.marks],
+        left=[mark.started for mark in line.marks],
+        color=LINE,
+    )
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelbottom=False)

@@ -1,6 +1,6 @@
 """One request, as a visitor's browser would make it and as the visitor would feel it.
 
-Everything that can go wrong becomes an Outcome, nothing is raised. Connections are kept as browsers keep
+Everything that can go wrong becomes a RequestOutcome, nothing is raised. Connections are kept as browsers keep
 them, and what a browser does by itself about a connection that the server closed is done here, nothing else.
 """
 
@@ -26,7 +26,7 @@ from dns.exception import DNSException
 from dns.resolver import Cache, NoAnswer
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from lab.visitors.ledger import Outcome
+from lab.visitors.ledger import RequestOutcome
 
 NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
@@ -35,7 +35,7 @@ RESOLVERS = 4  # visitors' providers, of which each remembers by itself what it 
 
 
 @dataclass(slots=True, frozen=True)
-class Site:
+class Target:
     """The site as its visitors know it: a name, and whom they ask for its addresses; or its addresses, for ever."""
 
     domain: str
@@ -53,7 +53,7 @@ class Reply:
 
     at: float
     ms: float
-    outcome: Outcome
+    outcome: RequestOutcome
     status: int | None = None
     headers: CIMultiDictProxy[str] = field(default_factory=lambda: NO_HEADERS, repr=False)
     body: bytes = field(default=b"", repr=False)
@@ -64,14 +64,14 @@ class Reply:
 
     def wrong(self, why: str) -> Reply:
         """The same reply, judged to be something else than was asked for."""
-        return replace(self, outcome=Outcome.WRONG, note=why)
+        return replace(self, outcome=RequestOutcome.WRONG, note=why)
 
 
-def judge(status: int, retry_after: bool) -> Outcome:
+def judge(status: int, retry_after: bool) -> RequestOutcome:
     """Sorts a status: only a 503 that says when to come back is the maintenance page."""
     if 200 <= status < 400:
-        return Outcome.OK
-    return Outcome.PAGE if status == 503 and retry_after else Outcome.FAILED
+        return RequestOutcome.OK
+    return RequestOutcome.PAGE if status == 503 and retry_after else RequestOutcome.FAILED
 
 
 class _Addresses(AbstractResolver):
@@ -80,7 +80,7 @@ class _Addresses(AbstractResolver):
     Who asks name servers remembers their answers for as long as their TTL says, and no longer.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Target) -> None:
         self._domain = site.domain
         self._known = cycle(site.addresses)
         self._turns = cycle(range(2 * RESOLVERS))
@@ -143,7 +143,7 @@ class _Response(aiohttp.ClientResponse):
 class Browser:
     """Asks a site, on kept connections or on new ones. An async context manager."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Target) -> None:
         self.site = site
 
     async def __aenter__(self) -> Browser:
@@ -207,7 +207,7 @@ class Browser:
         at, started = time.time(), time.perf_counter()
         reopened = False
 
-        def reply(outcome: Outcome, **facts: object) -> Reply:
+        def reply(outcome: RequestOutcome, **facts: object) -> Reply:
             ms = (time.perf_counter() - started) * 1000
             return Reply(at=at, ms=ms, outcome=outcome, fresh=fresh, reopened=reopened, **facts)  # type: ignore[arg-type]
 
@@ -239,13 +239,13 @@ class Browser:
                         reopened = True
                         continue
                     outcome = judge(response.status, "Retry-After" in response.headers)
-                    seen = None if outcome is Outcome.OK else body[:200].decode(errors="replace")
+                    seen = None if outcome is RequestOutcome.OK else body[:200].decode(errors="replace")
                     came = {"status": response.status, "headers": response.headers, "body": body, "note": seen}
                     return reply(outcome, to=cast(_Response, response).to, **came)
         except TimeoutError:
-            return reply(Outcome.TIMEOUT, note=f"no answer in {timeout or site.timeout:g} s")
+            return reply(RequestOutcome.TIMEOUT, note=f"no answer in {timeout or site.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return reply(Outcome.RESET, note=f"{type(error).__name__}: {error}"[:200])
+            return reply(RequestOutcome.RESET, note=f"{type(error).__name__}: {error}"[:200])
 
 
 async def _note_reuse(_: object, context: SimpleNamespace, __: object) -> None:

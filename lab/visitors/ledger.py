@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 
-class Outcome(StrEnum):
+class RequestOutcome(StrEnum):
     """How a request ended for the visitor who made it."""
 
     OK = "ok"  # the answer that was hoped for, with the content that was hoped for
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(slots=True, frozen=True)
-class Answer:
+class Response:
     """One request of a visitor, as the visitor felt it.
 
     `at` is when it was sent, `late_ms` how much later that was than planned (the visitors' own lateness).
@@ -41,7 +41,7 @@ class Answer:
     kind: str
     at: float
     ms: float
-    outcome: Outcome
+    outcome: RequestOutcome
     status: int | None = None
     by: str | None = None  # X-Served-By: the host name of the server whose application answered
     to: str | None = None  # the address that the visitor came to
@@ -65,7 +65,7 @@ class Answer:
     @property
     def acknowledged(self) -> bool:
         """True when the visitor was told that it worked."""
-        return self.outcome is Outcome.OK
+        return self.outcome is RequestOutcome.OK
 
     def line(self) -> str:
         """The answer as one line of JSON, what is empty left out."""
@@ -77,10 +77,10 @@ class Answer:
 class Book:
     """A ledger read back: answers in the order in which they arrived, and events."""
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def acknowledged(self, kind: str) -> list[Answer]:
+    def acknowledged(self, kind: str) -> list[Response]:
         """The answers of a kind that the visitors may rely on."""
         return [answer for answer in self.answers if answer.kind == kind and answer.acknowledged]
 
@@ -106,7 +106,7 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Response) -> None:
         """Writes an answer down."""
         self._file.write(answer.line() + "\n")
 
@@ -138,7 +138,7 @@ def parse(lines: Iterable[str]) -> Book:
             if "event" in facts:
                 book.events.append(facts)
             else:
-                book.answers.append(Answer(**facts | {"outcome": Outcome(facts["outcome"])}))
+                book.answers.append(Response(**facts | {"outcome": RequestOutcome(facts["outcome"])}))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"line {number} of the ledger is not one of ours: {line[:80]!r}") from error
     return book

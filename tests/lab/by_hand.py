@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lab.judging import inventory
-from lab.judging.inventory import Look
+from lab.judging.inventory import Inventory
 from lab.machine.server import LabServer
 from lab.servers import Lab
 from switchover import events
@@ -138,11 +138,11 @@ def recorded(lab: Lab) -> list[Recorded]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def looks(lab: Lab) -> dict[str, Look]:
+def looks(lab: Lab) -> dict[str, Inventory]:
     """All that a move could leave changed on every host, the journals too."""
 
-    def one(server: LabServer) -> Look:
-        seen = inventory.look(server, databases=server.role != "ci")
+    def one(server: LabServer) -> Inventory:
+        seen = inventory.take(server)
         listed = server.exec(
             "find /var/lib/switchover /usr/local -printf '%p %y %m %u:%g %l\\n' 2>/dev/null;"
             "find /var/lib/switchover /usr/local -type f -print0 2>/dev/null | xargs -0r sha256sum",
@@ -154,7 +154,7 @@ def looks(lab: Lab) -> dict[str, Look]:
         return dict(zip([server.role for server in lab.hosts], pool.map(one, lab.hosts), strict=True))
 
 
-def steady(lab: Lab) -> dict[str, Look]:
+def steady(lab: Lab) -> dict[str, Inventory]:
     """A look when nothing starts or ends any more: what has just begun is old enough by then, or has ended."""
     end = time.monotonic() + inventory.YOUNG + 0.5
     while time.monotonic() < end and any(inventory.young(server) for server in lab.hosts):
@@ -163,7 +163,7 @@ def steady(lab: Lab) -> dict[str, Look]:
 
 
 def differences(
-    lab: Lab, before: dict[str, Look], *, journal: bool = True, within: float = 0, but: tuple[str, ...] = ()
+    lab: Lab, before: dict[str, Inventory], *, journal: bool = True, within: float = 0, but: tuple[str, ...] = ()
 ) -> list[str]:
     """What is different from *before*, in words; looked for again until nothing is or *within* seconds are over.
 

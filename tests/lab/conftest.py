@@ -17,7 +17,14 @@ from lab.machine import clean
 # Begun first, so that no worker is left alone with one at the end.
 LONGEST = ("test_bare_move", "test_move_of_services", "test_contracts")
 LONGEST += ("test_whole_move_held", "test_switch_db", "test_sections", "test_replicate", "test_bad_days")
-LONGEST += ("test_week_after", "test_real_hosts", "test_pgbouncer", "test_kills", "test_whole_move", "test_rehearsal")
+LONGEST += (
+    "test_week_after",
+    "test_real_hosts",
+    "test_pgbouncer",
+    "test_crash_points",
+    "test_whole_move",
+    "test_rehearsal",
+)
 NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 

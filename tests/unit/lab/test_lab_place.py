@@ -15,7 +15,7 @@ import pytest
 from lab import settings
 from lab.machine import cache, layers
 from lab.machine.locks import lock_for_a_child, locked, try_lock
-from lab.place import Place, place
+from lab.place import LabPlace, place
 from lab.services.authority import Authority
 from lab.world import SHOP
 from switchover.errors import Problem
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_labs_of_different_names_share_only_what_is_cached() -> None:
-    one, other = Place(Path("/lab")), Place(Path("/lab"), "b")
+    one, other = LabPlace(Path("/lab")), LabPlace(Path("/lab"), "b")
     assert (one.netns("hub"), other.netns("hub")) == ("switchover-hub", "switchover-b-hub")
     assert one.images == other.images and one.prepared == other.prepared
     assert one.run != other.run and one.lock != other.lock and one.states != other.states
@@ -146,7 +146,7 @@ def test_a_lock_for_a_child_is_held_until_the_child_ends_however_it_does(tmp_pat
 
 
 def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Path) -> None:
-    where = Place(tmp_path)
+    where = LabPlace(tmp_path)
     where.states.mkdir()
     (where.states / "after-app.json").write_text("{}")
     with pytest.raises(Problem, match=r"no saved state 'x'\. Saved: after-app"):

@@ -13,37 +13,37 @@ import yaml
 from lab import settings
 from lab.judging import inventory
 from lab.machine import base, layers, network, ssh
-from lab.place import Place
+from lab.place import LabPlace
 from lab.services import bind, ci
 from lab.services.authority import Authority
 from lab.sites.installations import installation
 from lab.texts import render, script
-from lab.world import BARE, MARKET, SERVICES, SHOP, TWO, Host, World
+from lab.world import BARE, MARKET, SERVICES, SHOP, TWO, LabHost, World
 from switchover.errors import Problem
 from switchover.settings import check
 
-THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": Host("web2.farm.example", "anna", 15)})
+THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": LabHost("web2.farm.example", "anna", 15)})
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda hosts: {"old": hosts["old"]}, "no ci, new among its hosts"),
-        (lambda hosts: hosts | {"web-2": Host("web2", "anna", 15)}, "'web-2' is no name for a host"),
-        (lambda hosts: hosts | {"visitors": Host("web2", "anna", 15)}, "'visitors' is no name for a host"),
-        (lambda hosts: hosts | {"web2": Host("web2", "anna", 12)}, "two of its addresses are the same"),
-        (lambda hosts: hosts | {"web2": Host("web2", "anna", 14)}, "two of its addresses are the same"),
+        (lambda hosts: hosts | {"web-2": LabHost("web2", "anna", 15)}, "'web-2' is no name for a host"),
+        (lambda hosts: hosts | {"visitors": LabHost("web2", "anna", 15)}, "'visitors' is no name for a host"),
+        (lambda hosts: hosts | {"web2": LabHost("web2", "anna", 12)}, "two of its addresses are the same"),
+        (lambda hosts: hosts | {"web2": LabHost("web2", "anna", 14)}, "two of its addresses are the same"),
     ],
 )
 def test_hosts_that_no_lab_can_have_are_refused(
-    change: Callable[[dict[str, Host]], dict[str, Host]], says: str
+    change: Callable[[dict[str, LabHost]], dict[str, LabHost]], says: str
 ) -> None:
     with pytest.raises(Problem, match=says):
         replace(SHOP, hosts=change(SHOP.hosts))
 
 
 def test_what_is_prepared_for_one_world_is_no_other_s(tmp_path: Path) -> None:
-    where = Place(tmp_path)
+    where = LabPlace(tmp_path)
     worlds = [
         SHOP,
         TWO,
@@ -97,7 +97,7 @@ def test_a_third_host_is_known_to_all_and_by_ssh(tmp_path: Path) -> None:
         assert name.text == THREE.hosts[role].name + "\n"
         assert "10.77.0.15 web2.farm.example web2\nfd77::15 web2.farm.example web2\n" in hosts.text
     assert "10.77.0.11 prod1.shop.test prod1 shop.test\n" in hosts.text
-    config = ssh.config(Place(tmp_path), THREE, THREE.hosts)
+    config = ssh.config(LabPlace(tmp_path), THREE, THREE.hosts)
     assert "Host web2.farm.example\n    User anna\n" in config and "10.77.0.15 22\n" in config
 
 
@@ -157,11 +157,11 @@ def test_a_comparison_leaves_out_what_the_world_s_sites_write() -> None:
 
 def test_namespaces_of_another_lab_or_world_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "NAMESPACES", tmp_path)
-    assert network.left(Place(tmp_path)) == []
+    assert network.left(LabPlace(tmp_path)) == []
     for name in ("switchover-hub", "switchover-web2", "switchover-b-hub", "switchover-b-old", "other"):
         (tmp_path / name).touch()
-    assert network.left(Place(tmp_path)) == ["switchover-hub", "switchover-web2"]
-    assert network.left(Place(tmp_path, "b")) == ["switchover-b-hub", "switchover-b-old"]
+    assert network.left(LabPlace(tmp_path)) == ["switchover-hub", "switchover-web2"]
+    assert network.left(LabPlace(tmp_path, "b")) == ["switchover-b-hub", "switchover-b-old"]
 
 
 def test_a_script_gets_its_arguments_as_they_are(tmp_path: Path) -> None:
