@@ -34,6 +34,7 @@ from switchover.errors import Problem
 
 from . import settings
 from .machine import base, cache, cgroups, clean, host, images, layers, network, ssh, supervisor
+from .machine.files import ServerFile
 from .machine.layers import Described, Variant
 from .machine.locks import locked
 from .machine.server import BOOT, LabServer, until
@@ -71,7 +72,7 @@ class Lab:
         self._servers = {role: LabServer(self.place, world, role, release) for role, release in releases.items()}
         self._releases = {role: release for role, release in releases.items() if ci or role != "ci"}
         self._layers: dict[Role, list[str]] = {}
-        self._files: dict[Role, list[ssh.File]] = {}
+        self._files: dict[Role, list[ServerFile]] = {}
         self._lock: FileLock | None = None
         self._cut_short = False
         self._handlers: dict[int, Any] = {}
@@ -270,8 +271,8 @@ class Lab:
             acme.trusted(self.ci, [host for host in self.hosts if host is not self.ci], self.ca)
 
     def _start(self, server: LabServer) -> None:
-        role, addresses = server.role, self.world.addresses(server.role)
-        supervisor.start(supervisor.Spec(self.place, role, addresses, self._layers[role], self._files.get(role, [])))
+        spec = supervisor.Spec(self.place, server.role, server.addresses, self._layers[server.role])
+        supervisor.start(spec, self._files.get(server.role, []))
         server.wait_ready(ended=lambda: supervisor.is_off(self.place, server.role))
 
     def _stop(self, server: LabServer) -> None:

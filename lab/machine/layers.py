@@ -20,7 +20,7 @@ from . import cache, images, supervisor
 
 LAB = Path(__file__).parents[1]
 # What a prepared server is made from, beside its image, its world and the authority's certificate.
-RECIPE = [LAB / name for name in ("machine/base.py", "machine/setup.sh", "world.py", "texts.py")]
+RECIPE = [LAB / name for name in ("machine/base.py", "machine/files.py", "machine/setup.sh", "world.py", "texts.py")]
 SHOP_RECIPE = [LAB / "sites", *(LAB / "services" / name for name in ("postfix.py", "mail-sends.sh"))]
 CI_RECIPE = [LAB / "services"]
 DESCRIPTION = "lab.json"  # of the running lab, in its directory; its world has the sites' passwords

@@ -9,36 +9,26 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..place import LabPlace
 from ..world import Role, World
 from . import network
+from .files import ServerFile
 
 
-@dataclass(frozen=True)
-class File:
-    """A file to be written into a server before it boots; *owner* is a user's name there."""
-
-    path: str
-    text: str
-    mode: int = 0o644
-    owner: str = "root"
-
-
-def generate(place: LabPlace, world: World, roles: Iterable[Role]) -> dict[Role, list[File]]:
+def generate(place: LabPlace, world: World, roles: Iterable[Role]) -> dict[Role, list[ServerFile]]:
     """Writes the keys into `ssh/` in the running lab's directory; gives what each server needs to match them."""
     folder = place.run / "ssh"
     folder.mkdir(mode=0o700)
     private, public = key_pair("operator@lab")
     _write(folder / "operator", private, 0o600)
     _write(folder / "operator.pub", public)
-    files: dict[Role, list[File]] = {}
+    files: dict[Role, list[ServerFile]] = {}
     for role in roles:
         user = world.hosts[role].sudo_user
-        files[role] = [*identity(), File(f"/home/{user}/.ssh/authorized_keys", public, 0o600, user)]
+        files[role] = [*identity(), ServerFile(f"/home/{user}/.ssh/authorized_keys", public, 0o600, user)]
     _write(folder / "known_hosts", "".join(known_hosts(world.hosts[role].name, its) for role, its in files.items()))
     return files
 
@@ -49,18 +39,18 @@ def key_pair(comment: str) -> tuple[str, str]:
     return _private(key), f"{_public(key)} {comment}\n"
 
 
-def known_hosts(name: str, files: Iterable[File]) -> str:
+def known_hosts(name: str, files: Iterable[ServerFile]) -> str:
     """The lines of a known_hosts by which a server is known that is called *name* and has these *files*."""
     return "".join(f"{name} {file.text}" for file in files if file.path.endswith("_key.pub"))
 
 
-def identity() -> list[File]:
+def identity() -> list[ServerFile]:
     """What makes a server somebody: a machine's id and ssh host keys, both new."""
     # An empty id would make systemd take this for a first boot and enable what is disabled.
-    files = [File("/etc/machine-id", secrets.token_hex(16) + "\n", 0o444)]
+    files = [ServerFile("/etc/machine-id", secrets.token_hex(16) + "\n", 0o444)]
     for kind, key in (("ed25519", _ed25519()), ("ecdsa", _ecdsa())):
         path = f"/etc/ssh/ssh_host_{kind}_key"
-        files += [File(path, _private(key), 0o600), File(f"{path}.pub", _public(key) + "\n")]
+        files += [ServerFile(path, _private(key), 0o600), ServerFile(f"{path}.pub", _public(key) + "\n")]
     return files
 
 

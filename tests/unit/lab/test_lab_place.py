@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import ssl
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from lab import settings
 from lab.machine import cache, layers
-from lab.machine.locks import lock_for_a_child, locked, try_lock
+from lab.machine.locks import locked, try_lock
 from lab.place import LabPlace, place
 from lab.services.authority import Authority
 from lab.world import SHOP
@@ -114,7 +113,7 @@ def test_a_lock_is_one_processes_until_it_is_killed_and_waiting_for_it_can_be_gi
     )
     try:
         assert holder.stdout and holder.stdout.readline() == b"True\n"
-        assert try_lock(lock, "another") is None and lock_for_a_child(lock) is None
+        assert try_lock(lock, "another") is None
         assert lock.read_text() == "its holder"  # who asked in vain has left it
         with pytest.raises(Problem, match="lock: stopped while it waited"), locked(lock, lambda: next(asked) == 2):
             pytest.fail("held by two")
@@ -128,21 +127,6 @@ def test_a_lock_is_one_processes_until_it_is_killed_and_waiting_for_it_can_be_gi
     held.release()
     with locked(lock):
         pass
-
-
-def test_a_lock_for_a_child_is_held_until_the_child_ends_however_it_does(tmp_path: Path) -> None:
-    handle = lock_for_a_child(tmp_path / "on")
-    assert handle is not None
-    child = subprocess.Popen(["sleep", "600"], pass_fds=[handle])
-    try:
-        os.close(handle)
-        assert try_lock(tmp_path / "on") is None
-    finally:
-        child.kill()
-        child.wait()
-    held = try_lock(tmp_path / "on")
-    assert held is not None
-    held.release()
 
 
 def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 from lab import settings
 from lab.judging import inventory
 from lab.machine import base, layers, network, ssh
+from lab.machine.files import ServerFile
 from lab.place import LabPlace
 from lab.services import bind, ci
 from lab.services.authority import Authority
@@ -140,7 +141,7 @@ def test_a_look_s_records_are_those_of_both_name_servers(tmp_path: Path) -> None
 def test_keys_let_each_pusher_in_where_it_is_known() -> None:
     mara = replace(MARKET.pushers["dev"], known_by=("old",))
     world = replace(TWO, sites=(*SHOP.sites, replace(MARKET, pushers={"dev": mara})))
-    files: dict[str, list[ssh.File]] = {role: ssh.identity() for role in world.hosts}
+    files: dict[str, list[ServerFile]] = {role: ssh.identity() for role in world.hosts}
     ci.authorise(world, files)
     found = {(role, file.path): file.text for role, several in files.items() for file in several}
     assert "mara@ci" in found["old", "/home/market/.ssh/authorized_keys"]
