@@ -322,9 +322,9 @@ def orders(pair: Moved, book: Book) -> dict[str, int]:
     there = gather(pair.shops[pair.leads])
     audit = judge(book, there, gather(pair.shops[OTHER[pair.leads]]), Contents())
     return {
-        "orders": audit.orders_acknowledged,
-        "lost": len(audit.orders_lost),
-        "doubled": len(audit.orders_duplicated),
+        "orders": audit.orders.promised,
+        "lost": len(audit.orders.lost),
+        "doubled": len(audit.orders.twice),
     }
 
 

@@ -25,7 +25,8 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from switchover.errors import Problem
 from switchover.interruption import POINTS, VARIABLE, spec
@@ -37,12 +38,8 @@ from .judging.inventory import Inventory
 from .machine.server import until
 from .report import terminal
 from .sections import RETIRE
+from .servers import Lab
 from .texts import last_line, script
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from .servers import Lab
 
 NOTHING_TO_UNDO = "nothing to undo"
 KILLED = -9
@@ -269,8 +266,6 @@ class Walk:
 
 def all_points_of_the_last_section(state: str, result: Result, out: Console) -> None:
     """Every point of the last section, from the saved *state* in which all others are done."""
-    from .servers import Lab
-
     expected: dict[str, Inventory] = {}
     parts: dict[str, list[str]] = {}
     for point in ("", *POINTS):

@@ -17,9 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
+from rich.console import Console
+from rich.text import Text
 
 from switchover.errors import Problem
 
@@ -36,6 +37,7 @@ from .machine.server import until
 from .report import page as pages
 from .report import result, terminal
 from .report.result import PAGE_GRACE, Rehearsal, Span
+from .servers import Lab
 from .services.acme import CertificateAudit
 from .services.bind import OPERATORS
 from .settings import STRATEGIES
@@ -44,11 +46,6 @@ from .visitors.developers import DeployAudit
 from .visitors.mail import MailAudit
 from .visitors.process import Visitors
 from .world import VISITORS
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from .servers import Lab
 
 BIG_UPLOAD = (100, 20)  # MB, and the seconds over which it is sent
 SLOW_JOB = 40  # seconds
@@ -113,8 +110,6 @@ class Course:
 
     def _add(self, span: Span) -> None:
         """Notes a span, and prints what the visitors felt during it."""
-        from rich.text import Text
-
         self.spans.append(span)
         felt = self.so_far.felt(self.so_far.during(span))
         if not felt["requests"]:
@@ -315,8 +310,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def rehearse(given: argparse.Namespace) -> int:
     """From no lab to the printed report; gives the exit status."""
-    from .servers import Lab
-
     out = terminal.console()
     plan = Plan(given.report, given.rate, given.with_undo, at_least=3000 if given.rate >= 50 else 0)
     started = time.monotonic()

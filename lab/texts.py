@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from switchover import quote
 
 
@@ -16,8 +18,6 @@ def script(file: Path, *arguments: object) -> str:
 def render(file: Path, **values: Any) -> str:
     """The template in *file*, filled in; it may include others of its folder. HTML has its values
     escaped. Those that are functions are filters."""
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
         undefined=jinja2.StrictUndefined,

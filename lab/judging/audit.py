@@ -12,15 +12,13 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..machine.server import LabServer
 from ..visitors.ledger import Book, RequestOutcome
 from ..world import Site
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 CRON_TAKES = 6  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
 
@@ -53,6 +51,11 @@ class Order:
     quantity: int
     client: str | None = None
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows it has in other tables."""
+        return {"lines": self.lines, "tags": self.tags, "audits": self.audits}
+
 
 @dataclass(slots=True, frozen=True)
 class Run:
@@ -79,78 +82,73 @@ class Contents:
 
 
 @dataclass(slots=True)
-class Audit:
-    """What was found. Each dictionary has the name of what is wrong and, in words, how."""
+class Promise:
+    """What visitors were promised. *keys*: of its numbers in report.json: promised, lost, twice.
 
-    orders_acknowledged: int = 0
-    orders_lost: dict[str, str] = field(default_factory=dict)
-    orders_duplicated: dict[str, str] = field(default_factory=dict)
+    `lost` and `twice` have the name of each thing that is wrong and, in words, how; `hosts`: how many each server did.
+    """
+
+    what: str
+    keys: tuple[str, ...]
+    promised: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
+    twice: dict[str, str] = field(default_factory=dict)
+    hosts: Counter[str] | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words, the first few by name."""
+        how = [f"{self.what} {key.replace('_', ' ')}" for key in self.keys[1:]]
+        return counted(dict(zip(how, (self.lost, self.twice), strict=False)))
+
+    def as_report(self) -> dict[str, Any]:
+        """The numbers for report.json."""
+        numbers = (self.promised, len(self.lost), len(self.twice))
+        by_host = {} if self.hosts is None else {"by_host": dict(sorted(self.hosts.items()))}
+        return dict(zip(self.keys, numbers, strict=False)) | by_host
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was found."""
+
+    orders: Promise = field(default_factory=lambda: Promise("order(s)", ("acknowledged", "lost", "duplicated")))
+    uploads: Promise = field(default_factory=lambda: Promise("upload(s)", ("acknowledged", "lost")))
+    jobs: Promise = field(
+        default_factory=lambda: Promise("job(s)", ("expected", "never_ran", "ran_twice"), hosts=Counter())
+    )
+    sessions: Promise = field(default_factory=lambda: Promise("session(s)", ("checked", "lost")))
+    # Of each minute while visitors came; a problem only where a section takes care of cron.
+    cron: Promise = field(
+        default_factory=lambda: Promise("cron run(s)", ("expected", "missed", "ran_twice"), hosts=Counter())
+    )
     orders_unanswered: int = 0  # there, though the visitor got no answer: allowed, and counted
-    uploads_acknowledged: int = 0
-    uploads_lost: dict[str, str] = field(default_factory=dict)
-    jobs_expected: int = 0
-    jobs_never_ran: dict[str, str] = field(default_factory=dict)
-    jobs_ran_twice: dict[str, str] = field(default_factory=dict)
     jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
-    jobs_by_host: dict[str, int] = field(default_factory=dict)
-    sessions_checked: int = 0
-    sessions_lost: dict[str, str] = field(default_factory=dict)
     rows_changed: dict[str, str] = field(default_factory=dict)
-    minutes: int = 0  # turns of the minute while visitors came, at each of which cron shall run once
-    minutes_missed: list[str] = field(default_factory=list)
-    minutes_twice: list[str] = field(default_factory=list)
-    minutes_by_host: dict[str, int] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
         """What makes a rehearsal fail, in words, the first few of each sort by name."""
-        sorts = {
-            "order(s) lost": self.orders_lost,
-            "order(s) doubled": self.orders_duplicated,
-            "upload(s) lost": self.uploads_lost,
-            "job(s) never ran": self.jobs_never_ran,
-            "job(s) ran twice": self.jobs_ran_twice,
-            "session(s) lost": self.sessions_lost,
-            "other thing(s) changed in the data": self.rows_changed,
-        }
-        return counted({what: [f"{name} ({why})" for name, why in found.items()] for what, found in sorts.items()})
-
-    @property
-    def cron_problems(self) -> list[str]:
-        """Minutes in which cron did not run exactly once; a problem only where a section takes care of cron."""
-        sorts = {"cron run(s) missed": self.minutes_missed, "cron run(s) done twice": self.minutes_twice}
-        return [f"{problem} (UTC)" for problem in counted(sorts)]
+        promises = (self.orders, self.uploads, self.jobs, self.sessions)
+        changed = counted({"other thing(s) changed in the data": self.rows_changed})
+        return [problem for promise in promises for problem in promise.problems] + changed
 
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
-        return {
-            "orders": {
-                "acknowledged": self.orders_acknowledged,
-                "lost": len(self.orders_lost),
-                "duplicated": len(self.orders_duplicated),
-                "there_without_an_answer": self.orders_unanswered,
-            },
-            "uploads": {"acknowledged": self.uploads_acknowledged, "lost": len(self.uploads_lost)},
-            "jobs": {
-                "expected": self.jobs_expected,
-                "never_ran": len(self.jobs_never_ran),
-                "ran_twice": len(self.jobs_ran_twice),
-                "by_host": self.jobs_by_host,
-            },
-            "sessions": {"checked": self.sessions_checked, "lost": len(self.sessions_lost)},
-            "data": {"changed": len(self.rows_changed)},
-            "cron": {
-                "expected": self.minutes,
-                "missed": len(self.minutes_missed),
-                "ran_twice": len(self.minutes_twice),
-                "by_host": self.minutes_by_host,
-            },
-        }
+        names = ("orders", "uploads", "jobs", "sessions", "cron")
+        promises = (self.orders, self.uploads, self.jobs, self.sessions, self.cron)
+        report = {name: promise.as_report() for name, promise in zip(names, promises, strict=True)}
+        report["orders"]["there_without_an_answer"] = self.orders_unanswered
+        return report | {"data": {"changed": len(self.rows_changed)}}
 
 
-def counted(sorts: Mapping[str, Sequence[str]]) -> list[str]:
-    """What went wrong, in words: how many there are of each sort, and the first few by name."""
-    return [f"{len(names)} {sort}: {few(names)}" for sort, names in sorts.items() if names]
+def counted(sorts: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What went wrong, in words: how many there are of each sort, and the first few by name, each with how."""
+    return [
+        f"{len(faults)} {sort}: {few(f'{name} ({how})' for name, how in faults.items())}"
+        for sort, faults in sorts.items()
+        if faults
+    ]
 
 
 def few(names: Iterable[str], at_most: int = 3) -> str:
@@ -189,40 +187,39 @@ def _judge_orders(audit: Audit, book: Book, now: Contents, other: Contents, clie
     for order in now.orders:
         there.setdefault(order.number, []).append(order)
     elsewhere = {order.number for order in other.orders}
-    audit.orders_acknowledged = len(promised)
+    audit.orders.promised = len(promised)
     audit.orders_unanswered = len(there.keys() - promised.keys())
     for number, answer in promised.items():
         if number not in there:
             where = "is only in the database left behind" if number in elsewhere else "in no database"
-            audit.orders_lost[number] = where
+            audit.orders.lost[number] = where
             continue
         order = there[number][0]
-        if order.lines == 0 or order.tags == 0 or order.audits == 0:
-            missing = [name for name in ("lines", "tags", "audits") if getattr(order, name) == 0]
-            audit.orders_lost[number] = f"without its {', '.join(missing)}"
+        if missing := [name for name, count in order.rows.items() if count == 0]:
+            audit.orders.lost[number] = f"without its {', '.join(missing)}"
         elif order.lines == 1 and (order.product, order.quantity) != (answer.product, answer.quantity):
-            audit.orders_lost[number] = f"has {order.quantity} of {order.product}, not what was ordered"
+            audit.orders.lost[number] = f"has {order.quantity} of {order.product}, not what was ordered"
         elif clients and order.client not in clients:
             audit.rows_changed[number] = f"came from {order.client}, the visitor's address was not kept"
     for number, rows in there.items():
-        doubled = [name for name in ("lines", "tags", "audits") if any(getattr(row, name) > 1 for row in rows)]
+        doubled = [name for name in rows[0].rows if any(row.rows[name] > 1 for row in rows)]
         if len(rows) > 1:
-            audit.orders_duplicated[number] = f"{len(rows)} times"
+            audit.orders.twice[number] = f"{len(rows)} times"
         elif doubled:
-            audit.orders_duplicated[number] = f"its {', '.join(doubled)} more than once"
+            audit.orders.twice[number] = f"its {', '.join(doubled)} more than once"
 
 
 def _judge_uploads(audit: Audit, book: Book, now: Contents) -> None:
     promised = book.acknowledged("upload") + book.acknowledged("big_upload")
-    audit.uploads_acknowledged = len(promised)
+    audit.uploads.promised = len(promised)
     for answer in promised:
         name = answer.upload or ""
         if name not in now.uploads:
-            audit.uploads_lost[name] = "no file"
+            audit.uploads.lost[name] = "no file"
         elif now.uploads[name] != answer.sha256:
-            audit.uploads_lost[name] = "other bytes"
+            audit.uploads.lost[name] = "other bytes"
         elif now.upload_rows.get(name) != answer.sha256:
-            audit.uploads_lost[name] = "no row in the database"
+            audit.uploads.lost[name] = "no row in the database"
 
 
 def _judge_jobs(audit: Audit, book: Book, now: Contents, other: Contents) -> None:
@@ -233,24 +230,24 @@ def _judge_jobs(audit: Audit, book: Book, now: Contents, other: Contents) -> Non
     runs: dict[str, list[str]] = {}
     for run in {*now.runs, *other.runs}:
         runs.setdefault(run.number, []).append(run.host)
-    audit.jobs_expected = len(expected)
-    audit.jobs_by_host = dict(sorted(Counter(host for hosts in runs.values() for host in hosts).items()))
+    audit.jobs.promised = len(expected)
+    audit.jobs.hosts = Counter(host for hosts in runs.values() for host in hosts)
     audit.jobs_on = {number: hosts for number, hosts in runs.items() if number.startswith("slow-")}
     for number in sorted(expected - runs.keys()):
         error = waiting.get(number)
-        audit.jobs_never_ran[number] = "not in the queue" if error is None else f"still in the queue {error}"
+        audit.jobs.lost[number] = "not in the queue" if error is None else f"still in the queue {error}"
     for number, hosts in sorted(runs.items()):
         if len(hosts) > 1:
-            audit.jobs_ran_twice[number] = "on " + " and ".join(sorted(hosts))
+            audit.jobs.twice[number] = "on " + " and ".join(sorted(hosts))
 
 
 def _judge_sessions(audit: Audit, book: Book) -> None:
     given = {answer.session for answer in book.acknowledged("login")}
     checks = [answer for answer in book.answers if answer.kind == "me" and answer.session in given]
-    audit.sessions_checked = len({answer.session for answer in checks})
+    audit.sessions.promised = len({answer.session for answer in checks})
     for answer in checks:
         if answer.status == 401 or answer.outcome is RequestOutcome.WRONG:
-            audit.sessions_lost[answer.session or ""] = "not known any more" if answer.status == 401 else "other name"
+            audit.sessions.lost[answer.session or ""] = "not known any more" if answer.status == 401 else "other name"
 
 
 def _judge_data(audit: Audit, now: Contents, before: Contents) -> None:
@@ -272,11 +269,12 @@ def _judge_cron(audit: Audit, book: Book, now: Contents, other: Contents) -> Non
     whole = range(int(started // 60 + 1) * 60, int(ended - CRON_TAKES), 60)
     there = {*now.cron, *other.cron}
     runs = Counter(minute for minute, _ in there)
-    clock = {minute: time.strftime("%H:%M", time.gmtime(minute)) for minute in whole}
-    audit.minutes = len(whole)
-    audit.minutes_by_host = dict(sorted(Counter(host for minute, host in there if minute in whole).items()))
-    audit.minutes_missed = [clock[minute] for minute in whole if runs[minute] == 0]
-    audit.minutes_twice = [clock[minute] for minute in whole if runs[minute] > 1]
+    audit.cron.promised = len(whole)
+    audit.cron.hosts = Counter(host for minute, host in there if minute in whole)
+    for minute in whole:
+        if runs[minute] != 1:
+            faults = audit.cron.twice if runs[minute] else audit.cron.lost
+            faults[time.strftime("%H:%M", time.gmtime(minute))] = "UTC"
 
 
 # --- gathering ----------------------------------------------------------------------------------------------

@@ -12,15 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from switchover import quote
 
+from ..machine.server import LabServer
 from ..world import World
 from .allowed import Allowed
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 HERE = Path(__file__).parent
 Inventory = dict[str, str]

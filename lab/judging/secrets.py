@@ -18,14 +18,12 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from ..machine.server import LabServer
 from .allowed import Allowed
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 INTERVAL = 0.2  # seconds between two looks at the processes
 SHORTEST = 8  # characters; anything shorter is found by chance

@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from switchover.database.proof import parse as parse_proof
 from switchover.journal import ROOT
 
+from ..machine.server import LabServer
 from ..sections import RESTART, SWITCH
 from .audit import Shop
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 # An order writes one such row, which nobody changes, in a transaction of its own; a copy brings many in one. What came
 # by following has its origin, and the time of the server that it came from.

@@ -7,25 +7,20 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .timeline import Timeline
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 WIDE, NARROW = 920, 350  # CSS pixels
 PANEL, ROW = 165, 17  # their heights
 INK, PALE, LINE = "#1f2933", "#eef2f6", "#b4bfca"
 OLD, NEW = "#8d99a6", "#1d62b0"
 GOOD, PAGE, FAILED = "#2d7d5a", "#e0a100", "#c62f2f"
-LEGEND: dict[str, Any] = {
-    "edgecolor": "none",
-    "borderpad": 0.1,
-    "handlelength": 1,
-    "handletextpad": 0.4,
-    "columnspacing": 0.9,
-}
+SPACING = {"borderpad": 0.1, "handlelength": 1, "handletextpad": 0.4, "columnspacing": 0.9}  # of a legend
 STYLE: Any = {  # by the types of matplotlib each key would be one of a list
     "svg.fonttype": "path",  # the same on every machine
     "svg.hashsalt": "switchover",
@@ -56,9 +51,6 @@ def picture(line: Timeline) -> Picture:
 
 def _address(line: Timeline, width: int) -> str:
     """Draws it *width* CSS pixels wide."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context(STYLE):
         heights = [max(len(line.marks), 1) * ROW, *[PANEL] * 3]
         figure = Figure(figsize=(width / 96, (sum(heights) + 75) / 96), layout="constrained")
@@ -89,7 +81,6 @@ def _times(axes: Axes, line: Timeline) -> None:
     at = [second + 0.5 for second in range(line.seconds)]
     axes.plot(at, _gaps(line.longest), color=NEW, linewidth=1, marker=".", markersize=3, label="unluckiest visitor")
     axes.plot(at, _gaps(line.usual), color=INK, linewidth=1.5, label="usual visitor")
-    axes.set_ylim(1, max(3000.0, 2 * max((time for time in line.longest if time), default=1.0)))
     axes.yaxis.set_major_formatter(lambda ms, _: f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.0f} s")
     axes.yaxis.set_minor_formatter(lambda *_: "")
 
@@ -100,14 +91,11 @@ def _orders(axes: Axes, line: Timeline) -> None:
 
 
 def _stacked(axes: Axes, sorts: Sequence[tuple[Sequence[int], str, str]]) -> None:
-    edges = range(len(sorts[0][0]) + 1)
-    below = [0] * len(sorts[0][0])
-    for values, colour, name in sorts:
-        top = [low + value for low, value in zip(below, values, strict=True)]
-        if any(values):
-            axes.stairs(top, edges, baseline=below, fill=True, color=colour, label=name)
-        below = top
-    axes.set_ylim(0, max([*below, 1]) * 1.1)
+    there = [(values, colour, name) for values, colour, name in sorts if any(values)] or list(sorts[:1])
+    counts, colours, names = zip(*there, strict=True)
+    seconds = range(len(counts[0]) + 1)  # a step each, the last one to its end
+    steps = [[*values, values[-1]] for values in counts]
+    axes.stackplot(seconds, *steps, labels=names, colors=colours, step="post", linewidth=0)
 
 
 def _gaps(values: Sequence[float | None]) -> list[float]:
@@ -121,15 +109,9 @@ def _frame(axes: Axes, line: Timeline) -> None:
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", ncols=3, **LEGEND).set_in_layout(False)
-        axes.set_ylim(top=_raised(axes))
-
-
-def _raised(axes: Axes) -> float:
-    """The end of the scale that leaves room for the legend."""
-    low, high = axes.get_ylim()
-    return high * (high / low) ** 0.2 if axes.get_yscale() == "log" else low + (high - low) * 1.22
+    axes.margins(y=0.25)  # room for the legend
+    axes.set_ylim(bottom=1 if axes.get_yscale() == "log" else 0)
+    axes.legend(loc="upper left", ncols=3, edgecolor="none", **SPACING).set_in_layout(False)
 
 
 def _sections(axes: Axes, line: Timeline, *, names: bool) -> None:

@@ -58,12 +58,12 @@ def felt(data: dict[str, Any]) -> list[Row]:
 
 
 def _felt(span: dict[str, Any]) -> tuple[Cell, ...]:
-    cells = (Cell(seconds(span["seconds"])), Cell(f"{span['requests']:,}"))
+    took, requests = Cell(seconds(span["seconds"])), Cell(f"{span['requests']:,}")
     if not span["requests"]:
-        return cells
+        return took, requests
     page = f"{span['page']:,} in {seconds(span['page_seconds'])}" if span["page"] else ""
     times = [Cell(ms(span[key])) for key in ("p50_ms", "p99_ms", "longest_ms")]
-    return (*cells, judged(span["failed"]), Cell(page), *times)
+    return (took, requests, judged(span["failed"]), Cell(page), *times)
 
 
 def promised(data: dict[str, Any]) -> list[Row]:

@@ -184,7 +184,7 @@ class Rehearsal:
                 found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems
         if any(span.name == SWITCH_CRON and not span.exit for span in self.spans):
-            found += self.audit.cron_problems
+            found += self.audit.cron.problems
         if self.differences:
             named = few([f"{difference.server}: {difference.what}" for difference in self.differences])
             found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")

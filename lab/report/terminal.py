@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from . import content
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from .result import Rehearsal
+from .result import Rehearsal
 
 AT_MOST = 20  # differences named
 WIDE = 84  # columns of a terminal in which a table has all of its own
@@ -21,17 +22,11 @@ NARROW = ("took", "requests", "failed", "longest")
 
 def console() -> Console:
     """The terminal; 100 columns of plain text where there is none."""
-    import sys
-
-    from rich.console import Console
-
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=100)
 
 
 def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
     """Prints the report: what visitors felt, what they were promised, and the judgement last, where the eye is."""
-    from rich.text import Text
-
     data = rehearsal.as_json()
     undo = data["undo"]
     shown = content.FELT if to.width >= WIDE else NARROW
@@ -67,9 +62,6 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
 
 def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A table: its first column are names, all others numbers. The last row may be the sum, called `all`."""
-    from rich import box
-    from rich.table import Table
-
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(headings):
         made.add_column(heading, justify="right" if number else "left", no_wrap=True)
@@ -104,10 +96,6 @@ def _good_news(data: dict[str, Any]) -> list[str]:
 
 def _points(to: Console, lines: list[str], style: str = "") -> None:
     """Indented lines; on a terminal a line that is too long is wrapped below its own beginning."""
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
     if not to.is_terminal:
         for line in lines:
             to.print(Text(f"  · {line}"), soft_wrap=True)
@@ -119,6 +107,4 @@ def _points(to: Console, lines: list[str], style: str = "") -> None:
 
 
 def _judged(cell: content.Cell) -> Text:
-    from rich.text import Text
-
     return Text(cell.text, style={None: "", True: "green", False: "bold red"}[cell.good])

@@ -9,16 +9,13 @@ from __future__ import annotations
 import base64
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from switchover.dns.resolver import reverse
 
 from ..machine.files import ServerFile
+from ..machine.server import LabServer
 from ..texts import render
 from ..world import Role, World
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 TTL, LOWERED = 20, 5  # of the sites' records; what the lab's move lowers it to
 KEY = "/etc/bind/operator.key"  # on ci

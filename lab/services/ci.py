@@ -5,15 +5,11 @@ The agent knows old alone, as long as nobody has told it of new; the developer's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..machine import ssh
 from ..machine.files import UNPACK, ServerFile, archive
+from ..machine.server import LabServer
 from ..sites.provision import render, source
 from ..world import Role, World
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 
 def url(world: World, role: Role, domain: str = "") -> str:

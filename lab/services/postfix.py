@@ -5,14 +5,11 @@ their mailbox.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..machine.files import ServerFile
+from ..machine.server import LabServer
 from ..texts import script
 from ..world import Role, World
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 HERE = Path(__file__).parent
 CUSTOMERS = "/var/lib/customers/Maildir"  # on ci: one file a mail; where no look at a host looks

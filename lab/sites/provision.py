@@ -12,15 +12,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import texts
 from ..machine.files import UNPACK, ServerFile, archive
+from ..machine.server import LabServer
 from ..world import Role, Site
 from .installations import Installation, installation
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 HERE = Path(__file__).parent
 

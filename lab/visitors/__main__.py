@@ -51,7 +51,10 @@ async def opening(crowd: ShopVisitors, seconds: float) -> bool:
         if reply.outcome is RequestOutcome.OK and is_home(reply):
             return True
         if time.monotonic() > until:
-            print(f"The shop did not open: {reply.status or ''} {reply.note or reply.body[:200]!r}", file=sys.stderr)
+            print(
+                f"The shop did not open: {reply.status or ''} {reply.answer.note or reply.text[:200]!r}",
+                file=sys.stderr,
+            )
             break
         await asyncio.sleep(0.2)
     return False

@@ -11,11 +11,12 @@ import random
 import resource
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from .browser import Browser, Reply
-from .ledger import Ledger, RequestOutcome, Response
+from .ledger import Ledger, RequestOutcome
 
 FRESH = 0.2  # of the visits come on a new connection
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -88,26 +89,15 @@ class Crowd:
             headers, request["data"] = FORM | (headers or {}), urlencode(form).encode()
         method = "POST" if "data" in request else "GET"
         reply = await self.browser.ask(method, path, fresh=fresh, headers=headers, **request)
-        if reply.outcome is RequestOutcome.OK and not _is_right(right, reply):
-            reply = reply.wrong(f"not what {path} should be: {reply.body[:160].decode(errors='replace')}")
-        self.requests += 1
-        self.ledger.answer(
-            Response(
-                kind=kind,
-                at=reply.at,
-                ms=reply.ms,
-                outcome=reply.outcome,
-                status=reply.status,
-                by=reply.headers.get("X-Served-By"),
-                to=reply.to,
-                late_ms=round(late * 1000, 1),
-                fresh=reply.fresh,
-                reopened=reply.reopened,
-                note=reply.note,
-                **facts or {},
+        is_right = reply.outcome is not RequestOutcome.OK or _is_right(right, reply)  # which may add to the facts
+        answer = replace(reply.answer, kind=kind, late_ms=round(late * 1000, 1), **facts or {})
+        if not is_right:
+            answer = replace(
+                answer, outcome=RequestOutcome.WRONG, note=f"not what {path} should be: {reply.text[:160]}"
             )
-        )
-        return reply
+        self.requests += 1
+        self.ledger.answer(answer)
+        return replace(reply, answer=answer)
 
 
 def _is_right(right: Callable[[Reply], bool], reply: Reply) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 
@@ -86,7 +86,7 @@ class Book:
 
     def named(self, event: str) -> list[dict[str, Any]]:
         """The events of a name."""
-        return [found for found in self.events if found["event"] == event]
+        return [record for record in self.events if record["event"] == event]
 
     def longest_without(self, kind: str, start: float, end: float) -> float:
         """The longest time (s) between two moments in which no answer of a kind came that its visitor may rely on."""
@@ -99,7 +99,7 @@ class Book:
         return float(max(lags, default=0.0))
 
 
-class Ledger:
+class Ledger(AbstractContextManager["Ledger"]):
     """The open ledger, for the one process that writes it. Appends, and flushes every line."""
 
     def __init__(self, path: Path) -> None:
@@ -114,23 +114,17 @@ class Ledger:
         """Writes down something that is no answer."""
         self._file.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
 
-    def close(self) -> None:
-        """Closes the file."""
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def __enter__(self) -> Ledger:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def read(path: Path) -> Book:
+    """Reads a ledger, also one that is being written: without a last line that is not whole yet, or cut by a crash.
 
-
-def parse(lines: Iterable[str]) -> Book:
-    """Reads a ledger's lines, but for a last one cut short by a crash. Other broken lines: ValueError."""
+    Raises ValueError for other broken lines.
+    """
     book = Book()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             break
         try:
@@ -142,12 +136,6 @@ def parse(lines: Iterable[str]) -> Book:
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"line {number} of the ledger is not one of ours: {line[:80]!r}") from error
     return book
-
-
-def read(path: Path) -> Book:
-    """Reads a ledger, also one that is being written."""
-    with path.open(encoding="utf-8") as lines:
-        return parse(lines)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -71,8 +71,8 @@ class MailAudit(Observer):
         sql = "SELECT DISTINCT number FROM orders JOIN job_runs ON order_number = number "
         sql += "WHERE orders.id % 10 = 0 AND number LIKE 'V-%'"
         promised = Shop(self.lab.new if SWITCH_DB in done else self.lab.old).psql(sql).split()
-        never = sorted(number for number in promised if number not in came)
-        twice = sorted(number for number, times in came.items() if times > 1)
+        never = {number: "not received" for number in sorted(promised) if number not in came}
+        twice = {number: f"{times} times" for number, times in sorted(came.items()) if times > 1}
         self.report |= {"never_sent": len(never), "sent_twice": len(twice)}
         self.problems += counted({"mail(s) never sent": never, "mail(s) sent twice": twice})
 

@@ -62,8 +62,7 @@ class ShopVisitors(Crowd):
     async def visit(self, seconds: float | None = None) -> None:
         """As `Crowd.visit`; first they learn the products, with their names, from the first page."""
         reply = await self.ask("home", "/", is_home)
-        page = reply.body.decode(errors="replace") if reply.outcome is RequestOutcome.OK else ""
-        products = re.findall(r'href="/products/(\d+)"[^>]*>([^<]*)<', page)
+        products = re.findall(r'href="/products/(\d+)"[^>]*>([^<]*)<', reply.text)
         self._products = {int(number): html.unescape(name).strip() for number, name in products} or {1: ""}
         await super().visit(seconds)
 
@@ -244,7 +243,7 @@ def _made(key: str, value: str) -> Callable[[Reply], bool]:
 
 
 def _title(reply: Reply) -> str:
-    title = re.search(r"<title>(.*?)</title>", reply.body.decode(errors="replace"), re.DOTALL)
+    title = re.search(r"<title>(.*?)</title>", reply.text, re.DOTALL)
     return html.unescape(title[1]).strip() if title else ""
 
 
@@ -258,7 +257,7 @@ def _is_redirect_to_me(reply: Reply) -> bool:
 
 def _token(reply: Reply) -> str:
     """The CSRF token of a form, or nothing."""
-    for tag in re.findall(r"<input[^>]*>", reply.body.decode(errors="replace")):
+    for tag in re.findall(r"<input[^>]*>", reply.text):
         if 'name="authenticity_token"' in tag and (value := re.search(r'value="([^"]+)"', tag)):
             return html.unescape(value[1])
     return ""

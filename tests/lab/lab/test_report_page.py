@@ -48,8 +48,10 @@ def rehearsal(*, good: bool) -> Rehearsal:
             kind, order = ("order", f"V-{at}-{number}") if number % 4 == 0 else ("product", None)
             outcome = RequestOutcome.PAGE if paged else RequestOutcome.OK
             answers.append(Response(kind, at + number / 20, dice.expovariate(0.05) + 2, outcome, order=order))
-    audit = Audit(orders_acknowledged=1_234_567, jobs_expected=2_345_678, uploads_acknowledged=345, sessions_checked=67)
-    audit.jobs_by_host = {"prod1.shop.test": 1_000_000, "prod2.shop.test": 1_345_678}
+    audit = Audit()
+    audit.orders.promised, audit.jobs.promised = 1_234_567, 2_345_678
+    audit.uploads.promised, audit.sessions.promised = 345, 67
+    audit.jobs.hosts.update({"prod1.shop.test": 1_000_000, "prod2.shop.test": 1_345_678})
     found = Rehearsal(Book(answers, [{"event": "end"}]), spans, audit, looked_at=4711)
     found.servers = {"old": {"os": "Debian 11", "postgresql": "13.16"}, "new": {"os": "Debian 12", "postgresql": "15"}}
     rows = {"tables": 1_234, "rows": 123_456_789, "different": 0 if good else 17}
@@ -61,7 +63,7 @@ def rehearsal(*, good: bool) -> Rehearsal:
     found.observed["dns"]["last_by_old_s"] = 301.5 if good else None
     if not good:
         long = "/home/openfoodweb/apps/openfoodweb/" + "a_name_that_never_ends_" * 12
-        audit.orders_lost = {"<script>V-1</script>": "in no database"}
+        audit.orders.lost = {"<script>V-1</script>": "in no database"}
         found.differences = [Difference("old", f"file {long}", "f 644", None)]
         found.secrets_found = [f"old's password in database.yml: in {long} of old"]
         found.other_problems = ["`x` & <b>y</b>"]
@@ -138,7 +140,7 @@ def test_it_shows_the_numbers(browser: Browser, written: tuple[Rehearsal, Path],
     shown, _ = load(browser, written[1], width)
     text = " ".join(shown.inner_text("body").split())
     good = not written[0].secrets_found
-    assert data["ok"] == good == ("The move worked, and so did the way back." in text)
+    assert data["ok"] == good == ("The move worked, and so did its undo." in text)
     for part in (
         f"of {data['traffic']['requests']:,}, 20 a second",
         "1,234,567",

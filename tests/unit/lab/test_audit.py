@@ -79,13 +79,13 @@ def test_a_good_move_has_no_problem() -> None:
 
 def test_a_deleted_order_is_lost() -> None:
     found = audit(now=replace(NOW, orders=NOW.orders[1:]), other=Contents())
-    assert found.orders_lost == {"V-1": "in no database"}
+    assert found.orders.lost == {"V-1": "in no database"}
     assert found.problems == ["1 order(s) lost: V-1 (in no database)"]
 
 
 def test_an_order_that_stayed_in_the_old_database_is_lost() -> None:
     found = audit(now=replace(NOW, orders=NOW.orders[1:]))
-    assert found.orders_lost == {"V-1": "is only in the database left behind"}
+    assert found.orders.lost == {"V-1": "is only in the database left behind"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_order_that_stayed_in_the_old_database_is_lost() -> None:
 )
 def test_half_an_order_is_lost(changed: dict, why: str) -> None:
     half = replace(NOW.orders[0], **changed)
-    assert audit(now=replace(NOW, orders=(half, *NOW.orders[1:]))).orders_lost == {"V-1": why}
+    assert audit(now=replace(NOW, orders=(half, *NOW.orders[1:]))).orders.lost == {"V-1": why}
 
 
 @pytest.mark.parametrize(
@@ -114,41 +114,41 @@ def test_half_an_order_is_lost(changed: dict, why: str) -> None:
 )
 def test_a_doubled_order(orders: tuple[Order, ...], why: str) -> None:
     found = audit(now=replace(NOW, orders=orders))
-    assert found.orders_duplicated == {"V-1": why}
-    assert found.orders_lost == {}
+    assert found.orders.twice == {"V-1": why}
+    assert found.orders.lost == {}
 
 
 def test_an_order_that_was_doubled_without_an_answer_counts_too() -> None:
     doubled = replace(NOW.orders[2], lines=2)
     found = audit(now=replace(NOW, orders=(*NOW.orders[:2], doubled)))
-    assert found.orders_duplicated == {"V-3": "its lines more than once"}
+    assert found.orders.twice == {"V-3": "its lines more than once"}
 
 
 def test_a_dropped_upload_is_lost() -> None:
-    assert audit(now=replace(NOW, uploads={"big.bin": "bb"})).uploads_lost == {"a.bin": "no file"}
+    assert audit(now=replace(NOW, uploads={"big.bin": "bb"})).uploads.lost == {"a.bin": "no file"}
     other_bytes = replace(NOW, uploads={"a.bin": "ab", "big.bin": "bb"})
-    assert audit(now=other_bytes).uploads_lost == {"a.bin": "other bytes"}
+    assert audit(now=other_bytes).uploads.lost == {"a.bin": "other bytes"}
     no_row = replace(NOW, upload_rows={"big.bin": "bb"})
-    assert audit(now=no_row).uploads_lost == {"a.bin": "no row in the database"}
+    assert audit(now=no_row).uploads.lost == {"a.bin": "no row in the database"}
 
 
 def test_a_doubled_job_ran_twice() -> None:
     twice = replace(NOW, runs=(*NOW.runs, Run("V-2", "prod1", "12:00:09")))
     found = audit(now=twice)
-    assert found.jobs_ran_twice == {"V-2": "on prod1 and prod2"}
+    assert found.jobs.twice == {"V-2": "on prod1 and prod2"}
     assert found.problems == ["1 job(s) ran twice: V-2 (on prod1 and prod2)"]
 
 
 def test_a_job_that_ran_on_both_sides_of_the_copy_ran_twice() -> None:
     other = replace(LEFT_BEHIND, runs=(*LEFT_BEHIND.runs, Run("V-2", "prod1", "12:00:09")))
-    assert audit(other=other).jobs_ran_twice == {"V-2": "on prod1 and prod2"}
+    assert audit(other=other).jobs.twice == {"V-2": "on prod1 and prod2"}
 
 
 def test_a_job_that_did_not_run() -> None:
     found = audit(now=replace(NOW, runs=NOW.runs[:2], waiting=("V-9 ",)), other=Contents())
-    assert found.jobs_never_ran == {"slow-1": "not in the queue"}
+    assert found.jobs.lost == {"slow-1": "not in the queue"}
     stuck = replace(NOW, runs=NOW.runs[:3], waiting=("slow-1 ArgumentError",))
-    assert audit(now=stuck, other=Contents()).jobs_never_ran == {"slow-1": "still in the queue ArgumentError"}
+    assert audit(now=stuck, other=Contents()).jobs.lost == {"slow-1": "still in the queue ArgumentError"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_job_that_did_not_run() -> None:
 )
 def test_a_lost_session(outcome: RequestOutcome, status: int, lost: dict) -> None:
     book = Book([*BOOK.answers, answer("me", outcome, session="visitor-1", status=status)])
-    assert audit(book).sessions_lost == lost
+    assert audit(book).sessions.lost == lost
 
 
 def test_stock_that_does_not_fit() -> None:
@@ -187,12 +187,12 @@ def test_the_address_of_the_client_is_kept() -> None:
 
 def test_minutes_of_cron() -> None:
     missed = audit(now=replace(NOW, cron=()), other=Contents())
-    assert missed.cron_problems == ["2 cron run(s) missed: 22:14, 22:15 (UTC)"]
+    assert missed.cron.problems == ["2 cron run(s) missed: 22:14 (UTC), 22:15 (UTC)"]
     twice = audit(other=replace(LEFT_BEHIND, cron=((MINUTE, "prod2"),)))
-    assert twice.cron_problems == ["1 cron run(s) done twice: 22:14 (UTC)"]
+    assert twice.cron.problems == ["1 cron run(s) ran twice: 22:14 (UTC)"]
     assert twice.problems == []  # the report knows whether a section took care of cron
     without = judge(BOOK, replace(NOW, cron=()), Contents(), BEFORE, VISITORS, cron=False)
-    assert (without.minutes, without.cron_problems) == (0, [])
+    assert (without.cron.promised, without.cron.problems) == (0, [])
 
 
 def test_only_the_first_few_are_named() -> None:

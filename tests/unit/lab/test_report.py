@@ -184,10 +184,10 @@ def test_a_switch_by_copy_or_none_has_no_hold() -> None:
 
 def test_cron_counts_once_a_section_takes_care_of_it() -> None:
     found = rehearsal(answer(1))
-    found.audit.minutes_twice = ["12:00"]
+    found.audit.cron.twice = {"12:00": "UTC"}
     assert found.problems == []
     found.spans = [*SPANS, Span("switch-cron", 50, 51)]
-    assert found.problems == ["1 cron run(s) done twice: 12:00 (UTC)"]
+    assert found.problems == ["1 cron run(s) ran twice: 12:00 (UTC)"]
 
 
 def test_a_section_that_failed_and_visitors_who_did_not_end() -> None:

@@ -104,7 +104,7 @@ def test_texts_stay_texts() -> None:
 
 def test_the_headline_says_how_it_ended() -> None:
     assert "<h1>The move worked.</h1>" in page(rehearsal(*ANSWERS[:3]))
-    assert "<h1>The move worked, and so did the way back.</h1>" in page(rehearsal(*ANSWERS[:3], looked_at=5))
+    assert "<h1>The move worked, and so did its undo.</h1>" in page(rehearsal(*ANSWERS[:3], looked_at=5))
     assert "<h1>This rehearsal failed.</h1>" in page(rehearsal(*ANSWERS))
 
 

@@ -295,7 +295,7 @@ def test_a_get_on_a_kept_connection_is_asked_once_more(certificate: Path) -> Non
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "GET", "/cached")
-    assert (reply.outcome, reply.reopened) == (RequestOutcome.OK, True)
+    assert (reply.outcome, reply.answer.reopened) == (RequestOutcome.OK, True)
     assert shop.seen == ["GET /", "GET /cached", "GET /cached"]
 
 
@@ -311,7 +311,7 @@ def test_not_on_a_new_connection(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "GET", "/cached", fresh=True)
-    assert (reply.outcome, reply.reopened) == (RequestOutcome.RESET, False)
+    assert (reply.outcome, reply.answer.reopened) == (RequestOutcome.RESET, False)
     assert shop.seen == ["GET /", "GET /cached"]
 
 
@@ -342,7 +342,7 @@ def test_a_post_that_could_not_be_sent_is_made_once_more_unless_it_is_a_stream(
     shop = LittleShop()
     reply = ask_twice(shop, certificate, "POST", "/orders", data=data)
     again = isinstance(data, bytes)
-    assert reply.reopened == again and (reply.outcome is RequestOutcome.RESET) != again
+    assert reply.answer.reopened == again and (reply.outcome is RequestOutcome.RESET) != again
     assert shop.seen == ["GET /"] + ["POST /orders"] * again
 
 
@@ -371,7 +371,7 @@ def test_a_certificate_of_another_authority_is_refused(certificate: Path, tmp_pa
 
     reply = asyncio.run(ask())
     assert reply.outcome is RequestOutcome.RESET
-    assert "Certificate" in reply.note
+    assert "Certificate" in reply.answer.note
 
 
 def test_nobody_listens(certificate: Path) -> None:

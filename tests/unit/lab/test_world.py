@@ -87,7 +87,7 @@ def test_the_settings_of_each_site_name_its_own(tmp_path: Path) -> None:
     assert (second.old.database.name, second.new.database.owner) == ("market_production", "market_user")
     assert second.old.deploys.name == "live" and first.old.ssh == second.old.ssh
     assert "/live/new.market.test/" in second.new.certificate.fullchain
-    with pytest.raises(Problem, match=r"no site farm\.test.*Choose among shop\.test, market\.test"):
+    with pytest.raises(Problem, match=r"no site 'farm\.test'.*Choose among shop\.test, market\.test"):
         settings.text(TWO, site="farm.test")
 
 
@@ -194,7 +194,7 @@ def test_the_settings_say_how_a_site_is_installed(world: World, kinds: list[str]
 
 
 def test_what_nobody_installs_is_refused() -> None:
-    with pytest.raises(Problem, match="nothing is installed as 'docker'"):
+    with pytest.raises(Problem, match="there is no installation 'docker'"):
         installation("docker")
     with pytest.raises(Problem, match="Choose among usual, services, bare"):
         settings.settings(replace(SHOP, sites=(replace(SHOP.sites[0], installed="docker"),)))
