@@ -289,8 +289,8 @@ class Benchmark:
         felt: dict[str, Any] = {"rate": self.options.rate}
         with self._coming() as during:
             felt["quiet"] = during(lambda: time.sleep(60))
-            for one in ("ours", "checklist", "checklist", "ours") * 3:  # ours comes last: it follows, for the proof
-                felt.setdefault(one, Felt()).add(during(partial(self._copied, one)))
+            for way in ("ours", "checklist", "checklist", "ours") * 3:  # ours comes last: it follows, for the proof
+                felt.setdefault(way, Felt()).add(during(partial(self._copied, way)))
         for way in ("quiet", "checklist", "ours"):
             felt[way] = felt[way].as_json()
             print(f"  visitors' p99, {way}: {felt[way]}")

@@ -72,7 +72,7 @@ CHECKLISTS_WORDS = " ".join(map(sh, (NEW.user, NEW.app, NEW.name, NEW.owner, NEW
 
 @dataclass
 class Done:
-    """One switch: from when to when it was at work (unix seconds), and what its program said."""
+    """One switch: from when to when it was at work (unix seconds), and what its program measured."""
 
     started: float
     ended: float
@@ -81,7 +81,7 @@ class Done:
     @property
     def hold(self) -> float:
         if self.switch.hold_ms is None:
-            raise Problem("the program of the switch told no hold", "benchmarks/switch.py")
+            raise Problem("the program of the switch reported no hold", "benchmarks/switch.py")
         return self.switch.hold_ms
 
 
@@ -110,9 +110,9 @@ class Moved:
     def directly(self, towards: str) -> Done:
         """A switch as the step has it done on the new server."""
         began = time.time()
-        said = self.lab.new.exec(f"cd {HOME} && sh after/detached-switch {towards}").stdout
+        output = self.lab.new.exec(f"cd {HOME} && sh after/detached-switch {towards}").stdout
         self.leads = towards
-        return Done(began, time.time(), judging.parse(said))
+        return Done(began, time.time(), judging.parse(output))
 
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
@@ -176,16 +176,16 @@ def moved(
 
 def summary(done: Sequence[Done]) -> dict[str, Any]:
     """The holds of some switches, in ms."""
-    holds = [one.hold for one in done]
+    holds = [switch.hold for switch in done]
     names = done[0].switch.parts
     return {
         "runs": len(holds),
         "median": round(median(holds), 1),
         "p95": percentile(holds, 95),
         "max": max(holds),
-        "parts": {name: round(median(one.switch.parts.get(name, 0.0) for one in done), 1) for name in names},
-        "tries": sum(one.switch.tries or 0 for one in done),
-        "different": sum((one.switch.proof or {"different": 1})["different"] for one in done),
+        "parts": {name: round(median(run.switch.parts.get(name, 0.0) for run in done), 1) for name in names},
+        "tries": sum(run.switch.tries or 0 for run in done),
+        "different": sum((run.switch.proof or {"different": 1})["different"] for run in done),
     }
 
 
@@ -195,14 +195,14 @@ def felt(done: Sequence[Done], answers: Sequence[Response]) -> dict[str, Any]:
     def longest(start: float, end: float) -> float:
         return max((a.ms for a in answers if a.at < end and start < a.ended), default=0.0)
 
-    long = median(seconds(one) for one in done)
+    long = median(seconds(run) for run in done)
     quiet = []
-    for one in done:
-        start = one.ended + SETTLES
+    for run in done:
+        start = run.ended + SETTLES
         quiet += [
-            longest(start + n * long, start + (n + 1) * long) for n in range(int(STRETCHES * seconds(one) / long))
+            longest(start + n * long, start + (n + 1) * long) for n in range(int(STRETCHES * seconds(run) / long))
         ]
-    longest_ms = median(longest(one.started, one.ended) for one in done)
+    longest_ms = median(longest(run.started, run.ended) for run in done)
     p95 = percentile(quiet, 95)
     return {
         "longest_ms": round(longest_ms, 1),
@@ -318,7 +318,7 @@ class Benchmark:
 
 
 def orders(pair: Moved, book: Book) -> dict[str, int]:
-    """What became of the orders that visitors were told of."""
+    """What became of the orders that visitors got an answer to."""
     there = gather(pair.shops[pair.leads])
     audit = judge(book, there, gather(pair.shops[OTHER[pair.leads]]), Contents())
     return {

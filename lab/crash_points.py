@@ -196,7 +196,7 @@ class Walk:
 
         The next run tells whether it could be completed after a kill. It is complete where there was nothing to kill.
         """
-        kills, before = 0, ""
+        times, before = 0, ""
         for part, point in [*points, ("", "")]:
             kill = spec(step, part, point) if point else ""
             command = self._inv(step, kill=kill)
@@ -209,8 +209,8 @@ class Walk:
                 self._print(f"{before} (it ends undo)", [] if completed else self.result.wrong[-1:])
             if command.returncode != KILLED:
                 break
-            kills, before = kills + 1, kill
-        return kills
+            times, before = times + 1, kill
+        return times
 
     def _print(self, what: str, problems: list[str]) -> None:
         self.out.print(f"  {'[red]✗[/]' if problems else '[green]✓[/]'} {what}")
@@ -257,7 +257,7 @@ class Walk:
         return list(dict.fromkeys(part for _, part in sorted(parts)))
 
     def _inventories(self) -> dict[str, Inventory]:
-        # The unit of a copy ends a moment after it has said that all is here; one that stays is seen.
+        # The unit of a copy ends a moment after the step that waits for it; one that stays is seen.
         copy = "test ! -e /run/systemd/transient/switchover-copy.service"
         with contextlib.suppress(Problem):
             until(lambda: self.lab.new.exec(copy, check=False).returncode == 0, 10, "a copy's unit stays", pause=0.1)

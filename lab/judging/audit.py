@@ -1,4 +1,4 @@
-"""The audit: what the visitors were told, against what the databases and disks hold afterwards.
+"""The audit: the answers that visitors got, against what the databases and disks hold afterwards.
 
 It takes no part in the move: it reads the ledger, which the visitors wrote, and asks the servers themselves, as root
 inside them and by PostgreSQL's own client. `gather` looks, `judge` compares and touches nothing, so that a

@@ -171,7 +171,7 @@ def differences(
 ) -> list[Difference]:
     """The differences between the inventories of several servers, without what is left out."""
     rules = tuple(left_out)
-    return [found for role in before for found in compare(role, before[role], after[role], rules)]
+    return [difference for role in before for difference in compare(role, before[role], after[role], rules)]
 
 
 def _folders(world: World) -> str:

@@ -1,4 +1,4 @@
-"""What this machine must offer to hold a lab, said at once when it does not."""
+"""What this machine must offer to hold a lab, checked first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from switchover.errors import Problem
 
 from ..place import LabPlace
+from ..texts import last_line
 from . import cgroups
 
 PROGRAMS = {
@@ -62,9 +63,8 @@ def _check_overlay(place: LabPlace) -> None:
             cwd=folder, capture_output=True, text=True,
         )  # fmt: skip
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise Problem(
-            f"overlayfs cannot be mounted here ({said})",
+            f"overlayfs cannot be mounted here ({last_line(done.stderr)})",
             str(place.root),
             "Set SWITCHOVER_LAB to a directory on ext4 or xfs; the kernel must be 5.10 or later",
         )

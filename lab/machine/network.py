@@ -14,6 +14,7 @@ from pathlib import Path
 from switchover.errors import Problem
 
 from ..place import LabPlace
+from ..texts import last_line
 from ..world import VISITORS, World
 
 HUB = "hub"
@@ -89,6 +90,9 @@ def _inside(place: LabPlace, part: str, script: str) -> None:
 def _ip(*arguments: str, input: str | None = None, check: bool = True) -> str:
     done = subprocess.run(["ip", *arguments], input=input, capture_output=True, text=True)
     if check and done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
-        raise Problem(f"`ip {' '.join(arguments)}` failed: {said}", "network", "Run `inv lab.down`, then try again")
+        raise Problem(
+            f"`ip {' '.join(arguments)}` failed: {last_line(done.stderr)}",
+            "network",
+            "Run `inv lab.down`, then try again",
+        )
     return done.stdout

@@ -1,6 +1,6 @@
 """The lab's host from which the sites are deployed: by the agent that builds and tests them, and by a developer.
 
-The agent knows old alone, as long as nobody has told it of new; the developer's key is known to both servers.
+The agent knows old alone, until its remote is new's; the developer's key is known to both servers.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,7 +52,7 @@ class Reply:
     """An answer as the ledger has it, and what came with it. `status` is None when nothing whole came."""
 
     answer: Response
-    headers: CIMultiDictProxy[str] = NO_HEADERS
+    headers: CIMultiDictProxy[str] = field(default_factory=lambda: NO_HEADERS)
     body: bytes = b""
 
     @property

@@ -1,4 +1,4 @@
-"""The ledger: what the visitors were told, written by their own process the moment it arrived.
+"""The ledger: the answers that visitors got, written by their own process the moment it arrived.
 
 JSON lines, appended and flushed one by one, so that a crash of anything else loses none of them. Two sorts:
 answers (they have a `kind`) and events (they have an `event`: start, lag, upload started, end). Times are
@@ -64,7 +64,7 @@ class Response:
 
     @property
     def acknowledged(self) -> bool:
-        """True when the visitor was told that it worked."""
+        """True when the visitor may rely on it."""
         return self.outcome is RequestOutcome.OK
 
     def line(self) -> str:

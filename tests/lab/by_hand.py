@@ -34,7 +34,7 @@ thorough = partial(pytest.param, marks=pytest.mark.thorough)  # of a test's para
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed, how it ended, how long it took, and the events that it told."""
+    """What a command printed, how it ended, how long it took, and its events."""
 
     status: int
     out: str
@@ -67,10 +67,13 @@ class Operator:
         """`inv WORDS`, a process of its own."""
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            told = Path(folder) / "events.jsonl"
-            given: dict[str, Any] = {"env": os.environ | {events.VARIABLE: str(told)}, "stdin": subprocess.DEVNULL}
+            event_file = Path(folder) / "events.jsonl"
+            given: dict[str, Any] = {
+                "env": os.environ | {events.VARIABLE: str(event_file)},
+                "stdin": subprocess.DEVNULL,
+            }
             done = subprocess.run(self.line(*words), cwd=self.checkout, capture_output=True, text=True, **given)
-            return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start, events.read(told))
+            return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start, events.read(event_file))
 
     def works(self, *words: str) -> Ran:
         """`inv`, which must end well."""
@@ -107,7 +110,9 @@ def fails(lab: Lab, *words: str, settings: Path | None = None) -> str:
 def sections(lab: Lab) -> list[str]:
     """The sections of a move by `copy`, in the checklist's order, as `inv --list` has them."""
     listed = json.loads(inv(lab, "--list", "--list-format", "json").out)
-    return [found["name"] for found in listed["collections"] if found["default"] and found["name"] != "replicate"]
+    return [
+        section["name"] for section in listed["collections"] if section["default"] and section["name"] != "replicate"
+    ]
 
 
 @dataclass(frozen=True)
@@ -173,10 +178,10 @@ def differences(
     while True:
         now = looks(lab)
         found = [
-            str(one)
-            for name in before
-            for one in inventory.compare(name, before[name], now[name], inventory.left_out(lab.world))
-            if (journal or "/var/lib/switchover" not in one.what) and not any(part in one.what for part in but)
+            str(difference)
+            for difference in inventory.differences(before, now, inventory.left_out(lab.world))
+            if (journal or "/var/lib/switchover" not in difference.what)
+            and not any(part in difference.what for part in but)
         ]
         if not found or time.monotonic() > end:
             return found

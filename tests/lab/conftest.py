@@ -52,7 +52,7 @@ def lab_name() -> Iterator[str]:
 
 
 def pytest_exception_interact(node: pytest.Item, call: pytest.CallInfo[object], report: pytest.TestReport) -> None:
-    """A lab that is told to end by a signal leaves with SystemExit; for pytest that is one failed test among others."""
+    """A lab that a signal ends leaves with SystemExit; for pytest that is one failed test among others."""
     del node, report
     if call.excinfo is not None and isinstance(call.excinfo.value, SystemExit):
         pytest.exit("ended by a signal", returncode=int(call.excinfo.value.code or 1))

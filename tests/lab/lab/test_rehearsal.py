@@ -114,7 +114,7 @@ def test_it_fails_and_says_what_was_lost_or_doubled(
 def test_it_finds_a_secret_where_none_may_be(lab: Lab, tmp_path: Path) -> None:
     found = traffic(lab, tmp_path, leave_a_secret).as_json()["secrets_found"]
     lab.old.exec("rm /root/.bash_history; chmod 640 /etc/ssl/private/*.key")
-    [environment, key, history] = sorted(found, key=lambda told: ("environment" not in told, told))
+    [environment, key, history] = sorted(found, key=lambda place: ("environment" not in place, place))
     assert environment == "old's password in database.yml: in the environment of a process on new: sleep 3"
     assert history == "old's password in database.yml: in /root/.bash_history of old"
     assert key.startswith(

@@ -96,7 +96,7 @@ def test_another_program_makes_it_anew_and_the_old_one_goes_when_it_is_not_used(
     assert [lab.states.exists() for lab in (first, second, third)] == [False, False, True]
 
 
-def test_one_that_is_not_reached_is_told_and_not_kept() -> None:
+def test_one_that_is_not_reached_fails_and_is_not_kept() -> None:
     for _ in range(2):
         with pytest.raises(Problem, match="`inv broken` failed"), reached.reached("broken"):
             pass

@@ -110,7 +110,7 @@ def test_the_headline_says_how_it_ended() -> None:
 
 def test_the_switch_has_its_numbers_and_no_empty_ones() -> None:
     copied = " ".join(page(rehearsal(*ANSWERS)).split())
-    assert "<h2>The database switch</h2>" in copied and "under the maintenance page" in copied
+    assert "<h2>The database switch</h2>" in copied and "while the maintenance page was up" in copied
     assert "Held for" not in copied and "None" not in copied
     known = SwitchFacts(21.4, 2, {}, 640.0, {"tables": 15, "rows": 12_345, "different": 0}, 103.0, 103.15)
     held = " ".join(page(rehearsal(*ANSWERS, switch=known)).split())
