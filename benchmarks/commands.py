@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,9 +23,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lab.commands import INV, sections  # noqa: E402
+from lab.commands import must, sections  # noqa: E402
 from lab.servers import Lab  # noqa: E402
-from switchover.errors import Problem  # noqa: E402
 
 LIST = "--list"
 LAST = "retire-old"  # it ends the move: not repeated
@@ -58,14 +56,11 @@ def measured(lab: Lab, rounds: int) -> dict[str, list[float]]:
 
     def run(*words: str) -> float:
         start = time.monotonic()
-        line = [str(INV), "-f", str(lab.settings), *words]
-        done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            raise Problem(f"`inv {' '.join(words)}` fails: {(done.stdout + done.stderr).strip()}", "benchmark")
+        must(lab.settings, *words)
         return time.monotonic() - start
 
     seconds: dict[str, list[float]] = {LIST: []}
-    for section in [one.name for one in sections(lab.settings) if one.name != LAST] + ["status"]:
+    for section in [section.name for section in sections(lab.settings) if section.name != LAST] + ["status"]:
         run(section)
         seconds[section] = in_turn(lambda: run(LIST), partial(run, section), rounds, seconds[LIST])
     return seconds

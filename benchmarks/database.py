@@ -35,9 +35,9 @@ sys.path.insert(0, str(ROOT))
 import yaml  # noqa: E402
 
 from lab.machine.server import LabServer, until  # noqa: E402
-from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
-from lab.visitors.ledger import Outcome, percentile  # noqa: E402
+from lab.visitors.ledger import RequestOutcome, percentile  # noqa: E402
+from lab.visitors.process import Visitors  # noqa: E402
 from lab.world import SHOP  # noqa: E402
 from switchover.database.proof import PROGRAMS as PROVE  # noqa: E402
 from switchover.database.proof import parse  # noqa: E402
@@ -289,8 +289,8 @@ class Benchmark:
         felt: dict[str, Any] = {"rate": self.options.rate}
         with self._coming() as during:
             felt["quiet"] = during(lambda: time.sleep(60))
-            for one in ("ours", "checklist", "checklist", "ours") * 3:  # ours comes last: it follows, for the proof
-                felt.setdefault(one, Felt()).add(during(partial(self._copied, one)))
+            for way in ("ours", "checklist", "checklist", "ours") * 3:  # ours comes last: it follows, for the proof
+                felt.setdefault(way, Felt()).add(during(partial(self._copied, way)))
         for way in ("quiet", "checklist", "ours"):
             felt[way] = felt[way].as_json()
             print(f"  visitors' p99, {way}: {felt[way]}")
@@ -340,7 +340,7 @@ class Benchmark:
                 end = time.time()
                 answers = [a for a in visitors.book().answers if start <= a.at <= end]
                 times = [a.ms for a in answers]
-                failed = sum(a.outcome not in (Outcome.OK, Outcome.PAGE) for a in answers)
+                failed = sum(a.outcome not in (RequestOutcome.OK, RequestOutcome.PAGE) for a in answers)
                 return Felt(times, failed, [p99(times)])
 
             yield during

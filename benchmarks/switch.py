@@ -23,7 +23,6 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,12 +38,14 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
 
-from lab.judging.audit import Facts, Place, gather, judge  # noqa: E402
-from lab.judging.switch import Switch, told  # noqa: E402
-from lab.rehearsal import Visitors  # noqa: E402
+from lab import commands  # noqa: E402
+from lab.judging import switch as judging  # noqa: E402
+from lab.judging.audit import Contents, Shop, gather, judge  # noqa: E402
+from lab.judging.switch import SwitchFacts  # noqa: E402
 from lab.servers import Lab  # noqa: E402
 from lab.sites.provision import render  # noqa: E402
-from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
+from lab.visitors.ledger import Book, RequestOutcome, Response, percentile  # noqa: E402
+from lab.visitors.process import Visitors  # noqa: E402
 from lab.world import SHOP  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
@@ -56,7 +57,6 @@ PARTS = ("hold", "operator_200ms", "data_x10", "tables_1000", "unavailable")
 BEFORE = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron")
 HOME = "/var/tmp/bench"  # noqa: S108 - on the lab's server
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"  # noqa: S108
-JOURNAL = "/var/lib/switchover/shop.test"
 FAR = 0.1  # seconds, in each direction
 SETTLES = 1.0  # seconds after a switch that belong to no quiet stretch
 STRETCHES = 3  # quiet ones after a switch, each about as long
@@ -71,16 +71,16 @@ CHECKLISTS_WORDS = " ".join(map(sh, (NEW.user, NEW.app, NEW.name, NEW.owner, NEW
 
 @dataclass
 class Done:
-    """One switch: from when to when it was at work (unix seconds), and what its program said."""
+    """One switch: from when to when it was at work (unix seconds), and what its program measured."""
 
     started: float
     ended: float
-    switch: Switch
+    switch: SwitchFacts
 
     @property
     def hold(self) -> float:
         if self.switch.hold_ms is None:
-            raise Problem("the program of the switch told no hold", "benchmarks/switch.py")
+            raise Problem("the program of the switch reported no hold", "benchmarks/switch.py")
         return self.switch.hold_ms
 
 
@@ -90,18 +90,12 @@ class Moved:
     def __init__(self, lab: Lab, rate: float) -> None:
         self.lab, self.rate = lab, rate
         self.leads = "old"
-        self.places = {
-            "old": Place(lab.old, OLD.database, OLD.app),
-            "new": Place(lab.new, NEW.database, NEW.app),
-        }
+        self.shops = {"old": Shop(lab.old), "new": Shop(lab.new)}
 
     def inv(self, *words: str, settings: Path | None = None) -> tuple[float, float]:
         """A command as the operator gives it; from when to when it took."""
         began = time.time()
-        command: list[str | Path] = [Path(sys.executable).with_name("inv"), "-f", settings or self.lab.settings, *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            raise Problem(f"inv {' '.join(words)} failed: {done.stderr.strip()[-500:]}", "benchmarks/switch.py")
+        commands.must(settings or self.lab.settings, *words)
         say(f"  inv {' '.join(words)}: {time.time() - began:.1f} s")
         return began, time.time()
 
@@ -110,15 +104,14 @@ class Moved:
         words = ("switch-db",) if towards == "new" else ("undo", "--yes", "switch-db")
         began, ended = self.inv(*words, settings=settings)
         self.leads = towards
-        last = f"ls -d {JOURNAL}/*-switch-db.switch/said | tail -n 1"
-        return Done(began, ended, told(self.lab.new.exec(f"cat $({last})").stdout))
+        return Done(began, ended, judging.parse(judging.output(self.lab.new)))
 
     def directly(self, towards: str) -> Done:
         """A switch as the step has it done on the new server."""
         began = time.time()
-        said = self.lab.new.exec(f"cd {HOME} && sh after/detached-switch {towards}").stdout
+        output = self.lab.new.exec(f"cd {HOME} && sh after/detached-switch {towards}").stdout
         self.leads = towards
-        return Done(began, time.time(), told(said))
+        return Done(began, time.time(), judging.parse(output))
 
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
@@ -182,33 +175,33 @@ def moved(
 
 def summary(done: Sequence[Done]) -> dict[str, Any]:
     """The holds of some switches, in ms."""
-    holds = [one.hold for one in done]
+    holds = [switch.hold for switch in done]
     names = done[0].switch.parts
     return {
         "runs": len(holds),
         "median": round(median(holds), 1),
         "p95": percentile(holds, 95),
         "max": max(holds),
-        "parts": {name: round(median(one.switch.parts.get(name, 0.0) for one in done), 1) for name in names},
-        "tries": sum(one.switch.tries or 0 for one in done),
-        "different": sum((one.switch.proof or {"different": 1})["different"] for one in done),
+        "parts": {name: round(median(run.switch.parts.get(name, 0.0) for run in done), 1) for name in names},
+        "tries": sum(run.switch.tries or 0 for run in done),
+        "different": sum((run.switch.proof or {"different": 1})["different"] for run in done),
     }
 
 
-def felt(done: Sequence[Done], answers: Sequence[Answer]) -> dict[str, Any]:
+def felt(done: Sequence[Done], answers: Sequence[Response]) -> dict[str, Any]:
     """The longest request of a switch, against stretches as long without one."""
 
     def longest(start: float, end: float) -> float:
         return max((a.ms for a in answers if a.at < end and start < a.ended), default=0.0)
 
-    long = median(seconds(one) for one in done)
+    long = median(seconds(run) for run in done)
     quiet = []
-    for one in done:
-        start = one.ended + SETTLES
+    for run in done:
+        start = run.ended + SETTLES
         quiet += [
-            longest(start + n * long, start + (n + 1) * long) for n in range(int(STRETCHES * seconds(one) / long))
+            longest(start + n * long, start + (n + 1) * long) for n in range(int(STRETCHES * seconds(run) / long))
         ]
-    longest_ms = median(longest(one.started, one.ended) for one in done)
+    longest_ms = median(longest(run.started, run.ended) for run in done)
     p95 = percentile(quiet, 95)
     return {
         "longest_ms": round(longest_ms, 1),
@@ -216,7 +209,7 @@ def felt(done: Sequence[Done], answers: Sequence[Answer]) -> dict[str, Any]:
         "above_ms": round(longest_ms - p95, 1),
         "stretches": len(quiet),
         "requests": len(answers),
-        "failed": sum(answer.outcome is not Outcome.OK for answer in answers),
+        "failed": sum(answer.outcome is not RequestOutcome.OK for answer in answers),
     }
 
 
@@ -324,13 +317,13 @@ class Benchmark:
 
 
 def orders(pair: Moved, book: Book) -> dict[str, int]:
-    """What became of the orders that visitors were told of."""
-    there = gather(pair.places[pair.leads])
-    audit = judge(book, there, gather(pair.places[OTHER[pair.leads]]), Facts())
+    """What became of the orders that visitors got an answer to."""
+    there = gather(pair.shops[pair.leads])
+    audit = judge(book, there, gather(pair.shops[OTHER[pair.leads]]), Contents())
     return {
-        "orders": audit.orders_acknowledged,
-        "lost": len(audit.orders_lost),
-        "doubled": len(audit.orders_duplicated),
+        "orders": audit.orders.promised,
+        "lost": len(audit.orders.lost),
+        "doubled": len(audit.orders.twice),
     }
 
 

@@ -1,8 +1,8 @@
-"""The `inv` commands, run as a user would: as a process of their own, their output shown as it comes.
+"""The `inv` commands, run as a user would: each a process of its own.
 
 On a terminal they get one too, so that progress bars are bars; elsewhere they print plain lines into a pipe. Either way
-each line is kept with the time at which it came, to be read by people. What became of each step, and how long it took,
-their events tell (docs/events.md).
+each line is kept with the time at which it was printed, to be read by people. The outcome of each step, and how long it
+took, is in their events (docs/events.md).
 """
 
 from __future__ import annotations
@@ -27,50 +27,64 @@ from switchover import events
 from switchover.errors import Problem
 
 from .report.result import Span
+from .sections import CHECK
+from .texts import last_line
 
 ROOT = Path(__file__).parent.parent
 INV = Path(sys.executable).with_name("inv")
-CHECK = "check"  # the first section, a task without steps
 PATIENCE = 3.0  # seconds that an interrupted command has to end by itself; its servers are thrown away
 
 
 @dataclass(slots=True, frozen=True)
-class Section:
-    """A section of the checklist as `inv --list` tells it: name, the names of its steps, what it does."""
+class ListedSection:
+    """A section of the checklist as `inv --list` has it: name, the names of its steps, what it does."""
 
     name: str
     steps: tuple[str, ...] = ()
     title: str = ""
 
 
-def sections(settings: Path) -> list[Section]:
+def sections(settings: Path) -> list[ListedSection]:
     """The sections in the checklist's order. Raises Problem when `inv` cannot list them."""
-    listed = subprocess.run([INV, "-f", settings, "--list", "--list-format", "json"], cwd=ROOT, capture_output=True)
-    if listed.returncode != 0:
-        raise Problem(f"`inv --list` failed: {listed.stderr.decode(errors='replace').strip()[-200:]}", "rehearsal")
-    namespace = json.loads(listed.stdout)
-    checks = [Section(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
+    namespace = json.loads(must(settings, "--list", "--list-format", "json").stdout)
+    checks = [ListedSection(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
     return checks + [
-        Section(
-            found["name"],
+        ListedSection(
+            section["name"],
             # The whole section is one of its tasks too.
-            tuple(f"{found['name']}.{task['name']}" for task in found["tasks"] if task["name"] != found["name"]),
-            found["help"],
+            tuple(f"{section['name']}.{task['name']}" for task in section["tasks"] if task["name"] != section["name"]),
+            section["help"],
         )
-        for found in namespace["collections"]
-        if found["default"]  # a command of its own, as `inv lab` and `inv settings` are not
+        for section in namespace["collections"]
+        if section["default"]  # a command of its own, as `inv lab` and `inv settings` are not
     ]
 
 
-def run(settings: Path, *words: str, section: Section, log: Path, told: Path) -> Span:
+def inv(settings: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `inv -f SETTINGS WORDS…` to its end, and gives its output; *environment*: variables beside our own."""
+    given: dict[str, Any] = {"env": os.environ | environment, "stdin": subprocess.DEVNULL}
+    command: list[str | Path] = [INV, "-f", settings, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, **given)
+
+
+def must(settings: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The same, which must end well. Raises Problem when it does not."""
+    command = inv(settings, *words)
+    if command.returncode != 0:
+        reason = last_line(command.stderr, command.stdout)
+        raise Problem(f"`inv {' '.join(words)}` failed: {reason}", "lab", f"Run it by hand: inv -f {settings}")
+    return command
+
+
+def run(settings: Path, *words: str, section: ListedSection, log: Path, event_file: Path) -> Span:
     """Runs `inv -f SETTINGS WORDS…` and shows its output. Gives its span of time, with those of the section's steps.
 
-    Its home is `operator/` beside the settings, so that all it leaves there can be looked at; *log* gets each line with
-    its time, *told* its events. When this process is interrupted meanwhile, the command is too, and has some seconds to
-    put things in order.
+    Its home is `operator/` beside the settings, so that all files it leaves there can be searched; *log* gets each line
+    with its time, *event_file* its events. When this process is interrupted meanwhile, the command is too, and has some
+    seconds to end by itself.
     """
     started = time.time()
-    begin = told.stat().st_size if told.exists() else 0
+    begin = event_file.stat().st_size if event_file.exists() else 0
     output = _Output()
     home = settings.parent / "operator"
     home.mkdir(exist_ok=True)
@@ -80,31 +94,31 @@ def run(settings: Path, *words: str, section: Section, log: Path, told: Path) ->
         stdin=subprocess.DEVNULL,
         stdout=output.end,
         stderr=output.end,
-        env=os.environ | {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(told.absolute())},
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(event_file.absolute())},
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
-    shown = [f"$ inv {' '.join(words)}"]
-    try:
-        for at, line in output.lines():
-            shown.append(f"{at - started:6.2f} {line}")
-        status = command.wait()
-    except BaseException:
-        _interrupt(command)
-        raise
-    finally:
-        with log.open("a") as file:
-            file.write("\n".join(shown) + "\n\n")
-    return _span(section, started, status, events.read(told, begin))
+    with log.open("a") as file:
+        file.write(f"$ inv {' '.join(words)}\n")
+        try:
+            for at, line in output.lines():
+                file.write(f"{at - started:6.2f} {line}\n")
+            status = command.wait()
+        except BaseException:
+            _interrupt(command)
+            raise
+        finally:
+            file.write("\n")
+    return _span(section, started, status, events.read(event_file, begin))
 
 
-def _span(section: Section, started: float, status: int, told: Sequence[dict[str, Any]]) -> Span:
+def _span(section: ListedSection, started: float, status: int, emitted: Sequence[dict[str, Any]]) -> Span:
     """The span of a command that has ended, by its events; a step that is none of this move's has none."""
     steps = tuple(
         Span(event["step"], event["at"] - event["seconds"], event["at"], outcome=event["outcome"])
-        for event in told
+        for event in emitted
         if event["event"] == "step" and event["outcome"] != "nothing"
     )
-    promised = next((event["visitors"] for event in told if event["event"] == "section-begun"), "")
+    promised = next((event["visitors"] for event in emitted if event["event"] == "section-begun"), "")
     return Span(section.name, started, time.time(), status, steps, title=section.title, promised=promised)
 
 
@@ -120,7 +134,7 @@ class _Output:
             self._ours, self.end = os.pipe()
 
     def lines(self) -> Iterator[tuple[float, str]]:
-        """Shows all that comes, until the command has ended; gives each whole line with its time, without colours."""
+        """Shows all output until the command has ended; gives each whole line with its time, without colours."""
         os.close(self.end)
         rest = b""
         try:
@@ -129,7 +143,7 @@ class _Output:
                 sys.stdout.flush()
                 *whole, rest = (rest + some).split(b"\n")
                 for line in whole:
-                    yield time.time(), _plain(line)
+                    yield time.time(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", line.decode(errors="replace"))
         finally:
             os.close(self._ours)
 
@@ -138,10 +152,6 @@ class _Output:
             return os.read(self._ours, 65536)
         except OSError:  # how a terminal says that nobody writes to it any more
             return b""
-
-
-def _plain(line: bytes) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", line.decode(errors="replace"))
 
 
 def _interrupt(command: subprocess.Popen[bytes]) -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import yaml
 
-from switchover.errors import Problem
-
-from .commands import INV, ROOT
+from .commands import ROOT, must
+from .judging.audit import Shop
 from .machine import cache
 from .machine.locks import locked
 from .place import place
 from .servers import Lab
 
 # Whatever may have a part in how a server is after a section, and a little more.
-MADE_FROM = [
-    ROOT / name for name in ("switchover", "templates", "scripts", "nginx", "hooks", "lab", "requirements.lock")
-]
+PARTS = ("switchover", "templates", "scripts", "nginx", "hooks", "lab", "requirements.lock")
+MADE_FROM = [ROOT / part for part in PARTS]
 STATE = "reached"
 DAYS = 0.1  # another version's is of no use: unused for so long, it goes when one is made
 
@@ -32,7 +29,7 @@ def reached(
 ) -> Iterator[Lab]:  # fmt: skip
     """A lab in which these sections were done, from a kept state where there is one; made otherwise.
 
-    *settings*: of its move.yaml, in place of the lab's own. *sql*: said in old's database before.
+    *settings*: of its move.yaml, in place of the lab's own. *sql*: run in old's database before.
     Raises Problem when a section fails.
     """
     options: dict[str, Any] = {"ci": ci, "strategy": strategy, "seed_mb": seed_mb}
@@ -45,18 +42,11 @@ def reached(
                 lab = ends.enter_context(Lab(state=STATE, states=states))
             else:
                 lab = ends.enter_context(Lab(**options, states=states))
-                _move(lab, sections, sql, settings or {})
+                data = yaml.safe_load(lab.settings.read_text()) | (settings or {})
+                lab.settings.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+                if sql:
+                    Shop(lab.old).psql(sql)
+                must(lab.settings, *sections)
                 cache.prune(states.parent, days=DAYS)
                 lab.save(STATE)
         yield lab
-
-
-def _move(lab: Lab, sections: tuple[str, ...], sql: str, settings: Mapping[str, Any]) -> None:
-    data = yaml.safe_load(lab.settings.read_text())
-    lab.settings.write_text(yaml.safe_dump({**data, **settings}, sort_keys=False, allow_unicode=True))
-    if sql:
-        lab.old.psql(sql, lab.world.site("old").database)
-    line = [str(INV), "-f", str(lab.settings), *sections]
-    done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise Problem(f"`inv {' '.join(sections)}` fails: {(done.stdout + done.stderr).strip()}", "lab")

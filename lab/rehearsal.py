@@ -2,8 +2,8 @@
 
     python -m lab.rehearsal [--report DIR] [--with-undo] [--keep] [--seed-mb N] [--rate N] [--strategy S]
 
-It uses the `inv` commands as a user would, knows no step of them, and judges by what visitors were told and by looking
-at the servers afterwards. Exit status 0: no request failed, nothing was lost, nothing ran twice.
+It uses the `inv` commands as a user would, and judges by the answers that visitors got and by asking the servers
+afterwards. Exit status 0: no request failed, nothing was lost, nothing ran twice.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ import argparse
 import contextlib
 import json
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import yaml
+from rich.console import Console
+from rich.text import Text
 
 from switchover.errors import Problem
 
 from . import commands
+from . import sections as names
 from .judging import inventory, switch
-from .judging.audit import CRON_TAKES, Facts, Place, drained, gather, judge
-from .judging.names import SWITCH, Names
-from .judging.secrets import Watch, in_file
-from .machine import layers, network
+from .judging.audit import CRON_TAKES, Contents, Shop, drained, gather, judge
+from .judging.dns import DnsAudit
+from .judging.inventory import Inventory
+from .judging.observer import Observer
+from .judging.secrets import SecretScanner, in_file
+from .machine import layers
+from .machine.server import until
 from .report import page as pages
 from .report import result, terminal
 from .report.result import PAGE_GRACE, Rehearsal, Span
-from .services.acme import Certificates
+from .servers import Lab
+from .services.acme import CertificateAudit
 from .services.bind import OPERATORS
 from .settings import STRATEGIES
 from .visitors import ledger
-from .visitors.developers import Developers
-from .visitors.mail import Post
+from .visitors.developers import DeployAudit
+from .visitors.mail import MailAudit
+from .visitors.process import Visitors
 from .world import VISITORS
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from .servers import Lab
 
 BIG_UPLOAD = (100, 20)  # MB, and the seconds over which it is sent
 SLOW_JOB = 40  # seconds
@@ -53,9 +53,7 @@ DRAIN = 90.0  # seconds that the last jobs may take
 RETIRE_QUIET = 2.0  # seconds without a visitor, after which old may retire by the lab's settings
 SETTLED = 25  # seconds after which a booted server has started everything
 COMMANDS = "commands.log"  # in the report's directory: what each command printed, and when
-EVENTS = "events.jsonl"  # beside it: what became of each step, for programs
-NOT_UNDONE = ("check",)  # changes nothing
-AFTERWARDS = ("retire-old",)  # when nobody comes by the old server any more; nothing can be undone after it
+EVENTS = "events.jsonl"  # beside it: the outcome of each step, for programs
 
 
 @dataclass(slots=True)
@@ -65,171 +63,98 @@ class Plan:
     report: Path
     rate: float = 50
     with_undo: bool = False
-    sections: Sequence[commands.Section] | None = None
+    sections: Sequence[commands.ListedSection] | None = None
     quiet: float = 6.0  # seconds of traffic before the first section, and after the last
-    at_least: int = 0  # requests; the traffic afterwards goes on until then
+    at_least: int = 0  # requests; visitors come afterwards until they are as many
     big_upload: tuple[int, float] = BIG_UPLOAD
     slow_job: int = SLOW_JOB
     page_grace: float = PAGE_GRACE  # seconds that the maintenance page may outlast the copy
     spoil: Callable[[Lab], object] | None = None  # done before the audit: for tests of the rehearsal itself
 
 
-class Visitors:
-    """The visitors' process, in their network. A context manager: leaving it ends them, finished or not.
-
-    *only*: the one kind of visit that all come for.
-    """
-
-    def __init__(self, lab: Lab, path: Path, rate: float, only: str | None = None) -> None:
-        self.path, self._rate, self._lab = path, rate, lab
-        self._only = ("--only", only) if only else ()
-
-    def __enter__(self) -> Visitors:
-        lab = self._lab
-        self._log = self.path.with_name("visitors.log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                *network.entry(lab.netns_visitors),
-                *(sys.executable, "-m", "lab.visitors.scenarios", "--control", "--patience", "60"),
-                *("--ledger", str(self.path), "--rate", str(self._rate), "--ca", str(lab.ca)),
-                *("--domain", lab.world.domain),
-                *_whereabouts(lab),
-                *self._only,
-            ],
-            cwd=commands.ROOT,
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C is for the rehearsal, which ends them
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        with contextlib.suppress(OSError):  # what they had not read yet
-            self.stdin.close()
-        self._log.close()
-
-    @property
-    def stdin(self) -> Any:
-        return self._process.stdin
-
-    def ask_for(self, line: str) -> None:
-        """Sends them a control line. Raises Problem when they are gone."""
-        try:
-            self.stdin.write(f"{line}\n".encode())
-            self.stdin.flush()
-        except OSError:
-            raise self._gone() from None
-
-    def book(self) -> ledger.Book:
-        """The ledger as it is now."""
-        return ledger.read(self.path) if self.path.exists() else ledger.Book()
-
-    def wait_for(self, event: str, seconds: float) -> None:
-        """Waits until the ledger has an event. Raises Problem when it does not come or the visitors are gone."""
-        until = time.monotonic() + seconds
-        while not self.book().named(event):
-            if self._process.poll() is not None:
-                raise self._gone()
-            if time.monotonic() > until:
-                raise Problem(f"no `{event}` within {seconds:.0f} s", "visitors", f"See {self._log.name}")
-            time.sleep(0.1)
-
-    def finish(self, seconds: float = 90) -> None:
-        """Nobody new comes; everybody has an answer when this returns. Raises Problem when that takes too long."""
-        self.ask_for("finish")
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise Problem(f"they did not end within {seconds:.0f} s", "visitors", f"See {self._log.name}") from None
-
-    def _gone(self) -> Problem:
-        said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
-        return Problem(f"they ended with status {self._process.poll()}", "visitors", said[-1] if said else "")
-
-
-def _whereabouts(lab: Lab) -> Iterator[str]:
-    """How visitors find the site: by its name, or where nobody knows names by old's addresses."""
-    for server in lab.name_servers:
-        yield from ("--name-server", server)
-    for address in () if lab.name_servers else (lab.old.address4, lab.old.address6):
-        yield from ("--address", address)
-
-
 @dataclass(slots=True)
 class Course:
-    """What happens: the commands are run, and the spans of time told on the terminal as each one ends."""
+    """The commands as they are run, and their spans of time; each is printed as it ends."""
 
+    lab: Lab
+    plan: Plan
     visitors: Visitors
-    leaks: Watch
-    settings: Path
-    reports: Path
+    secrets: SecretScanner
     out: Console
     spans: list[Span] = field(default_factory=list)
 
-    def do(self, section: commands.Section, *options: str) -> bool:
+    def do(self, section: commands.ListedSection, *options: str) -> bool:
         """Runs a section; True when it ended well."""
         return self._run(section, section.name, *options)
 
-    def undo(self, section: commands.Section) -> bool:
-        """Takes a section back; True when that ended well."""
-        return self._run(commands.Section(f"undo {section.name}"), "undo", "--yes", section.name)
+    def undo(self, sections: Sequence[commands.ListedSection]) -> None:
+        """Undoes the sections that did anything (one for another strategy did not), last first, until one fails."""
+        changed = {span.name for span in self.spans if span.steps}
+        for section in reversed(sections):
+            undo = commands.ListedSection(f"undo {section.name}")
+            if section.name in changed and not self._run(undo, "undo", "--yes", section.name):
+                return
 
-    def has_steps(self, section: commands.Section) -> bool:
-        """Whether it did anything: one that is for another strategy has nothing to undo."""
-        return any(span.name == section.name and span.steps for span in self.spans)
+    def retire(self, sections: Sequence[commands.ListedSection]) -> None:
+        """Runs the sections that wait until nobody uses old any more, and that nothing undoes."""
+        for section in sections:
+            time.sleep(RETIRE_QUIET)
+            self.do(section, "--yes")
 
-    def _run(self, section: commands.Section, *words: str) -> bool:
-        log, told = self.reports / COMMANDS, self.reports / EVENTS
-        span = commands.run(self.settings, *words, section=section, log=log, told=told)
-        self.leaks.learn()
-        return self.add(span).exit == 0
+    def _run(self, section: commands.ListedSection, *words: str) -> bool:
+        log, event_file = self.plan.report / COMMANDS, self.plan.report / EVENTS
+        span = commands.run(self.lab.settings, *words, section=section, log=log, event_file=event_file)
+        self.secrets.learn()
+        self._add(span)
+        return span.exit == 0
 
-    def add(self, span: Span) -> Span:
+    def _add(self, span: Span) -> None:
         """Notes a span, and prints what the visitors felt during it."""
-        from rich.text import Text
-
         self.spans.append(span)
-        so_far = self.so_far
-        felt = so_far.felt(so_far.during(span))
-        page = f", {felt['page']} saw the maintenance page" if felt["page"] else ""
-        good = not felt["failed"] and not span.exit
+        felt = self.so_far.felt(self.so_far.during(span))
         if not felt["requests"]:
-            self.out.print("    nobody came meanwhile", style="dim")
-            return span
+            self.out.print("    no visitors meanwhile", style="dim")
+            return
+        page = f", {felt['page']} saw the maintenance page" if felt["page"] else ""
         who = f"visitors {span.name}" if span.quiet else "visitors"
         line = f"{who}: {felt['requests']:,} requests, {felt['failed']} failed{page}"
-        self.out.print(Text(f"    {line}, longest {felt['longest_ms']:.0f} ms", style="green" if good else "bold red"))
-        return span
+        style = "bold red" if felt["failed"] or span.exit else "green"
+        self.out.print(Text(f"    {line}, longest {felt['longest_ms']:.0f} ms", style=style))
 
     @property
     def so_far(self) -> Rehearsal:
         """What visitors felt until now; nothing is audited yet."""
-        return Rehearsal(self.visitors.book(), self.spans, judge(ledger.Book(), Facts(), Facts(), Facts()))
+        return Rehearsal(self.visitors.book(), self.spans, judge(ledger.Book(), Contents(), Contents(), Contents()))
 
     @contextlib.contextmanager
-    def quiet(self, name: str) -> Iterator[None]:
-        """A stretch in which nobody moves anything."""
+    def quiet(self, name: str, seconds: float = 0) -> Iterator[None]:
+        """A stretch in which nobody moves anything, of so many seconds at least."""
         started = time.time()
         yield
-        self.add(Span(name, started, time.time(), quiet=True))
+        time.sleep(max(0, started + seconds - time.time()))
+        self._add(Span(name, started, time.time(), quiet=True))
+
+    def until_enough(self) -> None:
+        """Waits until enough visitors came, and cron, if there is any, has run once where it was moved to."""
+        while len(self.visitors.book().answers) < self.plan.at_least:
+            time.sleep(1)
+        moved = [span.ended for span in self.spans if span.name.endswith(names.SWITCH_CRON) and not span.exit]
+        if moved and self.lab.has("schedule"):
+            time.sleep(max(0, (moved[-1] // 60 + 1) * 60 + CRON_TAKES + 1 - time.time()))
 
     @property
     def done(self) -> set[str]:
         """The sections that were done and not undone since."""
-        found: set[str] = set()
+        done: set[str] = set()
         for span in self.spans:
             if span.exit == 0 and not span.quiet:
-                name = span.name.removeprefix("undo ")
-                found = found - {name} if span.name.startswith("undo ") else found | {name}
-        return found
+                undone = span.name.removeprefix("undo ")
+                done = done - {undone} if undone != span.name else done | {span.name}
+        return done
 
 
 def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
-    """A whole move in a lab that is up, with the undo of every section if the plan says so. Gives what it found.
+    """A whole move in a lab that is up, with the undo of every section if the plan says so. Gives its result.
 
     Leaves ledger.jsonl in the report's directory. A section that fails ends the move there, not the audit. Raises
     Problem when the lab, the visitors or `inv --list` do not work at all.
@@ -237,192 +162,136 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
     out = out or terminal.console()
     plan.report.mkdir(parents=True, exist_ok=True)
     path = plan.report / "ledger.jsonl"
-    for left in (path, plan.report / COMMANDS, plan.report / EVENTS):
-        left.unlink(missing_ok=True)
+    for earlier in (path, plan.report / COMMANDS, plan.report / EVENTS):
+        earlier.unlink(missing_ok=True)
     sections = list(commands.sections(lab.settings) if plan.sections is None else plan.sections)
-    moving = [section for section in sections if section.name not in AFTERWARDS]
-    retiring = [section for section in sections if section.name in AFTERWARDS]
-    places = _places(lab)
-    before = gather(places["old"])
-    developers, post = Developers(), Post(lab)
-    names, certificates = Names(lab), Certificates(lab.old)
-    with Watch({host.role: host for host in lab.hosts}) as leaks, Visitors(lab, path, plan.rate) as visitors:
+    moving = [section for section in sections if section.name != names.RETIRE]
+    retiring = [section for section in sections if section.name == names.RETIRE]
+    before = gather(Shop(lab.old))
+    scanner = SecretScanner({host.role: host for host in lab.hosts})
+    with scanner.running() as secrets, Visitors(lab, path, plan.rate) as visitors:
         visitors.wait_for("start", 90)
-        course = Course(visitors, leaks, lab.settings, plan.report, out)
+        course = Course(lab, plan, visitors, secrets, out)
+        observers = _observers(lab, course)
         out.print(f"Visitors come, {plan.rate:g} a second.")
-        with course.quiet("before"):
-            time.sleep(plan.quiet)
-            seen = _looks(lab, settled=True) if plan.with_undo else {}
-        whole = _move(lab, plan, course, moving, developers, post, names)
-        with course.quiet(result.STILL):
-            # What the switch is compared with takes as long as it did.
-            took = course.so_far.switching
-            time.sleep(max(plan.quiet, took.seconds + 1 if took else 0))
-            _until_enough(lab, plan, course)
-        switched = switch.look(**places, journal=_journal(lab)) if result.SWITCH in course.done else switch.Switch()
-        if result.CERTIFICATE in course.done and lab.ci in lab.hosts:  # where the authority is
-            certificates.look(lab.new)
+        with course.quiet("before", plan.quiet):
+            inventories = _settled(lab) if plan.with_undo else {}
+        whole = _move(course, moving, observers)
+        switching = course.so_far.switching
+        # What the switch is compared with takes as long as it did.
+        with course.quiet(result.STILL, max(plan.quiet, switching.seconds + 1 if switching else 0)):
+            course.until_enough()
+        switched = switch.measure(*lab.servers) if names.SWITCH_DB in course.done else switch.SwitchFacts()
+        for observer in observers:
+            observer.moved(course.done)
         if plan.with_undo and whole:
-            _undo(course, moving)
-            with course.quiet("after the undo"):
-                time.sleep(plan.quiet)
-                _until_enough(lab, plan, course)
+            course.undo(moving)
+            with course.quiet("after the undo", plan.quiet):
+                course.until_enough()
         retiring = retiring if whole and not plan.with_undo else []
-        if SWITCH in course.done and names.works:  # visitors come by new
-            _retire(course, retiring)
+        if names.SWITCH_DNS in course.done and lab.name_servers:  # visitors find new by themselves
+            course.retire(retiring)
             retiring = []
-            with course.quiet("without old"):
-                time.sleep(plan.quiet)
-        out.print("Nobody new comes; the last visitors get their answers, and the last jobs run.")
+            with course.quiet("without old", plan.quiet):
+                pass
+        out.print("No new visitors; the last ones get their answers, and the last jobs run.")
         visitors.finish()
-        _retire(course, retiring)
-        found = _audited(lab, plan, course, places, before, seen)
-        post.audit(places["new" if result.SWITCH in course.done else "old"])
-        names.audit(found.book, course.spans, course.done)
+        course.retire(retiring)
+        found = _audited(course, before, inventories)
+        for observer in observers:
+            observer.audit(found, course.done)
+            found.observed[observer.name] = observer.as_report()
+            found.other_problems += observer.problems
     found.switch = switched
-    found.deploys = developers.as_report()
-    found.mail, found.dns, found.certificate = post.as_report(), names.as_report(), certificates.as_report()
-    found.other_problems += developers.problems + post.problems + names.problems + certificates.problems
-    found.secrets_found = _leaked(lab, plan, leaks, json.dumps(found.as_json()).encode())
-    found.secrets_looked_for, found.processes_seen = leaks.looked_for, len(leaks.seen)
+    found.secrets_found = _leaked(lab, plan, secrets, json.dumps(found.as_json()).encode())
+    found.secrets_looked_for, found.processes_seen = secrets.looked_for, len(secrets.seen)
     return found
 
 
-def _move(
-    lab: Lab,
-    plan: Plan,
-    course: Course,
-    sections: Sequence[commands.Section],
-    developers: Developers,
-    post: Post,
-    names: Names,
-) -> bool:
+def _observers(lab: Lab, course: Course) -> list[Observer]:
+    """All need the ci host: it has the names, the authority, the customers' mail, and the checkouts."""
+    if lab.ci not in lab.hosts:
+        return []
+    deploys = [DeployAudit(lab, course.quiet)] if {*lab.world.sites[0].pushers} == {"ci", "dev"} else []
+    return [*deploys, MailAudit(lab), DnsAudit(lab), CertificateAudit(lab)]
+
+
+def _move(course: Course, sections: Sequence[commands.ListedSection], observers: Sequence[Observer]) -> bool:
     """The sections in order; False when one failed, and then no further one is begun."""
     for section in sections:
-        post.before(section.name)
-        names.before(section.name)
-        _meanwhile(lab, plan, course.visitors, section.name)
+        for observer in observers:
+            observer.before(section.name)
+        _meanwhile(course, section.name)
         if not course.do(section):
             return False
-        names.after(section.name)
-        if developers.have_something_to_push(lab, section.name):
-            with course.quiet("pushes"):
-                developers.push(lab, section.name)
+        for observer in observers:
+            observer.after(section.name)
     return True
 
 
-def _retire(course: Course, sections: Sequence[commands.Section]) -> None:
-    for section in sections:
-        time.sleep(RETIRE_QUIET)
-        course.do(section, "--yes")
-
-
-def _undo(course: Course, sections: Sequence[commands.Section]) -> None:
-    for section in reversed(sections):
-        if section.name in NOT_UNDONE or not course.has_steps(section):
-            continue
-        if not course.undo(section):
-            return
-
-
-def _meanwhile(lab: Lab, plan: Plan, visitors: Visitors, section: str) -> None:
+def _meanwhile(course: Course, section: str) -> None:
     """What shall be under way while a section works: a slow job when workers switch, a big upload at the app."""
-    if section == "switch-jobs" and plan.slow_job and lab.has("worker"):
+    lab, plan, visitors = course.lab, course.plan, course.visitors
+    if section == names.SWITCH_JOBS and plan.slow_job and lab.has("worker"):
         visitors.ask_for(f"slow-job {plan.slow_job}")
         locked = "SELECT count(*) FROM delayed_jobs WHERE locked_at IS NOT NULL AND handler LIKE '%slow-%'"
-        until = time.monotonic() + 15
-        while lab.old.psql(locked, db=_places(lab)["old"].database) == "0" and time.monotonic() < until:
-            time.sleep(0.2)
-    if section == "switch-app" and plan.big_upload[0]:
+        with contextlib.suppress(Problem):  # the audit says where it ran
+            until(lambda: Shop(lab.old).psql(locked) != "0", 15, "the slow job has not begun", pause=0.2)
+    if section == names.SWITCH_APP and plan.big_upload[0]:
         visitors.ask_for("big-upload {} {}".format(*plan.big_upload))
         visitors.wait_for("big_upload_started", 15)
 
 
-def _until_enough(lab: Lab, plan: Plan, course: Course) -> None:
-    """Lets visitors come until they are enough, and cron, if there is any, has run once where it was moved to."""
-    while len(course.visitors.book().answers) < plan.at_least:
-        time.sleep(1)
-    moved = [span.ended for span in course.spans if span.name.endswith(result.CRON) and not span.exit]
-    if moved and lab.has("schedule"):
-        time.sleep(max(0, (moved[-1] // 60 + 1) * 60 + CRON_TAKES + 1 - time.time()))
-
-
-def _audited(
-    lab: Lab, plan: Plan, course: Course, places: dict[str, Place], before: Facts, seen: dict[str, inventory.Look]
-) -> Rehearsal:
-    """Everything that is asked of the servers once the visitors have gone."""
-    data = "new" if "switch-db" in course.done else "old"
-    files = "new" if "switch-app" in course.done else "old"
-    left = drained(places[data], DRAIN)
+def _audited(course: Course, before: Contents, inventories: dict[str, Inventory]) -> Rehearsal:
+    """The answers of the servers once the visitors have gone."""
+    lab, plan, done = course.lab, course.plan, course.done
+    old, new = (Shop(server) for server in lab.servers)
+    data, other = (new, old) if names.SWITCH_DB in done else (old, new)
+    left = drained(data, DRAIN)
     if plan.spoil:
         plan.spoil(lab)
-    other = gather(places["old" if data == "new" else "new"])
-    now = gather(places[data], files=places[files], known=before.fingerprints)
-    book = course.visitors.book()
-    audit = judge(book, now, other, before, lab.world.addresses(VISITORS), cron=lab.has("schedule"))
-    found = Rehearsal(book, course.spans, audit, _servers(lab))
-    found.strategy, found.page_grace = _settings(lab)["strategy"], plan.page_grace
+    now = gather(data, files=new if names.SWITCH_APP in done else old, known=before.fingerprints)
+    book, clients = course.visitors.book(), lab.world.addresses(VISITORS)
+    audit = judge(book, now, gather(other), before, clients, cron=lab.has("schedule"))
+    found = Rehearsal(book, course.spans, audit, _servers(lab), page_grace=plan.page_grace)
+    found.strategy = yaml.safe_load(lab.settings.read_text())["strategy"]
     if left:
         found.other_problems.append(f"{left} job(s) still in the queue after {DRAIN:.0f} s")
     if plan.with_undo and not any(span.name.startswith("undo ") for span in course.spans):
         found.other_problems.append("nothing was undone, since the move did not come to its end")
-    elif seen:
-        after, found.left_out = _looks(lab), inventory.left_out(lab.world)
-        found.looked_at = sum(len(look.keys() | after[name].keys()) for name, look in seen.items())
-        found.differences = [
-            difference
-            for name, look in seen.items()
-            for difference in inventory.compare(name, look, after[name], found.left_out)
-        ]
+    elif inventories:
+        after, found.left_out = inventory.take_all(lab.hosts), inventory.left_out(lab.world)
+        found.looked_at = sum(len(things.keys() | after[role].keys()) for role, things in inventories.items())
+        found.differences = inventory.differences(inventories, after, found.left_out)
     return found
 
 
-def _leaked(lab: Lab, plan: Plan, leaks: Watch, report: bytes) -> list[str]:
+def _leaked(lab: Lab, plan: Plan, secrets: SecretScanner, report: bytes) -> list[str]:
     """Where secrets are and may not be. Of the lab's directory all is searched but what the lab itself put there."""
     for file in (lab.place.run / "ssh" / "operator", lab.place.run / OPERATORS):
         for name, secret in in_file(file.name, file.read_text() if file.exists() else ""):
-            leaks.add(f"the operator's {name}", secret)
+            secrets.add(f"the operator's {name}", secret)
     servers = {host.role for host in lab.hosts}
     own = [path for path in lab.place.run.iterdir() if path.name not in {"ssh", layers.DESCRIPTION, *servers}]
     consoles = list(lab.place.run.glob("*/console.log"))
-    return leaks.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in leaks.within(report)]
+    return secrets.found([plan.report, *own, *consoles]) + [f"{name}: in the report" for name in secrets.within(report)]
 
 
-def _looks(lab: Lab, *, settled: bool = False) -> dict[str, inventory.Look]:
-    hosts = {host.role: host for host in lab.hosts}
-    for server in hosts.values() if settled else ():
-        # The worker is started by monit, some seconds after the boot.
+def _settled(lab: Lab) -> dict[str, Inventory]:
+    """The inventories once everything has started: the worker is started by monit, some seconds after the boot."""
+    for server in lab.hosts:
         while float(server.exec("ps -o etimes= -p 1").stdout) < SETTLED:
             time.sleep(1)
-    with ThreadPoolExecutor(2) as pool:
-        looks = pool.map(lambda host: inventory.look(host, databases=host is not lab.ci), hosts.values())
-        return dict(zip(hosts, looks, strict=True))
-
-
-def _places(lab: Lab) -> dict[str, Place]:
-    settings = _settings(lab)
-    return {
-        name: Place(machine, settings[name]["database"]["name"], settings[name]["app"]["path"])
-        for name, machine in (("old", lab.old), ("new", lab.new))
-    }
-
-
-def _settings(lab: Lab) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(lab.settings.read_text())
-    return found
-
-
-def _journal(lab: Lab) -> str:
-    return f"/var/lib/switchover/{_settings(lab)['domains'][0]}"
+    return inventory.take_all(lab.hosts)
 
 
 def _servers(lab: Lab) -> dict[str, dict[str, str]]:
     return {
-        name: {
-            "os": machine.exec('. /etc/os-release && echo "$PRETTY_NAME"').stdout.strip(),
-            "postgresql": machine.psql("SHOW server_version").split()[0],
+        server.role: {
+            "os": server.exec('. /etc/os-release && echo "$PRETTY_NAME"').stdout.strip(),
+            "postgresql": server.psql("SHOW server_version").split()[0],
         }
-        for name, machine in (("old", lab.old), ("new", lab.new))
+        for server in lab.servers
     }
 
 
@@ -441,8 +310,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def rehearse(given: argparse.Namespace) -> int:
     """From no lab to the printed report; gives the exit status."""
-    from .servers import Lab
-
     out = terminal.console()
     plan = Plan(given.report, given.rate, given.with_undo, at_least=3000 if given.rate >= 50 else 0)
     started = time.monotonic()

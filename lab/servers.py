@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from filelock import FileLock
@@ -34,6 +34,7 @@ from switchover.errors import Problem
 
 from . import settings
 from .machine import base, cache, cgroups, clean, host, images, layers, network, ssh, supervisor
+from .machine.files import ServerFile
 from .machine.layers import Described, Variant
 from .machine.locks import locked
 from .machine.server import BOOT, LabServer, until
@@ -42,7 +43,7 @@ from .services import acme, bind, ci, postfix
 from .services.authority import Authority
 from .sites.installations import installation
 from .sites.provision import ShopOptions, provision
-from .world import SHOP, VISITORS, Role, World
+from .world import SHOP, VISITORS, Role, World, one_of
 
 __all__ = ["Lab", "LabServer"]
 
@@ -64,6 +65,7 @@ class Lab:
         strategy: str = "replicate", states: Path | None = None,
     ) -> None:  # fmt: skip
         self.place, self.world = place(), world
+        one_of("strategy", strategy, settings.STRATEGIES)
         self._states = states or self.place.states
         self._state, self._variant, self._strategy = state, Variant(seed_mb, plain, firewall), strategy
         asked = {"old": old, "new": new}
@@ -71,10 +73,9 @@ class Lab:
         self._servers = {role: LabServer(self.place, world, role, release) for role, release in releases.items()}
         self._releases = {role: release for role, release in releases.items() if ci or role != "ci"}
         self._layers: dict[Role, list[str]] = {}
-        self._files: dict[Role, list[ssh.File]] = {}
+        self._files: dict[Role, list[ServerFile]] = {}
         self._lock: FileLock | None = None
         self._cut_short = False
-        self._handlers: dict[int, Any] = {}
         self.old, self.new, self.ci = (self._servers[role] for role in ("old", "new", "ci"))
 
     @classmethod
@@ -87,8 +88,8 @@ class Lab:
         return lab
 
     def server(self, role: Role) -> LabServer:
-        """The host that the world has under this name."""
-        return self._servers[role]
+        """The host that the world has under this name. Raises Problem when it has none."""
+        return self._servers[one_of("server", role, self._servers)]
 
     @property
     def servers(self) -> tuple[LabServer, LabServer]:
@@ -146,7 +147,8 @@ class Lab:
 
     def down(self) -> None:
         """Ends everything of this lab: nothing is left but what is cached. Safe to repeat."""
-        with _undisturbed():
+        # A second Ctrl-C does not cut it short: what it would leave is what it removes.
+        with _on(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             clean.clear(self.place)
             self._release()
 
@@ -174,23 +176,16 @@ class Lab:
 
     def __enter__(self) -> Self:
         """`up`; SIGTERM and SIGHUP leave the block as Ctrl-C does, so that the lab is taken down."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                self._handlers[number] = signal.signal(number, _leave)
-        try:
-            return self.up()
-        except BaseException:
-            self._restore_handlers()
-            raise
+        with contextlib.ExitStack() as exits:
+            exits.enter_context(_on(_leave, signal.SIGTERM, signal.SIGHUP))
+            self.up()
+            self._exits = exits.pop_all()
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
+    def __exit__(self, *_: object) -> None:
+        with self._exits:
             if not self.place.kept.exists():
                 self.down()
-        finally:
-            self._restore_handlers()
 
     def _up(self) -> None:
         self.place.run.mkdir(parents=True)
@@ -270,8 +265,8 @@ class Lab:
             acme.trusted(self.ci, [host for host in self.hosts if host is not self.ci], self.ca)
 
     def _start(self, server: LabServer) -> None:
-        role, addresses = server.role, self.world.addresses(server.role)
-        supervisor.start(supervisor.Spec(self.place, role, addresses, self._layers[role], self._files.get(role, [])))
+        spec = supervisor.Spec(self.place, server.role, server.addresses, self._layers[server.role])
+        supervisor.start(spec, self._files.get(server.role, []))
         server.wait_ready(ended=lambda: supervisor.is_off(self.place, server.role))
 
     def _stop(self, server: LabServer) -> None:
@@ -295,25 +290,20 @@ class Lab:
             self._lock.release()
             self._lock = None
 
-    def _restore_handlers(self) -> None:
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())
-
 
 def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Taking down is not cut short by a second Ctrl-C: what it would leave is what it removes."""
+def _on(handler: Any, *signals: int) -> Iterator[None]:
+    """These signals have this *handler* in the block, where the block is in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -33,13 +33,8 @@ def up(
     strategy: str = "replicate",
 ) -> None:
     """Boots old, new and the host that deploys, which then stay up until `inv lab.down`."""
-    from switchover.errors import Problem
-
     from .servers import Lab
-    from .settings import STRATEGIES
 
-    if strategy not in STRATEGIES:
-        raise Problem(f"there is no strategy '{strategy}'", "lab.up", f"Choose among {', '.join(STRATEGIES)}")
     with Lab(old, new, state, seed_mb=seed_mb, plain=plain, ci=ci, firewall=firewall, strategy=strategy) as lab:
         lab.keep()
     print(f"Up. Settings: {lab.settings}\nLook around: inv lab.ssh old (new, ci). End it: inv lab.down")
@@ -48,13 +43,9 @@ def up(
 @task(help={"server": "old, new or ci", "command": "what to run there instead of a shell"})
 def ssh(_c: Context, server: str, command: str = "") -> None:
     """A shell on old, new or ci, as the user with sudo."""
-    from switchover.errors import Problem
-
     from .servers import Lab
 
     lab = Lab.running()
-    if server not in lab.world.hosts:
-        raise Problem(f"there is no server '{server}'", "lab.ssh", f"Choose among {', '.join(lab.world.hosts)}")
     os.execvp("ssh", ["ssh", "-F", str(lab.ssh_config), lab.server(server).name, *([command] if command else [])])
 
 
@@ -81,7 +72,7 @@ def down(_c: Context) -> None:
         "seed": "for the drawing",
         "json": "a file for the result",
         "seed-mb": "about how large old's database is",
-        "section": "only this section, or this step (what is before it is done without kills)",
+        "section": "only this section, or this step (those before it run without kills)",
         "strategy": "how the database moves: replicate or copy",
     }
 )
@@ -94,27 +85,27 @@ def kills(
     section: str = "",
     strategy: str = "replicate",
 ) -> None:
-    """Kills commands at every point of every step, in a lab of its own: does the move go on, and back?"""
+    """Kills commands at every point of every step, in a lab of its own: can each be completed, and undone?"""
     import sys
     from pathlib import Path
 
-    from .kills import LATE, Result, before_last, walk, walk_last
-    from .kills import report as told
+    from .crash_points import Walk, all_points_of_the_last_section
     from .report import terminal
+    from .sections import RETIRE
     from .servers import Lab
 
     out = terminal.console()
     with Lab("11", "12", seed_mb=seed_mb, strategy=strategy) as lab:
-        result = Result()
-        if section == LATE:
-            before_last(lab)
+        walk = Walk(lab, out)
+        if section == RETIRE:
+            walk.all_but_the_last()
         else:
-            result = walk(lab, out, sample=sample, seed=seed, only=section)
-        if last := section == LATE or not (sample or section):
-            lab.save("kills-last")
+            walk.all_steps(sample=sample, seed=seed, only=section)
+        if last := section == RETIRE or not (sample or section):
+            lab.save("before-the-last")
     if last:
-        walk_last("kills-last", result, out)
-    sys.exit(told(result, out, Path(json) if json else None))
+        all_points_of_the_last_section("before-the-last", walk.result, out)
+    sys.exit(walk.result.report(out, Path(json) if json else None))
 
 
 namespace = Collection("lab", up, ssh, save, down, kills)

@@ -1,8 +1,11 @@
-"""What the lab sends to its servers and keeps in files: sh with its arguments, templates with their values."""
+"""What the lab sends to its servers, keeps in files and reads from programs: sh, templates, last lines."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import jinja2
 
 from switchover import quote
 
@@ -12,15 +15,22 @@ def script(file: Path, *arguments: object) -> str:
     return f"set -- {' '.join(map(quote.sh, arguments))}\n{file.read_text()}"
 
 
-def render(file: Path, **values: object) -> str:
-    """The template in *file*, filled in; it may include others of its folder."""
-    import jinja2
-
+def render(file: Path, **values: Any) -> str:
+    """The template in *file*, filled in; it may include others of its folder. HTML has its values
+    escaped. Those that are functions are filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=".html" in file.suffixes,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=".html" in file.suffixes,
     )
+    environment.filters.update({name: value for name, value in values.items() if callable(value)})
     return environment.get_template(file.name).render(values)
+
+
+def last_line(*texts: str) -> str:
+    """The last line of the first of these that is not empty: a program's error output, else its output."""
+    lines = next((text.strip().splitlines() for text in texts if text.strip()), ["no output"])
+    return lines[-1][:300]

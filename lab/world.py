@@ -2,13 +2,14 @@
 
 `SHOP` is the usual one. Another lab is another instance:
 
-    web2 = Host("web2.shop.test", "ubuntu", 15)
+    web2 = LabHost("web2.shop.test", "ubuntu", 15)
     Lab(world=replace(SHOP, hosts=SHOP.hosts | {"web2": web2}))     # a third server beside old and new
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,7 +21,7 @@ VISITORS = "visitors"  # not a host, but in the network too
 
 
 @dataclass(frozen=True)
-class Host:
+class LabHost:
     """A host of the lab; *number* is the last part of its addresses, *debian* its release."""
 
     name: str
@@ -98,7 +99,7 @@ class World:
     of those that the lab's directory holds.
     """
 
-    hosts: dict[Role, Host]
+    hosts: dict[Role, LabHost]
     sites: tuple[Deployment, ...]
     ipv4: str = "10.77.0."
     ipv6: str = "fd77::"
@@ -128,24 +129,19 @@ class World:
         """The addresses of the ci host's first and second name server."""
         return self.address4("ci"), f"{self.ipv4}{self.second_name_server}"
 
+    def addresses(self, part: str) -> tuple[str, str]:
+        """The IPv4 and the IPv6 address of a host, or of `visitors`."""
+        number = self.visitors if part == VISITORS else self.hosts[part].number
+        return f"{self.ipv4}{number}", f"{self.ipv6}{number}"
+
     def address4(self, part: str) -> str:
         """The IPv4 address of a host, or of `visitors`."""
-        return f"{self.ipv4}{self._number(part)}"
-
-    def address6(self, part: str) -> str:
-        """The IPv6 address of a host, or of `visitors`."""
-        return f"{self.ipv6}{self._number(part)}"
-
-    def addresses(self, part: str) -> tuple[str, str]:
-        """Both."""
-        return self.address4(part), self.address6(part)
+        return self.addresses(part)[0]
 
     def deployment(self, domain: str = "") -> Deployment:
         """The site that is called so; the first unless *domain* is given. Raises Problem when there is none."""
-        for deployment in self.sites:
-            if domain in ("", deployment.domain):
-                return deployment
-        raise Problem(f"there is no site {domain}", "world", f"Choose among {', '.join(d.domain for d in self.sites)}")
+        deployments = {deployment.domain: deployment for deployment in self.sites}
+        return deployments[one_of("site", domain or self.domain, deployments)]
 
     def site(self, role: Role, domain: str = "") -> Site:
         """What a server has of a site, of the first unless *domain* is given."""
@@ -156,51 +152,33 @@ class World:
         sites = [d.servers[role].domain for d in self.sites if role in d.servers]
         return list(dict.fromkeys([self.hosts[role].name, *sites]))
 
-    def _number(self, part: str) -> int:
-        return self.visitors if part == VISITORS else self.hosts[part].number
+
+OLDS, NEWS = "apples' & pears: 7", "Sow-When-It-Rains"  # the passwords of their databases
+NEW, AGENT = "prod2.shop.test", "/var/lib/buildkite-agent"
+
+
+def one_of(what: str, name: str, names: Iterable[str]) -> str:
+    """The *name*, which is one of *names*. Raises Problem when it is not; *what*: of things they are the names."""
+    if name not in (known := [*names]):
+        raise Problem(f"there is no {what} '{name}'", "lab", f"Choose among {', '.join(known)}")
+    return name
 
 
 SHOP = World(
     hosts={
-        "old": Host("prod1.shop.test", "ubuntu", 11, debian="11"),
-        "new": Host("prod2.shop.test", "ofn-admin", 12),
-        "ci": Host("ci.shop.test", "ubuntu", 13),
+        "old": LabHost("prod1.shop.test", "ubuntu", 11, debian="11"),
+        "new": LabHost(NEW, "ofn-admin", 12),
+        "ci": LabHost("ci.shop.test", "ubuntu", 13),
     },
     sites=(
         Deployment(
             servers={
-                "old": Site(
-                    name="openfoodweb",
-                    domain="shop.test",
-                    user="openfoodweb",
-                    database="openfoodweb_production",
-                    owner="openfoodweb",
-                    password="apples' & pears: 7",
-                ),
-                "new": Site(
-                    name="openfoodnetwork",
-                    domain="prod2.shop.test",
-                    user="openfoodnetwork",
-                    database="openfoodnetwork",
-                    owner="ofn_user",
-                    password="Sow-When-It-Rains",
-                ),
+                "old": Site("openfoodweb", "shop.test", "openfoodweb", "openfoodweb_production", "openfoodweb", OLDS),
+                "new": Site("openfoodnetwork", NEW, "openfoodnetwork", "openfoodnetwork", "ofn_user", NEWS),
             },
             pushers={
-                "ci": Pusher(
-                    user="buildkite-agent",
-                    home="/var/lib/buildkite-agent",
-                    checkout="/var/lib/buildkite-agent/builds/shop",
-                    remote="production",
-                    known_by=("old",),
-                ),
-                "dev": Pusher(
-                    user="dev",
-                    home="/home/dev",
-                    checkout="/home/dev/shop",
-                    remote="aus-production",
-                    known_by=("old", "new"),
-                ),
+                "ci": Pusher("buildkite-agent", AGENT, f"{AGENT}/builds/shop", "production", ("old",)),
+                "dev": Pusher("dev", "/home/dev", "/home/dev/shop", "aus-production", ("old", "new")),
             },
         ),
     ),

@@ -1,4 +1,4 @@
-"""The audit: what the visitors were told, against what the databases and disks hold afterwards.
+"""The audit: the answers that visitors got, against what the databases and disks hold afterwards.
 
 It takes no part in the move: it reads the ledger, which the visitors wrote, and asks the servers themselves, as root
 inside them and by PostgreSQL's own client. `gather` looks, `judge` compares and touches nothing, so that a
@@ -12,30 +12,31 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from lab.visitors.ledger import Book, Outcome
+from ..machine.server import LabServer
+from ..visitors.ledger import Book, RequestOutcome
+from ..world import Site
 
 CRON_TAKES = 6  # seconds after the turn of the minute in which its run has been recorded, where nothing holds it up
 
 
-class Machine(Protocol):
-    """What the audit needs of a server of the lab."""
-
-    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
-
-    def psql(self, sql: str, db: str = ...) -> str: ...
-
-
 @dataclass(slots=True, frozen=True)
-class Place:
-    """Where a shop lives: the server, its database there, and its application's folder."""
+class Shop:
+    """The first site of the lab's world, on a server."""
 
-    machine: Machine
-    database: str
-    app: str
+    server: LabServer
+
+    @property
+    def site(self) -> Site:
+        """Its names there."""
+        return self.server.world.site(self.server.role)
+
+    def psql(self, sql: str) -> str:
+        """What its database answers."""
+        return self.server.psql(sql, self.site.database)
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,6 +51,11 @@ class Order:
     quantity: int
     client: str | None = None
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows it has in other tables."""
+        return {"lines": self.lines, "tags": self.tags, "audits": self.audits}
+
 
 @dataclass(slots=True, frozen=True)
 class Run:
@@ -61,7 +67,7 @@ class Run:
 
 
 @dataclass(slots=True, frozen=True)
-class Facts:
+class Contents:
     """What one database and one folder of uploads hold."""
 
     orders: tuple[Order, ...] = ()
@@ -76,77 +82,73 @@ class Facts:
 
 
 @dataclass(slots=True)
-class Audit:
-    """What was found. Each dictionary has the name of what is wrong and, in words, how."""
+class Promise:
+    """What visitors were promised. *keys*: of its numbers in report.json: promised, lost, twice.
 
-    orders_acknowledged: int = 0
-    orders_lost: dict[str, str] = field(default_factory=dict)
-    orders_duplicated: dict[str, str] = field(default_factory=dict)
+    `lost` and `twice` have the name of each thing that is wrong and, in words, how; `hosts`: how many each server did.
+    """
+
+    what: str
+    keys: tuple[str, ...]
+    promised: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
+    twice: dict[str, str] = field(default_factory=dict)
+    hosts: Counter[str] | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words, the first few by name."""
+        how = [f"{self.what} {key.replace('_', ' ')}" for key in self.keys[1:]]
+        return counted(dict(zip(how, (self.lost, self.twice), strict=False)))
+
+    def as_report(self) -> dict[str, Any]:
+        """The numbers for report.json."""
+        numbers = (self.promised, len(self.lost), len(self.twice))
+        by_host = {} if self.hosts is None else {"by_host": dict(sorted(self.hosts.items()))}
+        return dict(zip(self.keys, numbers, strict=False)) | by_host
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was found."""
+
+    orders: Promise = field(default_factory=lambda: Promise("order(s)", ("acknowledged", "lost", "duplicated")))
+    uploads: Promise = field(default_factory=lambda: Promise("upload(s)", ("acknowledged", "lost")))
+    jobs: Promise = field(
+        default_factory=lambda: Promise("job(s)", ("expected", "never_ran", "ran_twice"), hosts=Counter())
+    )
+    sessions: Promise = field(default_factory=lambda: Promise("session(s)", ("checked", "lost")))
+    # Of each minute while visitors came; a problem only where a section takes care of cron.
+    cron: Promise = field(
+        default_factory=lambda: Promise("cron run(s)", ("expected", "missed", "ran_twice"), hosts=Counter())
+    )
     orders_unanswered: int = 0  # there, though the visitor got no answer: allowed, and counted
-    uploads_acknowledged: int = 0
-    uploads_lost: dict[str, str] = field(default_factory=dict)
-    jobs_expected: int = 0
-    jobs_never_ran: dict[str, str] = field(default_factory=dict)
-    jobs_ran_twice: dict[str, str] = field(default_factory=dict)
     jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
-    jobs_by_host: dict[str, int] = field(default_factory=dict)
-    sessions_checked: int = 0
-    sessions_lost: dict[str, str] = field(default_factory=dict)
     rows_changed: dict[str, str] = field(default_factory=dict)
-    minutes: int = 0  # turns of the minute while visitors came, at each of which cron shall run once
-    minutes_missed: list[str] = field(default_factory=list)
-    minutes_twice: list[str] = field(default_factory=list)
-    minutes_by_host: dict[str, int] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
         """What makes a rehearsal fail, in words, the first few of each sort by name."""
-        sorts = {
-            "order(s) lost": self.orders_lost,
-            "order(s) doubled": self.orders_duplicated,
-            "upload(s) lost": self.uploads_lost,
-            "job(s) never ran": self.jobs_never_ran,
-            "job(s) ran twice": self.jobs_ran_twice,
-            "session(s) lost": self.sessions_lost,
-            "other thing(s) changed in the data": self.rows_changed,
-        }
-        return [
-            f"{len(found)} {what}: " + few([f"{name} ({why})" for name, why in found.items()])
-            for what, found in sorts.items()
-            if found
-        ]
-
-    @property
-    def cron_problems(self) -> list[str]:
-        """Minutes in which cron did not run exactly once; a problem only where a section takes care of cron."""
-        sorts = {"missed": self.minutes_missed, "done twice": self.minutes_twice}
-        return [f"{len(found)} cron run(s) {how}: {few(found)} (UTC)" for how, found in sorts.items() if found]
+        promises = (self.orders, self.uploads, self.jobs, self.sessions)
+        changed = counted({"other thing(s) changed in the data": self.rows_changed})
+        return [problem for promise in promises for problem in promise.problems] + changed
 
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
-        return {
-            "orders": {
-                "acknowledged": self.orders_acknowledged,
-                "lost": len(self.orders_lost),
-                "duplicated": len(self.orders_duplicated),
-                "there_without_an_answer": self.orders_unanswered,
-            },
-            "uploads": {"acknowledged": self.uploads_acknowledged, "lost": len(self.uploads_lost)},
-            "jobs": {
-                "expected": self.jobs_expected,
-                "never_ran": len(self.jobs_never_ran),
-                "ran_twice": len(self.jobs_ran_twice),
-                "by_host": self.jobs_by_host,
-            },
-            "sessions": {"checked": self.sessions_checked, "lost": len(self.sessions_lost)},
-            "data": {"changed": len(self.rows_changed)},
-            "cron": {
-                "expected": self.minutes,
-                "missed": len(self.minutes_missed),
-                "ran_twice": len(self.minutes_twice),
-                "by_host": self.minutes_by_host,
-            },
-        }
+        names = ("orders", "uploads", "jobs", "sessions", "cron")
+        promises = (self.orders, self.uploads, self.jobs, self.sessions, self.cron)
+        report = {name: promise.as_report() for name, promise in zip(names, promises, strict=True)}
+        report["orders"]["there_without_an_answer"] = self.orders_unanswered
+        return report | {"data": {"changed": len(self.rows_changed)}}
+
+
+def counted(sorts: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What went wrong, in words: how many there are of each sort, and the first few by name, each with how."""
+    return [
+        f"{len(faults)} {sort}: {few(f'{name} ({how})' for name, how in faults.items())}"
+        for sort, faults in sorts.items()
+        if faults
+    ]
 
 
 def few(names: Iterable[str], at_most: int = 3) -> str:
@@ -160,19 +162,13 @@ def few(names: Iterable[str], at_most: int = 3) -> str:
 
 
 def judge(
-    book: Book,
-    now: Facts,
-    other: Facts,
-    before: Facts,
-    clients: Iterable[str] = (),
-    *,
-    cron: bool = True,
+    book: Book, now: Contents, other: Contents, before: Contents, clients: Iterable[str] = (), *, cron: bool = True
 ) -> Audit:
     """Compares the ledger with what is there.
 
-    `now` is the place that is right after the move, `other` the one left behind, `before` what was there when the
+    `now` is the shop that is right after the move, `other` the one left behind, `before` what was there when the
     first visitor came. `clients` are the visitors' own addresses: when given, every order must name one of them.
-    `cron`: whether the shop has a crontab, whose every turn of the minute is looked at.
+    `cron`: whether the shop has a crontab, whose every minute is checked.
     """
     audit = Audit()
     _judge_orders(audit, book, now, other, frozenset(clients))
@@ -185,49 +181,48 @@ def judge(
     return audit
 
 
-def _judge_orders(audit: Audit, book: Book, now: Facts, other: Facts, clients: frozenset[str]) -> None:
+def _judge_orders(audit: Audit, book: Book, now: Contents, other: Contents, clients: frozenset[str]) -> None:
     promised = {answer.order: answer for answer in book.acknowledged("order") if answer.order}
     there: dict[str, list[Order]] = {}
     for order in now.orders:
         there.setdefault(order.number, []).append(order)
     elsewhere = {order.number for order in other.orders}
-    audit.orders_acknowledged = len(promised)
+    audit.orders.promised = len(promised)
     audit.orders_unanswered = len(there.keys() - promised.keys())
     for number, answer in promised.items():
         if number not in there:
             where = "is only in the database left behind" if number in elsewhere else "in no database"
-            audit.orders_lost[number] = where
+            audit.orders.lost[number] = where
             continue
         order = there[number][0]
-        if order.lines == 0 or order.tags == 0 or order.audits == 0:
-            missing = [name for name in ("lines", "tags", "audits") if getattr(order, name) == 0]
-            audit.orders_lost[number] = f"without its {', '.join(missing)}"
+        if missing := [name for name, count in order.rows.items() if count == 0]:
+            audit.orders.lost[number] = f"without its {', '.join(missing)}"
         elif order.lines == 1 and (order.product, order.quantity) != (answer.product, answer.quantity):
-            audit.orders_lost[number] = f"has {order.quantity} of {order.product}, not what was ordered"
+            audit.orders.lost[number] = f"has {order.quantity} of {order.product}, not what was ordered"
         elif clients and order.client not in clients:
             audit.rows_changed[number] = f"came from {order.client}, the visitor's address was not kept"
     for number, rows in there.items():
-        doubled = [name for name in ("lines", "tags", "audits") if any(getattr(row, name) > 1 for row in rows)]
+        doubled = [name for name in rows[0].rows if any(row.rows[name] > 1 for row in rows)]
         if len(rows) > 1:
-            audit.orders_duplicated[number] = f"{len(rows)} times"
+            audit.orders.twice[number] = f"{len(rows)} times"
         elif doubled:
-            audit.orders_duplicated[number] = f"its {', '.join(doubled)} more than once"
+            audit.orders.twice[number] = f"its {', '.join(doubled)} more than once"
 
 
-def _judge_uploads(audit: Audit, book: Book, now: Facts) -> None:
+def _judge_uploads(audit: Audit, book: Book, now: Contents) -> None:
     promised = book.acknowledged("upload") + book.acknowledged("big_upload")
-    audit.uploads_acknowledged = len(promised)
+    audit.uploads.promised = len(promised)
     for answer in promised:
         name = answer.upload or ""
         if name not in now.uploads:
-            audit.uploads_lost[name] = "no file"
+            audit.uploads.lost[name] = "no file"
         elif now.uploads[name] != answer.sha256:
-            audit.uploads_lost[name] = "other bytes"
+            audit.uploads.lost[name] = "other bytes"
         elif now.upload_rows.get(name) != answer.sha256:
-            audit.uploads_lost[name] = "no row in the database"
+            audit.uploads.lost[name] = "no row in the database"
 
 
-def _judge_jobs(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
+def _judge_jobs(audit: Audit, book: Book, now: Contents, other: Contents) -> None:
     expected = {answer.order for answer in book.acknowledged("order") if answer.order}
     expected |= {answer.slow_job for answer in book.acknowledged("slow_job") if answer.slow_job}
     waiting = dict(entry.partition(" ")[::2] for entry in now.waiting)
@@ -235,27 +230,27 @@ def _judge_jobs(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
     runs: dict[str, list[str]] = {}
     for run in {*now.runs, *other.runs}:
         runs.setdefault(run.number, []).append(run.host)
-    audit.jobs_expected = len(expected)
-    audit.jobs_by_host = dict(sorted(Counter(host for hosts in runs.values() for host in hosts).items()))
+    audit.jobs.promised = len(expected)
+    audit.jobs.hosts = Counter(host for hosts in runs.values() for host in hosts)
     audit.jobs_on = {number: hosts for number, hosts in runs.items() if number.startswith("slow-")}
     for number in sorted(expected - runs.keys()):
         error = waiting.get(number)
-        audit.jobs_never_ran[number] = "not in the queue" if error is None else f"still in the queue {error}"
+        audit.jobs.lost[number] = "not in the queue" if error is None else f"still in the queue {error}"
     for number, hosts in sorted(runs.items()):
         if len(hosts) > 1:
-            audit.jobs_ran_twice[number] = "on " + " and ".join(sorted(hosts))
+            audit.jobs.twice[number] = "on " + " and ".join(sorted(hosts))
 
 
 def _judge_sessions(audit: Audit, book: Book) -> None:
     given = {answer.session for answer in book.acknowledged("login")}
     checks = [answer for answer in book.answers if answer.kind == "me" and answer.session in given]
-    audit.sessions_checked = len({answer.session for answer in checks})
+    audit.sessions.promised = len({answer.session for answer in checks})
     for answer in checks:
-        if answer.status == 401 or answer.outcome is Outcome.WRONG:
-            audit.sessions_lost[answer.session or ""] = "not known any more" if answer.status == 401 else "other name"
+        if answer.status == 401 or answer.outcome is RequestOutcome.WRONG:
+            audit.sessions.lost[answer.session or ""] = "not known any more" if answer.status == 401 else "other name"
 
 
-def _judge_data(audit: Audit, now: Facts, before: Facts) -> None:
+def _judge_data(audit: Audit, now: Contents, before: Contents) -> None:
     for product, total in before.stock.items():
         if now.stock.get(product) != total:
             audit.rows_changed[f"stock of product {product}"] = (
@@ -268,20 +263,21 @@ def _judge_data(audit: Audit, now: Facts, before: Facts) -> None:
         audit.rows_changed[sequence] = "would give out a number that is taken"
 
 
-def _judge_cron(audit: Audit, book: Book, now: Facts, other: Facts) -> None:
+def _judge_cron(audit: Audit, book: Book, now: Contents, other: Contents) -> None:
     started = min((answer.at for answer in book.answers), default=0.0)
     ended = max((answer.ended for answer in book.answers), default=0.0)
     whole = range(int(started // 60 + 1) * 60, int(ended - CRON_TAKES), 60)
     there = {*now.cron, *other.cron}
     runs = Counter(minute for minute, _ in there)
-    clock = {minute: time.strftime("%H:%M", time.gmtime(minute)) for minute in whole}
-    audit.minutes = len(whole)
-    audit.minutes_by_host = dict(sorted(Counter(host for minute, host in there if minute in whole).items()))
-    audit.minutes_missed = [clock[minute] for minute in whole if runs[minute] == 0]
-    audit.minutes_twice = [clock[minute] for minute in whole if runs[minute] > 1]
+    audit.cron.promised = len(whole)
+    audit.cron.hosts = Counter(host for minute, host in there if minute in whole)
+    for minute in whole:
+        if runs[minute] != 1:
+            faults = audit.cron.twice if runs[minute] else audit.cron.lost
+            faults[time.strftime("%H:%M", time.gmtime(minute))] = "UTC"
 
 
-# --- looking ------------------------------------------------------------------------------------------------
+# --- gathering ----------------------------------------------------------------------------------------------
 
 # One row a kind, all as JSON, so that nothing depends on how psql prints.
 _DATABASE = """
@@ -325,28 +321,24 @@ _UNCHANGED = {
 }
 
 
-def gather(place: Place, *, files: Place | None = None, known: dict[str, str] | None = None) -> Facts:
-    """Looks at one database and one folder of uploads, which is that of `files` where they live apart.
+def gather(shop: Shop, *, files: Shop | None = None, known: dict[str, str] | None = None) -> Contents:
+    """What is in one database and one folder of uploads, which is that of `files` where they are on another server.
 
-    `known` are the fingerprints of an earlier look: the same rows are taken again, and not those that came since.
-    Raises CalledProcessError when the server or its database does not answer.
+    `known` are earlier fingerprints: the same rows are taken again, without rows that are newer.
+    Raises Problem when the server or its database does not answer.
     """
-
-    def ask(sql: str) -> str:
-        return str(place.machine.psql(sql, db=place.database)).strip()
-
-    found = json.loads(ask(_DATABASE))
-    behind = [name for query in ask(_SEQUENCES).splitlines() if (name := ask(query))]
-    return Facts(
-        orders=tuple(Order(*row) for row in found["orders"] or ()),
-        runs=tuple(Run(*row) for row in found["runs"] or ()),
-        waiting=tuple(_waiting(*row) for row in found["waiting"] or ()),
-        uploads=_files(files or place),
-        upload_rows=found["upload_rows"] or {},
-        stock=found["stock"] or {},
-        cron=tuple((minute, host) for minute, host in found["cron"] or ()),
+    rows = json.loads(shop.psql(_DATABASE))
+    behind = [name for query in shop.psql(_SEQUENCES).splitlines() if (name := shop.psql(query))]
+    return Contents(
+        orders=tuple(Order(*row) for row in rows["orders"] or ()),
+        runs=tuple(Run(*row) for row in rows["runs"] or ()),
+        waiting=tuple(_waiting(*row) for row in rows["waiting"] or ()),
+        uploads=_files(files or shop),
+        upload_rows=rows["upload_rows"] or {},
+        stock=rows["stock"] or {},
+        cron=tuple((minute, host) for minute, host in rows["cron"] or ()),
         behind=tuple(behind),
-        fingerprints=dict(_fingerprint(ask, table, known) for table in _UNCHANGED),
+        fingerprints=dict(_fingerprint(shop, table, known or {}) for table in _UNCHANGED),
     )
 
 
@@ -355,33 +347,27 @@ def _waiting(handler: str, error: str) -> str:
     return f"{number[1] if number else 'unknown'} {error.splitlines()[0][:100] if error else ''}"
 
 
-def _files(place: Place) -> dict[str, str]:
-    folder = shlex.quote(f"{place.app}/public/system/uploads")
-    listed = place.machine.exec(
-        f"cd {folder} 2>/dev/null || exit 0; find . -maxdepth 1 -type f ! -name '.*' -exec sha256sum {{}} +"
-    ).stdout
-    text = listed.decode() if isinstance(listed, bytes) else listed
-    lines = (line.partition("  ") for line in text.splitlines())
+def _files(shop: Shop) -> dict[str, str]:
+    folder = shlex.quote(f"{shop.site.app}/public/system/uploads")
+    sums = f"cd {folder} 2>/dev/null || exit 0; find . -maxdepth 1 -type f ! -name '.*' -exec sha256sum {{}} +"
+    lines = (line.partition("  ") for line in shop.server.exec(sums).stdout.splitlines())
     return {name.removeprefix("./"): digest for digest, _, name in lines}
 
 
-def _fingerprint(ask: Any, table: str, known: dict[str, str] | None) -> tuple[str, str]:
+def _fingerprint(shop: Shop, table: str, known: dict[str, str]) -> tuple[str, str]:
     """The name of some rows, `table up to id`, and their number and sum."""
-    last = None
-    for name in known or ():
-        if name.split()[0] == table:
-            last = name.split()[-1]
-    last = last or ask(f"SELECT coalesce(max(id), 0) FROM ({_UNCHANGED[table]}) r")
+    earlier = [name.split()[-1] for name in known if name.split()[0] == table]
+    last = earlier[0] if earlier else shop.psql(f"SELECT coalesce(max(id), 0) FROM ({_UNCHANGED[table]}) r")
     rows = f"SELECT md5(r::text) AS m FROM ({_UNCHANGED[table]}) r WHERE id <= {int(last)}"
-    sum_ = ask(f"SELECT count(*) || ' rows, md5 ' || coalesce(md5(string_agg(m, '' ORDER BY m)), '-') FROM ({rows}) s")
-    return f"{table} up to {last}", sum_
+    total = "count(*) || ' rows, md5 ' || coalesce(md5(string_agg(m, '' ORDER BY m)), '-')"
+    return f"{table} up to {last}", shop.psql(f"SELECT {total} FROM ({rows}) s")
 
 
-def drained(place: Place, seconds: float) -> int:
+def drained(shop: Shop, seconds: float) -> int:
     """Waits until the job queue is empty, `seconds` at most; returns how many jobs are left."""
     until = time.monotonic() + seconds
     while True:
-        left = int(place.machine.psql("SELECT count(*) FROM delayed_jobs", db=place.database).strip())
+        left = int(shop.psql("SELECT count(*) FROM delayed_jobs"))
         if not left or time.monotonic() > until:
             return left
         time.sleep(1)

@@ -1,89 +1,70 @@
-"""A look at a server: everything that a move could leave changed, and the comparison of two looks.
+"""An inventory of a server: everything that a move could leave changed, and the comparison of two inventories.
 
-A look is a dictionary: what was looked at (`file /etc/hosts`, `service nginx.service`, `role openfoodweb`) and how
-it was. Taken as root inside the server with the programs that every Debian has, before the first section and after
-the last undo. What the comparison leaves out is the one list `LEFT_OUT`, with the reasons; the report prints it.
+It is a dictionary: a thing (`file /etc/hosts`, `service nginx.service`, `role openfoodweb`) and its state. Taken as
+root inside the server with the programs that every Debian has, before the first section and after the last undo. What
+the comparison leaves out is the one list `LEFT_OUT`, with the reasons; the report prints it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 from switchover import quote
 
+from ..machine.server import LabServer
 from ..world import World
+from .allowed import Allowed
 
 HERE = Path(__file__).parent
-Look = dict[str, str]
+Inventory = dict[str, str]
 YOUNG = 5  # seconds: younger programs come and go
 
 
-class Machine(Protocol):
-    """What a look needs of a server of the lab."""
-
-    world: World
-
-    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
-
-
-@dataclass(slots=True, frozen=True)
-class LeftOut:
-    """Things that may differ: shell patterns of what was looked at, and why."""
-
-    what: tuple[str, ...]
-    why: str
-
-    def covers(self, key: str) -> bool:
-        return any(fnmatchcase(key, pattern) for pattern in self.what)
-
-
 LEFT_OUT = (
-    LeftOut(("file /home/*/log/*", "file /home/*/log"), "logs: both applications wrote them all the time"),
-    LeftOut(
+    Allowed(("file /home/*/log/*", "file /home/*/log"), "logs: both applications wrote them all the time"),
+    Allowed(
         ("file /home/*/tmp/cache*", "file /home/*/tmp/pids/*", "file /home/*/tmp/sockets/*"),
         "cache, pid files and sockets of running programs",
     ),
-    LeftOut(
+    Allowed(
         (
             *("service systemd-tmpfiles-clean.service", "service logrotate.service", "service certbot.service"),
             *("service dpkg-db-backup.service", "service e2scrub_all.service", "service man-db.service"),
         ),
         "housekeeping that the system's timers start now and then",
     ),
-    LeftOut(
+    Allowed(
         ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
         "uploads of the visitors: the audit compares each of them with what was acknowledged",
     ),
-    LeftOut(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
-    LeftOut(
+    Allowed(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
+    Allowed(
         (
             *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),
             *("file */.git/ORIG_HEAD", "file */.git/FETCH_HEAD"),
         ),
         "git's own notes: objects that no branch has, what moved when, when it last looked at files",
     ),
-    LeftOut(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
+    Allowed(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
 )
 
 
-def left_out(world: World) -> tuple[LeftOut, ...]:
+def left_out(world: World) -> tuple[Allowed, ...]:
     """`LEFT_OUT`, and what only the sites of a lab's world tell."""
     rows = tuple(f"rows of {site.servers['old'].database}.*" for site in world.sites)
     checkouts = tuple(f"file {site.pushers['dev'].checkout}*" for site in world.sites if "dev" in site.pushers)
     why = "rows of the shop's database on old: visitors write them all the time; the audit looks at each order"
-    rules = [LeftOut(rows, why), LeftOut(checkouts, "the developer's own checkout, where they commit what they push")]
+    rules = [Allowed(rows, why), Allowed(checkouts, "the developer's own checkout, where they commit what they push")]
     return (*LEFT_OUT, *(rule for rule in rules if rule.what))
 
 
 @dataclass(slots=True, frozen=True)
 class Difference:
-    """One thing that was different after, on a server: None where it was not there at all."""
+    """One thing of a server that has changed; *before* or *after* is None where it did not exist."""
 
     server: str
     what: str
@@ -98,8 +79,10 @@ class Difference:
         return f"{self.server}: {self.what} was {_changed(self.before, self.after)}"
 
 
-def compare(server: str, before: Look, after: Look, left_out: Iterable[LeftOut] = LEFT_OUT) -> list[Difference]:
-    """The differences between two looks at a server, without what is left out; sorted by what was looked at."""
+def compare(
+    server: str, before: Inventory, after: Inventory, left_out: Iterable[Allowed] = LEFT_OUT
+) -> list[Difference]:
+    """The differences between two inventories of a server, without what is left out; sorted by name."""
     rules = tuple(left_out)
     return [
         Difference(server, key, before.get(key), after.get(key))
@@ -124,7 +107,7 @@ def _changed(before: str, after: str) -> str:
     return f"{_short(before)}, is {_short(after)}"
 
 
-# --- the parts of a look ------------------------------------------------------------------------------------
+# --- the parts of an inventory ------------------------------------------------------------------------------
 
 # Each part prints a text of its own, which the function beside it takes apart.
 # Visitors' uploads come and go meanwhile, half ones too; their sums are the audit's.
@@ -153,44 +136,53 @@ FROM pg_class WHERE relkind IN ('r', 'm') AND relnamespace = 'public'::regnamesp
 _NAMES = 'psql -XAt -c "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"'
 
 
-def look(machine: Machine, *, databases: bool = True) -> Look:
-    """Looks at a server, its *databases* included. Changes nothing there.
+def take(server: LabServer) -> Inventory:
+    """The inventory of a server, its databases included where it has any. Changes nothing there.
 
-    Raises CalledProcessError when the server does not answer.
+    Raises Problem when the server does not answer.
     """
-    ask = partial(_answer, machine)
-    seen: Look = {}
-    folders = _folders(machine.world)
+
+    def ask(command: str) -> str:
+        return server.exec(command).stdout
+
+    seen: Inventory = {}
+    folders = _folders(server.world)
     sums = ask(_SUMS.format(folders=folders)).splitlines()
     by_path = {path: digest for digest, _, path in (line.partition("  ") for line in sums)}
     for path, facts in _pairs(ask(_FILES.format(folders=folders))):
         seen[f"file {path}"] = f"{facts.strip()} {by_path.get(path, '')}".strip()
-    seen |= _joined("service", ask(_UNITS))
-    seen |= _joined("firewall", ask(_FIREWALL), glue="\n")
-    seen |= _joined("record", ask(_RECORDS))
+    for kind, command, glue in (("service", _UNITS, ", "), ("firewall", _FIREWALL, "\n"), ("record", _RECORDS, ", ")):
+        seen |= _joined(((f"{kind} {name}", value) for name, value in _pairs(ask(command))), glue)
     seen |= ports(ask(_PORTS))
     seen |= processes(ask(_PROCESSES))
-    if databases:
-        seen |= _look_at_databases(ask)
+    if server.role != "ci":
+        seen |= _databases(ask)
     return seen
 
 
+def take_all(servers: Sequence[LabServer]) -> dict[str, Inventory]:
+    """The inventories of several servers, by their roles."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip([server.role for server in servers], pool.map(take, servers), strict=True))
+
+
+def differences(
+    before: dict[str, Inventory], after: dict[str, Inventory], left_out: Iterable[Allowed]
+) -> list[Difference]:
+    """The differences between the inventories of several servers, without what is left out."""
+    rules = tuple(left_out)
+    return [difference for role in before for difference in compare(role, before[role], after[role], rules)]
+
+
 def _folders(world: World) -> str:
-    """The folders of a look, for a shell. Of the ci host's agents what a move changes: their builds come and go."""
+    """The folders whose files count, for a shell. Of the ci host's agents what a move changes, not their builds."""
     agents = [site.pushers["ci"] for site in world.sites if "ci" in site.pushers]
     paths = [path for agent in agents for path in (f"{agent.home}/.ssh", f"{agent.checkout}/.git/config")]
     return " ".join(["/etc /home /root /var/spool/cron", *(f"$(ls -d {path} 2>/dev/null)" for path in paths)])
 
 
-def _answer(machine: Machine, command: str) -> str:
-    out = machine.exec(command).stdout
-    return out.decode(errors="replace") if isinstance(out, bytes) else str(out)
-
-
-def _look_at_databases(ask: Callable[[str], str]) -> Look:
-    seen: Look = {}
-    seen |= roles(ask(_POSTGRES + "pg_dumpall --roles-only"))
-    seen |= dict(_pairs(ask(_POSTGRES + _DATABASES)))
+def _databases(ask: Callable[[str], str]) -> Inventory:
+    seen = roles(ask(_POSTGRES + "pg_dumpall --roles-only")) | dict(_pairs(ask(_POSTGRES + _DATABASES)))
     for name in ask(_POSTGRES + _NAMES).split():
         seen |= {f"rows of {name}.{table}": rows for table, rows in _pairs(ask(f"{_POSTGRES}{_ROWS} '{name}'"))}
         seen[f"schema of {name}"] = schema(ask(f"{_POSTGRES}pg_dump --schema-only '{name}'"))
@@ -201,16 +193,15 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return [(key, value) for key, tab, value in (line.partition("\t") for line in text.splitlines()) if tab]
 
 
-def _joined(sort: str, text: str, glue: str = ", ") -> Look:
-    """One entry a name, of all lines with that name."""
-    seen: Look = {}
-    for name, value in _pairs(text):
-        key = f"{sort} {name}"
-        seen[key] = f"{seen[key]}{glue}{value}" if key in seen else value
+def _joined(pairs: Iterable[tuple[str, str]], glue: str = ", ") -> Inventory:
+    """One entry a name, of all values with that name."""
+    seen: Inventory = {}
+    for name, value in pairs:
+        seen[name] = f"{seen[name]}{glue}{value}" if name in seen else value
     return seen
 
 
-def ports(text: str) -> Look:
+def ports(text: str) -> Inventory:
     """From ss: who listens where, without process numbers."""
     seen: dict[str, set[str]] = {}
     for address, users in _pairs(text):
@@ -219,17 +210,17 @@ def ports(text: str) -> Look:
     return {key: " ".join(sorted(names - {"smtpd"})) for key, names in seen.items()}
 
 
-def processes(text: str, at_least: int = YOUNG) -> Look:
+def processes(text: str, at_least: int = YOUNG) -> Inventory:
     """From ps: which programs run for whom. Not how many, and none younger than some seconds: those come and go.
 
-    Those without a parent are the first process and what came in from outside, as this look did.
+    Those without a parent are the first process and what the lab runs there from outside, as this question.
     """
     return {name: "runs" for name, age in _ages(text) if age >= at_least}
 
 
-def young(machine: Machine) -> list[str]:
-    """Which programs of a server are too young to be in a look that is taken now."""
-    return [name for name, age in _ages(_answer(machine, _PROCESSES)) if age < YOUNG]
+def young(server: LabServer) -> list[str]:
+    """Which programs of a server are too young to be in an inventory that is taken now."""
+    return [name for name, age in _ages(server.exec(_PROCESSES).stdout) if age < YOUNG]
 
 
 def _ages(text: str) -> Iterator[tuple[str, int]]:
@@ -249,14 +240,14 @@ def _program(command: str) -> str:
     return re.sub(r"[\d.]+$", "", first.rpartition("/")[2]) or first
 
 
-def roles(text: str) -> Look:
-    """From pg_dumpall --roles-only: each role with all that is said about it, password included."""
-    seen: Look = {}
-    for line in _sql(text):
-        found = re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line)
-        key = f"role {found[1]}" if found else "roles"  # the latter: GRANT one TO another
-        seen[key] = f"{seen[key]}\n{line}" if key in seen else line
-    return seen
+def roles(text: str) -> Inventory:
+    """From pg_dumpall --roles-only: each role with all statements about it, password included."""
+    lines = _sql(text)
+    names = [re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line) for line in lines]
+    # Without a name it is GRANT one TO another.
+    return _joined(
+        ((f"role {name[1]}" if name else "roles", line) for name, line in zip(names, lines, strict=True)), "\n"
+    )
 
 
 def schema(text: str) -> str:
@@ -266,8 +257,3 @@ def schema(text: str) -> str:
 
 def _sql(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
-
-
-def both(servers: Mapping[str, Machine], taker: Callable[[Machine], Look] = look) -> dict[str, Look]:
-    """A look at each server, by its name."""
-    return {name: taker(machine) for name, machine in servers.items()}

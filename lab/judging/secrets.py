@@ -1,8 +1,8 @@
 """Secrets where none may be: in the process lists during a move; on the disks and in the logs after it.
 
-A `Watch` looks at the processes of both servers and of the operator while the move runs, and learns the secrets from
-the files that hold them; `found` then searches what it saw, the disks and the journals. The files that may hold
-secrets are the one list `KEPT_IN`, with the reasons; everything else that holds one is told, by the secret's name.
+A `SecretScanner` reads the processes of both servers and of the operator while the move runs, and learns the secrets
+from the files that hold them; `found` then searches what it saw, the disks and the journals. The files that may hold
+secrets are the one list `KEPT_IN`, with the reasons; everything else that holds one is named, by the secret's name.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
+
+from ..machine.server import LabServer
+from .allowed import Allowed
 
 INTERVAL = 0.2  # seconds between two looks at the processes
 SHORTEST = 8  # characters; anything shorter is found by chance
@@ -31,47 +33,23 @@ IN_TABLES = "SELECT subconninfo FROM pg_subscription UNION ALL SELECT unnest(umo
 SSH_HEAD = "b3BlbnNzaC1rZXktdjE"  # how the first line of every OpenSSH key begins
 
 
-class Machine(Protocol):
-    """What is needed of a server of the lab."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
-
-    def exec_bytes(self, cmd: str, input: bytes | None = None, check: bool = True) -> Any: ...
-
-    def psql(self, sql: str) -> str: ...
-
-
-@dataclass(slots=True, frozen=True)
-class Kept:
-    """Files on a server that may hold secrets: shell patterns of their paths, and why."""
-
-    what: tuple[str, ...]
-    why: str
-
-    def covers(self, path: str) -> bool:
-        return any(fnmatchcase(path, pattern) for pattern in self.what)
-
-
 KEPT_IN = (
-    Kept(
+    Allowed(
         ("/home/*/config/database.yml", "/home/*/config/secrets.yml", "/home/*/config/s3.yml"),
         "the application's own configuration, where Rails reads it",
     ),
-    Kept(
+    Allowed(
         (
             *("/etc/letsencrypt/archive/*/privkey*.pem", "/etc/letsencrypt/keys/*.pem"),
             *("/etc/ssl/private/*", "/etc/switchover/*.key.pem"),
         ),
         "certificates' keys, where certbot keeps them and nginx and PostgreSQL read them",
     ),
-    Kept(("/etc/letsencrypt/accounts/*/private_key.json",), "certbot's key to its account with the authority"),
-    Kept(("/etc/ssh/ssh_host_*_key", "/root/.ssh/*", "/home/*/.ssh/*", "/var/lib/*/.ssh/*"), "ssh's own keys"),
-    Kept(("/etc/bind/*.key",), "the key by which the name servers' records may be changed, where they read it"),
-    Kept(("/etc/switchover/pgpass",), "the password of the move's role in old's database, where libpq reads it"),
-    Kept(
+    Allowed(("/etc/letsencrypt/accounts/*/private_key.json",), "certbot's key to its account with the authority"),
+    Allowed(("/etc/ssh/ssh_host_*_key", "/root/.ssh/*", "/home/*/.ssh/*", "/var/lib/*/.ssh/*"), "ssh's own keys"),
+    Allowed(("/etc/bind/*.key",), "the key by which the name servers' records may be changed, where they read it"),
+    Allowed(("/etc/switchover/pgpass",), "the password of the move's role in old's database, where libpq reads it"),
+    Allowed(
         ("/var/lib/switchover/*/before/*", "/var/lib/switchover/*/after/*"),
         "the journal: the same files as they were, which undo puts back, and as they became",
     ),
@@ -148,26 +126,26 @@ _LEARN = Path(__file__).with_name("learn.sh").read_text()
 
 
 @dataclass(slots=True)
-class Watch:
-    """Looks at the processes until the block is left. `learn` is called whenever secrets may have come."""
+class SecretScanner:
+    """Reads the processes until the block is left. `learn` is called whenever there may be new secrets."""
 
-    servers: Mapping[str, Machine]
+    servers: Mapping[str, LabServer]
     names: dict[bytes, str] = field(default_factory=dict)  # a form of a secret -> the secret's name
     seen: set[tuple[str, str, bytes, bytes]] = field(default_factory=set)  # where, what, command line, text
     _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-    _known: dict[int, bytes] = field(default_factory=dict)  # process -> its command line at the last look
+    _known: dict[int, bytes] = field(default_factory=dict)  # process -> its command line at the last scan
 
-    def __enter__(self) -> Watch:
+    @contextlib.contextmanager
+    def running(self) -> Iterator[SecretScanner]:
+        """Scans the processes, some times a second, until the block is left."""
         self.learn()
-        self._thread = threading.Thread(target=self._watch, name="leaks", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._thread:
-            self._thread.join()
+        thread = threading.Thread(target=self._scan_until_ended, name="secrets", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
 
     def learn(self) -> None:
         """Reads the files that may hold secrets, on both servers."""
@@ -187,12 +165,12 @@ class Watch:
         """The secrets by name; a key's lines together are one."""
         return sorted(set(self.names.values()))
 
-    def _watch(self) -> None:
+    def _scan_until_ended(self) -> None:
         while not self._ended.wait(INTERVAL):
-            self.look()
+            self.scan()
 
-    def look(self) -> None:
-        """One look at the processes of both servers, and of the commands that this program started."""
+    def scan(self) -> None:
+        """Reads the processes of all servers once, and of the commands that this program started."""
         spaces = {}
         for where, server in self.servers.items():
             with contextlib.suppress(Exception):  # it is rebooting
@@ -224,37 +202,37 @@ class Watch:
     def found(self, operators: Iterable[Path] = ()) -> list[str]:
         """All places where a secret was or is and may not be, in words: the processes seen, the servers' disks and
         journals, and the operator's files and folders."""
-        told = [
+        places = [
             f"{name}: in the {what} of a process on {where}: {self._masked(command)}"
             for where, what, command, text in sorted(self.seen)
             for name in self.within(text)
         ]
         for where, server in self.servers.items():
-            told += self._on_disk(where, server)
+            places += self._on_disk(where, server)
             journal = server.exec_bytes("journalctl --no-pager -a -o export").stdout
-            told += [f"{name}: in the journal of {where}" for name in self.within(journal)]
+            places += [f"{name}: in the journal of {where}" for name in self.within(journal)]
             if where != "ci":
-                told += [f"{name}: in PostgreSQL of {where}" for name in self.within(server.psql(IN_TABLES).encode())]
+                places += [f"{name}: in PostgreSQL of {where}" for name in self.within(server.psql(IN_TABLES).encode())]
         for file in (file for path in operators for file in [path, *path.rglob("*")] if file.is_file()):
-            told += [f"{name}: in {file} of the operator's machine" for name in self.within(file.read_bytes())]
-        return list(dict.fromkeys(told))
+            places += [f"{name}: in {file} of the operator's machine" for name in self.within(file.read_bytes())]
+        return list(dict.fromkeys(places))
 
     def within(self, text: bytes) -> list[str]:
         """The names of the secrets that a text holds."""
         return sorted({name for form, name in self.names.items() if form in text})
 
-    def _on_disk(self, where: str, server: Machine) -> list[str]:
+    def _on_disk(self, where: str, server: LabServer) -> list[str]:
         patterns = b"\n".join(self.names) + b"\n"
         search = f"LC_ALL=C grep -rlaF -D skip -f - {FOLDERS} 2>/dev/null | xargs -r -d '\\n' stat -c '%A %n' || true"
-        told = []
+        places = []
         for line in server.exec(search, input=patterns).stdout.splitlines():
             mode, _, path = line.partition(" ")
             if not any(kept.covers(path) for kept in KEPT_IN):
                 which = server.exec_bytes(f"LC_ALL=C grep -oahF -f - {shlex.quote(path)}", input=patterns, check=False)
-                told += [f"{name}: in {path} of {where}" for name in self.within(which.stdout)]
+                places += [f"{name}: in {path} of {where}" for name in self.within(which.stdout)]
             elif mode[7] == "r":
-                told.append(f"{path} of {where} holds a secret and everybody there may read it ({mode})")
-        return told
+                places.append(f"{path} of {where} holds a secret and everybody there may read it ({mode})")
+        return places
 
     def _masked(self, command: bytes) -> str:
         for form in self.names:
@@ -265,18 +243,10 @@ class Watch:
 
 def _space(pid: int) -> int:
     """The number of a process's pid namespace: each server has one of its own."""
-    return os.stat(f"/proc/{pid}/ns/pid").st_ino  # noqa: PTH116 - 200 times in each look
+    return os.stat(f"/proc/{pid}/ns/pid").st_ino  # noqa: PTH116 - 200 times in each scan
 
 
 def _descendants(parents: Mapping[int, int], of: int) -> set[int]:
     """All processes that *of* started, and those that they started."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    found: set[int] = set()
-    todo = [of]
-    while todo:
-        for pid in children.get(todo.pop(), ()):
-            found.add(pid)
-            todo.append(pid)
-    return found
+    children = [pid for pid, parent in parents.items() if parent == of]
+    return {*children}.union(*(_descendants(parents, pid) for pid in children))

@@ -9,12 +9,10 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from switchover.journal import ROOT
 
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
+from ..machine.server import LabServer
 
 # SC2016: `quote.sh` puts each value and each inner script in single quotes, so that nothing in it expands here.
 # SC2317: some functions are called by name (wait_until 5 good).

@@ -1,7 +1,7 @@
-"""The database switch, looked at afterwards: what its program said, and what the orders themselves tell.
+"""The database switch, as it is judged when it is done: by its program's output, and by the orders themselves.
 
-The program is asked for what only it can know, its hold. That no order came for some time is measured without it: by
-when PostgreSQL committed each order, which the lab's servers write down (`track_commit_timestamp`).
+The program is asked for what only it can know, its hold. For how long no order was committed is measured without it: by
+when PostgreSQL committed each order, which the lab's servers record (`track_commit_timestamp`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from switchover.database.proof import parse
+from switchover.database.proof import parse as parse_proof
+from switchover.journal import ROOT
 
-from .audit import Place
+from ..machine.server import LabServer
+from ..sections import RESTART, SWITCH
+from .audit import Shop
 
 # An order writes one such row, which nobody changes, in a transaction of its own; a copy brings many in one. What came
 # by following has its origin, and the time of the server that it came from.
@@ -26,7 +29,7 @@ _FOLLOWED = "(pg_xact_commit_timestamp_origin(made::xid)).roident <> 0"  # since
 
 
 @dataclass(slots=True)
-class Switch:
+class SwitchFacts:
     """What is known of a switch, times in ms; None: it is no part of it, or not known."""
 
     hold_ms: float | None = None  # all tries together
@@ -50,31 +53,41 @@ class Switch:
         return {name: getattr(self, name) for name in names}
 
 
-def look(old: Place, new: Place, journal: str) -> Switch:
+def measure(old: LabServer, new: LabServer) -> SwitchFacts:
     """Asks both servers of a move after its switch. Raises Problem when one of them does not answer."""
-    last = f"ls -d {journal}/*-switch-db.switch/said 2>/dev/null | tail -n 1"
-    found = told(str(new.machine.exec(f"cat $({last}) </dev/null").stdout))
-    held = str(new.machine.exec(f"cat {journal}/*-replicate.wal-level*/held 2>/dev/null", check=False).stdout)
+    journal = f"{ROOT}/{old.world.domain}"
+    facts = parse(output(new))
+    held = new.exec(f"cat {journal}/*-{RESTART}*/held 2>/dev/null", check=False).stdout
     if restart := re.search(r"^held (\d+) ms", held, re.MULTILINE):
-        found.restart_hold_ms = float(restart[1])
-    found.last_on_old, found.first_on_new = _commits(old, new)
-    return found
+        facts.restart_hold_ms = float(restart[1])
+    facts.last_on_old, facts.first_on_new = _commits(Shop(old), Shop(new))
+    return facts
 
 
-def told(said: str) -> Switch:
-    """What the program of the switch printed."""
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"event"')]
-    last: dict[str, Any] = next((line for line in reversed(lines) if "hold_ms" in line), {})
-    proof = parse(said)
-    different = sum(not one["equal"] for one in proof.tables)
+def output(new: LabServer) -> str:
+    """What the program of the last switch printed, on the new server."""
+    last = f"ls -d {ROOT}/{new.world.domain}/*-{SWITCH}/said 2>/dev/null | tail -n 1"
+    return new.exec(f"cat $({last}) </dev/null").stdout
+
+
+def events(output: str) -> list[dict[str, Any]]:
+    """The events among the lines that the program of the switch printed."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith('{"event"')]
+
+
+def parse(output: str) -> SwitchFacts:
+    """The facts that the program of the switch printed."""
+    last: dict[str, Any] = next((event for event in reversed(events(output)) if "hold_ms" in event), {})
+    proof = parse_proof(output)
+    different = sum(not table["equal"] for table in proof.tables)
     compared = {"tables": len(proof.tables), "rows": proof.rows, "different": different}
-    return Switch(
+    return SwitchFacts(
         last.get("hold_ms"), last.get("tries"), last.get("parts", {}), proof=compared if proof.tables else None
     )
 
 
-def _commits(old: Place, new: Place) -> tuple[float | None, float | None]:
-    if int(new.machine.psql("SHOW server_version_num")) < 140000:
+def _commits(old: Shop, new: Shop) -> tuple[float | None, float | None]:
+    if int(new.server.psql("SHOW server_version_num")) < 140000:
         return None, None
     orders = _orders(new, _FOLLOWED)
     # A copy brings no times; old, to which nobody writes any more, has them.
@@ -82,9 +95,8 @@ def _commits(old: Place, new: Place) -> tuple[float | None, float | None]:
     return around(before, [at for at, followed in orders if not followed])
 
 
-def _orders(place: Place, followed: str) -> list[tuple[float, bool]]:
-    answer = place.machine.psql(_ORDERED.format(followed=followed), db=place.database)
-    return [(at, came) for at, came in json.loads(answer)]
+def _orders(shop: Shop, followed: str) -> list[tuple[float, bool]]:
+    return [(at, came) for at, came in json.loads(shop.psql(_ORDERED.format(followed=followed)))]
 
 
 def around(old: list[float], new: list[float]) -> tuple[float | None, float | None]:

@@ -23,20 +23,9 @@ class Source:
     uri: str
     suite: str
 
-    @property
-    def is_release(self) -> bool:
-        """Whether the suite is named like a release of Debian. Other archives do that too."""
-        return re.fullmatch(RELEASE, self.suite) is not None
-
-    @property
-    def is_updates(self) -> bool:
-        """Whether the suite holds a release's updates: other archives have none."""
-        return re.fullmatch(f"({RELEASE})-updates", self.suite) is not None
-
-    @property
-    def is_security(self) -> bool:
-        """Whether it is Debian's security archive."""
-        return re.fullmatch(f"({RELEASE})(-security|/updates)", self.suite) is not None
+    def named(self, suffix: str) -> bool:
+        """Whether the suite is named like a release of Debian with this *suffix* (a pattern)."""
+        return re.fullmatch(f"({RELEASE}){suffix}", self.suite) is not None
 
 
 def sources(folder: Path = Path("/etc/apt")) -> list[Source]:
@@ -76,13 +65,15 @@ def deb822(text: str) -> Iterable[Source]:
 def lines(codename: str, *, security: bool, known: Iterable[Source] | None = None) -> list[str]:
     """The `deb` lines for the Debian release *codename*; empty when this machine's apt knows no Debian archive."""
     known = list(sources() if known is None else known)
-    with_updates = [s.uri for s in known if s.is_updates]
-    named_so = [s.uri for s in known if s.is_release and urlsplit(s.uri).path.rstrip("/") == "/debian"]
-    main = next(iter(with_updates + named_so), None)
+    with_updates = [source.uri for source in known if source.named("-updates")]  # other archives have none
+    releases = [
+        source.uri for source in known if source.named("") and urlsplit(source.uri).path.rstrip("/") == "/debian"
+    ]
+    main = next(iter(with_updates + releases), None)
     if main is None:
         return []
     found = [f"deb {main} {codename} main", f"deb {main} {codename}-updates main"]
-    safe = next((s.uri for s in known if s.is_security), None)
+    safe = next((source.uri for source in known if source.named("(-security|/updates)")), None)
     if security and safe:
         found.append(f"deb {safe} {codename}-security main")
     return found

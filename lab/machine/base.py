@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from ..services.authority import Authority
 from ..texts import script
 from ..world import Role, World
-from .ssh import File
+from .files import ServerFile
 
 if TYPE_CHECKING:
     from .server import LabServer
 
 
-def files(world: World, role: Role, authority: Authority) -> list[File]:
+def files(world: World, role: Role, authority: Authority) -> list[ServerFile]:
     """What is written before the first boot: host name, /etc/hosts, the lab's CA."""
     hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
     for other in world.hosts:
@@ -22,9 +22,9 @@ def files(world: World, role: Role, authority: Authority) -> list[File]:
         for address in world.addresses(other):
             hosts += f"{address} {' '.join([name, name.split('.')[0], *more])}\n"
     return [
-        File("/etc/hostname", world.hosts[role].name + "\n"),
-        File("/etc/hosts", hosts),
-        File("/usr/local/share/ca-certificates/switchover-lab.crt", authority.certificate.read_text()),
+        ServerFile("/etc/hostname", world.hosts[role].name + "\n"),
+        ServerFile("/etc/hosts", hosts),
+        ServerFile("/usr/local/share/ca-certificates/switchover-lab.crt", authority.certificate.read_text()),
     ]
 
 

@@ -41,7 +41,7 @@ def hierarchies() -> tuple[Path, ...]:
 
 
 def make(name: str) -> list[Path]:
-    """Makes the group *name* and gives the files to which a process writes 0 to join it."""
+    """Makes the group *name* and gives the files that take the number of a process to be in it (0: who writes it)."""
     groups = [hierarchy / name for hierarchy in hierarchies()]
     for group in groups:
         try:
@@ -49,12 +49,6 @@ def make(name: str) -> list[Path]:
         except OSError as error:
             raise Problem(f"no control group can be made ({error.strerror})", str(group), "Run it as root") from None
     return [group / "cgroup.procs" for group in groups]
-
-
-def join(name: str) -> None:
-    """Moves this process into the group *name*, which is made."""
-    for file in make(name):
-        file.write_text("0")
 
 
 def pids(name: str) -> set[int]:

@@ -12,13 +12,13 @@ from filelock import FileLock
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
 from ..place import place as named_place
 from . import cgroups, host, images, network
 from .locks import try_lock
 
 
-def take(place: Place) -> FileLock:
+def take(place: LabPlace) -> FileLock:
     """Locks the lab for this process, until it ends or releases what this gives.
 
     Raises Problem when another process uses the lab, or when it is up and was left so on purpose.
@@ -33,7 +33,7 @@ def take(place: Place) -> FileLock:
     return lock
 
 
-def sweep(place: Place | None = None) -> None:
+def sweep(place: LabPlace | None = None) -> None:
     """Removes whatever an earlier lab left: processes, control groups, namespaces, mounts, its run directory.
 
     Raises Problem when the lab is in use by a living process or kept on purpose.
@@ -46,7 +46,7 @@ def sweep(place: Place | None = None) -> None:
         lock.release()
 
 
-def clear(place: Place) -> None:
+def clear(place: LabPlace) -> None:
     """The same without asking: also ends a lab that somebody uses."""
     host.check_root()
     cgroups.end(place.prefix)
@@ -61,7 +61,7 @@ def clear(place: Place) -> None:
     images.sweep(place)
 
 
-def left(place: Place | None = None) -> list[str]:
+def left(place: LabPlace | None = None) -> list[str]:
     """All that a lab has on this machine now, in words: empty when nothing is left of it."""
     place = place or named_place()
     groups = [str(h / place.prefix) for h in cgroups.hierarchies() if (h / place.prefix).exists()]
@@ -72,7 +72,7 @@ def left(place: Place | None = None) -> list[str]:
     return found + [f"directory {path}" for path in [place.run] if path.exists()]
 
 
-def _mounts(place: Place) -> list[str]:
+def _mounts(place: LabPlace) -> list[str]:
     """What is mounted below the run directory, the innermost first."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return sorted((p for p in points if p.startswith(f"{place.run}/")), reverse=True)

@@ -1,4 +1,4 @@
-"""What this machine must offer to hold a lab, said at once when it does not."""
+"""What this machine must offer to hold a lab, checked first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
+from ..texts import last_line
 from . import cgroups
 
 PROGRAMS = {
@@ -29,7 +30,7 @@ def check_root() -> None:
         raise Problem("its servers and networks take root", "lab", "Run it as root (sudo)")
 
 
-def check(place: Place) -> None:
+def check(place: LabPlace) -> None:
     """Raises Problem with the first thing that is missing, and what to do about it."""
     check_root()
     missing = {program: package for program, package in PROGRAMS.items() if not shutil.which(program)}
@@ -51,7 +52,7 @@ def check(place: Place) -> None:
     _check_overlay(place)
 
 
-def _check_overlay(place: Place) -> None:
+def _check_overlay(place: LabPlace) -> None:
     """Mounts an overlay as a server's, in a namespace of mounts that ends with the attempt."""
     with tempfile.TemporaryDirectory(prefix=".switchover-", dir=place.root) as folder:
         for name in ("lower", "upper", "work", "root"):
@@ -62,9 +63,8 @@ def _check_overlay(place: Place) -> None:
             cwd=folder, capture_output=True, text=True,
         )  # fmt: skip
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise Problem(
-            f"overlayfs cannot be mounted here ({said})",
+            f"overlayfs cannot be mounted here ({last_line(done.stderr)})",
             str(place.root),
             "Set SWITCHOVER_LAB to a directory on ext4 or xfs; the kernel must be 5.10 or later",
         )

@@ -5,11 +5,9 @@ An image's name holds a hash of its recipe, so that a changed recipe makes a new
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterable
@@ -21,7 +19,8 @@ from switchover import output
 from switchover.errors import Problem
 from switchover.progress import Progress
 
-from ..place import Place
+from ..place import LabPlace
+from ..world import one_of
 from . import apt, cache
 from .locks import locked, try_lock
 
@@ -75,12 +74,10 @@ RELEASES = {r.number: r for r in (Release("11", "bullseye", False), Release("12"
 
 def release(number: str) -> Release:
     """The release called *number*; raises Problem when the lab does not know it."""
-    if number not in RELEASES:
-        raise Problem(f"no Debian {number} here", "lab", f"Choose among {', '.join(RELEASES)}")
-    return RELEASES[number]
+    return RELEASES[one_of("release of Debian", number, RELEASES)]
 
 
-def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
+def ensure(place: LabPlace, numbers: Iterable[str]) -> dict[str, Path]:
     """The images of these releases, by number; missing ones are built first, side by side.
 
     Raises Problem when one cannot be built; the reason and the log's path are in it.
@@ -93,7 +90,7 @@ def ensure(place: Place, numbers: Iterable[str]) -> dict[str, Path]:
     return {r.number: cache.used(place.images / r.key) for r in desired}
 
 
-def sweep(place: Place) -> None:
+def sweep(place: LabPlace) -> None:
     """Removes what builds that died have left."""
     for path in place.images.glob(".*"):
         if path.is_dir() and (lock := try_lock(path.with_name(f"{path.name}.lock"))) is not None:
@@ -101,7 +98,7 @@ def sweep(place: Place) -> None:
             lock.release()
 
 
-def _build_all(place: Place, missing: list[Release]) -> None:
+def _build_all(place: LabPlace, missing: list[Release]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise Problem("mmdebstrap is not installed", "lab", "Install it: apt install mmdebstrap debian-archive-keyring")
     names = " and ".join(r.number for r in missing)
@@ -112,7 +109,8 @@ def _build_all(place: Place, missing: list[Release]) -> None:
             ended = [pool.submit(build.run) for build in builds]
             while not all(future.done() for future in ended):
                 time.sleep(0.3)
-                bar.report(sum(b.events for b in builds), sum(b.expected for b in builds), "packages")
+                done, expected = sum(build.events for build in builds), EXPECTED * len(builds)
+                bar.report(done // 3, max(done, expected) // 3 + 1, "packages")  # each is fetched, unpacked, set up
         finally:
             for build in builds:
                 build.stop()
@@ -123,20 +121,10 @@ def _build_all(place: Place, missing: list[Release]) -> None:
 class _Build:
     """One run of mmdebstrap, all its processes and mounts in namespaces that die with it."""
 
-    def __init__(self, place: Place, release: Release) -> None:
+    def __init__(self, place: LabPlace, release: Release) -> None:
         self.release, self.folder = release, place.images
-        self._events, self._stopped = 0, False
+        self.events, self._stopped = 0, False  # how much of it is done
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def events(self) -> int:
-        """How much of it is done, in packages fetched, unpacked and set up (a third each)."""
-        return self._events // 3
-
-    @property
-    def expected(self) -> int:
-        """How much there is, about; always more than is done, since work remains after the last package."""
-        return max(self.events + 1, EXPECTED // 3)
 
     def run(self) -> None:
         key = self.release.key
@@ -152,9 +140,8 @@ class _Build:
     def stop(self) -> None:
         """Ends a build under way."""
         self._stopped = True
-        if self._process and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
+        if self._process:
+            self._process.kill()
 
     def _run(self, target: Path, log: Path) -> None:
         environment = {**os.environ, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
@@ -167,7 +154,7 @@ class _Build:
             errors = []
             for line in self._process.stdout:
                 file.write(line)
-                self._events += line.startswith(EVENTS)
+                self.events += line.startswith(EVENTS)
                 if line.startswith((b"E: ", b"Err:")):
                     errors.append(line.decode(errors="replace").strip())
             status = self._process.wait()

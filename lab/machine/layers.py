@@ -13,14 +13,14 @@ from typing import Any
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
 from ..services.authority import Authority
 from ..world import Role, World
 from . import cache, images, supervisor
 
 LAB = Path(__file__).parents[1]
 # What a prepared server is made from, beside its image, its world and the authority's certificate.
-RECIPE = [LAB / name for name in ("machine/base.py", "machine/setup.sh", "world.py", "texts.py")]
+RECIPE = [LAB / name for name in ("machine/base.py", "machine/files.py", "machine/setup.sh", "world.py", "texts.py")]
 SHOP_RECIPE = [LAB / "sites", *(LAB / "services" / name for name in ("postfix.py", "mail-sends.sh"))]
 CI_RECIPE = [LAB / "services"]
 DESCRIPTION = "lab.json"  # of the running lab, in its directory; its world has the sites' passwords
@@ -74,7 +74,7 @@ class Variant:
         return ("plain" if self.plain else f"shop-{self.seed_mb}mb") + ("" if self.firewall else "-open")
 
 
-def prepared(place: Place, world: World, role: Role, release: str, variant: Variant) -> Path:
+def prepared(place: LabPlace, world: World, role: Role, release: str, variant: Variant) -> Path:
     """Where the prepared layer of this server is kept: its name holds a hash of all that it is made from."""
     authority = Authority.at(place.authority(world.authority))
     files = [*RECIPE, *(CI_RECIPE if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
@@ -89,7 +89,7 @@ def keep(upper: Path, target: Path) -> None:
     upper.rename(target)
 
 
-def save(place: Place, states: Path, name: str, running: Described) -> Described:
+def save(place: LabPlace, states: Path, name: str, running: Described) -> Described:
     """Keeps the layers of all servers, which are off, and the run's files under *name* in the directory *states*.
 
     Gives what they run on now.
@@ -124,7 +124,7 @@ def load(states: Path, name: str) -> Described:
     return described
 
 
-def restore_files(place: Place, states: Path, name: str) -> None:
+def restore_files(place: LabPlace, states: Path, name: str) -> None:
     """Puts the files of the run that the state *name* was saved in (keys, settings) into this one."""
     for path, text in json.loads(_state(states, name).read_text())["files"].items():
         file = place.run / path
@@ -133,7 +133,7 @@ def restore_files(place: Place, states: Path, name: str) -> None:
         file.write_text(text)
 
 
-def running(place: Place) -> Described:
+def running(place: LabPlace) -> Described:
     """What the running lab is made of. Raises Problem when none is up."""
     file = place.run / DESCRIPTION
     if not file.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,20 +35,6 @@ def try_lock(file: Path, text: str = "") -> FileLock | None:
     except Timeout:
         return None
     return lock
-
-
-def lock_for_a_child(file: Path) -> int | None:
-    """Takes the lock *file* for a process that will get this open file; None when somebody has it.
-
-    Whoever has it open holds it: `os.close` leaves it to the child. By hand: filelock's release takes it from both.
-    """
-    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def _lock(file: Path, on_acquired: Callable[[int], None] | None = None) -> FileLock:

@@ -13,14 +13,15 @@ from pathlib import Path
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
+from ..texts import last_line
 from ..world import VISITORS, World
 
 HUB = "hub"
 NAMESPACES = Path("/run/netns")
 
 
-def up(place: Place, world: World) -> None:
+def up(place: LabPlace, world: World) -> None:
     """Makes the namespaces, the bridge and the cables of all of *world*'s hosts and the visitors, all plugged in.
 
     Raises Problem when one exists already or the kernel refuses.
@@ -40,7 +41,7 @@ def up(place: Place, world: World) -> None:
         plug(place, part, world.addresses(part))
 
 
-def plug(place: Place, part: str, addresses: tuple[str, str]) -> None:
+def plug(place: LabPlace, part: str, addresses: tuple[str, str]) -> None:
     """The cable of *part* is in, with its *addresses* (IPv4, IPv6): usable at once, without looking for duplicates."""
     commands = [
         "link set lo up",
@@ -51,12 +52,12 @@ def plug(place: Place, part: str, addresses: tuple[str, str]) -> None:
     _ip("-n", place.netns(part), "-batch", "-", input="\n".join(commands))
 
 
-def unplug(place: Place, part: str) -> None:
+def unplug(place: LabPlace, part: str) -> None:
     """The cable of *part* is out, as that of a server which is off: nobody answers there, not even with a refusal."""
     _ip("-n", place.netns(part), "link", "set", "eth0", "down")
 
 
-def down(place: Place) -> None:
+def down(place: LabPlace) -> None:
     """Ends every process in the namespaces and removes these. Nothing happens when there are none."""
     for name in left(place):
         for pid in _ip("netns", "pids", name, check=False).split():
@@ -70,7 +71,7 @@ def down(place: Place) -> None:
             NAMESPACES.rmdir()
 
 
-def left(place: Place) -> list[str]:
+def left(place: LabPlace) -> list[str]:
     """The namespaces of this lab that exist, whatever world it has or had."""
     # The name of no lab and of no part of one has a dash in it.
     found = NAMESPACES.glob(place.netns("*")) if NAMESPACES.exists() else ()
@@ -82,13 +83,16 @@ def entry(name: str) -> list[str]:
     return ["nsenter", f"--net={NAMESPACES / name}", "--"]
 
 
-def _inside(place: Place, part: str, script: str) -> None:
+def _inside(place: LabPlace, part: str, script: str) -> None:
     subprocess.run([*entry(place.netns(part)), "sh", "-c", script], check=True)
 
 
 def _ip(*arguments: str, input: str | None = None, check: bool = True) -> str:
     done = subprocess.run(["ip", *arguments], input=input, capture_output=True, text=True)
     if check and done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
-        raise Problem(f"`ip {' '.join(arguments)}` failed: {said}", "network", "Run `inv lab.down`, then try again")
+        raise Problem(
+            f"`ip {' '.join(arguments)}` failed: {last_line(done.stderr)}",
+            "network",
+            "Run `inv lab.down`, then try again",
+        )
     return done.stdout

@@ -1,7 +1,7 @@
 """Joins standard input and output to a TCP port: ssh's ProxyCommand, so that no netcat is needed.
 
 `python -I -S relay.py ADDRESS PORT [SECONDS]`; imports little, since every connection starts it. With SECONDS the
-server is far away: whatever is said arrives so much later, in either direction.
+server is far away: all bytes arrive so much later, in either direction.
 """
 
 import os

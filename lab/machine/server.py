@@ -11,7 +11,7 @@ from typing import Any
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
 from ..world import VISITORS, Role, World
 from . import cgroups, network, supervisor
 
@@ -25,10 +25,10 @@ class LabServer:
     `exec` and its like go through the kernel's namespaces, not through ssh: a few milliseconds.
     """
 
-    def __init__(self, place: Place, world: World, role: Role, release: str) -> None:
+    def __init__(self, place: LabPlace, world: World, role: Role, release: str) -> None:
         self.place, self.world, self.role, self.release = place, world, role, release
         self.name, self.sudo_user = world.hosts[role].name, world.hosts[role].sudo_user
-        self.address4, self.address6 = world.addresses(role)
+        self.addresses = self.address4, self.address6 = world.addresses(role)
         self._init: int | None = None
 
     def __str__(self) -> str:

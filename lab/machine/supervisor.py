@@ -1,27 +1,27 @@
 """Runs one server: mounts its layers, boots it, boots it again when it reboots, ends when it powers off.
 
-`unshare --mount --propagation private python -m lab.machine.supervisor SPEC` (see `start`): the overlay exists in this
-process's own mount namespace, so that nothing stays mounted on the machine however the lab ends.
+Started by `unshare --mount --propagation private` (see `start`): the overlay exists in this process's own mount
+namespace, so that nothing stays mounted on the machine however the lab ends. It runs while its control group has it.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from switchover.errors import Problem
 
-from ..place import Place
+from ..place import LabPlace
 from ..world import Role
 from . import cgroups, network
-from .locks import lock_for_a_child, try_lock
-from .ssh import File
+from .files import UNPACK, ServerFile, archive
 
 REBOOTED = 133  # nspawn's exit status when the server inside asked for a reboot and --keep-unit is set
 NSPAWN = [
@@ -34,11 +34,10 @@ NSPAWN = [
 class Spec:
     """What a supervisor needs to know. *layers* are read-only, the uppermost first."""
 
-    place: Place
+    place: LabPlace
     role: Role
     addresses: tuple[str, str]
     layers: list[str]
-    files: list[File]
 
     @property
     def folder(self) -> Path:
@@ -49,70 +48,56 @@ class Spec:
         """The group of the server's processes."""
         return cgroup(self.place, self.role)
 
-    def dump(self) -> str:
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def load(cls, text: str) -> Spec:
-        data = json.loads(text)
-        place = Place(Path(data["place"]["root"]), data["place"]["name"])
-        four, six = data["addresses"]
-        return cls(place, data["role"], (four, six), data["layers"], [File(**f) for f in data["files"]])
+    @property
+    def files(self) -> Path:
+        """A tar of the files that are written before the first boot; gone when they are."""
+        return self.folder / "files.tar"
 
 
-def cgroup(place: Place, role: Role) -> str:
+def cgroup(place: LabPlace, role: Role) -> str:
     """The group of a server's processes; all of a lab's are below its prefix."""
     return f"{place.prefix}/{role}"
 
 
-def folder(place: Place, role: Role) -> Path:
+def folder(place: LabPlace, role: Role) -> Path:
     """Holds the server's own layer, its mount point and its console's log."""
     return place.run / role
 
 
-def start(spec: Spec) -> None:
-    """Starts the supervisor of *spec* as a process that outlives this one, and holds a lock while it lives."""
+def start(spec: Spec, files: Iterable[ServerFile]) -> None:
+    """Starts the supervisor of *spec* as a process that outlives this one; the server has these *files* at boot."""
+    if not is_off(spec.place, spec.role):
+        raise Problem("is running already", spec.role, "End the lab: inv lab.down")
     shutil.rmtree(spec.folder / "work", ignore_errors=True)  # an earlier volatile mount would be refused
     for name in ("upper", "work", "root"):
         (spec.folder / name).mkdir(parents=True, exist_ok=True)
-    file = spec.folder / "spec.json"
-    file.touch(0o600)
-    file.write_text(spec.dump())
-    lock = lock_for_a_child(spec.folder / "on")
-    if lock is None:
-        raise Problem("is running already", spec.role, "End the lab: inv lab.down")
-    command = [
-        "unshare",
-        "--mount",
-        "--propagation=private",
-        "--",
-        sys.executable,
-        "-m",
-        "lab.machine.supervisor",
-        str(file),
-    ]
+    spec.files.touch(0o600)
+    spec.files.write_bytes(archive(files))
+    command = ["unshare", "--mount", "--propagation=private", "--", sys.executable, "-m", "lab.machine.supervisor"]
+    command += [str(spec.place.root), spec.place.name, spec.role, *spec.addresses, *spec.layers]
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": Path(__file__).parents[2]}
     with (spec.folder / "console.log").open("ab") as log:
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock],
-            cwd=Path(__file__).parents[2],
-        )  # fmt: skip
-    os.close(lock)
+        supervisor = subprocess.Popen(command, stdout=log, stderr=log, **given)
+    with contextlib.suppress(ProcessLookupError):  # it has ended already: then it is off
+        for group in cgroups.make(_own_cgroup(spec.place, spec.role)):
+            group.write_text(str(supervisor.pid))
 
 
-def is_off(place: Place, role: Role) -> bool:
+def is_off(place: LabPlace, role: Role) -> bool:
     """Whether the server's supervisor has ended, its mounts with it."""
-    lock = try_lock(folder(place, role) / "on")
-    if lock is not None:
-        lock.release()
-    return lock is not None
+    return not cgroups.pids(_own_cgroup(place, role))
+
+
+def _own_cgroup(place: LabPlace, role: Role) -> str:
+    return f"{place.prefix}/{role}-supervisor"
 
 
 def main(spec: Spec) -> int:
     """Until the server powers off; gives nspawn's exit status."""
-    cgroups.join(f"{spec.place.prefix}/control")
     _mount(spec)
-    for file in spec.files:
-        _write(spec.folder / "root", file)
+    with spec.files.open("rb") as files:
+        subprocess.run(["chroot", spec.folder / "root", *UNPACK], stdin=files, check=True)
+    spec.files.unlink()
     while True:
         network.plug(spec.place, spec.role, spec.addresses)
         status = _boot(spec)
@@ -134,28 +119,6 @@ def _mount(spec: Spec) -> None:
     subprocess.run(["mount", "-t", "tmpfs", name, "/run/systemd/nspawn"], check=True)
 
 
-def _write(root: Path, file: File) -> None:
-    """Writes *file*, its directory made with the same owner where it is missing."""
-    path = root / file.path.lstrip("/")
-    owner = _ids(root, file.owner)
-    if not path.parent.exists():
-        path.parent.mkdir(mode=0o700)
-        os.chown(path.parent, *owner)
-    path.unlink(missing_ok=True)
-    path.touch(0o600)
-    os.chown(path, *owner)
-    path.write_text(file.text)
-    path.chmod(file.mode)
-
-
-def _ids(root: Path, user: str) -> tuple[int, int]:
-    for line in (root / "etc/passwd").read_text().splitlines():
-        name, _, uid, gid, *_ = line.split(":")
-        if name == user:
-            return int(uid), int(gid)
-    raise SystemExit(f"no user {user} in {root}/etc/passwd")
-
-
 def _boot(spec: Spec) -> int:
     joins = cgroups.make(spec.cgroup)
     command = [*NSPAWN, f"--network-namespace-path={network.NAMESPACES / spec.place.netns(spec.role)}"]
@@ -175,7 +138,7 @@ def _forget_firewall(spec: Spec) -> None:
 
 
 if __name__ == "__main__":
-    began = time.monotonic()
-    ended = main(Spec.load(Path(sys.argv[1]).read_text()))
-    print(f"switchover: ended with status {ended} after {time.monotonic() - began:.1f} s", flush=True)
+    root, name, role, address4, address6, *layers = sys.argv[1:]
+    ended = main(Spec(LabPlace(Path(root), name), role, (address4, address6), layers))
+    print(f"switchover: ended with status {ended}", flush=True)
     sys.exit(ended)

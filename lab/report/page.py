@@ -4,54 +4,33 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
-import jinja2
-
-from lab.report import charts
-from lab.report.result import Rehearsal
-from lab.report.timeline import timeline
-
-TEMPLATES = Path(__file__).parent
+from ..texts import render
+from . import charts, content
+from .result import Rehearsal
+from .timeline import timeline
 
 
 def page(found: Rehearsal) -> str:
     """The page, from the same numbers as report.json."""
     data = found.as_json()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=_number, seconds=_seconds, ms=_ms, clock=_clock)
-    return environment.get_template("report.html.j2").render(
-        data,
+    *rows, total = content.felt(data)
+    return render(
+        Path(__file__).with_name("report.html.j2"),
+        **data,
         picture=charts.picture(timeline(found)) if data["traffic"]["requests"] else None,
-        rows=_rows(data),
+        content=content,
+        rows=rows,
+        total=total,
+        promises=content.promised(data),
+        notes=content.notes(data),
         pages=[section for section in data["sections"] if section["page_seconds"]],
         undone=bool(data["undo"]["compared"]),
+        number="{:,}".format,
+        seconds=content.seconds,
+        ms=content.ms,
+        clock=_clock,
     )
-
-
-def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """All spans of time in order; the sections have the number that the picture shows."""
-    numbers = {id(section): number for number, section in enumerate(data["sections"], 1)}
-    spans = sorted(data["sections"] + data["quiet"], key=lambda span: span["started"])
-    return [span | {"number": numbers.get(id(span))} for span in spans]
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
 
 
 def _clock(value: float) -> str:

@@ -12,19 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lab.judging.allowed import Allowed
 from lab.judging.audit import Audit, few
-from lab.judging.inventory import LEFT_OUT, Difference, LeftOut
+from lab.judging.inventory import LEFT_OUT, Difference
 from lab.judging.secrets import KEPT_IN
-from lab.judging.switch import Switch
-from lab.visitors.ledger import Answer, Book, Outcome, percentile
+from lab.judging.switch import SwitchFacts
+from lab.sections import SWITCH, SWITCH_CRON, SWITCH_DB
+from lab.visitors.ledger import Book, RequestOutcome, Response, percentile
 
-PAGE_SHOWN_BY = ("switch-db", "undo switch-db")  # sections that may show the maintenance page
+PAGE_SHOWN_BY = (SWITCH_DB, f"undo {SWITCH_DB}")  # sections that may show the maintenance page
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
-SWITCH = "switch-db"  # the section after which orders go to new's database; its undo leads back
-STILL = "after"  # the stretch in which the way is that of the switch, and nobody moves anything
+STILL = "after"  # the stretch after the switch in which nobody moves anything
 WINDOWS = 0.5  # seconds from one window of it to the next
-CERTIFICATE = "expand-cert"  # the section after which new shows a certificate of its own
-CRON = "switch-cron"  # the section that promises that no cron run is missed or done twice
 DNS = ("old_ttl", "new_ttl", "visitors_by_old", "visitors_by_new", "last_by_old_s")
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
@@ -52,8 +51,13 @@ class Span:
         """The steps that copy the database: their names begin with `copy`."""
         return [step for step in self.steps if step.name.split(".")[-1].startswith("copy")]
 
-    def overlaps(self, answer: Answer) -> bool:
+    def overlaps(self, answer: Response) -> bool:
         return answer.at < self.ended and self.started < answer.ended
+
+
+def _nothing_observed() -> dict[str, dict[str, Any]]:
+    deploys, mail = {"refused": 0, "by_ci": 0}, {"queued": 0, "never_sent": 0, "sent_twice": 0}
+    return {"deploys": deploys, "mail": mail, "dns": dict.fromkeys(DNS), "certificate": {}}
 
 
 @dataclass(slots=True)
@@ -66,14 +70,11 @@ class Rehearsal:
     servers: dict[str, dict[str, str]] = field(default_factory=dict)
     looked_at: int = 0  # things compared after the undo; 0: there was none
     differences: list[Difference] = field(default_factory=list)
-    left_out: Sequence[LeftOut] = LEFT_OUT  # of the comparison
+    left_out: Sequence[Allowed] = LEFT_OUT  # of the comparison
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "replicate"
-    switch: Switch = field(default_factory=Switch)
-    deploys: dict[str, Any] = field(default_factory=lambda: {"refused": 0, "by_ci": 0})
-    mail: dict[str, int] = field(default_factory=lambda: {"queued": 0, "never_sent": 0, "sent_twice": 0})
-    dns: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(DNS))
-    certificate: dict[str, Any] = field(default_factory=dict)
+    switch: SwitchFacts = field(default_factory=SwitchFacts)
+    observed: dict[str, dict[str, Any]] = field(default_factory=_nothing_observed)  # by the observers' names
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
     secrets_looked_for: list[str] = field(default_factory=list)
@@ -81,30 +82,30 @@ class Rehearsal:
 
     # --- what the visitors felt -----------------------------------------------------------------------------
 
-    def failed(self, answers: Sequence[Answer]) -> list[Answer]:
+    def failed(self, answers: Sequence[Response]) -> list[Response]:
         """Those that a visitor would call an error: all but good answers, and the page where it may be shown."""
         may_show = [span for span in self.spans if span.name in PAGE_SHOWN_BY]
 
-        def is_failure(answer: Answer) -> bool:
-            if answer.outcome is Outcome.PAGE:
+        def is_failure(answer: Response) -> bool:
+            if answer.outcome is RequestOutcome.PAGE:
                 return not any(span.overlaps(answer) for span in may_show)
-            return answer.outcome is not Outcome.OK
+            return answer.outcome is not RequestOutcome.OK
 
         return [answer for answer in answers if is_failure(answer)]
 
-    def felt(self, answers: Sequence[Answer]) -> dict[str, Any]:
+    def felt(self, answers: Sequence[Response]) -> dict[str, Any]:
         """The numbers of some requests, times in ms."""
         times = [answer.ms for answer in answers if answer.kind not in SLOW_ON_PURPOSE]
         return {
             "requests": len(answers),
             "failed": len(self.failed(answers)),
-            "page": sum(answer.outcome is Outcome.PAGE for answer in answers),
+            "page": sum(answer.outcome is RequestOutcome.PAGE for answer in answers),
             "p50_ms": round(percentile(times, 50), 1),
             "p99_ms": round(percentile(times, 99), 1),
             "longest_ms": round(max(times, default=0.0), 1),
         }
 
-    def during(self, span: Span) -> list[Answer]:
+    def during(self, span: Span) -> list[Response]:
         """The requests that were under way at any moment of a section."""
         return [answer for answer in self.book.answers if span.overlaps(answer)]
 
@@ -114,7 +115,7 @@ class Rehearsal:
 
         A step is the copy when its name begins with `copy`; without one the whole time of the page counts.
         """
-        seen = [answer for answer in self.during(span) if answer.outcome is Outcome.PAGE]
+        seen = [answer for answer in self.during(span) if answer.outcome is RequestOutcome.PAGE]
         if not seen:
             return 0.0, 0.0, 0.0
         first, last = min(answer.at for answer in seen), max(answer.ended for answer in seen)
@@ -125,7 +126,7 @@ class Rehearsal:
     @property
     def switches(self) -> list[tuple[float, str]]:
         """When which server's database became the one that orders go to. None goes to any while it is copied."""
-        names = {SWITCH: "new", f"undo {SWITCH}": "old"}
+        names = {SWITCH_DB: "new", f"undo {SWITCH_DB}": "old"}
         done = [span for span in self.spans if span.name in names and not span.exit]
         ends = [max((step.ended for step in span.copies), default=span.ended) for span in done]
         first = self.switch.first_on_new  # exactly; the way back is not asked
@@ -134,15 +135,15 @@ class Rehearsal:
             for span, end in zip(done, ends, strict=True)
         ]
 
-    def database(self, order: Answer) -> str:
+    def database(self, order: Response) -> str:
         """The server whose database an order went to."""
         return next((name for moment, name in reversed(self.switches) if moment <= order.ended), "old")
 
     @property
     def switching(self) -> Span | None:
         """When the database was switched: the step that does it, or all of a section that has no such step."""
-        done = [span for span in self.spans if span.name == SWITCH and not span.exit]
-        steps = [step for span in done for step in span.steps if step.name == f"{SWITCH}.switch"]
+        done = [span for span in self.spans if span.name == SWITCH_DB and not span.exit]
+        steps = [step for span in done for step in span.steps if step.name == SWITCH]
         return next(reversed(steps or done), None)
 
     @property
@@ -182,10 +183,10 @@ class Rehearsal:
                 page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
                 found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems
-        if any(span.name == CRON and not span.exit for span in self.spans):
-            found += self.audit.cron_problems
+        if any(span.name == SWITCH_CRON and not span.exit for span in self.spans):
+            found += self.audit.cron.problems
         if self.differences:
-            named = few([f"{one.server}: {one.what}" for one in self.differences])
+            named = few([f"{difference.server}: {difference.what}" for difference in self.differences])
             found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
         if self.secrets_found:
             found.append(f"{len(self.secrets_found)} secret(s) where none may be: {few(self.secrets_found)}")
@@ -195,11 +196,11 @@ class Rehearsal:
             found.append("the visitors did not come to their end")
         return found + self.other_problems
 
-    def _described(self, answer: Answer) -> str:
+    def _described(self, answer: Response) -> str:
         where = next((span for span in self.spans if span.overlaps(answer)), None)
         when = f" {answer.at - where.started:.1f} s into {where.name}" if where else ""
         what = f"{answer.status}" if answer.status else str(answer.outcome)
-        if answer.outcome in (Outcome.WRONG, Outcome.RESET):
+        if answer.outcome in (RequestOutcome.WRONG, RequestOutcome.RESET):
             what = f"{answer.outcome}: {(answer.note or '')[:90]}"
         return f"{answer.kind}{when} ({what})"
 
@@ -234,10 +235,7 @@ class Rehearsal:
             "sections": [self._section(span) for span in self.spans if not span.quiet],
             "quiet": [self._section(span) for span in self.spans if span.quiet],
             **audit,
-            "deploys": self.deploys,
-            "mail": self.mail,
-            "dns": self.dns,
-            "certificate": self.certificate,
+            **self.observed,
             "secrets_found": self.secrets_found,
             "secrets": {
                 "looked_for": len(self.secrets_looked_for),
@@ -284,7 +282,7 @@ class Rehearsal:
             ],
         }
 
-    def _on_purpose(self, answer: Answer) -> dict[str, Any]:
+    def _on_purpose(self, answer: Response) -> dict[str, Any]:
         under_way = [span.name for span in self.spans if not span.quiet and span.overlaps(answer)]
         return {
             "kind": answer.kind,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.report.result import SLOW_ON_PURPOSE, Rehearsal, Span
-from lab.visitors.ledger import Outcome, percentile
+from lab.visitors.ledger import RequestOutcome, percentile
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,7 +36,7 @@ def timeline(found: Rehearsal) -> Timeline:
     times: list[list[float]] = [[] for _ in range(seconds)]
     for answer in answers:
         second = int(answer.ended - started)
-        page = "page" if answer.outcome is Outcome.PAGE else "good"
+        page = "page" if answer.outcome is RequestOutcome.PAGE else "good"
         counts["failed" if id(answer) in failed else page][second] += 1
         if answer.kind not in SLOW_ON_PURPOSE:
             times[second].append(answer.ms)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..judging.observer import Observer
 from ..machine.server import until
+from ..sections import CERTIFICATE
 from ..texts import script
 from ..world import World
 
 if TYPE_CHECKING:
     from ..machine.server import LabServer
+    from ..servers import Lab
     from .authority import Authority
 
 HERE = Path(__file__).parent
@@ -94,7 +96,7 @@ def trusted(ci: LabServer, servers: Iterable[LabServer], visitors: Path) -> None
 
 
 def shown(server: LabServer, domain: str) -> dict[str, Any]:
-    """The certificate that *server* shows who asks for *domain*: `issuer`, `serial`, `names`, `days`."""
+    """The certificate by which *server* serves *domain*: `issuer`, `serial`, `names`, `days`."""
     from cryptography import x509
     from cryptography.x509.oid import ExtensionOID
 
@@ -109,29 +111,22 @@ def shown(server: LabServer, domain: str) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Certificates:
-    """The certificates of a rehearsal: what *server* shows at its beginning, and what new shows when all has moved."""
+class CertificateAudit(Observer):
+    """The certificates of a rehearsal: old's at its beginning, and new's when all has moved."""
 
-    server: LabServer
-    new: dict[str, Any] = field(default_factory=dict)
+    name = "certificate"
 
-    def __post_init__(self) -> None:
-        self.domain = self.server.world.domain
-        self.old = shown(self.server, self.domain)
+    def __init__(self, lab: Lab) -> None:
+        super().__init__()
+        self.lab = lab
+        self.old, self.new = shown(lab.old, lab.world.domain), dict[str, Any]()
 
-    def look(self, new: LabServer) -> None:
-        """What *new* shows, which has ordered one of its own."""
-        self.new = shown(new, self.domain)
-
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong with it, in words."""
-        if not self.new:
-            return []
-        wrong = not self.new["issuer"].startswith(ISSUER) or self.new["serial"] == self.old["serial"]
-        return [f"new shows no certificate of its own: {self.new['issuer']}, {self.new['serial']}"] if wrong else []
+    def moved(self, done: set[str]) -> None:
+        """Reads new's, which has ordered one of its own."""
+        if CERTIFICATE in done:
+            self.new = shown(self.lab.new, self.lab.world.domain)
+            if not self.new["issuer"].startswith(ISSUER) or self.new["serial"] == self.old["serial"]:
+                self.problems.append(f"new has no certificate of its own: {self.new['issuer']}, {self.new['serial']}")
 
     def as_report(self) -> dict[str, Any]:
-        """For report.json."""
         return self.new | {"serial_old": self.old["serial"]} if self.new else {}

@@ -9,12 +9,10 @@ import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from trustme import CA
 
 from ..machine.locks import locked
-
-if TYPE_CHECKING:
-    from trustme import CA
 
 YEARS = datetime.timedelta(days=3650)
 
@@ -42,21 +40,15 @@ class Authority:
     def issue(self, names: Iterable[str]) -> tuple[str, str]:
         """A certificate for *names* (domains, addresses) as `fullchain.pem` and `privkey.pem` hold it, as text."""
         names, now = list(names), datetime.datetime.now(datetime.UTC)
-        made = self._ca().issue_cert(
+        ca = CA.from_pem(self.certificate.read_bytes(), (self.folder / "ca.key").read_bytes())
+        made = ca.issue_cert(
             *names, common_name=names[0], not_before=now - datetime.timedelta(days=1), not_after=now + YEARS
         )
         [certificate] = made.cert_chain_pems
         chain = certificate.bytes().decode() + self.certificate.read_text()
         return chain, made.private_key_pem.bytes().decode()
 
-    def _ca(self) -> CA:
-        from trustme import CA
-
-        return CA.from_pem(self.certificate.read_bytes(), (self.folder / "ca.key").read_bytes())
-
     def _make(self) -> None:
-        from trustme import CA
-
         ca = CA(path_length=0, organization_name="Switchover", organization_unit_name="Switchover lab CA")
         _write(self.folder / "ca.key", ca.private_key_pem.bytes(), 0o600)
         _write(self.certificate, ca.cert_pem.bytes(), 0o644)  # last: where it is, all is there

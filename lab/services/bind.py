@@ -9,16 +9,13 @@ from __future__ import annotations
 import base64
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from switchover.dns.resolver import reverse
 
-from ..machine.ssh import File
+from ..machine.files import ServerFile
+from ..machine.server import LabServer
 from ..texts import render
 from ..world import Role, World
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 TTL, LOWERED = 20, 5  # of the sites' records; what the lab's move lowers it to
 KEY = "/etc/bind/operator.key"  # on ci
@@ -71,13 +68,13 @@ def provision(server: LabServer) -> None:
     server.exec(PROVISION)
 
 
-def switch_on(world: World, files: dict[Role, list[File]], run: Path) -> None:
+def switch_on(world: World, files: dict[Role, list[ServerFile]], run: Path) -> None:
     """Adds to the *files* of the hosts the operator's key, new in each lab, and who asks whom; *run* gets it too."""
     secret = base64.b64encode(secrets.token_bytes(32)).decode()
     text = f'key "operator" {{\n\talgorithm hmac-sha256;\n\tsecret "{secret}";\n}};\n'
     (run / OPERATORS).touch(0o600)
     (run / OPERATORS).write_text(text)
-    files["ci"].append(File(KEY, text, 0o640, "bind"))
+    files["ci"].append(ServerFile(KEY, text, 0o640, "bind"))
     asked = "".join(f"nameserver {server}\n" for server in world.name_servers)
     for role in files.keys() - {"ci"}:
-        files[role].append(File("/etc/resolv.conf", asked))
+        files[role].append(ServerFile("/etc/resolv.conf", asked))

@@ -1,18 +1,15 @@
 """The lab's host from which the sites are deployed: by the agent that builds and tests them, and by a developer.
 
-The agent knows old alone, as long as nobody has told it of new; the developer's key is known to both servers.
+The agent knows old alone, until its remote is new's; the developer's key is known to both servers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..machine import ssh
-from ..sites.provision import archive, render, source
+from ..machine.files import UNPACK, ServerFile, archive
+from ..machine.server import LabServer
+from ..sites.provision import render, source
 from ..world import Role, World
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 
 def url(world: World, role: Role, domain: str = "") -> str:
@@ -32,11 +29,11 @@ def provision(server: LabServer, *, shop: bool) -> None:
         remote = url(server.world, "old", site.domain)
         for pusher in site.pushers.values():
             server.exec(f"useradd --create-home --home-dir {pusher.home} --shell /bin/bash {pusher.user}")
-            server.exec("tar -x -C / --no-same-owner", input=archive(source(pusher.checkout)))
+            server.exec(" ".join(UNPACK), input=archive(source(pusher.checkout)))
             server.exec(render("checkout.sh.j2", pusher=pusher, url=remote, domain=site.domain, behind=False))
 
 
-def authorise(world: World, files: dict[Role, list[ssh.File]]) -> None:
+def authorise(world: World, files: dict[Role, list[ServerFile]]) -> None:
     """Adds to the *files* of all hosts a new key for each pusher, and what the servers need to let it in."""
     for site in world.sites:
         let_in: dict[Role, str] = {}
@@ -44,12 +41,12 @@ def authorise(world: World, files: dict[Role, list[ssh.File]]) -> None:
             private, public = ssh.key_pair(f"{pusher.user}@{world.hosts['ci'].name.split('.')[0]}")
             known = "".join(ssh.known_hosts(world.hosts[role].name, files[role]) for role in pusher.known_by)
             files["ci"] += [
-                ssh.File(pusher.key, private, 0o600, pusher.user),
-                ssh.File(f"{pusher.key}.pub", public, 0o644, pusher.user),
-                ssh.File(f"{pusher.home}/.ssh/known_hosts", known, 0o600, pusher.user),
+                ServerFile(pusher.key, private, 0o600, pusher.user),
+                ServerFile(f"{pusher.key}.pub", public, 0o644, pusher.user),
+                ServerFile(f"{pusher.home}/.ssh/known_hosts", known, 0o600, pusher.user),
             ]
             for role in pusher.known_by:
                 let_in[role] = let_in.get(role, "") + public
         for role, keys in let_in.items():
             here = site.servers[role]
-            files[role].append(ssh.File(f"{here.home}/.ssh/authorized_keys", keys, 0o600, here.user))
+            files[role].append(ServerFile(f"{here.home}/.ssh/authorized_keys", keys, 0o600, here.user))

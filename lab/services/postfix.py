@@ -5,19 +5,16 @@ their mailbox.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..machine.ssh import File
+from ..machine.files import ServerFile
+from ..machine.server import LabServer
 from ..texts import script
 from ..world import Role, World
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
 
 HERE = Path(__file__).parent
 CUSTOMERS = "/var/lib/customers/Maildir"  # on ci: one file a mail; where no look at a host looks
 # Where it is, the host's mail server runs.
-SWITCHED_ON = File("/etc/systemd/system/multi-user.target.d/mail.conf", "[Unit]\nWants=postfix.service\n")
+SWITCHED_ON = ServerFile("/etc/systemd/system/multi-user.target.d/mail.conf", "[Unit]\nWants=postfix.service\n")
 
 
 def sends(server: LabServer) -> None:
@@ -30,8 +27,8 @@ def receives(server: LabServer) -> None:
     server.exec(script(HERE / "mail-receives.sh", server.world.customers))
 
 
-def switch_on(world: World, files: dict[Role, list[File]]) -> None:
+def switch_on(world: World, files: dict[Role, list[ServerFile]]) -> None:
     """Adds to the *files* of old and new that the shop writes to customers; a lab without the ci host has nobody who
     would take the mail."""
     for role in ("old", "new"):
-        files[role] += [File("/etc/shop-mail", f"{world.customers}\n"), SWITCHED_ON]
+        files[role] += [ServerFile("/etc/shop-mail", f"{world.customers}\n"), SWITCHED_ON]

@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from switchover.errors import Problem
-
-from ..world import Site
+from ..world import Site, one_of
 
 Parts = dict[str, dict[str, Any]]
 
@@ -41,9 +39,7 @@ class Installation:
 
 def installation(name: str) -> Installation:
     """The one that is called so. Raises Problem when there is none."""
-    if name not in INSTALLATIONS:
-        raise Problem(f"nothing is installed as '{name}'", "world", f"Choose among {', '.join(INSTALLATIONS)}")
-    return INSTALLATIONS[name]
+    return INSTALLATIONS[one_of("installation", name, INSTALLATIONS)]
 
 
 def _usual(site: Site) -> Parts:

@@ -8,21 +8,19 @@ and what there is beside, is the site's `Installation`.
 from __future__ import annotations
 
 import hashlib
-import io
 import shlex
-import subprocess
-import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .. import texts
+from ..machine.files import UNPACK, ServerFile, archive
+from ..machine.server import LabServer
 from ..world import Role, Site
 from .installations import Installation, installation
 
 HERE = Path(__file__).parent
-OPENED = 1518084000  # 8 February 2018, in seconds since 1970: the date of all files and of the first commit
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,7 @@ class ShopOptions:
     """What runs it."""
 
 
-class Server(Protocol):
-    """What provisioning needs of a server of the lab: its name, and to run shell commands in it as root."""
-
-    @property
-    def name(self) -> str: ...
-
-    def exec(self, cmd: str, input: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[Any]:
-        """Runs *cmd* by sh, with *input* on its standard input."""
-
-
-def provision(server: Server, role: Role, site: Site, options: ShopOptions) -> None:
+def provision(server: LabServer, role: Role, site: Site, options: ShopOptions) -> None:
     """Installs the shop as *site* on *server*, with the profile of *role*: `old` or `new`. One after the other where a
     server has several (needs: Debian's packages, the host's name, nothing else running).
 
@@ -57,7 +45,7 @@ def provision(server: Server, role: Role, site: Site, options: ShopOptions) -> N
     given = {"site": site, "role": role, "host": server.name, "behind": behind}
     server.exec(f"useradd --create-home --shell /bin/bash {site.user} && chmod 755 {site.home}")
     files = (*source(site.app), *_config(given), *_system(given, options), *_certificates(options, site))
-    server.exec("tar -x -C / --no-same-owner", input=archive(files))
+    server.exec(" ".join(UNPACK), input=archive(files))
     server.exec(render("provision.sh.j2", **given))
     if role == "old":
         seed = ["psql", "-q", "-v", f"owner={site.owner}", "-v", f"seed_mb={options.seed_mb}", "-d", site.database]
@@ -65,39 +53,16 @@ def provision(server: Server, role: Role, site: Site, options: ShopOptions) -> N
     server.exec(render(options.installed.start, **given))
 
 
-@dataclass(frozen=True)
-class File:
-    """A file to put on the server; *link* makes it a symbolic link."""
-
-    path: str
-    content: bytes = b""
-    mode: int = 0o644
-    link: str = ""
-
-
-def archive(files: Iterable[File]) -> bytes:
-    """The *files* as one tar, to be unpacked at `/`. Parent directories come with tar."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for file in files:
-            info = tarfile.TarInfo(file.path.lstrip("/"))
-            info.mode, info.size, info.mtime = file.mode, len(file.content), OPENED
-            if file.link:
-                info.type, info.linkname = tarfile.SYMTYPE, file.link
-            tar.addfile(info, io.BytesIO(file.content))
-    return buffer.getvalue()
-
-
-def source(folder: str) -> Iterator[File]:
+def source(folder: str) -> Iterator[ServerFile]:
     """The app itself, to be put into *folder*."""
     shop = HERE / "shop"
     for path in sorted(shop.rglob("*")):
         if path.is_file():
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-            yield File(f"{folder}/{path.relative_to(shop)}", path.read_bytes(), mode)
+            yield ServerFile(f"{folder}/{path.relative_to(shop)}", path.read_text(), mode)
 
 
-def _config(given: Mapping[str, Any]) -> Iterator[File]:
+def _config(given: Mapping[str, Any]) -> Iterator[ServerFile]:
     """The app's configuration, which is not in its repository. Old keeps it in `shared/config` and links to it."""
     site, old = given["site"], given["role"] == "old"
     secret = hashlib.sha512(f"the secret of {site.name} on {given['host']}".encode()).hexdigest()
@@ -108,33 +73,33 @@ def _config(given: Mapping[str, Any]) -> Iterator[File]:
     if old:
         config["config/s3.yml"] = "production:\n  bucket: shop-images\n  secret_access_key: b9d1f0c2\n"
         config["config/initializers/bugsnag.rb"] = 'Rails.configuration.x.bugsnag_api_key = "4e0d8a"\n'
-        yield File(f"{site.app}/log/logrotate.conf", render("logrotate.conf.j2", **given).encode())
+        yield ServerFile(f"{site.app}/log/logrotate.conf", render("logrotate.conf.j2", **given))
     for path, text in config.items():
         if old:
             shared = f"{site.shared}/config/{Path(path).name}"
-            yield File(shared, text.encode(), 0o600)
-            yield File(f"{site.app}/{path}", link=shared)
+            yield ServerFile(shared, text, 0o600)
+            yield ServerFile(f"{site.app}/{path}", link=shared)
         else:
-            yield File(f"{site.app}/{path}", text.encode(), 0o600)
+            yield ServerFile(f"{site.app}/{path}", text, 0o600)
 
 
-def _system(given: Mapping[str, Any], options: ShopOptions) -> Iterator[File]:
+def _system(given: Mapping[str, Any], options: ShopOptions) -> Iterator[ServerFile]:
     """What the rest of the server knows about the app."""
     site: Site = given["site"]
     installed = options.installed
     for path, template in {**installed.system, **(installed.worker if given["role"] == "old" else {})}.items():
         mode = 0o755 if template.endswith(".sh.j2") else 0o644
-        yield File(path.format(site=site), render(template, **given).encode(), mode)
-    yield File(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")
+        yield ServerFile(path.format(site=site), render(template, **given), mode)
+    yield ServerFile(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")
 
 
-def _certificates(options: ShopOptions, site: Site) -> Iterator[File]:
+def _certificates(options: ShopOptions, site: Site) -> Iterator[ServerFile]:
     """The site's certificate as certbot keeps it."""
     for name, text in zip(("fullchain", "privkey"), options.certificates[site.domain], strict=True):
         mode = 0o600 if name == "privkey" else 0o644
-        yield File(f"/etc/letsencrypt/archive/{site.domain}/{name}1.pem", text.encode(), mode)
+        yield ServerFile(f"/etc/letsencrypt/archive/{site.domain}/{name}1.pem", text, mode)
         link = f"../../archive/{site.domain}/{name}1.pem"
-        yield File(f"/etc/letsencrypt/live/{site.domain}/{name}.pem", link=link)
+        yield ServerFile(f"/etc/letsencrypt/live/{site.domain}/{name}.pem", link=link)
 
 
 def render(template: str, **values: object) -> str:

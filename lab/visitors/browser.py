@@ -1,6 +1,6 @@
 """One request, as a visitor's browser would make it and as the visitor would feel it.
 
-Everything that can go wrong becomes an Outcome, nothing is raised. Connections are kept as browsers keep
+Everything that can go wrong becomes a RequestOutcome, nothing is raised. Connections are kept as browsers keep
 them, and what a browser does by itself about a connection that the server closed is done here, nothing else.
 """
 
@@ -26,16 +26,16 @@ from dns.exception import DNSException
 from dns.resolver import Cache, NoAnswer
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from lab.visitors.ledger import Outcome
+from .ledger import RequestOutcome, Response
 
 NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-RESOLVERS = 4  # visitors' providers, of which each remembers by itself what it was told
+RESOLVERS = 4  # visitors' providers, of which each has a cache of its own
 
 
 @dataclass(slots=True, frozen=True)
-class Site:
+class Target:
     """The site as its visitors know it: a name, and whom they ask for its addresses; or its addresses, for ever."""
 
     domain: str
@@ -49,29 +49,30 @@ class Site:
 
 @dataclass(slots=True, frozen=True)
 class Reply:
-    """What came back. `status` is None when nothing whole did; then `note` has the reason."""
+    """An answer as the ledger has it, and what came with it. `status` is None when nothing whole came."""
 
-    at: float
-    ms: float
-    outcome: Outcome
-    status: int | None = None
-    headers: CIMultiDictProxy[str] = field(default_factory=lambda: NO_HEADERS, repr=False)
-    body: bytes = field(default=b"", repr=False)
-    fresh: bool = False
-    reopened: bool = False
-    note: str | None = None
-    to: str | None = None  # the address that was connected to
+    answer: Response
+    headers: CIMultiDictProxy[str] = field(default_factory=lambda: NO_HEADERS)
+    body: bytes = b""
 
-    def wrong(self, why: str) -> Reply:
-        """The same reply, judged to be something else than was asked for."""
-        return replace(self, outcome=Outcome.WRONG, note=why)
+    @property
+    def outcome(self) -> RequestOutcome:
+        return self.answer.outcome
+
+    @property
+    def status(self) -> int | None:
+        return self.answer.status
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
 
 
-def judge(status: int, retry_after: bool) -> Outcome:
+def judge(status: int, retry_after: bool) -> RequestOutcome:
     """Sorts a status: only a 503 that says when to come back is the maintenance page."""
     if 200 <= status < 400:
-        return Outcome.OK
-    return Outcome.PAGE if status == 503 and retry_after else Outcome.FAILED
+        return RequestOutcome.OK
+    return RequestOutcome.PAGE if status == 503 and retry_after else RequestOutcome.FAILED
 
 
 class _Addresses(AbstractResolver):
@@ -80,7 +81,7 @@ class _Addresses(AbstractResolver):
     Who asks name servers remembers their answers for as long as their TTL says, and no longer.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Target) -> None:
         self._domain = site.domain
         self._known = cycle(site.addresses)
         self._turns = cycle(range(2 * RESOLVERS))
@@ -92,16 +93,9 @@ class _Addresses(AbstractResolver):
         if host != self._domain:
             raise OSError(f"visitors know {self._domain} only, not {host}")
         address = await self._asked() if self._resolvers else next(self._known)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        flags = socket.AI_NUMERICHOST
+        return [ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)]
 
     async def _asked(self) -> str:
         """What one of the resolvers says: an IPv4 address, or an IPv6 one where there is one."""
@@ -143,7 +137,7 @@ class _Response(aiohttp.ClientResponse):
 class Browser:
     """Asks a site, on kept connections or on new ones. An async context manager."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Target) -> None:
         self.site = site
 
     async def __aenter__(self) -> Browser:
@@ -207,9 +201,9 @@ class Browser:
         at, started = time.time(), time.perf_counter()
         reopened = False
 
-        def reply(outcome: Outcome, **facts: object) -> Reply:
+        def answer(outcome: RequestOutcome, note: str | None = None) -> Response:
             ms = (time.perf_counter() - started) * 1000
-            return Reply(at=at, ms=ms, outcome=outcome, fresh=fresh, reopened=reopened, **facts)  # type: ignore[arg-type]
+            return Response("", at, ms, outcome, fresh=fresh, reopened=reopened, note=note)
 
         try:
             async with asyncio.timeout(timeout or site.timeout):
@@ -239,13 +233,15 @@ class Browser:
                         reopened = True
                         continue
                     outcome = judge(response.status, "Retry-After" in response.headers)
-                    seen = None if outcome is Outcome.OK else body[:200].decode(errors="replace")
-                    came = {"status": response.status, "headers": response.headers, "body": body, "note": seen}
-                    return reply(outcome, to=cast(_Response, response).to, **came)
+                    whole = answer(
+                        outcome, None if outcome is RequestOutcome.OK else body[:200].decode(errors="replace")
+                    )
+                    to, by = cast(_Response, response).to, response.headers.get("X-Served-By")
+                    return Reply(replace(whole, status=response.status, to=to, by=by), response.headers, body)
         except TimeoutError:
-            return reply(Outcome.TIMEOUT, note=f"no answer in {timeout or site.timeout:g} s")
+            return Reply(answer(RequestOutcome.TIMEOUT, f"no answer in {timeout or site.timeout:g} s"))
         except (aiohttp.ClientError, OSError) as error:
-            return reply(Outcome.RESET, note=f"{type(error).__name__}: {error}"[:200])
+            return Reply(answer(RequestOutcome.RESET, f"{type(error).__name__}: {error}"[:200]))
 
 
 async def _note_reuse(_: object, context: SimpleNamespace, __: object) -> None:

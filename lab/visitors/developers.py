@@ -1,71 +1,67 @@
-"""Those who deploy while the site moves: a developer who pushes to old, and the CI host once it knows of new."""
+"""Those who deploy while the site moves: a developer who pushes to old, and the CI host once its remote is new."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from ..judging.observer import Observer
+from ..sections import FINISH, PREPARE_OLD
 from ..services import ci
+from ..texts import last_line
 from . import deploys
 
 if TYPE_CHECKING:
     from ..machine.server import LabServer
     from ..servers import Lab
 
-REFUSING, MOVED = "prepare-old", "finish"  # after these a push to old is refused; after the latter CI deploys to new
 REASON = r"\[\w{3} \d{1,2} \w{3} \d{4}\] .+ is moving"
 
 
-@dataclass(slots=True)
-class Developers:
-    """What became of their pushes."""
+class DeployAudit(Observer):
+    """What became of their pushes; they push in a *quiet* stretch, in which nobody moves anything."""
 
-    refused: int = 0
-    by_ci: int = 0
-    problems: list[str] = field(default_factory=list)
+    name = "deploys"
 
-    def have_something_to_push(self, lab: Lab, section: str) -> bool:
-        """Whether somebody pushes after a section: never without the ci host or pushers."""
-        there = lab.ci in lab.hosts and {*lab.world.sites[0].pushers} == {"ci", "dev"}
-        return there and section in (REFUSING, MOVED)
+    def __init__(self, lab: Lab, quiet: Callable[[str], AbstractContextManager[None]]) -> None:
+        super().__init__()
+        self.lab, self.quiet = lab, quiet
+        self.report = {"refused": 0, "by_ci": 0}
 
-    def push(self, lab: Lab, section: str) -> None:
-        """What they push after a section; what does not go as it should is in `problems`."""
-        new = re.escape(ci.url(lab.world, "new").partition(":")[0])
-        self._refused(lab, section, rf"git remote set-url \S+ {new}:\S+" if section == MOVED else REASON)
-        if section == MOVED:
-            self._by_ci(lab)
+    def after(self, section: str) -> None:
+        if section in (PREPARE_OLD, FINISH):
+            with self.quiet("pushes"):
+                new = re.escape(ci.url(self.lab.world, "new").partition(":")[0])
+                self._refused(section, rf"git remote set-url \S+ {new}:\S+" if section == FINISH else REASON)
+                if section == FINISH:
+                    self._by_ci()
 
     def as_report(self) -> dict[str, Any]:
-        """The numbers for report.json."""
-        return {"refused": self.refused, "by_ci": self.by_ci}
+        return self.report
 
-    def _refused(self, lab: Lab, section: str, says: str) -> None:
-        before = _commit(lab.old)
-        pushed = deploys.push(lab, to="old", change="harmless", by="dev")
-        if pushed.ok or _commit(lab.old) != before:
-            self.problems.append(f"after {section} old took a push")
-        elif not re.search(says, pushed.output):
-            self.problems.append(f"after {section} old refused a push without a good reason: {_last(pushed.output)}")
+    def _refused(self, section: str, reason: str) -> None:
+        before = _commit(self.lab.old)
+        pushed = deploys.push(self.lab, to="old", change="harmless", by="dev")
+        if pushed.ok or _commit(self.lab.old) != before:
+            self.problems.append(f"after {section} old accepted a push")
+        elif not re.search(reason, pushed.output):
+            self.problems.append(f"after {section} old refused a push without the reason: {last_line(pushed.output)}")
         else:
-            self.refused += 1
+            self.report["refused"] += 1
 
-    def _by_ci(self, lab: Lab) -> None:
-        pushed = deploys.push(lab, to="remote", change="harmless", by="ci")
-        title = deploys.title(lab.new)
+    def _by_ci(self) -> None:
+        pushed = deploys.push(self.lab, to="remote", change="harmless", by="ci")
+        title = deploys.title(self.lab.new)
         if not pushed.ok:
-            self.problems.append(f"the CI host could not push to new: {_last(pushed.output)}")
+            self.problems.append(f"the CI host could not push to new: {last_line(pushed.output)}")
         elif title != pushed.title:
-            self.problems.append(f"the CI host pushed, and new still runs what it ran: {title or 'no answer'}")
+            self.problems.append(f"the CI host pushed, and new still runs the code before: {title or 'no answer'}")
         else:
-            self.by_ci += 1
+            self.report["by_ci"] += 1
 
 
 def _commit(server: LabServer) -> str:
     site = server.world.site(server.role)
     return server.exec(f"runuser -u {site.user} -- git -C {site.app} rev-parse master").stdout.strip()
-
-
-def _last(output: str) -> str:
-    return (output.strip().splitlines() or ["nothing was said"])[-1]

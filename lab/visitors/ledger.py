@@ -1,4 +1,4 @@
-"""The ledger: what the visitors were told, written by their own process the moment it arrived.
+"""The ledger: the answers that visitors got, written by their own process the moment it arrived.
 
 JSON lines, appended and flushed one by one, so that a crash of anything else loses none of them. Two sorts:
 answers (they have a `kind`) and events (they have an `event`: start, lag, upload started, end). Times are
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 
-class Outcome(StrEnum):
+class RequestOutcome(StrEnum):
     """How a request ended for the visitor who made it."""
 
     OK = "ok"  # the answer that was hoped for, with the content that was hoped for
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(slots=True, frozen=True)
-class Answer:
+class Response:
     """One request of a visitor, as the visitor felt it.
 
     `at` is when it was sent, `late_ms` how much later that was than planned (the visitors' own lateness).
@@ -41,7 +41,7 @@ class Answer:
     kind: str
     at: float
     ms: float
-    outcome: Outcome
+    outcome: RequestOutcome
     status: int | None = None
     by: str | None = None  # X-Served-By: the host name of the server whose application answered
     to: str | None = None  # the address that the visitor came to
@@ -64,8 +64,8 @@ class Answer:
 
     @property
     def acknowledged(self) -> bool:
-        """True when the visitor was told that it worked."""
-        return self.outcome is Outcome.OK
+        """True when the visitor may rely on it."""
+        return self.outcome is RequestOutcome.OK
 
     def line(self) -> str:
         """The answer as one line of JSON, what is empty left out."""
@@ -77,16 +77,16 @@ class Answer:
 class Book:
     """A ledger read back: answers in the order in which they arrived, and events."""
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def acknowledged(self, kind: str) -> list[Answer]:
+    def acknowledged(self, kind: str) -> list[Response]:
         """The answers of a kind that the visitors may rely on."""
         return [answer for answer in self.answers if answer.kind == kind and answer.acknowledged]
 
     def named(self, event: str) -> list[dict[str, Any]]:
         """The events of a name."""
-        return [found for found in self.events if found["event"] == event]
+        return [record for record in self.events if record["event"] == event]
 
     def longest_without(self, kind: str, start: float, end: float) -> float:
         """The longest time (s) between two moments in which no answer of a kind came that its visitor may rely on."""
@@ -99,14 +99,14 @@ class Book:
         return float(max(lags, default=0.0))
 
 
-class Ledger:
+class Ledger(AbstractContextManager["Ledger"]):
     """The open ledger, for the one process that writes it. Appends, and flushes every line."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Response) -> None:
         """Writes an answer down."""
         self._file.write(answer.line() + "\n")
 
@@ -114,23 +114,17 @@ class Ledger:
         """Writes down something that is no answer."""
         self._file.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
 
-    def close(self) -> None:
-        """Closes the file."""
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def __enter__(self) -> Ledger:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def read(path: Path) -> Book:
+    """Reads a ledger, also one that is being written: without a last line that is not whole yet, or cut by a crash.
 
-
-def parse(lines: Iterable[str]) -> Book:
-    """Reads a ledger's lines, but for a last one cut short by a crash. Other broken lines: ValueError."""
+    Raises ValueError for other broken lines.
+    """
     book = Book()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             break
         try:
@@ -138,16 +132,10 @@ def parse(lines: Iterable[str]) -> Book:
             if "event" in facts:
                 book.events.append(facts)
             else:
-                book.answers.append(Answer(**facts | {"outcome": Outcome(facts["outcome"])}))
+                book.answers.append(Response(**facts | {"outcome": RequestOutcome(facts["outcome"])}))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"line {number} of the ledger is not one of ours: {line[:80]!r}") from error
     return book
-
-
-def read(path: Path) -> Book:
-    """Reads a ledger, also one that is being written."""
-    with path.open(encoding="utf-8") as lines:
-        return parse(lines)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lab.judging import inventory
-from lab.judging.inventory import Look
+from lab.judging.inventory import Inventory
 from lab.machine.server import LabServer
 from lab.servers import Lab
 from switchover import events
@@ -34,7 +34,7 @@ thorough = partial(pytest.param, marks=pytest.mark.thorough)  # of a test's para
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed, how it ended, how long it took, and the events that it told."""
+    """What a command printed, how it ended, how long it took, and its events."""
 
     status: int
     out: str
@@ -67,10 +67,13 @@ class Operator:
         """`inv WORDS`, a process of its own."""
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            told = Path(folder) / "events.jsonl"
-            given: dict[str, Any] = {"env": os.environ | {events.VARIABLE: str(told)}, "stdin": subprocess.DEVNULL}
+            event_file = Path(folder) / "events.jsonl"
+            given: dict[str, Any] = {
+                "env": os.environ | {events.VARIABLE: str(event_file)},
+                "stdin": subprocess.DEVNULL,
+            }
             done = subprocess.run(self.line(*words), cwd=self.checkout, capture_output=True, text=True, **given)
-            return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start, events.read(told))
+            return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - start, events.read(event_file))
 
     def works(self, *words: str) -> Ran:
         """`inv`, which must end well."""
@@ -107,7 +110,9 @@ def fails(lab: Lab, *words: str, settings: Path | None = None) -> str:
 def sections(lab: Lab) -> list[str]:
     """The sections of a move by `copy`, in the checklist's order, as `inv --list` has them."""
     listed = json.loads(inv(lab, "--list", "--list-format", "json").out)
-    return [found["name"] for found in listed["collections"] if found["default"] and found["name"] != "replicate"]
+    return [
+        section["name"] for section in listed["collections"] if section["default"] and section["name"] != "replicate"
+    ]
 
 
 @dataclass(frozen=True)
@@ -138,11 +143,11 @@ def recorded(lab: Lab) -> list[Recorded]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def looks(lab: Lab) -> dict[str, Look]:
+def looks(lab: Lab) -> dict[str, Inventory]:
     """All that a move could leave changed on every host, the journals too."""
 
-    def one(server: LabServer) -> Look:
-        seen = inventory.look(server, databases=server.role != "ci")
+    def one(server: LabServer) -> Inventory:
+        seen = inventory.take(server)
         listed = server.exec(
             "find /var/lib/switchover /usr/local -printf '%p %y %m %u:%g %l\\n' 2>/dev/null;"
             "find /var/lib/switchover /usr/local -type f -print0 2>/dev/null | xargs -0r sha256sum",
@@ -154,7 +159,7 @@ def looks(lab: Lab) -> dict[str, Look]:
         return dict(zip([server.role for server in lab.hosts], pool.map(one, lab.hosts), strict=True))
 
 
-def steady(lab: Lab) -> dict[str, Look]:
+def steady(lab: Lab) -> dict[str, Inventory]:
     """A look when nothing starts or ends any more: what has just begun is old enough by then, or has ended."""
     end = time.monotonic() + inventory.YOUNG + 0.5
     while time.monotonic() < end and any(inventory.young(server) for server in lab.hosts):
@@ -163,7 +168,7 @@ def steady(lab: Lab) -> dict[str, Look]:
 
 
 def differences(
-    lab: Lab, before: dict[str, Look], *, journal: bool = True, within: float = 0, but: tuple[str, ...] = ()
+    lab: Lab, before: dict[str, Inventory], *, journal: bool = True, within: float = 0, but: tuple[str, ...] = ()
 ) -> list[str]:
     """What is different from *before*, in words; looked for again until nothing is or *within* seconds are over.
 
@@ -173,10 +178,10 @@ def differences(
     while True:
         now = looks(lab)
         found = [
-            str(one)
-            for name in before
-            for one in inventory.compare(name, before[name], now[name], inventory.left_out(lab.world))
-            if (journal or "/var/lib/switchover" not in one.what) and not any(part in one.what for part in but)
+            str(difference)
+            for difference in inventory.differences(before, now, inventory.left_out(lab.world))
+            if (journal or "/var/lib/switchover" not in difference.what)
+            and not any(part in difference.what for part in but)
         ]
         if not found or time.monotonic() > end:
             return found

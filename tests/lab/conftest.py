@@ -17,7 +17,14 @@ from lab.machine import clean
 # Begun first, so that no worker is left alone with one at the end.
 LONGEST = ("test_bare_move", "test_move_of_services", "test_contracts")
 LONGEST += ("test_whole_move_held", "test_switch_db", "test_sections", "test_replicate", "test_bad_days")
-LONGEST += ("test_week_after", "test_real_hosts", "test_pgbouncer", "test_kills", "test_whole_move", "test_rehearsal")
+LONGEST += (
+    "test_week_after",
+    "test_real_hosts",
+    "test_pgbouncer",
+    "test_crash_points",
+    "test_whole_move",
+    "test_rehearsal",
+)
 NAME = os.environ.get("SWITCHOVER_TEST_LAB", "test") + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
@@ -45,7 +52,7 @@ def lab_name() -> Iterator[str]:
 
 
 def pytest_exception_interact(node: pytest.Item, call: pytest.CallInfo[object], report: pytest.TestReport) -> None:
-    """A lab that is told to end by a signal leaves with SystemExit; for pytest that is one failed test among others."""
+    """A lab that a signal ends leaves with SystemExit; for pytest that is one failed test among others."""
     del node, report
     if call.excinfo is not None and isinstance(call.excinfo.value, SystemExit):
         pytest.exit("ended by a signal", returncode=int(call.excinfo.value.code or 1))

@@ -1,8 +1,7 @@
-"""What the tests of the switch share: who orders meanwhile, where the application's way leads, what was said."""
+"""What the tests of the switch share: who orders meanwhile, which database the application reaches, its events."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import pytest
 from by_hand import JOURNAL
 
+from lab.judging import switch
 from lab.machine.server import until
+from lab.sections import SWITCH
 from lab.servers import Lab
 from lab.world import SHOP
 
@@ -18,7 +19,7 @@ OLD, NEW = SHOP.site("old"), SHOP.site("new")
 SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
 BEFORE = ("pause", "fence", "sessions", "heartbeat", "sequences", "snapshots", "intent")  # the commit
 HELD = (*BEFORE, "commit", "resume")
-POINTS = (*HELD, "release", "follow")  # at which the program of the switch can be told to die
+POINTS = (*HELD, "release", "follow")  # at which the program of the switch can be made to die
 DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"
 
 # Somebody who orders by the application's way, one order a connection; what was acknowledged is in a file.
@@ -39,15 +40,15 @@ WAY = f"host=127.0.0.1 port=6432 dbname={NEW.database} user=switchover_app passf
 
 def at(*sample: str, points: tuple[str, ...] = POINTS) -> pytest.MarkDecorator:
     """At each of the *points*; but for the *sample* only in a campaign."""
-    campaign = {one: () if one in sample else (pytest.mark.campaign,) for one in points}
-    return pytest.mark.parametrize("part", [pytest.param(one, marks=marks) for one, marks in campaign.items()])
+    campaign = {point: () if point in sample else (pytest.mark.campaign,) for point in points}
+    return pytest.mark.parametrize("part", [pytest.param(point, marks=marks) for point, marks in campaign.items()])
 
 
 @contextmanager
 def ordering(lab: Lab, *, errors: bool = False) -> Iterator[None]:
     """Somebody orders meanwhile, and each order that was acknowledged is there in the end, once, on both servers.
 
-    *errors*: some may have been answered with one; what became of those nobody was told.
+    *errors*: some may have been answered with one; nobody knows what became of those.
     """
     lab.new.write("/var/tmp/writer", WRITER.replace("WAY", f"{WAY} sslmode=disable"))
     lab.new.exec("rm -f /var/tmp/writer-ends; : >/var/tmp/acknowledged")
@@ -71,9 +72,8 @@ def kept(lab: Lab, promised: list[str], errors: bool = False) -> bool:
 
 
 def told(lab: Lab) -> list[dict[str, Any]]:
-    """What the program of the switch said, each time."""
-    lines = lab.new.exec(f"cat {JOURNAL}/*switch-db.switch/said").stdout.splitlines()
-    return [json.loads(line) for line in lines if line.startswith('{"event"')]
+    """The events of the program of the switch, each time."""
+    return switch.events(lab.new.exec(f"cat {JOURNAL}/*{SWITCH}/said").stdout)
 
 
 def carried_over(lab: Lab, server: str) -> None:

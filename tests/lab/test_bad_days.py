@@ -32,7 +32,7 @@ from by_hand import (
     works,
 )
 
-from lab.judging.inventory import Look
+from lab.judging.inventory import Inventory
 from lab.machine.server import LabServer, until
 from lab.servers import Lab
 from lab.world import SHOP
@@ -76,7 +76,7 @@ def broken_nginx(host: LabServer) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def untouched(lab: Lab) -> dict[str, Look]:
+def untouched(lab: Lab) -> dict[str, Inventory]:
     """Both servers before anything is done."""
     return looks(lab)
 
@@ -91,7 +91,7 @@ def untouched(lab: Lab) -> dict[str, Look]:
     ],
 )
 def test_a_full_disk_is_told_and_nothing_is_changed(
-    lab: Lab, untouched: dict[str, Look], role: str, kilobytes: int, said: str
+    lab: Lab, untouched: dict[str, Inventory], role: str, kilobytes: int, said: str
 ) -> None:
     """There is room for the lock and no more, or not even for that."""
     host = server(lab, role)

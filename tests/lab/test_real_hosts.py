@@ -20,7 +20,7 @@ import pytest
 import yaml
 from by_hand import UNCHANGED, Operator, Ran, differences, order, recorded, sections, steady
 
-from lab.judging.inventory import Look
+from lab.judging.inventory import Inventory
 from lab.machine import network
 from lab.machine.server import LabServer
 from lab.servers import Lab
@@ -118,12 +118,12 @@ def test_check_passes(laptop: Laptop) -> None:
 
 
 @pytest.fixture(scope="module")
-def before(lab: Lab) -> dict[str, Look]:
+def before(lab: Lab) -> dict[str, Inventory]:
     """All hosts, before anything is done."""
     return steady(lab)
 
 
-def test_status_in_its_three_forms(laptop: Laptop, lab: Lab, before: dict[str, Look]) -> None:
+def test_status_in_its_three_forms(laptop: Laptop, lab: Lab, before: dict[str, Inventory]) -> None:
     table, data, text = laptop.inv("status"), laptop.inv("status", "--json"), laptop.inv("status", "--markdown")
     assert {ran.status for ran in (table, data, text)} == {0} and table.err == data.err == text.err == ""
     found = json.loads(data.out)["sections"]
@@ -144,7 +144,7 @@ def test_status_in_its_three_forms(laptop: Laptop, lab: Lab, before: dict[str, L
     assert differences(lab, before, within=8) == []
 
 
-def test_dry_shows_a_section_and_changes_nothing(laptop: Laptop, lab: Lab, before: dict[str, Look]) -> None:
+def test_dry_shows_a_section_and_changes_nothing(laptop: Laptop, lab: Lab, before: dict[str, Inventory]) -> None:
     ran = laptop.inv("--dry", "prepare-old")
     assert (ran.status, ran.err) == (0, "")
     assert "+ListenStream=5433" in ran.out and "ufw allow from fd77::12 to any port 5433 proto tcp" in ran.out

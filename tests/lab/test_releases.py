@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from by_hand import INV, JOURNAL, ROOT, differences, fails, looks, recorded, steady
 
-from lab.judging.inventory import Look
+from lab.judging.inventory import Inventory
 from lab.servers import Lab
 from switchover.opening import FIRST
 
@@ -27,7 +27,7 @@ def lab(lab_name: str) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def before(lab: Lab) -> dict[str, Look]:
+def before(lab: Lab) -> dict[str, Inventory]:
     return steady(lab)
 
 
@@ -46,7 +46,7 @@ def first_release(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Release
 
 
 def test_what_it_began_is_refused_and_nothing_is_touched(
-    lab: Lab, before: dict[str, Look], first_release: Release
+    lab: Lab, before: dict[str, Inventory], first_release: Release
 ) -> None:
     assert before
     begun = first_release("prepare-old")
@@ -81,7 +81,7 @@ def test_sh_undoes_it_on_the_server(lab: Lab) -> None:
     assert lab.old.exec("ls /home/*/apps/*/current/.git/hooks/pre-receive", check=False).returncode != 0
 
 
-def test_its_own_release_undoes_the_rest(lab: Lab, before: dict[str, Look], first_release: Release) -> None:
+def test_its_own_release_undoes_the_rest(lab: Lab, before: dict[str, Inventory], first_release: Release) -> None:
     undone = first_release("undo", "--yes", "prepare-old")
     assert undone.returncode == 0, undone.stdout + undone.stderr
     assert {entry.state for entry in recorded(lab)} == {"undone"}

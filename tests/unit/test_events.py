@@ -365,7 +365,7 @@ def test_the_lab_makes_a_span_of_a_command(nowhere: Path) -> None:
     assert [line for found in listed.values() for line in found.steps] == steps
     folder = nowhere.parent / "reports"
     folder.mkdir()
-    where: dict[str, Any] = {"log": folder / "log", "told": folder / "events"}
+    where: dict[str, Any] = {"log": folder / "log", "event_file": folder / "events"}
     first = commands.run(nowhere, "--dry", "switch-app", section=listed["switch-app"], **where)
     second = commands.run(nowhere, "--dry", "switch-cron.cleared", section=listed["switch-cron"], **where)
     assert (first.exit, second.exit) == (1, 1)
@@ -380,7 +380,7 @@ def test_a_step_with_nothing_to_do_has_no_span() -> None:
         {"event": "step", "step": "finish.push", "outcome": outcome, "at": 10.0, "seconds": 2.0}
         for outcome in ("nothing", "already", "failed")
     ]
-    span = commands._span(commands.Section("finish"), 5.0, 1, told)
+    span = commands._span(commands.ListedSection("finish"), 5.0, 1, told)
     assert [(found.started, found.ended, found.outcome) for found in span.steps] == [
         (8.0, 10.0, "already"),
         (8.0, 10.0, "failed"),

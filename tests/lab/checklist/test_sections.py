@@ -27,7 +27,7 @@ from by_hand import (
     upload,
 )  # fmt: skip
 
-from lab.judging import names
+from lab.judging import dns
 from lab.machine.server import until
 from lab.servers import Lab
 from lab.services import acme, bind
@@ -121,7 +121,7 @@ def change(lab: Lab, *records: str) -> None:
     lines = sorted(f"{'del' if record[0] == '-' else 'add'} {record[1:]}" for record in records)
     lab.ci.exec(f"nsupdate -k {bind.KEY}", input="\n".join(["server 127.0.0.1", *reversed(lines), "send", ""]))
     until(
-        lambda: len({str(names.records(lab, server)) for server in lab.name_servers}) == 1,
+        lambda: len({str(dns.records(lab, server)) for server in lab.name_servers}) == 1,
         10,
         "the second name server does not hear of it",
         pause=0.1,

@@ -14,9 +14,9 @@ import pytest
 from by_hand import JOURNAL, ROOT, fails, inv, works
 
 from lab.machine.server import until
-from lab.rehearsal import Visitors
 from lab.servers import Lab
-from lab.visitors.ledger import Answer, Outcome
+from lab.visitors.ledger import RequestOutcome, Response
+from lab.visitors.process import Visitors
 from lab.world import SHOP
 from switchover.database import hold
 
@@ -50,12 +50,12 @@ class Felt:
     ended: float = 0.0
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[Response]:
         return [a for a in self.visitors.book().answers if a.ended >= self.began and a.at <= self.ended]
 
     @property
-    def failed(self) -> list[Answer]:
-        return [answer for answer in self.answers if answer.outcome is not Outcome.OK]
+    def failed(self) -> list[Response]:
+        return [answer for answer in self.answers if answer.outcome is not RequestOutcome.OK]
 
     @property
     def longest(self) -> float:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from by_hand import JOURNAL, Operator, fails, recorded, works
 
-from lab.judging import names
+from lab.judging import dns
 from lab.machine.server import until
 from lab.servers import Lab
 from lab.services import bind
@@ -45,7 +45,7 @@ def changed(lab: Lab, name: str, **dns: Any) -> Path:
 
 def said(lab: Lab, server: str = FIRST, name: str = SITE) -> dict[str, tuple[int, tuple[str, ...]]]:
     """What a name server says now."""
-    return names.records(lab, server, name)
+    return dns.records(lab, server, name)
 
 
 def everywhere(lab: Lab, ttl: int, to: Any, name: str = SITE) -> None:

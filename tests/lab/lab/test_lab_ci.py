@@ -88,16 +88,16 @@ def test_a_key_that_nobody_knows_is_refused(lab: Lab) -> None:
     assert head(lab.old) == before
 
 
-def test_a_broken_push_leaves_what_runs_and_the_next_one_mends_it(lab: Lab) -> None:
+def test_a_broken_push_leaves_what_runs_and_the_next_one_fixes_it(lab: Lab) -> None:
     """As in 2018: the hook dies on the way, and git says that all went well."""
     running = deploys.title(lab.old)
     broken = deploys.push(lab, "old", "broken", by="dev")
     assert broken.ok and "Broken on purpose" in broken.output
     assert head(lab.old) == broken.commit
     assert deploys.title(lab.old) == running
-    mended = deploys.push(lab, "old", "migration", by="ci")
-    assert mended.ok, mended.output
-    until_it_runs(lab.old, mended)
+    fixed = deploys.push(lab, "old", "migration", by="ci")
+    assert fixed.ok, fixed.output
+    until_it_runs(lab.old, fixed)
     assert lab.old.psql("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'pushed_%'", db=OLD.database) == "1"
 
 

@@ -11,17 +11,17 @@ import yaml
 from lab.machine import network
 from lab.servers import Lab
 from lab.services.authority import Authority
-from lab.world import SHOP, Deployment, Host, Site, World
+from lab.world import SHOP, Deployment, LabHost, Site, World
 from switchover.settings import load
 
 pytestmark = pytest.mark.usefixtures("lab_name")
 
-THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": Host("web2.shop.test", "anna", 15)})
+THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": LabHost("web2.shop.test", "anna", 15)})
 FARM = World(
     hosts={
-        "old": Host("lynx.farm.example", "root2", 21, debian="12"),
-        "new": Host("wolf.farm.example", "admin", 22),
-        "ci": Host("builds.example", "builder", 23),
+        "old": LabHost("lynx.farm.example", "root2", 21, debian="12"),
+        "new": LabHost("wolf.farm.example", "admin", 22),
+        "ci": LabHost("builds.example", "builder", 23),
     },
     sites=(
         Deployment(

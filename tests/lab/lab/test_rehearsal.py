@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from by_hand import thorough
 
-from lab.judging.inventory import compare, left_out, look
+from lab.judging.inventory import compare, left_out, take
 from lab.rehearsal import Plan, Rehearsal, run_move
 from lab.servers import Lab
 from lab.services import postfix
@@ -114,7 +114,7 @@ def test_it_fails_and_says_what_was_lost_or_doubled(
 def test_it_finds_a_secret_where_none_may_be(lab: Lab, tmp_path: Path) -> None:
     found = traffic(lab, tmp_path, leave_a_secret).as_json()["secrets_found"]
     lab.old.exec("rm /root/.bash_history; chmod 640 /etc/ssl/private/*.key")
-    [environment, key, history] = sorted(found, key=lambda told: ("environment" not in told, told))
+    [environment, key, history] = sorted(found, key=lambda place: ("environment" not in place, place))
     assert environment == "old's password in database.yml: in the environment of a process on new: sleep 3"
     assert history == "old's password in database.yml: in /root/.bash_history of old"
     assert key.startswith(
@@ -124,13 +124,13 @@ def test_it_finds_a_secret_where_none_may_be(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_two_looks_with_visitors_between_them_are_equal(lab: Lab, tmp_path: Path) -> None:
-    before = look(lab.old)
+    before = take(lab.old)
     traffic(lab, tmp_path)
-    assert [str(difference) for difference in compare("old", before, look(lab.old), left_out(lab.world))] == []
+    assert [str(difference) for difference in compare("old", before, take(lab.old), left_out(lab.world))] == []
 
 
 def test_a_look_sees_what_a_move_could_leave_behind(lab: Lab) -> None:
-    before = look(lab.old)
+    before = take(lab.old)
     lab.old.exec(
         f"""set -e
         chmod 664 /etc/logrotate.conf
@@ -146,7 +146,7 @@ def test_a_look_sees_what_a_move_could_leave_behind(lab: Lab) -> None:
         runuser -u postgres -- psql -qc 'ALTER DATABASE {OLD.database} CONNECTION LIMIT 0'
         """
     )
-    changed = {difference.what for difference in compare("old", before, look(lab.old), left_out(lab.world))}
+    changed = {difference.what for difference in compare("old", before, take(lab.old), left_out(lab.world))}
     assert {
         "file /etc/logrotate.conf",
         "file /etc/nginx/nginx.conf",

@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lab.judging.audit import Audit
 from lab.judging.inventory import Difference
-from lab.judging.switch import Switch
+from lab.judging.switch import SwitchFacts
 from lab.report.page import page as written_page
 from lab.report.result import Rehearsal, Span
-from lab.visitors.ledger import Answer, Book, Outcome
+from lab.visitors.ledger import Book, RequestOutcome, Response
 
 NAMES = (
     *("check", "dns-prepare", "prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "switch-db"),
@@ -46,25 +46,28 @@ def rehearsal(*, good: bool) -> Rehearsal:
         paged = under.name.endswith("switch-db")
         for number in range(20):
             kind, order = ("order", f"V-{at}-{number}") if number % 4 == 0 else ("product", None)
-            outcome = Outcome.PAGE if paged else Outcome.OK
-            answers.append(Answer(kind, at + number / 20, dice.expovariate(0.05) + 2, outcome, order=order))
-    audit = Audit(orders_acknowledged=1_234_567, jobs_expected=2_345_678, uploads_acknowledged=345, sessions_checked=67)
-    audit.jobs_by_host = {"prod1.shop.test": 1_000_000, "prod2.shop.test": 1_345_678}
+            outcome = RequestOutcome.PAGE if paged else RequestOutcome.OK
+            answers.append(Response(kind, at + number / 20, dice.expovariate(0.05) + 2, outcome, order=order))
+    audit = Audit()
+    audit.orders.promised, audit.jobs.promised = 1_234_567, 2_345_678
+    audit.uploads.promised, audit.sessions.promised = 345, 67
+    audit.jobs.hosts.update({"prod1.shop.test": 1_000_000, "prod2.shop.test": 1_345_678})
     found = Rehearsal(Book(answers, [{"event": "end"}]), spans, audit, looked_at=4711)
     found.servers = {"old": {"os": "Debian 11", "postgresql": "13.16"}, "new": {"os": "Debian 12", "postgresql": "15"}}
     rows = {"tables": 1_234, "rows": 123_456_789, "different": 0 if good else 17}
-    found.certificate = {"issuer": "Pebble Intermediate CA 38eef0", "serial": "59735fb89f258f0c", "days": 1825}
-    found.certificate |= {"serial_old": "2253f56b771e73ea6b6c1eff0b66be59b562c3d", "names": ["www.shop.test"] * 20}
-    found.switch = Switch(21.4, 2, {}, 640.0, rows, 1060.0, 1060.25)
-    found.dns = {"old_ttl": 86_400, "new_ttl": 300, "visitors_by_old": 1_234_567, "visitors_by_new": 1}
-    found.dns["last_by_old_s"] = 301.5 if good else None
+    serials = {"serial": "59735fb89f258f0c", "serial_old": "2253f56b771e73ea6b6c1eff0b66be59b562c3d"}
+    certificate = {"issuer": "Pebble Intermediate CA 38eef0", "days": 1825, "names": ["www.shop.test"] * 20}
+    found.observed["certificate"] = certificate | serials
+    found.switch = SwitchFacts(21.4, 2, {}, 640.0, rows, 1060.0, 1060.25)
+    found.observed["dns"] = {"old_ttl": 86_400, "new_ttl": 300, "visitors_by_old": 1_234_567, "visitors_by_new": 1}
+    found.observed["dns"]["last_by_old_s"] = 301.5 if good else None
     if not good:
         long = "/home/openfoodweb/apps/openfoodweb/" + "a_name_that_never_ends_" * 12
-        audit.orders_lost = {"<script>V-1</script>": "in no database"}
+        audit.orders.lost = {"<script>V-1</script>": "in no database"}
         found.differences = [Difference("old", f"file {long}", "f 644", None)]
         found.secrets_found = [f"old's password in database.yml: in {long} of old"]
         found.other_problems = ["`x` & <b>y</b>"]
-        found.book.answers += [Answer("home", 1050, 30_000, Outcome.TIMEOUT)]
+        found.book.answers += [Response("home", 1050, 30_000, RequestOutcome.TIMEOUT)]
     return found
 
 
@@ -137,7 +140,7 @@ def test_it_shows_the_numbers(browser: Browser, written: tuple[Rehearsal, Path],
     shown, _ = load(browser, written[1], width)
     text = " ".join(shown.inner_text("body").split())
     good = not written[0].secrets_found
-    assert data["ok"] == good == ("The move worked, and so did the way back." in text)
+    assert data["ok"] == good == ("The move worked, and so did its undo." in text)
     for part in (
         f"of {data['traffic']['requests']:,}, 20 a second",
         "1,234,567",

@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from lab.judging.audit import Audit, Facts, Order, Run, few, judge
-from lab.visitors.ledger import Answer, Book, Outcome
+from lab.judging.audit import Audit, Contents, Order, Run, few, judge
+from lab.visitors.ledger import Book, RequestOutcome, Response
 
 MINUTE = 1_700_000_040 // 60 * 60
 
 
-def answer(kind: str, outcome: Outcome = Outcome.OK, at: float = MINUTE - 5, **facts) -> Answer:
-    return Answer(kind=kind, at=at, ms=10, outcome=outcome, **facts)
+def answer(kind: str, outcome: RequestOutcome = RequestOutcome.OK, at: float = MINUTE - 5, **facts) -> Response:
+    return Response(kind=kind, at=at, ms=10, outcome=outcome, **facts)
 
 
 BOOK = Book(
     answers=[
         answer("order", order="V-1", product=3, quantity=2, status=201),
         answer("order", order="V-2", product=4, quantity=1, status=201),
-        answer("order", Outcome.TIMEOUT, order="V-3", product=4, quantity=1),
+        answer("order", RequestOutcome.TIMEOUT, order="V-3", product=4, quantity=1),
         answer("upload", upload="a.bin", sha256="aa"),
         answer("big_upload", upload="big.bin", sha256="bb"),
         answer("slow_job", slow_job="slow-1"),
@@ -29,8 +29,8 @@ BOOK = Book(
         answer("home", at=MINUTE + 124),  # the run of two minutes may still be on its way
     ]
 )
-BEFORE = Facts(stock={"3": 100, "4": 50}, fingerprints={"blobs up to 9": "9 rows, md5 x"})
-NOW = Facts(
+BEFORE = Contents(stock={"3": 100, "4": 50}, fingerprints={"blobs up to 9": "9 rows, md5 x"})
+NOW = Contents(
     orders=(
         Order("V-1", 1, 1, 1, 3, 2, "10.77.0.100"),
         Order("V-2", 1, 1, 1, 4, 1, "fd77::100"),
@@ -48,11 +48,11 @@ NOW = Facts(
     cron=((MINUTE, "prod1"), (MINUTE + 60, "prod2")),
     fingerprints=BEFORE.fingerprints,
 )
-LEFT_BEHIND = Facts(orders=NOW.orders[:1], runs=NOW.runs[:1] + NOW.runs[3:], cron=NOW.cron[:1], stock={"3": 100})
+LEFT_BEHIND = Contents(orders=NOW.orders[:1], runs=NOW.runs[:1] + NOW.runs[3:], cron=NOW.cron[:1], stock={"3": 100})
 VISITORS = ("10.77.0.100", "fd77::100")
 
 
-def audit(book: Book = BOOK, now: Facts = NOW, other: Facts = LEFT_BEHIND, before: Facts = BEFORE) -> Audit:
+def audit(book: Book = BOOK, now: Contents = NOW, other: Contents = LEFT_BEHIND, before: Contents = BEFORE) -> Audit:
     return judge(book, now, other, before, VISITORS)
 
 
@@ -78,14 +78,14 @@ def test_a_good_move_has_no_problem() -> None:
 
 
 def test_a_deleted_order_is_lost() -> None:
-    found = audit(now=replace(NOW, orders=NOW.orders[1:]), other=Facts())
-    assert found.orders_lost == {"V-1": "in no database"}
+    found = audit(now=replace(NOW, orders=NOW.orders[1:]), other=Contents())
+    assert found.orders.lost == {"V-1": "in no database"}
     assert found.problems == ["1 order(s) lost: V-1 (in no database)"]
 
 
 def test_an_order_that_stayed_in_the_old_database_is_lost() -> None:
     found = audit(now=replace(NOW, orders=NOW.orders[1:]))
-    assert found.orders_lost == {"V-1": "is only in the database left behind"}
+    assert found.orders.lost == {"V-1": "is only in the database left behind"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_order_that_stayed_in_the_old_database_is_lost() -> None:
 )
 def test_half_an_order_is_lost(changed: dict, why: str) -> None:
     half = replace(NOW.orders[0], **changed)
-    assert audit(now=replace(NOW, orders=(half, *NOW.orders[1:]))).orders_lost == {"V-1": why}
+    assert audit(now=replace(NOW, orders=(half, *NOW.orders[1:]))).orders.lost == {"V-1": why}
 
 
 @pytest.mark.parametrize(
@@ -114,55 +114,55 @@ def test_half_an_order_is_lost(changed: dict, why: str) -> None:
 )
 def test_a_doubled_order(orders: tuple[Order, ...], why: str) -> None:
     found = audit(now=replace(NOW, orders=orders))
-    assert found.orders_duplicated == {"V-1": why}
-    assert found.orders_lost == {}
+    assert found.orders.twice == {"V-1": why}
+    assert found.orders.lost == {}
 
 
 def test_an_order_that_was_doubled_without_an_answer_counts_too() -> None:
     doubled = replace(NOW.orders[2], lines=2)
     found = audit(now=replace(NOW, orders=(*NOW.orders[:2], doubled)))
-    assert found.orders_duplicated == {"V-3": "its lines more than once"}
+    assert found.orders.twice == {"V-3": "its lines more than once"}
 
 
 def test_a_dropped_upload_is_lost() -> None:
-    assert audit(now=replace(NOW, uploads={"big.bin": "bb"})).uploads_lost == {"a.bin": "no file"}
+    assert audit(now=replace(NOW, uploads={"big.bin": "bb"})).uploads.lost == {"a.bin": "no file"}
     other_bytes = replace(NOW, uploads={"a.bin": "ab", "big.bin": "bb"})
-    assert audit(now=other_bytes).uploads_lost == {"a.bin": "other bytes"}
+    assert audit(now=other_bytes).uploads.lost == {"a.bin": "other bytes"}
     no_row = replace(NOW, upload_rows={"big.bin": "bb"})
-    assert audit(now=no_row).uploads_lost == {"a.bin": "no row in the database"}
+    assert audit(now=no_row).uploads.lost == {"a.bin": "no row in the database"}
 
 
 def test_a_doubled_job_ran_twice() -> None:
     twice = replace(NOW, runs=(*NOW.runs, Run("V-2", "prod1", "12:00:09")))
     found = audit(now=twice)
-    assert found.jobs_ran_twice == {"V-2": "on prod1 and prod2"}
+    assert found.jobs.twice == {"V-2": "on prod1 and prod2"}
     assert found.problems == ["1 job(s) ran twice: V-2 (on prod1 and prod2)"]
 
 
 def test_a_job_that_ran_on_both_sides_of_the_copy_ran_twice() -> None:
     other = replace(LEFT_BEHIND, runs=(*LEFT_BEHIND.runs, Run("V-2", "prod1", "12:00:09")))
-    assert audit(other=other).jobs_ran_twice == {"V-2": "on prod1 and prod2"}
+    assert audit(other=other).jobs.twice == {"V-2": "on prod1 and prod2"}
 
 
 def test_a_job_that_did_not_run() -> None:
-    found = audit(now=replace(NOW, runs=NOW.runs[:2], waiting=("V-9 ",)), other=Facts())
-    assert found.jobs_never_ran == {"slow-1": "not in the queue"}
+    found = audit(now=replace(NOW, runs=NOW.runs[:2], waiting=("V-9 ",)), other=Contents())
+    assert found.jobs.lost == {"slow-1": "not in the queue"}
     stuck = replace(NOW, runs=NOW.runs[:3], waiting=("slow-1 ArgumentError",))
-    assert audit(now=stuck, other=Facts()).jobs_never_ran == {"slow-1": "still in the queue ArgumentError"}
+    assert audit(now=stuck, other=Contents()).jobs.lost == {"slow-1": "still in the queue ArgumentError"}
 
 
 @pytest.mark.parametrize(
     ("outcome", "status", "lost"),
     [
-        (Outcome.FAILED, 401, {"visitor-1": "not known any more"}),
-        (Outcome.WRONG, 200, {"visitor-1": "other name"}),
-        (Outcome.FAILED, 500, {}),  # a failed request, but no lost session
-        (Outcome.PAGE, 503, {}),
+        (RequestOutcome.FAILED, 401, {"visitor-1": "not known any more"}),
+        (RequestOutcome.WRONG, 200, {"visitor-1": "other name"}),
+        (RequestOutcome.FAILED, 500, {}),  # a failed request, but no lost session
+        (RequestOutcome.PAGE, 503, {}),
     ],
 )
-def test_a_lost_session(outcome: Outcome, status: int, lost: dict) -> None:
+def test_a_lost_session(outcome: RequestOutcome, status: int, lost: dict) -> None:
     book = Book([*BOOK.answers, answer("me", outcome, session="visitor-1", status=status)])
-    assert audit(book).sessions_lost == lost
+    assert audit(book).sessions.lost == lost
 
 
 def test_stock_that_does_not_fit() -> None:
@@ -186,13 +186,13 @@ def test_the_address_of_the_client_is_kept() -> None:
 
 
 def test_minutes_of_cron() -> None:
-    missed = audit(now=replace(NOW, cron=()), other=Facts())
-    assert missed.cron_problems == ["2 cron run(s) missed: 22:14, 22:15 (UTC)"]
+    missed = audit(now=replace(NOW, cron=()), other=Contents())
+    assert missed.cron.problems == ["2 cron run(s) missed: 22:14 (UTC), 22:15 (UTC)"]
     twice = audit(other=replace(LEFT_BEHIND, cron=((MINUTE, "prod2"),)))
-    assert twice.cron_problems == ["1 cron run(s) done twice: 22:14 (UTC)"]
+    assert twice.cron.problems == ["1 cron run(s) ran twice: 22:14 (UTC)"]
     assert twice.problems == []  # the report knows whether a section took care of cron
-    without = judge(BOOK, replace(NOW, cron=()), Facts(), BEFORE, VISITORS, cron=False)
-    assert (without.minutes, without.cron_problems) == (0, [])
+    without = judge(BOOK, replace(NOW, cron=()), Contents(), BEFORE, VISITORS, cron=False)
+    assert (without.cron.promised, without.cron.problems) == (0, [])
 
 
 def test_only_the_first_few_are_named() -> None:

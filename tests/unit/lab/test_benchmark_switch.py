@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.switch import Done, felt, summary
-from lab.judging.switch import Switch
-from lab.visitors.ledger import Answer, Book, Outcome
+from lab.judging.switch import SwitchFacts
+from lab.visitors.ledger import Book, RequestOutcome, Response
 from switchover.errors import Problem
 
 
 def done(started: float, hold: float | None, **facts: object) -> Done:
-    return Done(started, started + 2, Switch(hold, 1, {"pause": 1.0, "fence": hold or 0}, **facts))  # type: ignore[arg-type]
+    return Done(started, started + 2, SwitchFacts(hold, 1, {"pause": 1.0, "fence": hold or 0}, **facts))  # type: ignore[arg-type]
 
 
-def answer(at: float, ms: float, outcome: Outcome = Outcome.OK, kind: str = "home") -> Answer:
-    return Answer(kind=kind, at=at, ms=ms, outcome=outcome)
+def answer(at: float, ms: float, outcome: RequestOutcome = RequestOutcome.OK, kind: str = "home") -> Response:
+    return Response(kind=kind, at=at, ms=ms, outcome=outcome)
 
 
 def test_holds() -> None:
@@ -32,7 +32,7 @@ def test_holds() -> None:
 def test_the_longest_request_of_a_switch_against_stretches_without_one() -> None:
     """Each takes 2 s, the second after it belongs to neither, then come three stretches of 2 s."""
     answers = [answer(0.5, 150), answer(10.5, 250), answer(2.5, 9000), answer(21, 100)]
-    answers += [answer(3.5, 40), answer(5.5, 60), answer(8, 50), answer(14, 70, Outcome.FAILED)]
+    answers += [answer(3.5, 40), answer(5.5, 60), answer(8, 50), answer(14, 70, RequestOutcome.FAILED)]
     found = felt([done(0, 20.0), done(10, 20.0), done(20, 20.0)], answers[:2] + answers[3:])
     assert found | {"requests": 0} == {
         "longest_ms": 150,
@@ -47,7 +47,7 @@ def test_the_longest_request_of_a_switch_against_stretches_without_one() -> None
 
 
 def test_how_long_nobody_could_order() -> None:
-    book = Book([answer(at, 100, kind="order") for at in (1, 2, 6.5)] + [answer(4, 1, Outcome.PAGE, "order")])
+    book = Book([answer(at, 100, kind="order") for at in (1, 2, 6.5)] + [answer(4, 1, RequestOutcome.PAGE, "order")])
     assert book.longest_without("order", 0, 7) == pytest.approx(4.5)
     assert book.longest_without("order", 6.7, 9) == pytest.approx(2.3)
     assert book.longest_without("me", 0, 3) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import ssl
 import subprocess
 import sys
@@ -14,8 +13,8 @@ import pytest
 
 from lab import settings
 from lab.machine import cache, layers
-from lab.machine.locks import lock_for_a_child, locked, try_lock
-from lab.place import Place, place
+from lab.machine.locks import locked, try_lock
+from lab.place import LabPlace, place
 from lab.services.authority import Authority
 from lab.world import SHOP
 from switchover.errors import Problem
@@ -25,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_labs_of_different_names_share_only_what_is_cached() -> None:
-    one, other = Place(Path("/lab")), Place(Path("/lab"), "b")
+    one, other = LabPlace(Path("/lab")), LabPlace(Path("/lab"), "b")
     assert (one.netns("hub"), other.netns("hub")) == ("switchover-hub", "switchover-b-hub")
     assert one.images == other.images and one.prepared == other.prepared
     assert one.run != other.run and one.lock != other.lock and one.states != other.states
@@ -114,7 +113,7 @@ def test_a_lock_is_one_processes_until_it_is_killed_and_waiting_for_it_can_be_gi
     )
     try:
         assert holder.stdout and holder.stdout.readline() == b"True\n"
-        assert try_lock(lock, "another") is None and lock_for_a_child(lock) is None
+        assert try_lock(lock, "another") is None
         assert lock.read_text() == "its holder"  # who asked in vain has left it
         with pytest.raises(Problem, match="lock: stopped while it waited"), locked(lock, lambda: next(asked) == 2):
             pytest.fail("held by two")
@@ -130,23 +129,8 @@ def test_a_lock_is_one_processes_until_it_is_killed_and_waiting_for_it_can_be_gi
         pass
 
 
-def test_a_lock_for_a_child_is_held_until_the_child_ends_however_it_does(tmp_path: Path) -> None:
-    handle = lock_for_a_child(tmp_path / "on")
-    assert handle is not None
-    child = subprocess.Popen(["sleep", "600"], pass_fds=[handle])
-    try:
-        os.close(handle)
-        assert try_lock(tmp_path / "on") is None
-    finally:
-        child.kill()
-        child.wait()
-    held = try_lock(tmp_path / "on")
-    assert held is not None
-    held.release()
-
-
 def test_a_state_that_was_never_saved_is_named_with_those_there_are(tmp_path: Path) -> None:
-    where = Place(tmp_path)
+    where = LabPlace(tmp_path)
     where.states.mkdir()
     (where.states / "after-app.json").write_text("{}")
     with pytest.raises(Problem, match=r"no saved state 'x'\. Saved: after-app"):

@@ -9,7 +9,7 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from lab import reached
+from lab import commands, reached
 from lab.machine import cache
 from lab.world import SHOP
 from switchover.errors import Problem
@@ -25,7 +25,7 @@ class FakeLab:
     def __init__(self, state: str = "", *, states: Path, **options: Any) -> None:
         self.state, self.states, self.options = state, states, options
         self.settings = states.parent / "move.yaml"
-        self.old = SimpleNamespace(psql=lambda sql, db: DONE.append(f"{db}: {sql}"))
+        self.old = SimpleNamespace(world=SHOP, role="old", psql=lambda sql, db: DONE.append(f"{db}: {sql}"))
 
     def has_state(self, name: str) -> bool:
         return (self.states / name).exists()
@@ -50,7 +50,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     inv.chmod(0o755)
     monkeypatch.setenv("SWITCHOVER_LAB", str(tmp_path / "cache"))
     monkeypatch.setattr(reached, "Lab", FakeLab)
-    monkeypatch.setattr(reached, "INV", inv)
+    monkeypatch.setattr(commands, "INV", inv)
     monkeypatch.setattr(reached, "MADE_FROM", [file])
     return file
 
@@ -96,8 +96,8 @@ def test_another_program_makes_it_anew_and_the_old_one_goes_when_it_is_not_used(
     assert [lab.states.exists() for lab in (first, second, third)] == [False, False, True]
 
 
-def test_one_that_is_not_reached_is_told_and_not_kept() -> None:
+def test_one_that_is_not_reached_fails_and_is_not_kept() -> None:
     for _ in range(2):
-        with pytest.raises(Problem, match="`inv broken` fails"), reached.reached("broken"):
+        with pytest.raises(Problem, match="`inv broken` failed"), reached.reached("broken"):
             pass
     assert DONE == ["from nothing", "from nothing"]

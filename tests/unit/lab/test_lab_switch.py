@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.judging.switch import Switch, around, told
+from lab.judging.switch import SwitchFacts, around, parse
 
 SAID = """\
 {"event": "ready", "towards": "new", "sequences": 11}
@@ -22,15 +22,15 @@ INTERRUPTED = '{"event": "interrupted", "why": "x", "right": "new", "hold_ms": 9
 
 
 def test_what_its_program_said() -> None:
-    found = told(SAID)
+    found = parse(SAID)
     assert (found.hold_ms, found.tries, found.parts) == (21.4, 2, {"pause": 1.5, "fence": 4.2})
     assert found.proof == {"tables": 2, "rows": 504, "different": 1}
 
 
 def test_one_that_was_interrupted_after_its_commit_has_a_hold_and_no_proof() -> None:
-    found = told(INTERRUPTED)
+    found = parse(INTERRUPTED)
     assert (found.hold_ms, found.tries, found.parts, found.proof) == (90.1, 1, {}, None)
-    assert told("").as_json() == dict.fromkeys(Switch().as_json())
+    assert parse("").as_json() == dict.fromkeys(SwitchFacts().as_json())
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,6 @@ def test_one_that_was_interrupted_after_its_commit_has_a_hold_and_no_proof() -> 
 )
 def test_the_time_between_two_orders(old: list[float], new: list[float], gap: float | None) -> None:
     last, first = around(old, new)
-    found = Switch(last_on_old=last, first_on_new=first).as_json()
+    found = SwitchFacts(last_on_old=last, first_on_new=first).as_json()
     assert found["gap_between_commits_ms"] == gap
     assert json.loads(json.dumps(found)) == found

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from lab.judging.audit import Audit
 from lab.judging.inventory import Difference
-from lab.judging.switch import Switch
+from lab.judging.switch import SwitchFacts
 from lab.report.result import Rehearsal, Span
 from lab.report.terminal import show
-from lab.visitors.ledger import Answer, Book, Outcome
+from lab.visitors.ledger import Book, RequestOutcome, Response
 
 SPANS = [
     Span("before", 0, 10, quiet=True),
@@ -25,15 +25,17 @@ SPANS = [
 END = [{"event": "end"}]
 
 
-def answer(at: float, seconds: float = 0.1, outcome: Outcome = Outcome.OK, kind: str = "home", **facts) -> Answer:
-    return Answer(kind=kind, at=at, ms=seconds * 1000, outcome=outcome, **facts)
+def answer(
+    at: float, seconds: float = 0.1, outcome: RequestOutcome = RequestOutcome.OK, kind: str = "home", **facts
+) -> Response:
+    return Response(kind=kind, at=at, ms=seconds * 1000, outcome=outcome, **facts)
 
 
-def page(at: float, seconds: float = 0.1) -> Answer:
-    return answer(at, seconds, Outcome.PAGE, status=503)
+def page(at: float, seconds: float = 0.1) -> Response:
+    return answer(at, seconds, RequestOutcome.PAGE, status=503)
 
 
-def rehearsal(*answers: Answer, **facts) -> Rehearsal:
+def rehearsal(*answers: Response, **facts) -> Rehearsal:
     return Rehearsal(Book(list(answers), facts.pop("events", END)), facts.pop("spans", SPANS), Audit(), **facts)
 
 
@@ -91,16 +93,16 @@ def test_a_request_belongs_to_every_section_it_touches_and_counts_once_in_all() 
 @pytest.mark.parametrize(
     "bad",
     [
-        answer(11, outcome=Outcome.FAILED, status=502),
-        answer(11, 30, Outcome.TIMEOUT),
-        answer(11, outcome=Outcome.RESET, note="ServerDisconnectedError"),
-        answer(11, outcome=Outcome.WRONG, status=200, note="not what / should be"),
+        answer(11, outcome=RequestOutcome.FAILED, status=502),
+        answer(11, 30, RequestOutcome.TIMEOUT),
+        answer(11, outcome=RequestOutcome.RESET, note="ServerDisconnectedError"),
+        answer(11, outcome=RequestOutcome.WRONG, status=200, note="not what / should be"),
         page(11),  # the page outside of its section
-        answer(25, outcome=Outcome.FAILED, status=503),  # inside, but without Retry-After
-        answer(25, outcome=Outcome.FAILED, status=500),
+        answer(25, outcome=RequestOutcome.FAILED, status=503),  # inside, but without Retry-After
+        answer(25, outcome=RequestOutcome.FAILED, status=500),
     ],
 )
-def test_what_counts_as_failed(bad: Answer) -> None:
+def test_what_counts_as_failed(bad: Response) -> None:
     found = rehearsal(answer(1), bad)
     assert found.as_json()["traffic"]["failed"] == 1
     assert len(found.problems) == 1
@@ -129,7 +131,7 @@ def test_orders_by_the_database_they_went_to() -> None:
     """By when the copy was done, there and back; while it is under way nobody can order."""
     back = Span("undo switch-db", 60, 80, steps=(Span("switch-db.copy", 65, 70),))
     orders = [answer(at, kind="order", order=f"V-{at}") for at in (1, 20, 32, 55, 75)]
-    found = rehearsal(*orders, answer(33, kind="order", outcome=Outcome.RESET), spans=[*SPANS, back])
+    found = rehearsal(*orders, answer(33, kind="order", outcome=RequestOutcome.RESET), spans=[*SPANS, back])
     assert found.switches == [(31, "new"), (70, "old")]
     assert found.as_json()["orders"]["by_database"] == {"old": 3, "new": 2}
     failed = rehearsal(*orders, spans=[SPANS[0], replace(SPANS[2], exit=1)])
@@ -144,7 +146,7 @@ FOLLOWED = [
 
 def test_orders_by_the_database_that_committed_them() -> None:
     orders = [answer(at, kind="order", order=f"V-{at}") for at in (21, 22.5, 23.5, 32)]
-    found = rehearsal(*orders, spans=FOLLOWED, switch=Switch(last_on_old=22.55, first_on_new=23.4))
+    found = rehearsal(*orders, spans=FOLLOWED, switch=SwitchFacts(last_on_old=22.55, first_on_new=23.4))
     assert found.switches == [(23.4, "new")]
     assert found.as_json()["orders"]["by_database"] == {"old": 2, "new": 2}
 
@@ -152,7 +154,7 @@ def test_orders_by_the_database_that_committed_them() -> None:
 def test_the_switch_against_windows_as_long_without_one() -> None:
     """Two seconds of switching; of the seven windows in the five seconds afterwards the longest but few counts."""
     felt = [answer(21, 9), answer(23.9, 0.2), answer(25, 7), answer(40.2, 0.05), answer(44.95, 0.08)]
-    known = Switch(21.0, 1, {}, 640.0, {"tables": 2, "rows": 9, "different": 0}, 100.0, 100.25)
+    known = SwitchFacts(21.0, 1, {}, 640.0, {"tables": 2, "rows": 9, "different": 0}, 100.0, 100.25)
     data = rehearsal(answer(22, 0.1), *felt[1:], spans=FOLLOWED, switch=known, strategy="replicate").as_json()
     assert data["switch"] == {
         "strategy": "replicate",
@@ -182,10 +184,10 @@ def test_a_switch_by_copy_or_none_has_no_hold() -> None:
 
 def test_cron_counts_once_a_section_takes_care_of_it() -> None:
     found = rehearsal(answer(1))
-    found.audit.minutes_twice = ["12:00"]
+    found.audit.cron.twice = {"12:00": "UTC"}
     assert found.problems == []
     found.spans = [*SPANS, Span("switch-cron", 50, 51)]
-    assert found.problems == ["1 cron run(s) done twice: 12:00 (UTC)"]
+    assert found.problems == ["1 cron run(s) ran twice: 12:00 (UTC)"]
 
 
 def test_a_section_that_failed_and_visitors_who_did_not_end() -> None:
@@ -216,7 +218,7 @@ def test_the_big_upload_takes_its_time_but_may_not_fail() -> None:
             "sections": ["switch-app", "switch-db"],
         }
     ]
-    assert rehearsal(replace(big, outcome=Outcome.RESET)).as_json()["traffic"]["failed"] == 1
+    assert rehearsal(replace(big, outcome=RequestOutcome.RESET)).as_json()["traffic"]["failed"] == 1
 
 
 def test_differences_after_the_undo_fail_it() -> None:
@@ -240,13 +242,13 @@ def test_the_terminal_shows_every_section_and_the_judgement_last(width: int) -> 
     good = printed(rehearsal(answer(1), page(21), looked_at=100, spans=retired))
     for part in ("switch-app", "switch-db", "(before)", "orders", "sessions", "logs: both applications"):
         assert part in good
-    assert "retire-old 9 s 0" in " ".join(good.split())  # nobody came: no times
+    assert "retire-old 9.0 s 0" in " ".join(good.split())  # nobody came: no times
     assert good.index("✓ 2 requests, none failed.") > good.index("Left out of the comparison")
     assert "✓ The maintenance page was up for 0.1 s (switch-db)." in " ".join(good.split())
-    known = Switch(21.4, 1, proof={"tables": 15, "rows": 1234, "different": 0})
+    known = SwitchFacts(21.4, 1, proof={"tables": 15, "rows": 1234, "different": 0})
     switched = " ".join(printed(rehearsal(answer(1), switch=known)).split())
     assert "in a hold of 21 ms; 1,234 rows of 15 tables were equal" in switched
-    bad = printed(rehearsal(answer(11, outcome=Outcome.FAILED, status=502)))
+    bad = printed(rehearsal(answer(11, outcome=RequestOutcome.FAILED, status=502)))
     assert "✗ This rehearsal failed." in bad
     assert "switch-app (502)" in " ".join(bad.split())
     assert all(len(line) <= width for line in good.splitlines() if "report.json" not in line)

@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import pytest
 
 from lab.judging.audit import Audit
-from lab.judging.switch import Switch
+from lab.judging.switch import SwitchFacts
 from lab.report.page import page
 from lab.report.result import Rehearsal, Span
 from lab.report.timeline import timeline
-from lab.visitors.ledger import Answer, Book, Outcome
+from lab.visitors.ledger import Book, RequestOutcome, Response
 
 SPANS = [
     Span("before", 100, 102, quiet=True),
@@ -27,11 +27,13 @@ SPANS = [
 ]
 
 
-def answer(at: float, ms: float = 10, outcome: Outcome = Outcome.OK, kind: str = "home", **facts) -> Answer:
-    return Answer(kind=kind, at=at, ms=ms, outcome=outcome, **facts)
+def answer(
+    at: float, ms: float = 10, outcome: RequestOutcome = RequestOutcome.OK, kind: str = "home", **facts
+) -> Response:
+    return Response(kind=kind, at=at, ms=ms, outcome=outcome, **facts)
 
 
-def rehearsal(*answers: Answer, **facts) -> Rehearsal:
+def rehearsal(*answers: Response, **facts) -> Rehearsal:
     return Rehearsal(Book(list(answers), [{"event": "end"}]), SPANS, Audit(), **facts)
 
 
@@ -39,8 +41,8 @@ ANSWERS = (
     answer(100, kind="order", order="V-1"),
     answer(100.2, 30),
     answer(100.9, 250),  # arrives in the next second
-    answer(103.5, outcome=Outcome.PAGE, status=503),
-    answer(103.6, outcome=Outcome.FAILED, status=502),
+    answer(103.5, outcome=RequestOutcome.PAGE, status=503),
+    answer(103.6, outcome=RequestOutcome.FAILED, status=502),
     answer(105.5, kind="order", order="V-2"),
     answer(105.6, 25_000, kind="big_upload"),
 )
@@ -78,7 +80,7 @@ class Reader(HTMLParser):
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, ANSWERS[:3], ()], ids=["failed", "good", "nobody"])
-def test_nothing_is_fetched(answers: tuple[Answer, ...]) -> None:
+def test_nothing_is_fetched(answers: tuple[Response, ...]) -> None:
     text = page(rehearsal(*answers))
     read = Reader(text)
     assert "script" not in read.tags
@@ -102,15 +104,15 @@ def test_texts_stay_texts() -> None:
 
 def test_the_headline_says_how_it_ended() -> None:
     assert "<h1>The move worked.</h1>" in page(rehearsal(*ANSWERS[:3]))
-    assert "<h1>The move worked, and so did the way back.</h1>" in page(rehearsal(*ANSWERS[:3], looked_at=5))
+    assert "<h1>The move worked, and so did its undo.</h1>" in page(rehearsal(*ANSWERS[:3], looked_at=5))
     assert "<h1>This rehearsal failed.</h1>" in page(rehearsal(*ANSWERS))
 
 
 def test_the_switch_has_its_numbers_and_no_empty_ones() -> None:
     copied = " ".join(page(rehearsal(*ANSWERS)).split())
-    assert "<h2>The database switch</h2>" in copied and "under the maintenance page" in copied
+    assert "<h2>The database switch</h2>" in copied and "while the maintenance page was up" in copied
     assert "Held for" not in copied and "None" not in copied
-    known = Switch(21.4, 2, {}, 640.0, {"tables": 15, "rows": 12_345, "different": 0}, 103.0, 103.15)
+    known = SwitchFacts(21.4, 2, {}, 640.0, {"tables": 15, "rows": 12_345, "different": 0}, 103.0, 103.15)
     held = " ".join(page(rehearsal(*ANSWERS, switch=known)).split())
     for part in ("21 ms <small>in 2 tries", "150 ms <small>the last on old", "of 15 with 12,345 rows", "640 ms"):
         assert part in held, part

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.visitors import browser
 from lab.visitors import ledger as ledgers
-from lab.visitors.browser import Browser, Site
-from lab.visitors.ledger import Ledger, Outcome
-from lab.visitors.scenarios import Crowd
+from lab.visitors.browser import Browser, Target
+from lab.visitors.ledger import Ledger, RequestOutcome
+from lab.visitors.scenarios import ShopVisitors
 
 Middleware = Callable[[web.Request, Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable]
 
@@ -157,7 +157,7 @@ def html(text: str) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def opened(shop: LittleShop, certificate: Path, timeout: float = 30) -> AsyncIterator[Site]:
+async def opened(shop: LittleShop, certificate: Path, timeout: float = 30) -> AsyncIterator[Target]:
     """The shop, served on free ports until the end."""
     runner = web.AppRunner(shop.app(), shutdown_timeout=0.1)
     await runner.setup()
@@ -167,7 +167,7 @@ async def opened(shop: LittleShop, certificate: Path, timeout: float = 30) -> As
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     https, http = (address[1] for address in runner.addresses)
     try:
-        yield Site("shop.test", ("127.0.0.1",), certificate / "ca.pem", timeout, https, http)
+        yield Target("shop.test", ("127.0.0.1",), certificate / "ca.pem", timeout, https, http)
     finally:
         await runner.cleanup()
 
@@ -178,7 +178,7 @@ def visit(shop: LittleShop, certificate: Path, tmp_path: Path, *, rate: float, s
     async def all_of_it() -> None:
         async with opened(shop, certificate, timeout) as site, Browser(site) as browser:
             with Ledger(tmp_path / "ledger") as ledger:
-                crowd = Crowd(browser, ledger, rate=rate, only=only)
+                crowd = ShopVisitors(browser, ledger, rate=rate, only=only)
                 await crowd.visit(seconds)
                 await crowd.check_sessions()
 
@@ -189,7 +189,7 @@ def visit(shop: LittleShop, certificate: Path, tmp_path: Path, *, rate: float, s
 def test_a_healthy_shop_has_only_good_answers(certificate: Path, tmp_path: Path) -> None:
     shop = LittleShop()
     book = visit(shop, certificate, tmp_path, rate=100, seconds=3)
-    assert [answer for answer in book.answers if answer.outcome is not Outcome.OK] == []
+    assert [answer for answer in book.answers if answer.outcome is not RequestOutcome.OK] == []
     assert not book.named("broken")
     kinds = {answer.kind for answer in book.answers}
     assert {"home", "product", "plain", "order", "login", "me", "upload", "read_upload"} <= kinds
@@ -231,11 +231,11 @@ def test_slow_answers_hold_nobody_back(certificate: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("trouble", "outcome", "status"),
     [
-        (lambda: web.Response(status=503, headers={"Retry-After": "300"}), Outcome.PAGE, 503),
-        (lambda: web.Response(status=503), Outcome.FAILED, 503),
-        (lambda: web.Response(status=500, headers={"Retry-After": "300"}), Outcome.FAILED, 500),
-        (lambda: web.Response(status=409), Outcome.FAILED, 409),
-        (lambda: html("<title>Welcome to nginx!</title>"), Outcome.WRONG, 200),
+        (lambda: web.Response(status=503, headers={"Retry-After": "300"}), RequestOutcome.PAGE, 503),
+        (lambda: web.Response(status=503), RequestOutcome.FAILED, 503),
+        (lambda: web.Response(status=500, headers={"Retry-After": "300"}), RequestOutcome.FAILED, 500),
+        (lambda: web.Response(status=409), RequestOutcome.FAILED, 409),
+        (lambda: html("<title>Welcome to nginx!</title>"), RequestOutcome.WRONG, 200),
     ],
 )
 def test_every_bad_answer_is_written_down(trouble, outcome, status, certificate, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_who_gets_no_answer_gives_up(certificate: Path, tmp_path: Path) -> None:
     shop.trouble = hang
     book = visit(shop, certificate, tmp_path, rate=50, seconds=1, timeout=0.5)
     orders = [answer for answer in book.answers if answer.kind == "order"]
-    assert {answer.outcome for answer in orders} == {Outcome.TIMEOUT}
+    assert {answer.outcome for answer in orders} == {RequestOutcome.TIMEOUT}
     assert all(answer.ms > 490 for answer in orders)
 
 
@@ -272,7 +272,7 @@ def ask_twice(shop: LittleShop, certificate: Path, method: str, path: str, **req
     async def both():
         async with opened(shop, certificate) as site, Browser(site) as browser:
             first = await browser.ask("GET", "/")
-            assert first.outcome is Outcome.OK
+            assert first.outcome is RequestOutcome.OK
             return await browser.ask(method, path, **request)
 
     return asyncio.run(both())
@@ -295,7 +295,7 @@ def test_a_get_on_a_kept_connection_is_asked_once_more(certificate: Path) -> Non
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "GET", "/cached")
-    assert (reply.outcome, reply.reopened) == (Outcome.OK, True)
+    assert (reply.outcome, reply.answer.reopened) == (RequestOutcome.OK, True)
     assert shop.seen == ["GET /", "GET /cached", "GET /cached"]
 
 
@@ -303,7 +303,7 @@ def test_but_only_once(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 2)
     reply = ask_twice(shop, certificate, "GET", "/cached")
-    assert reply.outcome is Outcome.RESET
+    assert reply.outcome is RequestOutcome.RESET
     assert shop.seen == ["GET /", "GET /cached", "GET /cached"]
 
 
@@ -311,7 +311,7 @@ def test_not_on_a_new_connection(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "GET", "/cached", fresh=True)
-    assert (reply.outcome, reply.reopened) == (Outcome.RESET, False)
+    assert (reply.outcome, reply.answer.reopened) == (RequestOutcome.RESET, False)
     assert shop.seen == ["GET /", "GET /cached"]
 
 
@@ -319,7 +319,7 @@ def test_a_post_that_may_have_been_taken_never(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "POST", "/orders", data=b"number=1")
-    assert reply.outcome is Outcome.RESET
+    assert reply.outcome is RequestOutcome.RESET
     assert shop.seen == ["GET /", "POST /orders"]
 
 
@@ -342,7 +342,7 @@ def test_a_post_that_could_not_be_sent_is_made_once_more_unless_it_is_a_stream(
     shop = LittleShop()
     reply = ask_twice(shop, certificate, "POST", "/orders", data=data)
     again = isinstance(data, bytes)
-    assert reply.reopened == again and (reply.outcome is Outcome.RESET) != again
+    assert reply.answer.reopened == again and (reply.outcome is RequestOutcome.RESET) != again
     assert shop.seen == ["GET /"] + ["POST /orders"] * again
 
 
@@ -359,28 +359,28 @@ def test_an_answer_cut_short_is_a_failure(certificate: Path) -> None:
         return answer
 
     shop.trouble = cut
-    assert ask_twice(shop, certificate, "GET", "/cached").outcome is Outcome.RESET
+    assert ask_twice(shop, certificate, "GET", "/cached").outcome is RequestOutcome.RESET
 
 
 def test_a_certificate_of_another_authority_is_refused(certificate: Path, tmp_path: Path) -> None:
     async def ask():
         async with opened(LittleShop(), certificate) as site:
-            other = Site("other.test", site.addresses, site.ca, https_port=site.https_port)
+            other = Target("other.test", site.addresses, site.ca, https_port=site.https_port)
             async with Browser(other) as browser:
                 return await browser.ask("GET", "/")
 
     reply = asyncio.run(ask())
-    assert reply.outcome is Outcome.RESET
-    assert "Certificate" in reply.note
+    assert reply.outcome is RequestOutcome.RESET
+    assert "Certificate" in reply.answer.note
 
 
 def test_nobody_listens(certificate: Path) -> None:
     async def ask():
-        site = Site("shop.test", ("127.0.0.1",), certificate / "ca.pem", https_port=1)
+        site = Target("shop.test", ("127.0.0.1",), certificate / "ca.pem", https_port=1)
         async with Browser(site) as browser:
             return await browser.ask("GET", "/")
 
-    assert asyncio.run(ask()).outcome is Outcome.RESET
+    assert asyncio.run(ask()).outcome is RequestOutcome.RESET
 
 
 def test_a_lost_session_shows(certificate: Path, tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_a_lost_session_shows(certificate: Path, tmp_path: Path) -> None:
     book = visit(shop, certificate, tmp_path, rate=100, seconds=1)
     lost = [answer for answer in book.answers if answer.kind == "me"]
     assert lost
-    assert all(answer.session and answer.outcome is Outcome.FAILED for answer in lost)
+    assert all(answer.session and answer.outcome is RequestOutcome.FAILED for answer in lost)
 
 
 def test_an_upload_with_other_bytes_shows(certificate: Path, tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_an_upload_with_other_bytes_shows(certificate: Path, tmp_path: Path) -> 
     book = visit(shop, certificate, tmp_path, rate=100, seconds=1.5)
     read = [answer for answer in book.answers if answer.kind == "read_upload"]
     assert read
-    assert {answer.outcome for answer in read} == {Outcome.WRONG}
+    assert {answer.outcome for answer in read} == {RequestOutcome.WRONG}
 
 
 def test_the_program_obeys_and_ends_with_who_started_it(certificate: Path, tmp_path: Path) -> None:
@@ -422,9 +422,9 @@ def test_the_program_obeys_and_ends_with_who_started_it(certificate: Path, tmp_p
     async def program() -> int:
         async with opened(shop, certificate) as site:
             visitors = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "lab.visitors.scenarios", "--ledger", path, "--rate", "20", "--ca", site.ca),
+                *(sys.executable, "-m", "lab.visitors", "--ledger", path, "--rate", "20", "--ca", site.ca),
                 *("--address", "127.0.0.1", "--https-port", str(site.https_port)),
-                *("--http-port", str(site.http_port), "--control"),
+                *("--http-port", str(site.http_port)),
                 stdin=asyncio.subprocess.PIPE,
                 cwd=Path(__file__).parents[3],
             )
@@ -449,7 +449,7 @@ def test_the_program_obeys_and_ends_with_who_started_it(certificate: Path, tmp_p
     assert book.named("lag")
 
 
-def test_sigterm_lets_those_waiting_get_their_answers(certificate: Path, tmp_path: Path) -> None:
+def test_those_waiting_get_their_answers_when_nobody_new_comes(certificate: Path, tmp_path: Path) -> None:
     shop = LittleShop()
     path = tmp_path / "ledger"
 
@@ -462,28 +462,29 @@ def test_sigterm_lets_those_waiting_get_their_answers(certificate: Path, tmp_pat
     async def program() -> int:
         async with opened(shop, certificate) as site:
             visitors = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "lab.visitors.scenarios", "--ledger", path, "--rate", "20", "--ca", site.ca),
+                *(sys.executable, "-m", "lab.visitors", "--ledger", path, "--rate", "20", "--ca", site.ca),
                 *("--address", "127.0.0.1", "--https-port", str(site.https_port)),
                 *("--http-port", str(site.http_port)),
+                stdin=asyncio.subprocess.PIPE,
                 cwd=Path(__file__).parents[3],
             )
             while len(shop.seen) < 10:
                 await asyncio.sleep(0.05)
-            visitors.terminate()
+            visitors.stdin.close()
             return await asyncio.wait_for(visitors.wait(), 10)
 
     assert asyncio.run(program()) == 0
     book = ledgers.read(path)
     assert len(book.answers) >= 10
-    assert {answer.outcome for answer in book.answers} == {Outcome.OK}
+    assert {answer.outcome for answer in book.answers} == {RequestOutcome.OK}
 
 
 def test_the_lateness_of_the_visitors_themselves_is_measured(tmp_path: Path) -> None:
-    from lab.visitors.scenarios import watch_own_lateness
+    from lab.visitors.crowd import record_own_lag
 
     async def busy() -> None:
         with Ledger(tmp_path / "ledger") as ledger:
-            watch = asyncio.create_task(watch_own_lateness(ledger))
+            watch = asyncio.create_task(record_own_lag(ledger))
             await asyncio.sleep(0.1)
             time.sleep(0.3)
             await asyncio.sleep(1.2)

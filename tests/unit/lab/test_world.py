@@ -13,37 +13,38 @@ import yaml
 from lab import settings
 from lab.judging import inventory
 from lab.machine import base, layers, network, ssh
-from lab.place import Place
+from lab.machine.files import ServerFile
+from lab.place import LabPlace
 from lab.services import bind, ci
 from lab.services.authority import Authority
 from lab.sites.installations import installation
 from lab.texts import render, script
-from lab.world import BARE, MARKET, SERVICES, SHOP, TWO, Host, World
+from lab.world import BARE, MARKET, SERVICES, SHOP, TWO, LabHost, World
 from switchover.errors import Problem
 from switchover.settings import check
 
-THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": Host("web2.farm.example", "anna", 15)})
+THREE = replace(SHOP, hosts=SHOP.hosts | {"web2": LabHost("web2.farm.example", "anna", 15)})
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda hosts: {"old": hosts["old"]}, "no ci, new among its hosts"),
-        (lambda hosts: hosts | {"web-2": Host("web2", "anna", 15)}, "'web-2' is no name for a host"),
-        (lambda hosts: hosts | {"visitors": Host("web2", "anna", 15)}, "'visitors' is no name for a host"),
-        (lambda hosts: hosts | {"web2": Host("web2", "anna", 12)}, "two of its addresses are the same"),
-        (lambda hosts: hosts | {"web2": Host("web2", "anna", 14)}, "two of its addresses are the same"),
+        (lambda hosts: hosts | {"web-2": LabHost("web2", "anna", 15)}, "'web-2' is no name for a host"),
+        (lambda hosts: hosts | {"visitors": LabHost("web2", "anna", 15)}, "'visitors' is no name for a host"),
+        (lambda hosts: hosts | {"web2": LabHost("web2", "anna", 12)}, "two of its addresses are the same"),
+        (lambda hosts: hosts | {"web2": LabHost("web2", "anna", 14)}, "two of its addresses are the same"),
     ],
 )
 def test_hosts_that_no_lab_can_have_are_refused(
-    change: Callable[[dict[str, Host]], dict[str, Host]], says: str
+    change: Callable[[dict[str, LabHost]], dict[str, LabHost]], says: str
 ) -> None:
     with pytest.raises(Problem, match=says):
         replace(SHOP, hosts=change(SHOP.hosts))
 
 
 def test_what_is_prepared_for_one_world_is_no_other_s(tmp_path: Path) -> None:
-    where = Place(tmp_path)
+    where = LabPlace(tmp_path)
     worlds = [
         SHOP,
         TWO,
@@ -86,7 +87,7 @@ def test_the_settings_of_each_site_name_its_own(tmp_path: Path) -> None:
     assert (second.old.database.name, second.new.database.owner) == ("market_production", "market_user")
     assert second.old.deploys.name == "live" and first.old.ssh == second.old.ssh
     assert "/live/new.market.test/" in second.new.certificate.fullchain
-    with pytest.raises(Problem, match=r"no site farm\.test.*Choose among shop\.test, market\.test"):
+    with pytest.raises(Problem, match=r"no site 'farm\.test'.*Choose among shop\.test, market\.test"):
         settings.text(TWO, site="farm.test")
 
 
@@ -97,7 +98,7 @@ def test_a_third_host_is_known_to_all_and_by_ssh(tmp_path: Path) -> None:
         assert name.text == THREE.hosts[role].name + "\n"
         assert "10.77.0.15 web2.farm.example web2\nfd77::15 web2.farm.example web2\n" in hosts.text
     assert "10.77.0.11 prod1.shop.test prod1 shop.test\n" in hosts.text
-    config = ssh.config(Place(tmp_path), THREE, THREE.hosts)
+    config = ssh.config(LabPlace(tmp_path), THREE, THREE.hosts)
     assert "Host web2.farm.example\n    User anna\n" in config and "10.77.0.15 22\n" in config
 
 
@@ -140,7 +141,7 @@ def test_a_look_s_records_are_those_of_both_name_servers(tmp_path: Path) -> None
 def test_keys_let_each_pusher_in_where_it_is_known() -> None:
     mara = replace(MARKET.pushers["dev"], known_by=("old",))
     world = replace(TWO, sites=(*SHOP.sites, replace(MARKET, pushers={"dev": mara})))
-    files: dict[str, list[ssh.File]] = {role: ssh.identity() for role in world.hosts}
+    files: dict[str, list[ServerFile]] = {role: ssh.identity() for role in world.hosts}
     ci.authorise(world, files)
     found = {(role, file.path): file.text for role, several in files.items() for file in several}
     assert "mara@ci" in found["old", "/home/market/.ssh/authorized_keys"]
@@ -157,11 +158,11 @@ def test_a_comparison_leaves_out_what_the_world_s_sites_write() -> None:
 
 def test_namespaces_of_another_lab_or_world_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "NAMESPACES", tmp_path)
-    assert network.left(Place(tmp_path)) == []
+    assert network.left(LabPlace(tmp_path)) == []
     for name in ("switchover-hub", "switchover-web2", "switchover-b-hub", "switchover-b-old", "other"):
         (tmp_path / name).touch()
-    assert network.left(Place(tmp_path)) == ["switchover-hub", "switchover-web2"]
-    assert network.left(Place(tmp_path, "b")) == ["switchover-b-hub", "switchover-b-old"]
+    assert network.left(LabPlace(tmp_path)) == ["switchover-hub", "switchover-web2"]
+    assert network.left(LabPlace(tmp_path, "b")) == ["switchover-b-hub", "switchover-b-old"]
 
 
 def test_a_script_gets_its_arguments_as_they_are(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_the_settings_say_how_a_site_is_installed(world: World, kinds: list[str]
 
 
 def test_what_nobody_installs_is_refused() -> None:
-    with pytest.raises(Problem, match="nothing is installed as 'docker'"):
+    with pytest.raises(Problem, match="there is no installation 'docker'"):
         installation("docker")
     with pytest.raises(Problem, match="Choose among usual, services, bare"):
         settings.settings(replace(SHOP, sites=(replace(SHOP.sites[0], installed="docker"),)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from lab.judging.inventory import LEFT_OUT, LeftOut, compare, look, ports, processes, roles, schema, young
+from lab.judging.allowed import Allowed
+from lab.judging.inventory import LEFT_OUT, compare, ports, processes, roles, schema, take, young
 from lab.world import SHOP
 
 ROLES = """--
@@ -56,7 +57,7 @@ def test_only_what_the_list_names_is_left_out() -> None:
 
 def test_every_rule_has_a_reason() -> None:
     assert all(rule.why and rule.what for rule in LEFT_OUT)
-    assert LeftOut(("file /etc/x*",), "why").covers("file /etc/xy")
+    assert Allowed(("file /etc/x*",), "why").covers("file /etc/xy")
 
 
 def test_roles_are_compared_with_their_passwords() -> None:
@@ -123,14 +124,14 @@ def test_those_that_are_too_young_for_a_look() -> None:
 class Talking:
     """A machine that answers by part of the command."""
 
-    world = SHOP
+    world, role = SHOP, "old"
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers = answers
 
     def exec(self, cmd: str, input: bytes | None = None, check: bool = True):
         answer = next((text for part, text in self.answers.items() if part in cmd), "")
-        return subprocess.CompletedProcess(cmd, 0, answer.encode(), b"")
+        return subprocess.CompletedProcess(cmd, 0, answer, "")
 
 
 def test_a_look_puts_everything_together() -> None:
@@ -146,7 +147,7 @@ def test_a_look_puts_everything_together() -> None:
             "schema-only": "CREATE TABLE t ();\n",
         }
     )
-    seen = look(machine)
+    seen = take(machine)
     assert seen["file /etc/hosts"] == "f 644 root:root abc"
     assert seen["file /etc/link"] == "l 777 root:root /etc/hosts"
     assert seen["service nginx.service"] == "at boot enabled, now active"

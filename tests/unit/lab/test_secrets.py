@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lab.judging.secrets import KEPT_IN, Watch, forms, in_file
+from lab.judging.secrets import KEPT_IN, SecretScanner, forms, in_file
 
 PASSWORD = "apples' & pears: 7"
 LINE = "QyNTUxOQAAACBPq1xvJmRyJ0lCN3g2m1nQd0vJmZ0cD7uEJm3b2u1q2wAAAJgX2n8zF9p"
@@ -42,8 +42,8 @@ class Server:
         return SimpleNamespace(stdout=text.encode())
 
 
-def watch(**servers: Server) -> Watch:
-    made = Watch(servers)
+def watch(**servers: Server) -> SecretScanner:
+    made = SecretScanner(servers)
     made.add("the password of old", PASSWORD)
     return made
 
@@ -146,7 +146,7 @@ def test_process_lists() -> None:
     try:
         until = time.monotonic() + 10
         while len(seen.found()) < 4 and time.monotonic() < until:
-            seen.look()
+            seen.scan()
     finally:
         os.killpg(commands[-1].pid, signal.SIGKILL)
         for command in commands:

@@ -1,4 +1,4 @@
-"""The operator's command killed (SIGKILL) at a point each of some steps, drawn by chance: it goes on, and back.
+"""The operator's command killed (SIGKILL) at a point each of some steps, drawn by chance: completed, and undone.
 
 All points take long: `inv lab.kills`. SWITCHOVER_KILLS_SEED repeats a drawing.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import kills
+from lab import crash_points
 from lab.report import terminal
 from lab.servers import Lab
 
@@ -25,7 +25,9 @@ def lab(lab_name: str) -> Iterator[Lab]:
         yield running
 
 
-def test_a_killed_command_goes_on_and_back(lab: Lab) -> None:
-    result = kills.walk(lab, terminal.console(), sample=SAMPLE, seed=int(os.environ["SWITCHOVER_KILLS_SEED"]))
+def test_a_killed_command_is_completed_and_undone(lab: Lab) -> None:
+    walk = crash_points.Walk(lab, terminal.console())
+    result = walk.all_steps(sample=SAMPLE, seed=int(os.environ["SWITCHOVER_KILLS_SEED"]))
+    points, completed, _ = result.total
     assert result.wrong == []
-    assert result.went_on == result.points > 0
+    assert completed == points > 0

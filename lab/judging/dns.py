@@ -1,0 +1,89 @@
+"""The site's name while it is moved: what the name servers answer, and to which server visitors came.
+
+Asked by `dig` on the ci host, and counted from the addresses of the visitors' own connections.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ..sections import DNS_PREPARE, DNS_RECORDS, RETIRE, SWITCH_DNS
+from .observer import Observer
+
+if TYPE_CHECKING:
+    from ..machine.server import LabServer
+    from ..report.result import Rehearsal
+    from ..servers import Lab
+
+
+def records(lab: Lab, server: str, name: str = "") -> dict[str, tuple[int, tuple[str, ...]]]:
+    """By kind, what a name server answers for a name, the site's unless given: the TTL and the addresses."""
+    found: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for kind in ("A", "AAAA"):
+        answer = lab.ci.exec(f"dig +noall +answer @{server} {name or lab.world.domain} {kind}").stdout
+        lines = re.findall(r"^\S+\s+(\d+)\s+IN\s+A+\s+(\S+)$", answer, re.MULTILINE)
+        if lines:
+            found[kind] = int(lines[0][0]), tuple(sorted(address for _, address in lines))
+    return found
+
+
+class DnsAudit(Observer):
+    """The name of a rehearsal."""
+
+    name = "dns"
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__()
+        self.lab = lab
+        self.old_ttl: int | None = None
+        self.new_ttl: int | None = None
+        self.came: Counter[str] = Counter()  # requests by the server whose address they came to
+        self.last: float | None = None  # seconds after the change in which somebody still came to old
+
+    def before(self, section: str) -> None:
+        if section == DNS_PREPARE:
+            self.old_ttl = self._ttl()
+
+    def after(self, section: str) -> None:
+        if section == DNS_PREPARE:
+            self.new_ttl = self._ttl()
+        if section == SWITCH_DNS:
+            self._must_point_to(self.lab.new)
+
+    def audit(self, rehearsal: Rehearsal, done: set[str]) -> None:
+        """Counts who came where, and checks how the name is left."""
+        old, new = (server.addresses for server in self.lab.servers)
+        answers, spans = rehearsal.book.answers, rehearsal.spans
+        self.came = Counter("old" if a.to in old else "new" if a.to in new else "" for a in answers)
+        if DNS_PREPARE not in {span.name for span in spans}:
+            return
+        self._must_point_to(self.lab.new if SWITCH_DNS in done else self.lab.old)
+        lowered = DNS_PREPARE in done and RETIRE not in done
+        if (ttl := self._ttl()) != (desired := self.new_ttl if lowered else self.old_ttl):
+            self.problems.append(f"the name's TTL is {ttl} s at the end, not {desired} s")
+        switched = [step for span in spans if span.name == SWITCH_DNS for step in span.steps]
+        changed = [step.ended for step in switched if step.name == DNS_RECORDS]
+        undone = min((span.started for span in spans if span.name == f"undo {SWITCH_DNS}"), default=float("inf"))
+        if changed and (came := [a.at - changed[-1] for a in answers if a.to in old and a.at < undone]):
+            self.last = max(0.0, *came)
+
+    def as_report(self) -> dict[str, Any]:
+        return {
+            "old_ttl": self.old_ttl,
+            "new_ttl": self.new_ttl,
+            "visitors_by_old": self.came["old"],
+            "visitors_by_new": self.came["new"],
+            "last_by_old_s": None if self.last is None else round(self.last, 1),
+        }
+
+    def _ttl(self) -> int | None:
+        return max((ttl for ttl, _ in records(self.lab, self.lab.name_servers[0]).values()), default=None)
+
+    def _must_point_to(self, host: LabServer) -> None:
+        for server in self.lab.name_servers:
+            found = {address for _, several in records(self.lab, server).values() for address in several}
+            if found != {*host.addresses}:
+                where, domain = ", ".join(sorted(found)) or "no address", self.lab.world.domain
+                self.problems.append(f"name server {server} answers {where} for {domain}, not the addresses of {host}")
