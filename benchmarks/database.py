@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/database.py --json FILE [--rounds 3] [--seed-mb 500] [--variants 2000000]
 
 As root: it boots a lab of its own (Debian 11 to 12). The ways take turns, in another order each round; all run on
-the new server and read old's database by the same way (TLS through its door), into a fresh database; the rows that
+the new server and read old's database by the same way (TLS through its relay), into a fresh database; the rows that
 arrived are counted, table by table. Printed are ratios within this run: seconds differ from machine to machine.
 
 - checklist: the checklist's own script of 2018, pg_dump into a file, then psql

@@ -59,7 +59,7 @@ CHECKS = Checks[[Facts]]("aftercare")
 
 
 @CHECKS.add
-def names_lead(facts: Facts) -> Found:
+def dns_addresses(facts: Facts) -> Found:
     """The site's names lead to old, and no other name that visitors use does."""
     for domain in facts.domains:
         found = _addresses(facts.ask, domain)

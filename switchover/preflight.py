@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from .database import following as replication
+from .database import replication_status as replication
 from .desired import Nothing
 from .errors import Problem
 from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning

@@ -200,7 +200,7 @@ class Settings(Part):
     """The file of ssh's settings, where it is not your own; a relative path is beside the settings."""
     revision: Annotated[str, Form(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
     """The commit for new; old's own unless it is given."""
-    door: Port = 5433
+    relay: Port = 5433
     """The port of old, open to new alone, that leads to old's database during the move."""
     job_within: Seconds = 120
     """Seconds for which the new worker's log is watched for a first job."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .. import mail, output
 from ..certificates import SOON, scheduled_once
-from ..database import following, sessions
+from ..database import fence as fencing
+from ..database import replication_status
 from ..desired import Desired, Nothing
 from ..errors import Problem
 from ..move import Move
@@ -26,7 +27,7 @@ MAIL = 20  # seconds for queued mail to go out
 @step
 def deploy_hook(move: Move) -> Desired:
     """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
-    if following.shall_follow(move):
+    if replication_status.shall_follow(move):
         return move.new.deploys.accepted(move.notice(), cron=True, moved=True)
     return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
 
@@ -108,9 +109,9 @@ def one_renewal(move: Move) -> Desired:
 
 
 @step
-def old_database_is_left(move: Move) -> Desired:
+def old_database_unused(move: Move) -> Desired:
     """old: nobody is connected to the old database."""
-    query = sessions.strangers(move)
+    query = fencing.strangers(move)
     return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
 
 

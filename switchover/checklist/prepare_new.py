@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from ..certificates import fullchain, key
-from ..database import following, link, pooler
+from ..database import link, replication_status
+from ..database import pgbouncer as pool
 from ..desired import Desired, Nothing, Resource
 from ..errors import Problem
 from ..http import ask, comes_to_new
@@ -109,11 +110,11 @@ def uploads(move: Move) -> Desired:
 def pool_password(move: Move) -> Desired:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
     places = (
-        f"{pgpass(move.old.main_address)}:{move.settings.door}",
+        f"{pgpass(move.old.main_address)}:{move.settings.relay}",
         f"127.0.0.1:{move.settings.pgbouncer.port}",
     )
-    lines = [f"{place}:*:{pooler.ROLE}:" for place in places]
-    others = f"grep -vF {sh(f':*:{pooler.ROLE}:')} {link.PGPASS} >{link.PGPASS}.new || :"
+    lines = [f"{place}:*:{pool.ROLE}:" for place in places]
+    others = f"grep -vF {sh(f':*:{pool.ROLE}:')} {link.PGPASS} >{link.PGPASS}.new || :"
     put = f"mv {link.PGPASS}.new {link.PGPASS}"
     make = f"""
 umask 077
@@ -134,7 +135,7 @@ printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{link
 @step_by("replicate")
 def pool_role(move: Move) -> Desired:
     """old: PostgreSQL has a role for the application by PgBouncer; what it makes belongs to the application's own."""
-    return pooler.role(move, move.old)
+    return pool.role(move, move.old)
 
 
 @step_by("replicate")
@@ -147,8 +148,8 @@ def pgbouncer_package(move: Move) -> Desired:
 def pgbouncer(move: Move) -> Desired:
     """new: PgBouncer leads to old's database over TLS, the certificate checked."""
     new = move.new
-    userlist = render("templates/pgbouncer-userlist.txt.j2", username=pooler.ROLE, password=pooler.password(move))
-    ini = pooler.ini(move, move.old)
+    userlist = render("templates/pgbouncer-userlist.txt.j2", username=pool.ROLE, password=pool.password(move))
+    ini = pool.ini(move, move.old)
     _refuse_a_stranger(move, ini)
     drop_in = render("templates/pgbouncer.conf.j2", files=4096)
     unit = "/etc/systemd/system/pgbouncer.service.d/switchover.conf"
@@ -157,22 +158,22 @@ def pgbouncer(move: Move) -> Desired:
         "systemctl try-restart pgbouncer 2>/dev/null || refuse 'PgBouncer does not start: journalctl -u pgbouncer'"
     )
     return [
-        File(new, pooler.USERLIST, userlist, owner, "640", secret=True),
+        File(new, pool.USERLIST, userlist, owner, "640", secret=True),
         File(new, unit, drop_in, "root:root", "644", then="systemctl daemon-reload"),
         # Nobody's queries pass it yet, or none any more.
-        File(new, pooler.INI, ini, owner, "640", then=restart),
+        File(new, pool.INI, ini, owner, "640", then=restart),
         Service(new, "pgbouncer", running=True, at_boot=True),
     ]
 
 
 def _refuse_a_stranger(move: Move, ours: bytes) -> None:
     """Raises Problem where PgBouncer works for somebody else."""
-    found = read(move.new, pooler.INI).content or b""
+    found = read(move.new, pool.INI).content or b""
     databases = re.search(r"^\[databases\]\n(.*?)(?=^\[|\Z)", found.decode(errors="replace"), re.M | re.S)
     lines = [line for line in (databases[1] if databases else "").splitlines() if line.strip() and line[0] not in ";#"]
     if lines and found != ours and not move.journal.active("prepare-new.pgbouncer"):
         raise Problem(
-            f"{pooler.INI} has databases already ({lines[0].split('=')[0].strip()})",
+            f"{pool.INI} has databases already ({lines[0].split('=')[0].strip()})",
             str(move.new),
             "PgBouncer works for somebody else here: take that away first, or say in the settings: strategy: copy",
         )
@@ -181,30 +182,28 @@ def _refuse_a_stranger(move: Move, ours: bytes) -> None:
 @step_by("replicate")
 def pgbouncer_answers(move: Move) -> Desired:
     """new: a query passes PgBouncer and is answered by old's database."""
-    script = (
-        f'[ "$(psql -XAtq {sh(pooler.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
-    )
+    script = f'[ "$(psql -XAtq {sh(pool.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
     return Seen(move.new, script, "old's database does not answer by PgBouncer", within=15)
 
 
 @step
 def database_yml(move: Move) -> Desired:
     """new: the application will use old's database."""
-    if following.shall_follow(move):
+    if replication_status.shall_follow(move):
         content = render(
             "templates/database-pooled.yml.j2",
             environment=move.new.app.environment,
             port=move.settings.pgbouncer.port,
             database=move.new.database.name,
-            username=pooler.ROLE,
-            password=pooler.password(move),
+            username=pool.ROLE,
+            password=pool.password(move),
         )
     else:
         content = render(
             "templates/database.yml.j2",
             environment=move.new.app.environment,
             host=move.old.main_address,
-            port=move.settings.door,
+            port=move.settings.relay,
             database=move.old.database.name,
             username=link.ROLE,
             password=link.password(move),

@@ -67,7 +67,7 @@ def files_pass(move: Move) -> Desired:
 @step
 def database_password(move: Move) -> Desired:
     """new: has a password for the way to old's database, made here and kept root's alone."""
-    where = f"{pgpass(move.old.main_address)}:{move.settings.door}:*:{link.ROLE}:"
+    where = f"{pgpass(move.old.main_address)}:{move.settings.relay}:*:{link.ROLE}:"
     make = f"""
 mkdir -p {ETC}; umask 077
 printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{link.PGPASS}.new
@@ -98,13 +98,13 @@ def firewall_on(move: Move) -> Desired:
 @step
 def firewall(move: Move) -> Desired:
     """old: the firewall lets the new server reach that port, and nobody else."""
-    return move.old.firewall.lets_in(move.new.addresses, move.settings.door)
+    return move.old.firewall.lets_in(move.new.addresses, move.settings.relay)
 
 
 @step
-def database_door(move: Move) -> Desired:
+def database_relay(move: Move) -> Desired:
     """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
-    return link.door(move.old, move.settings.door, move.new.addresses)
+    return link.relay(move.old, move.settings.relay, move.new.addresses)
 
 
 @step
@@ -114,7 +114,7 @@ def database_certificate(move: Move) -> Desired:
     service = render(
         "templates/pg_service.conf.j2",
         host=move.old.main_address,
-        port=move.settings.door,
+        port=move.settings.relay,
         database=move.old.database.name,
         username=link.ROLE,
         passfile=link.PGPASS,

@@ -6,11 +6,11 @@ Undo: new's database is as it was, and nothing is left on old. Visitors notice n
 
 from __future__ import annotations
 
-from ..database import facts, link, replication, wal
+from ..database import hold, host, link, replication
 from ..database import roles as their_roles
 from ..database import switch as switching
-from ..database.findings import CHECKS
-from ..database.following import BACK, FORWARD, missing
+from ..database.compatibility import CHECKS
+from ..database.replication_status import BACK, FORWARD, missing
 from ..desired import Desired
 from ..errors import Problem
 from ..findings import blockers
@@ -23,13 +23,13 @@ FAR = (64, 60)  # megabytes, seconds: further behind somebody has to know
 
 
 @step_by("replicate")
-def can_follow(move: Move) -> Desired:
+def can_replicate(move: Move) -> Desired:
     """old: nothing stands in the way of new's database following this one."""
-    if move.journal.active("replicate.following"):
+    if move.journal.active("replicate.subscription"):
         return None
 
     def hindrance() -> str | None:
-        found = blockers(CHECKS.find(facts.gather(move)))
+        found = blockers(CHECKS.find(host.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -46,21 +46,21 @@ def can_follow(move: Move) -> Desired:
 @step_by("replicate")
 def wal_level(move: Move) -> Desired:
     """old: wal_level is logical; its PostgreSQL was restarted while PgBouncer held every query."""
-    if wal.is_logical(move.old) and not move.journal.active("replicate.wal-level"):
+    if hold.is_logical(move.old) and not move.journal.active("replicate.wal-level"):
         return None
-    return wal.logical_in_use(move)
+    return hold.logical_in_use(move)
 
 
 @step_by("replicate")
 def wal_level_new(move: Move) -> Desired:
     """new: wal_level is logical; its PostgreSQL, which nobody uses yet, was restarted."""
-    return wal.logical(move.new)
+    return hold.logical(move.new)
 
 
 @step_by("replicate")
 def limits(move: Move) -> Desired:
     """old: keeps changes for new only as long as its disk can take it; a link that broke is tried again at once."""
-    return [setting for server in move.servers for setting in wal.limits(server)]
+    return [setting for server in move.servers for setting in hold.limits(server)]
 
 
 @step_by("replicate")
@@ -77,12 +77,12 @@ def roles(move: Move) -> Desired:
 
 
 @step_by("replicate")
-def door_back(move: Move) -> Desired:
+def relay_back(move: Move) -> Desired:
     """new: a port leads old, and nobody else, to PostgreSQL; both databases can log in to each other, over TLS."""
-    old, new, door = move.old, move.new, move.settings.door
+    old, new, port = move.old, move.new, move.settings.relay
     return [
-        new.firewall.lets_in(old.addresses, door),
-        *link.door(new, door, old.addresses),
+        new.firewall.lets_in(old.addresses, port),
+        *link.relay(new, port, old.addresses),
         File(old, link.NEW_CERTIFICATE, link.certificate(new), "root:root", "644"),
         *link.postgres_passwords(move),
         *link.both_ways(move),
@@ -114,7 +114,7 @@ def copy(move: Move) -> Desired:
 
 
 @step_by("replicate")
-def following(move: Move) -> Desired:
+def subscription(move: Move) -> Desired:
     """new: its database takes over every change from old's, at once."""
     return replication.subscription(move, move.new, FORWARD, enabled=True)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from .. import mail
 from ..certificates import no_renewal
-from ..database import following, link, pooler
+from ..database import link, pgbouncer, replication_status
 from ..desired import Desired
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
@@ -32,7 +32,7 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
-def names_lead(move: Move) -> Desired:
+def dns_points_to_new(move: Move) -> Desired:
     """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
     if not has_names(move):
         return NO_NAMES
@@ -49,7 +49,7 @@ def names_lead(move: Move) -> Desired:
 
 
 @step
-def nobody_by_old(move: Move) -> Desired:
+def no_visitors(move: Move) -> Desired:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
     return move.old.web.nobody_for(move.settings.retire.quiet)
 
@@ -114,7 +114,7 @@ def pgbouncer_gone(move: Move) -> Desired:
     if _pgbouncer_stays(move):
         return None
     # The switch has changed its configuration, which is not somebody's edit.
-    first, ini = f"{ETC}/pgbouncer.old.ini", pooler.INI
+    first, ini = f"{ETC}/pgbouncer.old.ini", pgbouncer.INI
     run, check = f"cat {first} >{ini}", f"[ ! -e {first} ] || [ ! -e {ini} ] || cmp -s {first} {ini}"
     return [
         Command(move.new, run, FINAL, check, shown=f"{ini} as before the switch"),
@@ -125,7 +125,7 @@ def pgbouncer_gone(move: Move) -> Desired:
 def _pgbouncer_stays(move: Move) -> bool:
     """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
     return not move.journal.active("prepare-new.pgbouncer") or (
-        following.shall_follow(move) and move.settings.pgbouncer.keep
+        replication_status.shall_follow(move) and move.settings.pgbouncer.keep
     )
 
 
@@ -135,7 +135,7 @@ def _nobody(move: Move) -> str:
     console = f"runuser -u postgres -- psql -XAtq -h /var/run/postgresql -p {port} -U pgbouncer pgbouncer"
     clients = f"$({console} -c 'SHOW CLIENTS')"
     return f"""! systemctl is-active -q pgbouncer || {{
-  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pooler.ROLE}|")}; }}"""
+  clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pgbouncer.ROLE}|")}; }}"""
 
 
 def _taken_back(move: Move, *steps: str) -> list[Reverted]:
@@ -173,7 +173,7 @@ def way_back_ends(move: Move) -> Desired:
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
         *_taken_back(move, "switch-db.program", *pool_role, "replicate.switch-sql"),
         # The roles of others stay.
-        *_taken_back(move, "replicate.door-back", "replicate.limits", "replicate.own-role"),
+        *_taken_back(move, "replicate.relay-back", "replicate.limits", "replicate.own-role"),
         *_identities_as_before(move),
     ]
 
@@ -203,7 +203,7 @@ def access_closed(move: Move) -> Desired:
         move,
         "prepare-old.database-certificate",
         "prepare-old.firewall",
-        "prepare-old.database-door",
+        "prepare-old.database-relay",
         "replicate.wal-level",
         "prepare-new.pool-role",
         "prepare-new.pool-password",
@@ -217,10 +217,10 @@ def access_closed(move: Move) -> Desired:
 @step
 def closed_from_outside(move: Move) -> Desired:
     """new: reaches neither old's database nor its files any more."""
-    address, door = move.old.main_address, move.settings.door
-    url = sh(f"telnet://{host(move.old)}:{door}")
+    address, port = move.old.main_address, move.settings.relay
+    url = sh(f"telnet://{host(move.old)}:{port}")
     # 7: refused, 28: no answer; both are closed.
-    open_ = f"port {door} of {address} answers"
+    open_ = f"port {port} of {address} answers"
     # A key made by hand stays; it must open nothing.
     fetch = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1"
     script = f"""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from .. import output
-from ..database import following, pooler, sessions
+from ..database import fence as fencing
+from ..database import pgbouncer, replication_status
 from ..database import switch as switching
 from ..database.proof import parse
 from ..desired import Desired, Nothing, Resource
@@ -33,13 +34,13 @@ def can_switch(move: Move) -> Desired:
     """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
-    return Compared(lambda: following.missing(move, disks=True), within=move.settings.switch.max_drain)
+    return Compared(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
 
 
 @step_by("replicate")
 def pool_role(move: Move) -> Desired:
     """new: its PostgreSQL has the role that PgBouncer logs in with."""
-    return pooler.role(move, move.new)
+    return pgbouncer.role(move, move.new)
 
 
 @step_by("replicate")
@@ -59,7 +60,7 @@ def gates(move: Move) -> Desired:
 @step
 def stop_worker(move: Move) -> Desired:
     """new: the worker has finished its present job and stopped."""
-    if not following.shall_follow(move):
+    if not replication_status.shall_follow(move):
         _refuse_what_follows(move)
     return move.new.worker.stopped(record_only=True)
 
@@ -106,7 +107,7 @@ def boot_off(move: Move) -> Desired:
 @step_by("copy")
 def fence(move: Move) -> Desired:
     """old: the application's role cannot log in any more, and its sessions have ended."""
-    return sessions.fence(move)
+    return fencing.fence(move)
 
 
 @step_by("copy")
@@ -210,7 +211,7 @@ def _begun_anew(part: Resource | Nothing) -> str:
 @step
 def old_is_quiet(move: Move) -> Desired:
     """old: nobody is connected to the old database any more."""
-    query = sessions.strangers(move)
+    query = fencing.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
     return Seen(move.old, script, "somebody is still connected to the old database", within=30)
 

@@ -10,8 +10,8 @@ from invoke.tasks import task
 
 from .. import aftercare, output, preflight
 from .. import move as moves
-from ..database import facts
-from ..database import findings as database
+from ..database import compatibility as database
+from ..database import host
 from ..errors import Problem
 from ..findings import Finding, Kind, blockers, to_do, unknown
 from ..move import Move
@@ -47,8 +47,8 @@ def _looks(move: Move) -> Iterator[list[Finding]]:
         yield [finding]
     if preflight.both_reached(servers):
         # Where nobody knows whether new can follow, the move waits: that is a finding about the servers.
-        can_follow = Finding(Kind.UNKNOWN, "whether new can follow", key="can-follow", group=SERVERS)
-        yield _gathered(lambda: database.CHECKS.find(facts.gather(move)), can_follow)
+        can_replicate = Finding(Kind.UNKNOWN, "whether new can follow", key="can-replicate", group=SERVERS)
+        yield _gathered(lambda: database.CHECKS.find(host.gather(move)), can_replicate)
         week = Finding(Kind.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
 
@@ -69,7 +69,7 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
     """
     group = findings[0].group
     if group == DATABASE:
-        output.outcome(*_can_follow(move, findings))
+        output.outcome(*_can_replicate(move, findings))
     elif group == AFTERCARE:
         number = len(to_do(findings))
         what = f"{number} to look at" if number else "nothing in sight"
@@ -84,7 +84,7 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
             output.outcome(mark, indent + prefix + finding.what, finding.do)
 
 
-def _can_follow(move: Move, findings: list[Finding]) -> tuple[Outcome, str, str]:
+def _can_replicate(move: Move, findings: list[Finding]) -> tuple[Outcome, str, str]:
     """How it looks for the database: the mark, whether new's can follow, and what it costs."""
     costs = next(finding.what for finding in findings if finding.key == "cost")
     if number := len(blockers(findings)):

@@ -11,10 +11,10 @@ from invoke.tasks import task
 from .. import output
 from ..checklist import WHOLE
 from ..errors import Problem
-from ..foresight import Line, dry_move, line
 from ..move import Move
 from ..outcome import Outcome
 from ..step import for_people
+from .preview import Line, dry_move, line
 
 
 @task(help={"to": "a file to write the page to, instead of the terminal"})

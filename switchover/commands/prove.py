@@ -16,7 +16,7 @@ from invoke.tasks import task
 
 from .. import move as moves
 from .. import output
-from ..database import following
+from ..database import replication_status
 from ..database.proof import Proof, Uploads, parse
 from ..errors import Problem
 from ..move import Move
@@ -76,7 +76,7 @@ def _refuse(move: Move, jobs: int) -> None:
 
 
 def _rows(move: Move, jobs: int, *, silent: bool) -> Proof:
-    found = following.look(move)
+    found = replication_status.look(move)
     if found is None:
         raise Problem("new's database does not follow old's yet", str(move.new), "Run: inv replicate")
     pgbouncer = move.settings.pgbouncer
@@ -84,7 +84,7 @@ def _rows(move: Move, jobs: int, *, silent: bool) -> Proof:
     with output.progress("prove") as shown:
         answer = move.new.change(program(PROGRAMS, words), on_line=None if silent else shown.line)
     if answer.status not in (0, DIFFERENT) or not parse(answer.out).tables:
-        why = following.in_words(found.differences) if found.differences else answer.last_error
+        why = replication_status.in_words(found.differences) if found.differences else answer.last_error
         raise Problem(f"the databases could not be compared: {why}", str(move.new), "Nothing was left behind")
     proof = parse(answer.out)
     proof.schema = list(found.differences)

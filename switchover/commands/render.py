@@ -9,10 +9,10 @@ from invoke.tasks import task
 
 from .. import output
 from ..checklist import WHOLE
-from ..foresight import dry_move, line
 from ..outcome import Outcome
 from ..resources import File
 from ..step import for_people
+from .preview import dry_move, line
 
 
 @task(help={"to": "a directory to write the files to, as old/etc/… and new/etc/…"})

@@ -11,7 +11,7 @@ from invoke.tasks import task
 from .. import move as moves
 from .. import output
 from ..checklist import WHOLE
-from ..database import following
+from ..database import replication_status
 from ..desired import Precondition, Resource
 from ..errors import Problem
 from ..move import Move
@@ -85,16 +85,16 @@ def _missing(desired: Sequence[Resource | Precondition]) -> list[str]:
     return [missing for missing in found if missing]
 
 
-def _following(move: Move) -> following.Following | None:
+def _following(move: Move) -> replication_status.Following | None:
     """How new's database follows old's; None where it does not, or nobody can say."""
     try:
-        return following.look(move)
+        return replication_status.look(move)
     except Problem as problem:
         output.outcome(Outcome.FAILED, f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
         return None
 
 
-def _print_json(rows: Sequence[dict[str, Any]], found: following.Following | None = None) -> None:
+def _print_json(rows: Sequence[dict[str, Any]], found: replication_status.Following | None = None) -> None:
     more = {"following": found.as_json()} if found else {}
     print(json.dumps({"sections": list(rows), **more}, ensure_ascii=False, indent=1))
 
@@ -135,7 +135,7 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
     output.console().print(table)
     if found := _following(move):
         kind = Outcome.NOTE if found.follows else Outcome.FAILED
-        for line in following.lines(found):
+        for line in replication_status.lines(found):
             output.outcome(kind, line)
     for server in move.servers:
         if held := move.holder(server):

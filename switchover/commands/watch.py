@@ -11,7 +11,7 @@ from invoke.tasks import task
 from .. import mail, output
 from .. import move as moves
 from ..certificates import scheduled
-from ..database import following
+from ..database import replication_status
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
@@ -55,8 +55,8 @@ def facts(move: Move) -> dict[str, Any]:
     leads = move.new if switched and switched.state == "done" else move.old
     works = move.new if move.journal.active("switch-jobs") else move.old
     new["queue"] = works.worker.queue(leads, leads.database.name)
-    if found := following.look(move):
-        new["following"] = found.as_json() | {"said": following.lines(found)}
+    if found := replication_status.look(move):
+        new["following"] = found.as_json() | {"said": replication_status.lines(found)}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}
 
 

@@ -44,14 +44,14 @@ def certificate(server: Server) -> bytes:
     return shown.encode()
 
 
-def door(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
+def relay(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
     """*server*: *port* leads *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
     units, name = "/etc/systemd/system", "switchover-database"
     there = "new" if server.role == "old" else "old"
-    socket = render("templates/database-door.socket.j2", door=port, addresses=addresses, there=there)
+    socket = render("templates/database-relay.socket.j2", port=port, addresses=addresses, there=there)
     # By IPv4: see the template.
     host = "127.0.0.1" if server.database.host == "localhost" else server.database.host
-    service = render("templates/database-door.service.j2", host=host, port=server.database.port)
+    service = render("templates/database-relay.service.j2", host=host, port=server.database.port)
     reload = "systemctl daemon-reload"
     return [
         File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
@@ -65,7 +65,7 @@ def postgres_passwords(move: Move) -> list[File]:
     files = []
     for server in move.servers:
         address = move.other(server).main_address
-        line = f"{pgpass(address)}:{move.settings.door}:*:{ROLE}:{password(move)}\n"
+        line = f"{pgpass(address)}:{move.settings.relay}:*:{ROLE}:{password(move)}\n"
         files.append(File(server, POSTGRES_PGPASS, line.encode(), "postgres:postgres", "600", secret=True))
     return files
 
@@ -89,7 +89,7 @@ def connection(move: Move, to: Server, database: str = "") -> str:
     """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
     values = {
         "host": to.main_address,
-        "port": move.settings.door,
+        "port": move.settings.relay,
         "dbname": database or to.database.name,
         "user": ROLE,
         "passfile": POSTGRES_PGPASS,

@@ -11,8 +11,8 @@ from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import facts, link, pooler
-from .following import BACK, FORWARD
+from . import host, link, pgbouncer
+from .replication_status import BACK, FORWARD
 
 PROGRAMS = ("follow-database", "database.sh", "fill.sh")
 
@@ -22,7 +22,7 @@ def identities(move: Move) -> Command | None:
     done = move.journal.latest("replicate.identities")
     if done and done.state == "recorded":  # it is finished as it was recorded
         return Command(move.old, ":", check="true")
-    without = [t for t in facts.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
+    without = [t for t in host.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
     if not without:
         return Command(move.old, ":", check="true") if done else None
     set_, back, names = [], [], []
@@ -96,7 +96,7 @@ def way_back(move: Move) -> list[Command]:
     old, new, program = move.old, move.new, "way-back-logins"
     name = sh(new.database.name)
     # Old's PostgreSQL has to log in for a moment. Meanwhile the application's roles cannot.
-    open_ = f"sh after/{program} open {name} {sh(new.database.owner)} {pooler.ROLE}"
+    open_ = f"sh after/{program} open {name} {sh(new.database.owner)} {pgbouncer.ROLE}"
     close, files = f"sh after/{program} close {name}", programs(program)
     shown = "the database is open to the move's own role for a moment"
     return [

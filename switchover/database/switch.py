@@ -15,7 +15,7 @@ from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import facts, findings, link, pooler
+from . import compatibility, host, link, pgbouncer
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
@@ -37,7 +37,7 @@ def config(move: Move, ini: dict[str, str]) -> bytes:
         "database": move.new.database.name,
         "port": move.settings.pgbouncer.port,
         "pool": move.settings.pgbouncer.pool,
-        "user": pooler.ROLE,
+        "user": pgbouncer.ROLE,
         "passfile": link.PGPASS,
         "max_hold": hold,
         "max_hold_because": why,
@@ -52,8 +52,8 @@ def longest_hold(move: Move) -> tuple[float, str]:
     """Seconds that visitors may be held: as the settings say, or less; and why less."""
     desired = move.settings.switch.max_hold
     try:
-        takes, queue = findings.longest_hold(facts.gather(move))
-    except (facts.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
+        takes, queue = compatibility.longest_hold(host.gather(move))
+    except (host.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
         return desired, ""
     if takes >= desired:
         return desired, ""
@@ -75,12 +75,12 @@ def program(move: Move) -> list[Resource | Precondition]:
     forget = f"rm -f {sh(state(move))}"
     return [
         Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)"),
-        *(File(new, pool[server.role], pooler.ini(move, server), "root:root", "644") for server in move.servers),
+        *(File(new, pool[server.role], pgbouncer.ini(move, server), "root:root", "644") for server in move.servers),
         File(new, PROGRAM, programs("switch-database")["switch-database"], "root:root", "755"),
         File(new, CONFIG, config(move, pool), "root:root", "644"),
         File(new, f"/etc/systemd/system/{RECOVERY}", unit, "root:root", "644", then="systemctl daemon-reload"),
         Service(new, RECOVERY, at_boot=True),
-        pooler.logs_in(move),
+        pgbouncer.logs_in(move),
     ]
 
 

@@ -64,9 +64,9 @@ def test_nothing_is_in_sight_where_all_is_sound() -> None:
 
 
 FOUND: list[tuple[str, Facts, str]] = [
-    ("names-lead", sound({("shop.org", "A"): ("203.0.113.1",)}), "leads to 203.0.113.1, which is not old's"),
-    ("names-lead", sound({("shop.org", "A"): (), ("shop.org", "AAAA"): ()}), "leads nowhere"),
-    ("names-lead", sound({("www.shop.org", "A"): OLD[:1]}), "www.shop.org leads to old too"),
+    ("dns-addresses", sound({("shop.org", "A"): ("203.0.113.1",)}), "leads to 203.0.113.1, which is not old's"),
+    ("dns-addresses", sound({("shop.org", "A"): (), ("shop.org", "AAAA"): ()}), "leads nowhere"),
+    ("dns-addresses", sound({("www.shop.org", "A"): OLD[:1]}), "www.shop.org leads to old too"),
     ("aaaa", sound(new=NEW[:1]), "has an IPv6 address (AAAA), and new has none"),
     ("aaaa", sound(web_answers=lambda address: False), "does not answer old at 2001:db8:1::12 port 443"),
     ("reverse-dns", sound({(reverse(NEW[0]), "PTR"): ()}), "198.51.100.12 has no name"),

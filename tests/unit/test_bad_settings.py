@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from switchover import certificates
 from switchover.checklist import LAST, SECTIONS
-from switchover.database import following, schema
+from switchover.database import replication_status, schema
 from switchover.desired import Resource
 from switchover.errors import Problem
 from switchover.hosts import Answer, Host
@@ -219,7 +219,7 @@ class InTurn:
 @pytest.fixture(autouse=True, scope="module")
 def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (following, schema):
+        for module in (replication_status, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
         patch.setattr(certbot.Certbot, "name", lambda self: self.place.front.domains[0])
         patch.setattr(certificates, "read_pem", lambda content: certificates.Shown((), "--key-type rsa", "1", ""))

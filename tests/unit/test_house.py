@@ -29,7 +29,7 @@ LEVELS = {
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
     "its database, the life of a step": ["database", "step"],
-    "what is found before, and told beforehand": ["aftercare", "foresight", "preflight"],
+    "what is found before, and told beforehand": ["aftercare", "preflight"],
     "the sections": ["checklist"],
     "the verbs": ["commands"],
     "all of them": ["tasks"],

@@ -9,7 +9,7 @@ import pytest
 from here import right
 
 from switchover import preflight
-from switchover.database import following as replication
+from switchover.database import replication_status as replication
 from switchover.errors import Problem, Unreached
 from switchover.findings import Finding, to_do
 from switchover.hosts import Answer

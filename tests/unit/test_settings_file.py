@@ -97,7 +97,7 @@ def test_a_page_speaks_norwegian(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("pgbouncer: {keep: yes}", "pgbouncer.keep: true or false, not 'yes'"),
-        ("door: 05433", "door: a whole number, not '05433'"),
+        ("relay: 05433", "relay: a whole number, not '05433'"),
         ("retire: {quiet: 24:00}", "retire.quiet: a whole number, not '24:00'"),
     ],
 )

@@ -181,7 +181,7 @@ def commented() -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def test_each_default_of_the_example_is_one() -> None:
     lines = list(commented())
-    assert len(lines) > 20 and {line[0] for line, _ in lines} >= {"door", "old", "certificate", "dns"}
+    assert len(lines) > 20 and {line[0] for line, _ in lines} >= {"relay", "old", "certificate", "dns"}
     for way, value in lines:
         model, default = Settings, None
         for key in way:

@@ -71,7 +71,7 @@ def faults(lab: Lab) -> list[Fault]:
     mine = "printf 'To: stuck@customers.test\\nX-Order: stuck\\n\\nx\\n' | sendmail -t"
     sent = f"postqueue -f; until [ $({mail.QUEUE}) = 0 ]; do sleep 0.2; done"
     return [
-        Fault("names-lead", "ci", update("add shop.test 20 A 10.77.0.77"), update("delete shop.test A 10.77.0.77"),
+        Fault("dns-addresses", "ci", update("add shop.test 20 A 10.77.0.77"), update("delete shop.test A 10.77.0.77"),
               "shop.test leads to 10.77.0.77, which is not old's"),
         Fault("aaaa", "new", *shut(lab.old.address6, 443), "new does not answer old at fd77::12 port 443"),
         Fault("reverse-dns", "ci", update(f"delete {back} PTR"), update(f"add {back} 20 PTR prod2.shop.test."),

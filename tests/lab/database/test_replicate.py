@@ -238,7 +238,7 @@ def test_undone_nothing_stays(lab: Lab, before: dict[str, dict[str, str]]) -> No
 
 def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
     """And the operator dies meanwhile: the copy goes on, and the same command looks at it again."""
-    works(lab, "replicate.limits", "replicate.own-role", "replicate.door-back", "replicate.identities")
+    works(lab, "replicate.limits", "replicate.own-role", "replicate.relay-back", "replicate.identities")
     works(lab, "replicate.publication", "replicate.database")
     hold = "BEGIN; INSERT INTO tags (name) VALUES ('held'); SELECT pg_sleep(4); ROLLBACK;"
     lab.old.exec(f'setsid runuser -u postgres -- psql -qc "{hold}" {OLD.database} >/dev/null 2>&1 </dev/null &')
@@ -256,7 +256,7 @@ def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
 def test_the_operator_dies_while_rows_are_copied_and_it_is_undone(lab: Lab) -> None:
     works(lab, "undo", "--yes", "replicate.way-back-timer")
     works(lab, "undo", "--yes", "replicate.way-back")
-    works(lab, "undo", "--yes", "replicate.following")
+    works(lab, "undo", "--yes", "replicate.subscription")
     works(lab, "undo", "--yes", "replicate.copy")
     assert slots(lab) == ["", ""]
     command = Operator(lab).start("replicate.copy")

@@ -30,7 +30,7 @@ class Site:
         self.week: list[Finding] | Exception = [good("mail goes out")]
         monkeypatch.setattr(module.moves, "of", lambda context: SimpleNamespace(settings=self))
         monkeypatch.setattr(module.preflight, "find", lambda move: self._servers())
-        monkeypatch.setattr(module.facts, "gather", lambda move: self._facts(self.database))
+        monkeypatch.setattr(module.host, "gather", lambda move: self._facts(self.database))
         monkeypatch.setattr(module.aftercare, "gather", lambda move: self._facts(self.week))
         for checks, name in ((module.database.CHECKS, "database"), (module.aftercare.CHECKS, "aftercare")):
             monkeypatch.setattr(checks, "find", lambda facts, group=name: (replace(f, group=group) for f in facts))
@@ -153,5 +153,5 @@ def test_programs_get_every_finding_in_one_shape(site: Site) -> None:
 
 
 def test_a_key_of_the_servers_is_there_once() -> None:
-    keys = ["reached", *EACH, *BOTH, "can-follow"]
+    keys = ["reached", *EACH, *BOTH, "can-replicate"]
     assert len(keys) == len({*keys})

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from here import of, right
 
-from switchover import checklist, foresight, output
+from switchover import checklist, output
 from switchover.checklist import switch_jobs
 from switchover.commands import move as moving
-from switchover.commands import plan, status, undo
+from switchover.commands import plan, preview, status, undo
 from switchover.desired import Nothing
 from switchover.errors import Problem, Unreached
 from switchover.journal import Change
@@ -269,10 +269,10 @@ def test_a_run_says_why_nothing_is_to_be_done(here: Made, capsys, dry: bool) -> 
 
 def test_the_plan_says_why_nothing_is_to_be_done(here: Made) -> None:
     move = here(without_a_worker(), dry=True)
-    page = "".join(plan._described(foresight.line(move, switch_jobs.stop_old)))
+    page = "".join(plan._described(preview.line(move, switch_jobs.stop_old)))
     assert f"`inv switch-jobs.stop-old`. Nothing to do: {WHY}.\n" in page
-    assert "`. Nothing to do here.\n" in "".join(plan._described(foresight.line(move, of(lambda move: []))))
-    true = "".join(plan._described(foresight.line(move, of(lambda move: [Compared(lambda: None)]))))
+    assert "`. Nothing to do here.\n" in "".join(plan._described(preview.line(move, of(lambda move: []))))
+    true = "".join(plan._described(preview.line(move, of(lambda move: [Compared(lambda: None)]))))
     assert "Looks, and changes nothing." in true
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from switchover.database import facts, findings, switch
+from switchover.database import compatibility, host, switch
 from switchover.move import Move
 
 
@@ -21,8 +21,8 @@ from switchover.move import Move
 def test_nobody_is_held_longer_than_the_queues_take(
     here: Callable[..., Move], monkeypatch: pytest.MonkeyPatch, takes: float, holds: float, because: str
 ) -> None:
-    monkeypatch.setattr(facts, "gather", lambda move: None)
-    monkeypatch.setattr(findings, "longest_hold", lambda found: (takes, findings.Queue("old's nginx", 160)))
+    monkeypatch.setattr(host, "gather", lambda move: None)
+    monkeypatch.setattr(compatibility, "longest_hold", lambda found: (takes, compatibility.Queue("old's nginx", 160)))
     told = json.loads(switch.config(here(), {}))
     assert (told["max_hold"], told["max_hold_because"]) == (holds, because)
 
@@ -31,7 +31,7 @@ def test_what_nobody_could_find_out_shortens_nothing(
     here: Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(move: Move) -> None:
-        raise facts.Unknown("nginx")
+        raise host.Unknown("nginx")
 
-    monkeypatch.setattr(facts, "gather", unknown)
+    monkeypatch.setattr(host, "gather", unknown)
     assert json.loads(switch.config(here(), {}))["max_hold"] == 5

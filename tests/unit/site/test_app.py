@@ -9,7 +9,7 @@ import pytest
 from here import right
 from recorded_server import RECORDED, Made, Recorded
 
-from switchover.database.facts import parse
+from switchover.database.host import parse
 from switchover.programs import program
 
 SS = {"ss -Hlxn": "ss-unix.txt", "ss -Hltn": "ss-tcp.txt"}

@@ -95,7 +95,7 @@ def test_no_product_is_named_outside_site(file: str) -> None:
 
 
 def test_all_code_is_read() -> None:
-    assert {"switchover/checklist/finish.py", "switchover/settings.py", "switchover/database/facts.sql"} <= {*code()}
+    assert {"switchover/checklist/finish.py", "switchover/settings.py", "switchover/database/host.sql"} <= {*code()}
     assert not any(file.startswith("switchover/site/") for file in code())
     assert "replicate.monit" in free() and "pidfile" in keys()
 

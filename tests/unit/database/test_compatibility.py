@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from switchover import aftercare, preflight
-from switchover.database import facts as gathered
-from switchover.database import findings
-from switchover.database.facts import Facts, Side
+from switchover.database import compatibility
+from switchover.database import host as gathered
+from switchover.database.host import Facts, Side
 from switchover.findings import blockers
 
 ROOT = Path(__file__).parents[3]
@@ -206,7 +206,7 @@ CASES: list[tuple[str, str, Change, str]] = [
     ("session-state", "note", old(statements=[{"what": "migrations' advisory lock", "calls": 1}]), "no migration"),
     *(
         ("session-state", "blocker", old(statements=[{"what": what, "calls": 1}]), f"{what} (1 times) breaks")
-        for what in findings.INSTEAD
+        for what in compatibility.INSTEAD
     ),
     ("queues", "blocker", new(backlog=["64"]), "new's application holds 67 requests: 1.3 s at 50/s"),
     ("queues", "blocker", old(nginx=["worker_connections 150;"]), "old's nginx holds 75 requests"),
@@ -218,23 +218,23 @@ CASES: list[tuple[str, str, Change, str]] = [
 
 
 def test_sound_facts_find_nothing() -> None:
-    found = list(findings.CHECKS.find(sound()))
+    found = list(compatibility.CHECKS.find(sound()))
     assert [f for f in found if f.kind != "good"] == []
-    assert [f.key for f in found] == list(findings.CHECKS)
+    assert [f.key for f in found] == list(compatibility.CHECKS)
 
 
 @pytest.mark.parametrize(("key", "kind", "change", "words"), CASES, ids=[f"{c[0]}-{n}" for n, c in enumerate(CASES)])
 def test_a_finding(key: str, kind: str, change: Change, words: str) -> None:
     facts = sound()
     change(facts)
-    odd = [f for f in findings.CHECKS.find(facts) if f.key == key]
+    odd = [f for f in compatibility.CHECKS.find(facts) if f.key == key]
     assert {f.kind for f in odd} == {kind}
     assert words in odd[0].what + odd[0].do
     assert bool(odd[0].do) == (kind != "note")  # what asks for a hand says what to do
 
 
 def test_every_check_has_a_case() -> None:
-    assert set(findings.CHECKS) - {key for key, *_ in CASES} == {"cost"}
+    assert set(compatibility.CHECKS) - {key for key, *_ in CASES} == {"cost"}
 
 
 @pytest.mark.parametrize("fact", sorted(SIDE))
@@ -242,7 +242,7 @@ def test_a_fact_that_is_missing_is_not_passed(fact: str) -> None:
     """Unknown, never good; but for facts that have a default, and those that may be missing."""
     facts = sound()
     del facts.old[fact], facts.new[fact]
-    unknown = [f for f in findings.CHECKS.find(facts) if f.kind == "unknown"]
+    unknown = [f for f in compatibility.CHECKS.find(facts) if f.kind == "unknown"]
     optional = {"name", "nginx_files", "backlog", "app_workers", "requests", "pgbouncer"}
     assert bool(unknown) == (fact not in optional)
     assert blockers(unknown) == unknown
@@ -252,39 +252,39 @@ def test_what_was_set_on_new_by_its_own_names_is_no_finding() -> None:
     facts = sound()
     facts.old["role_settings"] = [ROLE_SETTING, {"role": None, "here": True, "name": "work_mem"}]
     facts.new["role_settings"] = [ROLE_SETTING | {"role": "ofn_user"}, {"role": None, "here": True, "name": "work_mem"}]
-    assert {f.kind for f in findings.CHECKS.find(facts) if f.key == "role-settings"} == {"good"}
+    assert {f.kind for f in compatibility.CHECKS.find(facts) if f.key == "role-settings"} == {"good"}
 
 
 def test_the_move_s_own_things_are_no_findings() -> None:
     facts = sound()
     facts.old.update(publications=["switchover_forward"], subscriptions=["switchover_back"])
     role(name="switchover")(facts)
-    assert blockers(findings.CHECKS.find(facts)) == []
-    assert {f.kind for f in findings.CHECKS.find(facts)} == {"good"}
+    assert blockers(compatibility.CHECKS.find(facts)) == []
+    assert {f.kind for f in compatibility.CHECKS.find(facts)} == {"good"}
 
 
 def test_md5_passwords_work_where_new_takes_md5() -> None:
     facts = sound()
     role(password="md5")(facts)
     facts.new["methods"] = ["md5"]
-    assert {f.kind for f in findings.CHECKS.find(facts) if f.key == "passwords"} == {"good"}
+    assert {f.kind for f in compatibility.CHECKS.find(facts) if f.key == "passwords"} == {"good"}
 
 
 def test_sizes_times_and_queues_are_told() -> None:
     facts = sound()
-    said = findings.costs(facts)
+    said = compatibility.costs(facts)
     assert "300 MB, 1 tables, 50,000 rows: copied in about 10 s" in said
     assert "hold about 28 ms" in said
     assert "7.7 s at 50/s, 38 s at now's 10.0/s" in said
-    assert [q.holds for q in findings.queues_in_front(facts)] == [384, 384, 1027]
+    assert [q.holds for q in compatibility.queues_in_front(facts)] == [384, 384, 1027]
 
 
 def test_the_longest_hold_is_what_the_first_full_queue_takes() -> None:
     facts = sound()
-    seconds, queue = findings.longest_hold(facts)
-    assert seconds == 384 / 50 and queue == findings.Queue("old's nginx", 384)
+    seconds, queue = compatibility.longest_hold(facts)
+    assert seconds == 384 / 50 and queue == compatibility.Queue("old's nginx", 384)
     facts.new["backlog"], facts.old["requests"] = ["64"], ["6000"]
-    seconds, queue = findings.longest_hold(facts)
+    seconds, queue = compatibility.longest_hold(facts)
     assert queue.where == "new's application" and seconds == queue.holds / 100
 
 
@@ -293,7 +293,7 @@ def test_queues_without_the_running_application() -> None:
     facts = sound()
     del facts.new["backlog"], facts.new["app_workers"]
     facts.new.update(app_configuration=["worker_processes 4", "backlog: 2048"], somaxconn=["128"])
-    assert findings.queues_in_front(facts)[-1].holds == 132
+    assert compatibility.queues_in_front(facts)[-1].holds == 132
 
 
 def test_a_database_yml_with_erb_and_defaults() -> None:
@@ -301,7 +301,7 @@ def test_a_database_yml_with_erb_and_defaults() -> None:
     text = "default: &default\n  prepared_statements: false\nproduction:\n  <<: *default\n  pool: erb"
     facts.old["yml"] = text.splitlines()
     facts.new["pgbouncer"] = ["1.18.0-1"]
-    assert {f.kind for f in findings.CHECKS.find(facts) if f.key == "prepared-statements"} == {"good"}
+    assert {f.kind for f in compatibility.CHECKS.find(facts) if f.key == "prepared-statements"} == {"good"}
 
 
 def test_what_the_script_printed() -> None:
@@ -319,5 +319,5 @@ def test_the_questions_change_nothing_and_wait_for_nothing() -> None:
 def test_the_page_lists_every_check() -> None:
     page = (ROOT / "docs/check.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
-    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-follow"]
-    assert listed == [*servers, *findings.CHECKS, *aftercare.CHECKS]
+    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-replicate"]
+    assert listed == [*servers, *compatibility.CHECKS, *aftercare.CHECKS]

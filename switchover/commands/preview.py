@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import move as moves
-from .desired import Resource
-from .errors import Problem
-from .journal import Change
-from .move import Move
-from .resources import File
-from .step import Step
+from .. import move as moves
+from ..desired import Resource
+from ..errors import Problem
+from ..journal import Change
+from ..move import Move
+from ..resources import File
+from ..step import Step
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Line:
 
 def dry_move(context: Any) -> Move:
     """The move of this command, as under --dry."""
-    context.config.run.dry = True  # whatever follows, the door is shut
+    context.config.run.dry = True  # nothing after this can change a server
     return moves.of(context)
 
 

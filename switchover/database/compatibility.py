@@ -12,7 +12,7 @@ from typing import Any
 
 from ..findings import Checks, Found, blocker, good, note, warning
 from ..quote import ident
-from .facts import Facts, Side, Unknown
+from .host import Facts, Side, Unknown
 
 OURS = "switchover"  # how the names of the move's own slots, publications, subscriptions and roles begin
 VERSIONS = range(11, 18)  # of PostgreSQL: tried, both ways

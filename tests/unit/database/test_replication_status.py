@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from switchover.database import following, schema
-from switchover.database.following import Following, Kept, hindrance, lines
+from switchover.database import replication_status, schema
+from switchover.database.replication_status import Following, Kept, hindrance, lines
 from switchover.database.schema import compare, parse
 
 KEPT = Kept(kept=5_000_000, free=50_000_000_000, limit=25_000_000_000, lost=False)
@@ -68,8 +68,8 @@ def test_a_limit_that_is_near_worries(kept: Kept, worrying: bool) -> None:
 
 
 def test_without_a_limit_and_past_it() -> None:
-    assert following.words(Kept(1_000, 2_000_000, None, lost=False)).endswith("free, without a limit")
-    assert "given up" in following.words(Kept(0, 2_000_000, 5, lost=True))
+    assert replication_status.words(Kept(1_000, 2_000_000, None, lost=False)).endswith("free, without a limit")
+    assert "given up" in replication_status.words(Kept(0, 2_000_000, 5, lost=True))
 
 
 ORDERS = """table\tpublic.orders

@@ -6,8 +6,8 @@ from ..move import Move
 from ..quote import ident, sh, sql
 from ..resources import Command
 from ..resources.postgres import PSQL
-from . import link, pooler
-from .following import shall_follow
+from . import link, pgbouncer
+from .replication_status import shall_follow
 
 
 def strangers(move: Move) -> str:
@@ -28,7 +28,7 @@ def past_pooler(move: Move) -> str:
 def fence(move: Move) -> Command:
     """old: the application's role cannot log in any more, and its sessions have ended."""
     # PgBouncer's role too, where there is one.
-    names = f"({sql(move.old.database.owner)}, {sql(pooler.ROLE)})"
+    names = f"({sql(move.old.database.owner)}, {sql(pgbouncer.ROLE)})"
     alter = f"SELECT format('ALTER ROLE %I {{}}', rolname) FROM pg_roles WHERE rolname IN {names} \\gexec"
     end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN {names};"
     login = f"SELECT bool_or(rolcanlogin) FROM pg_roles WHERE rolname IN {names}"

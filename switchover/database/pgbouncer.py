@@ -39,7 +39,7 @@ def ini(move: Move, to: Server) -> bytes:
         "templates/pgbouncer.ini.j2",
         name=move.new.database.name,
         host="127.0.0.1" if here else to.main_address,
-        port=to.database.port if here else move.settings.door,
+        port=to.database.port if here else move.settings.relay,
         database=to.database.name,
         username=ROLE,
         listen_port=pool.port,

@@ -10,7 +10,7 @@ from ..render import render
 from ..resources import Command, File, Seen, Service, Setting
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import link, sessions
+from . import fence, link
 
 
 def is_logical(server: Server) -> bool:
@@ -35,7 +35,7 @@ def logical_in_use(move: Move) -> list[Resource | Precondition]:
     old, new, pool = move.old, move.new, move.settings.pgbouncer
     is_so = f'[ "$({link.ON_OLD} -c "SHOW wal_level")" = logical ]'
     # A restart ends sessions that do not come by PgBouncer: said before anything is begun.
-    alone = f'[ "$(PGAPPNAME=switchover {link.ON_OLD} -c {sh(sessions.past_pooler(move))})" = 0 ]'
+    alone = f'[ "$(PGAPPNAME=switchover {link.ON_OLD} -c {sh(fence.past_pooler(move))})" = 0 ]'
     otherwise = (
         "the application has sessions on old that do not come by PgBouncer; a restart would end them: inv switch-app"
     )

@@ -18,7 +18,7 @@ from ..quote import sh
 from ..resources.postgres import ask
 from ..server import Server
 
-QUESTIONS = (Path(__file__).parent / "facts.sql").read_text()
+QUESTIONS = (Path(__file__).parent / "host.sql").read_text()
 MINUTES = 5  # of the access log
 
 HOST = program("host-facts.sh").decode()
