@@ -39,7 +39,8 @@ from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
 from lab.visitors.ledger import Outcome, percentile  # noqa: E402
 from lab.world import SHOP  # noqa: E402
-from switchover.commands.prove import PROGRAMS as PROVE  # noqa: E402
+from switchover.database.proof import PROGRAMS as PROVE  # noqa: E402
+from switchover.database.proof import parse  # noqa: E402
 from switchover.database.replication import PROGRAMS as FOLLOW  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
@@ -321,11 +322,9 @@ class Benchmark:
         rates.append(self._proved(readers))
 
     def _proved(self, readers: int) -> int:
-        out = self.lab.new.exec(f"UNHELD=200 sh {HOME}/programs/prove pinned {TARGET} {readers} 6432 1").stdout
-        lines = dict(line.partition(" ")[::2] for line in out.splitlines())
-        rows: int = sum(json.loads(line[6:])["old"] for line in out.splitlines() if line.startswith("table "))
-        took: int = json.loads(lines["took"])["ms"]
-        return round(rows / took * 1000)
+        command = f"UNHELD=200 python3 -B {HOME}/programs/prove pinned {TARGET} {readers} 6432 1"
+        proof = parse(self.lab.new.exec(command).stdout)
+        return round(proof.rows / proof.seconds)
 
     @contextmanager
     def _coming(self) -> Iterator[Callable[[Callable[[], object]], Felt]]:

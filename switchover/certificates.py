@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .desired import Precondition
 from .errors import Problem
 from .hosts import Host
 from .programs import ETC, program, programs
 from .quote import sh
 from .resources.command import Command
 from .resources.file import read
-from .resources.seen import Seen
+from .resources.precondition import succeeds
 
 SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
 
@@ -31,11 +32,11 @@ def scheduled(server: Host) -> list[str]:
     return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
 
 
-def scheduled_once(server: Host) -> Seen:
+def scheduled_once(server: Host) -> Precondition:
     """*server*: exactly one renewal of certificates is scheduled."""
     script = program("renewals.sh").decode()
     script += '\ncount=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
-    return Seen(server, script, "not exactly one renewal of certificates is scheduled on new")
+    return succeeds(server, script, "not exactly one renewal of certificates is scheduled on new")
 
 
 def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:

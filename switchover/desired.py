@@ -7,7 +7,7 @@ two protocols and no kind.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,14 +61,15 @@ class Resource(ABC):
         return ""
 
 
-class Precondition(ABC):
-    """Something that must be seen before the move goes on; it changes nothing. *within*: seconds to wait for it."""
+@dataclass(frozen=True)
+class Precondition:
+    """Something that must be so before the move continues; it changes nothing. *within*: seconds to wait for it.
 
+    *missing* says in a few words what is not so yet, None when all is; it raises Problem where waiting is no use.
+    """
+
+    missing: Callable[[], str | None]
     within: float = 0
-
-    @abstractmethod
-    def missing(self) -> str | None:
-        """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
 
 
 @dataclass(frozen=True)

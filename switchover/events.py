@@ -134,7 +134,7 @@ def _cut_short(file: int) -> bool:
 
 @cache
 def _lost(path: str, why: str) -> None:
-    output.aside(f"{path}: events are lost ({why})")
+    output.to_stderr(f"{path}: events are lost ({why})")
 
 
 def _since(begun: float) -> float:

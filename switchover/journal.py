@@ -62,7 +62,7 @@ class Change:
     *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
     with the functions of scripts/server/functions.sh at hand. *keep*: files whose originals go to `before/`.
     *files*: new contents for `after/`. *commands*: what exactly is run, where *diff* only sums it up.
-    *outside*: what is changed outside the servers, by whom (`kind`); see `outside`.
+    *outside*: what is changed outside the servers, from the operator's machine; see `Move.outside`.
     """
 
     diff: str
@@ -250,7 +250,7 @@ class Journal:
             if server.role != "ci":
                 raise
             server.unreached = problem
-            output.aside(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
+            output.to_stderr(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
             return otherwise
 
     def _look_for_homes(self, server: Host) -> list[str]:

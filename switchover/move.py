@@ -11,13 +11,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from . import certificates
+from .dns import writers
 from .dns.records import Names
 from .errors import Problem
 from .hosts import Host
 from .journal import Journal, now, operator
 from .opening import Identity
 from .quote import sh
-from .resources.file import Found, before
+from .resources.file import FileState, before
 from .resources.uploads import Synchronised
 from .server import Server
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 class Move:
     """What every step is given: `move.old`, `move.new`, `move.settings`, `move.journal`."""
+
+    outside = writers  # makes and reverts the part of a change that is on no server: `Change.outside`
 
     def __init__(self, settings: Settings, *, dry: bool = False) -> None:
         self.settings, self.dry = settings, dry
@@ -95,7 +98,7 @@ class Move:
         slashed = [(f"{source.rstrip('/')}/", f"{target.rstrip('/')}/") for source, target in pairs]
         return [Synchronised(old, new, *pair, users, deleting, first, always, turn) for pair in slashed]
 
-    def before(self, role: str, line: str) -> Callable[[str], Found | None]:
+    def before(self, role: str, line: str) -> Callable[[str], FileState | None]:
         """Asked for a file of old or new, by its path: as it was before the step *line*, None where that left it."""
         return partial(before, self.journal, getattr(self, role), line)
 

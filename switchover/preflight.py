@@ -12,7 +12,7 @@ from dataclasses import replace
 from .database import replication_status as replication
 from .desired import Nothing
 from .errors import Problem
-from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
+from .findings import Checks, Finding, Found, Severity, blocker, good, note, warning
 from .hosts import Host
 from .journal import FUNCTIONS
 from .move import Move
@@ -35,7 +35,7 @@ def find(move: Move) -> Iterator[Finding]:
     for server in move.servers:
         finding = reached(server)
         yield finding
-        if finding.kind is Kind.GOOD:
+        if finding.kind is Severity.GOOD:
             there.append(server)
     if move.ci:
         yield reached(move.ci)
@@ -47,7 +47,7 @@ def find(move: Move) -> Iterator[Finding]:
 
 def both_reached(findings: Iterable[Finding]) -> bool:
     """Whether what `find` found says that old and new are reached."""
-    return {"old", "new"} <= {f.server for f in findings if f.key == "reached" and f.kind is Kind.GOOD}
+    return {"old", "new"} <= {f.server for f in findings if f.key == "reached" and f.kind is Severity.GOOD}
 
 
 def reached(host: Host) -> Finding:

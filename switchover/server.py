@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class Server(Host):
     """Old or new, and the parts of the site on it, each by the kind that the settings name: see `site`."""
 
-    def __init__(self, role: str, said: settings.Server, *, ssh_config: str | None = None, dry: bool = False) -> None:
+    def __init__(
+        self, role: str, said: settings.ServerSettings, *, ssh_config: str | None = None, dry: bool = False
+    ) -> None:
         super().__init__(role, said.ssh, [str(address) for address in said.address], ssh_config=ssh_config, dry=dry)
         self.database, self.certificate = said.database, said.certificate
         self.app = said.app.on(self)

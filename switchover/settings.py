@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic.fields import FieldInfo
 
 from . import settings_file
+from .database.settings import Database, PgBouncer, Switch
 from .dns.settings import Dns
 from .errors import Problem
 from .quote import under
@@ -29,7 +30,6 @@ from .vocabulary import (
     Form,
     Language,
     Line,
-    Name,
     Page,
     Part,
     Port,
@@ -54,22 +54,7 @@ Web = Annotated[web.Settings, OneOf("web")]
 OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
 
 
-class Database(Part):
-    """The application's PostgreSQL database, on the server itself."""
-
-    name: Name
-    """The database's name."""
-    owner: Name
-    """The role that the application logs in with."""
-    config: AnyPath = "config/database.yml"
-    """The application's settings of it; a relative path is below the application's directory."""
-    host: Name = "localhost"
-    """Where it listens, as the application says it."""
-    port: Port = 5432
-    """The port where it listens."""
-
-
-class Certificate(Part):
+class CertificateFiles(Part):
     """The certificate that nginx shows."""
 
     fullchain: Absolute
@@ -78,7 +63,7 @@ class Certificate(Part):
     """The file of its key, from the root."""
 
 
-class Server(Part):
+class ServerSettings(Part):
     """One server: how it is reached and what runs there."""
 
     ssh: Destination
@@ -94,7 +79,7 @@ class Server(Part):
     firewall: Firewall = DEFAULT
     database: Database
     web: Web
-    certificate: Certificate
+    certificate: CertificateFiles
 
     def in_app(self, path: str) -> str:
         """*path* below the application's directory, unless it is absolute."""
@@ -116,7 +101,7 @@ class Carried(Part):
     """Other texts to be replaced in it, as `before: after`."""
 
 
-class Uploads(Part):
+class UploadDirectory(Part):
     """A directory that visitors write to. Relative paths are below the application's directory."""
 
     source: Source = Field(alias="from")
@@ -158,26 +143,6 @@ class Page503(Part):
     """What it says, by language."""
 
 
-class PgBouncer(Part):
-    """PgBouncer on new, between the application and either database (`strategy: replicate`)."""
-
-    port: Port = 6432
-    """The port where it listens, for new alone."""
-    pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
-    """Its connections to the database, which stay open all the time."""
-    keep: Flag = False
-    """It stays after the move."""
-
-
-class Switch(Part):
-    """The switch of a database that follows (`strategy: replicate`)."""
-
-    max_drain: Seconds = 60
-    """Seconds in which a moment is looked for when no query runs longer than 0.2 s."""
-    max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    """Seconds that queries are held at most; then visitors go on with the old database."""
-
-
 class Retire(Part):
     """When the old server may go."""
 
@@ -209,15 +174,15 @@ class Settings(Part):
     maintenance page. `inv check` says where only `copy` is possible."""
     pgbouncer: PgBouncer = PgBouncer()
     switch: Switch = Switch()
-    old: Server
+    old: ServerSettings
     """The server that the site leaves."""
-    new: Server
+    new: ServerSettings
     """The server that the site moves to."""
     ci: deploys.Ci | None = None
     """The host that deploys after the tests, if there is one."""
     carry: tuple[Carried, ...] = ()
     """Files that go from old to new."""
-    uploads: tuple[Uploads, ...] = ()
+    uploads: tuple[UploadDirectory, ...] = ()
     """Directories that visitors write to."""
     third_parties: tuple[ThirdParty, ...] = ()
     """Services that may allow by address: `inv check` asks each from both servers."""
@@ -228,7 +193,9 @@ class Settings(Part):
 
     @field_validator("carry", "uploads")
     @classmethod
-    def _each_once(cls, listed: tuple[Carried | Uploads, ...], so_far: ValidationInfo) -> tuple[Carried | Uploads, ...]:
+    def _each_once(
+        cls, listed: tuple[Carried | UploadDirectory, ...], so_far: ValidationInfo
+    ) -> tuple[Carried | UploadDirectory, ...]:
         new = so_far.data.get("new")  # without one, that is the fault
         places = [PurePosixPath(new.in_app(one.target) if new else one.target) for one in listed]
         if twice := next(

@@ -5,32 +5,35 @@ A step is an Invoke task whose body returns what shall be true, made of resource
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from invoke.collection import Collection
-from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import events, interruption, output, outside
-from . import move as moves
+from . import events, failpoint, output
 from .desired import Desired, Nothing, Precondition, Resource
-from .errors import Problem
+from .errors import NothingDone, NotYet, Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
 from .move import Move
 from .outcome import Outcome
+from .verb import verb
+
+if TYPE_CHECKING:
+    from .section import Section
 
 
 class Step(Task[Any]):
     """A line of the checklist: an Invoke task that lives the life of a step."""
 
-    section = ""
+    heading: Section  # the section that it is a line of
     strategy: str | None = None  # of the database's move, where the step is for one of them alone
+
+    @property
+    def section(self) -> str:
+        """The name of its section."""
+        return self.heading.name
 
     @property
     def line(self) -> str:
@@ -40,7 +43,7 @@ class Step(Task[Any]):
     @property
     def summary(self) -> str:
         """The first line of its docstring: the help, the line in status and in the report."""
-        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+        return summary(self)
 
     def is_for(self, move: Move) -> bool:
         """Whether it is part of this move, the way its database moves."""
@@ -48,9 +51,9 @@ class Step(Task[Any]):
 
     def desired(self, move: Move) -> list[Resource | Precondition]:
         """What shall be true or be seen, in order."""
-        return self.looked_at(move)[0]
+        return self.parts_and_why(move)[0]
 
-    def looked_at(self, move: Move) -> tuple[list[Resource | Precondition], str]:
+    def parts_and_why(self, move: Move) -> tuple[list[Resource | Precondition], str]:
         """What shall be true or be seen, in order; and why that is nothing, where a kind of the site says so."""
         desired = self.body(move) if self.is_for(move) else None
         if desired is None:
@@ -65,108 +68,14 @@ class Step(Task[Any]):
         return parts, why
 
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
-        with for_people():
-            move = moves.of(context)
-            with move.lock(self.line):
-                run_step(move, self)
+        with verb(context) as move, move.lock(self.line):
+            run_step(move, self)
         self.times_called += 1
 
 
-class Section(Task[Any]):
-    """A heading of the checklist: runs its steps in order."""
-
-    steps: Sequence[Step] = ()
-
-    def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
-        with for_people():
-            move = moves.of(context)
-            if self.asking and not move.dry and not kwargs.get("yes"):
-                output.heading(self.name, self.summary)
-                if not output.ask(f"{self.asking} Go on?"):
-                    raise Problem("nothing was done", self.name, "Answer y, or give --yes")
-            self.run(move)
-        self.times_called += 1
-
-    def announce(self, move: Move) -> None:
-        """Says what it will do, on which servers, how that is undone, and what visitors feel."""
-        output.heading(self.name, self.summary)
-        if not self.steps_of(move):
-            output.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
-            return
-        output.note(
-            f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}"
-        )
-        output.note(f"Visitors: {self.visitors}")
-
-    def run(self, move: Move, *, announced: bool = False) -> None:
-        """All steps, each finished before the next begins; *announced*: who asked before it has said what it does."""
-        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
-            if not announced:
-                self.announce(move)
-            if steps := self.steps_of(move):
-                with move.lock(self.name):
-                    for one in steps:
-                        self._run_step(move, one)
-
-    def _run_step(self, move: Move, one: Step) -> None:
-        try:
-            run_step(move, one)
-        except Problem:
-            if self.without:
-                output.outcome(Outcome.NOTE, self.without)
-            raise
-
-    def steps_of(self, move: Move) -> list[Step]:
-        """Those that are part of this move, and those that were done when the settings said otherwise."""
-        return [one for one in self.steps if one.is_for(move) or move.journal.active(one.line)]
-
-    @property
-    def summary(self) -> str:
-        """The first line of the section's docstring."""
-        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
-
-    @property
-    def changes(self) -> str:
-        """Which servers it changes."""
-        where = ("old", "new", "ci", "names")
-        return f"Changes {', '.join(w for w in where if any(s.summary.startswith(f'{w}:') for s in self.steps))}"
-
-    @property
-    def undoing(self) -> str:
-        """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
-        said = self._said("Undo")
-        return f"Undo (inv undo {self.name}): {said}" if said else self.asking
-
-    @property
-    def visitors(self) -> str:
-        """What visitors feel while it runs: the docstring's line `Visitors: …`."""
-        return self._said("Visitors")
-
-    @property
-    def asking(self) -> str:
-        """What is asked before, where it cannot be taken back: the docstring's line `Asks: …`."""
-        return self._said("Asks")
-
-    @property
-    def without(self) -> str:
-        """How the move goes on where it fails, if it does: the docstring's line `Fails: …`."""
-        return self._said("Fails")
-
-    @property
-    def until(self) -> str:
-        """Before which section it must be done, where that is not the next one: the docstring's line `Until: …`."""
-        return self._said("Until")
-
-    @property
-    def later(self) -> list[str]:
-        """The sections that build on it: none where the move can do without it."""
-        names = list(SECTIONS)
-        later = [] if self.without else names[names.index(self.name) + 1 :]
-        return later[later.index(self.until) :] if self.until else later
-
-    def _said(self, word: str) -> str:
-        lines = (self.__doc__ or "").splitlines()
-        return next((line.removeprefix(f"{word}: ") for line in lines if line.startswith(f"{word}: ")), "")
+def summary(task: Task[Any]) -> str:
+    """The first line of a task's docstring."""
+    return (task.__doc__ or task.name).strip().splitlines()[0].rstrip(".")
 
 
 def step(body: Callable[[Move], Desired]) -> Step:
@@ -185,58 +94,6 @@ def step_by(strategy: str) -> Callable[[Callable[[Move], Desired]], Step]:
     return made
 
 
-class Ordered(str):
-    """A name that sorts by its place."""
-
-    place = 0
-
-    def __lt__(self, other: str) -> bool:
-        return self.place < other.place if isinstance(other, Ordered) else str(self) < other
-
-
-def _in_order(collection: Collection, name: str) -> str:
-    plain = _transform(collection, name)
-    places: dict[str, int] = collection.__dict__.setdefault("_places", {})
-    ordered = Ordered(plain)
-    ordered.place = places.setdefault(plain, len(places))
-    return ordered
-
-
-# Invoke lists tasks by name, and copies our Collections into plain ones of its own; a checklist has an order.
-_transform = Collection.transform
-Collection.transform = _in_order  # type: ignore[method-assign, assignment]
-
-
-SECTIONS: dict[str, Section] = {}  # by name, as the checklist has them
-
-
-def section(module: ModuleType) -> Collection:
-    """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
-    name = module.__name__.rpartition(".")[2].replace("_", "-")
-    steps = [value for value in vars(module).values() if isinstance(value, Step)]
-    collection = Collection(name)
-    collection.__doc__ = (module.__doc__ or "").strip().splitlines()[0]
-
-    def whole(context: Any) -> None:
-        """The whole section."""
-
-    def whole_asking(context: Any, yes: bool = False) -> None:
-        """The whole section, which asks first."""
-
-    doc = module.__doc__ or ""
-    whole = whole_asking if "\nAsks: " in doc else whole
-    whole.__doc__ = doc
-    task = Section(whole, name=Ordered(name), default=True)
-    task.steps = steps
-    SECTIONS[name] = task
-    collection.add_task(task, name="all")
-    for one in steps:
-        one.section = name
-        one._name = collection.transform(one.name)
-        collection.add_task(one)
-    return collection
-
-
 def run_step(move: Move, one: Step) -> None:
     """Makes true what *one* wants; says what became of it.
 
@@ -249,7 +106,7 @@ def run_step(move: Move, one: Step) -> None:
 def _outcome(move: Move, one: Step) -> Outcome:
     watch, done = output.Stopwatch(), set[Outcome]()
     diffs: list[tuple[Host, str]] = []
-    parts, why = one.looked_at(move)
+    parts, why = one.parts_and_why(move)
     for entry in _left_behind(move, one, parts):
         done.add(_finish(move, entry, None, diffs))
     for desired in parts:
@@ -303,13 +160,13 @@ def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host,
         return Outcome.WOULD
     if entry and (edited := resource.edited(move.journal.path(entry))):
         _may_overwrite(one, resource, edited, change)
-    interruption.here(one.line, resource.key, "before-record")
-    apply = not interruption.desired(one.line, resource.key, "after-record")
+    failpoint.here(one.line, resource.key, "before-record")
+    apply = not failpoint.armed(one.line, resource.key, "after-record")
     with output.progress(one.line) as shown:
         entry, answer = move.journal.record_and_apply(
             resource.server, one.line, resource.part, one.summary, change, shown.line, apply=apply
         )
-        interruption.here(one.line, entry.key, "after-record")
+        failpoint.here(one.line, entry.key, "after-record")
         answer = _outside(move, entry, answer, shown.line, fresh=True)
     _verify(move, entry, resource, answer)
     return Outcome.DONE
@@ -353,17 +210,17 @@ def _may_overwrite(one: Step, resource: Resource, edited: str, change: Change) -
 
 def _dependents(move: Move, one: Step) -> str | None:
     """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
-    later = SECTIONS[one.section].later
+    later = one.heading.later
     return next((e.section for e in move.journal.active() if e.section in later), None)
 
 
 def _verify(move: Move, entry: Entry, resource: Resource | None, answer: Answer) -> None:
     if answer.status != 0:
         _roll_back(move, entry, answer.last_error)
-    interruption.here(entry.step, entry.key, "after-change")
+    failpoint.here(entry.step, entry.key, "after-change")
     if resource and resource.observable and (rest := resource.change()) is not None:
         _roll_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
-    interruption.here(entry.step, entry.key, "before-done")
+    failpoint.here(entry.step, entry.key, "before-done")
     move.journal.done(entry)
 
 
@@ -375,10 +232,10 @@ def _outside(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], 
     if not entry.outside or answer.status != 0:
         return answer
     try:
-        outside.maker(entry.outside).carry_out(move, entry.outside, on_line)
-    except outside.NotYet:  # it stands, and the next run goes on with it
+        move.outside.carry_out(move, entry.outside, on_line)
+    except NotYet:  # it stands, and the next run goes on with it
         raise
-    except outside.NothingDone as problem:
+    except NothingDone as problem:
         if fresh and move.journal.undo(entry).status == 0:
             raise Problem(
                 f"{entry.step} failed: {problem.what}", problem.where, f"Nothing was changed. {problem.do}"
@@ -392,7 +249,7 @@ def _outside(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], 
 def revert(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
     """Undoes a change: what is outside the server from here, then by the recorded script."""
     if entry.outside:
-        outside.maker(entry.outside).carry_out(move, entry.outside, on_line, back=True)
+        move.outside.carry_out(move, entry.outside, on_line, back=True)
     return move.journal.undo(entry, on_line)
 
 
@@ -421,32 +278,3 @@ def _see(move: Move, one: Step, precondition: Precondition) -> Outcome:
             shown.report(int(precondition.within - left), int(precondition.within), "seconds")
             time.sleep(0.2)
     return Outcome.SEEN
-
-
-@contextmanager
-def for_people() -> Iterator[None]:
-    """Any failure becomes one line for a person; the traceback only under --debug."""
-    events.ready()
-    try:
-        with _in_one_line():
-            yield
-    except Problem as problem:
-        events.problem(problem)
-        raise
-
-
-@contextmanager
-def _in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except Exit:
-        raise
-    except KeyboardInterrupt:
-        raise Problem("interrupted", "", "Run the same command again, and it goes on; or: inv undo") from None
-    except Exception as error:
-        if logging.getLogger("invoke").isEnabledFor(logging.DEBUG):
-            raise
-        line = str(error).strip().splitlines() or [""]
-        raise Problem(
-            f"{type(error).__name__}: {line[0]}", "", "This should not happen: run it again with --debug and report it"
-        ) from None

@@ -1,6 +1,7 @@
 """The checklist: a module a section, a function a step, to be read from top to bottom."""
 
-from ..step import Section, Step, section
+from ..section import Section, section
+from ..step import Step
 from . import (
     dns_prepare,
     expand_cert,

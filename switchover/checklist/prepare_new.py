@@ -11,13 +11,13 @@ import re
 from ..certificates import fullchain, key
 from ..database import link, replication_status
 from ..database import pgbouncer as pool
-from ..desired import Desired, Nothing, Resource
+from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
-from ..http import ask, comes_to_new
+from ..http import answered_by_new, ask
 from ..move import Move
 from ..quote import pgpass, sh
 from ..render import render
-from ..resources import Command, Compared, File, Packages, Seen, Service
+from ..resources import Command, File, Service, packages, succeeds
 from ..resources.file import read
 from ..step import step, step_by
 
@@ -103,7 +103,7 @@ def logs_rotate(move: Move) -> Desired:
 @step
 def uploads(move: Move) -> Desired:
     """new: has what visitors uploaded so far."""
-    return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain), first=True)
+    return move.uploads(deleting=not answered_by_new(move.old, move.settings.domain), first=True)
 
 
 @step_by("replicate")
@@ -141,7 +141,7 @@ def pool_role(move: Move) -> Desired:
 @step_by("replicate")
 def pgbouncer_package(move: Move) -> Desired:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
-    return Packages(move.new, PACKAGES, "/etc/pgbouncer")
+    return packages(move.new, PACKAGES, "/etc/pgbouncer")
 
 
 @step_by("replicate")
@@ -183,7 +183,7 @@ def _refuse_a_stranger(move: Move, ours: bytes) -> None:
 def pgbouncer_answers(move: Move) -> Desired:
     """new: a query passes PgBouncer and is answered by old's database."""
     script = f'[ "$(psql -XAtq {sh(pool.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
-    return Seen(move.new, script, "old's database does not answer by PgBouncer", within=15)
+    return succeeds(move.new, script, "old's database does not answer by PgBouncer", within=15)
 
 
 @step
@@ -232,7 +232,7 @@ def no_pending_migrations(move: Move) -> Desired:
             )
         return None
 
-    return Compared(difference)
+    return Precondition(difference)
 
 
 @step
@@ -281,7 +281,7 @@ def answers(move: Move) -> Desired:
                 return f"{page}: old says {one}, new says {two}"
         return None
 
-    return Compared(difference, within=30)
+    return Precondition(difference, within=30)
 
 
 def _titles(move: Move, address: str) -> list[str]:

@@ -13,7 +13,7 @@ from ..move import Move
 from ..programs import ETC, program
 from ..quote import pgpass, sh
 from ..render import render
-from ..resources import Command, File, Role, Seen
+from ..resources import Command, File, Role, succeeds
 from ..resources.file import read
 from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
 from ..step import step
@@ -61,7 +61,7 @@ def access(move: Move) -> Desired:
 def files_pass(move: Move) -> Desired:
     """new: reaches old's files."""
     script = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null"
-    return Seen(move.new, script, "new cannot fetch files from old", within=5)
+    return succeeds(move.new, script, "new cannot fetch files from old", within=5)
 
 
 @step
@@ -130,7 +130,7 @@ def database_certificate(move: Move) -> Desired:
 def database_answers(move: Move) -> Desired:
     """new: logs in to old's database over TLS, the certificate checked."""
     script = f"[ \"$({link.ON_OLD} -c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
-    return Seen(move.new, script, "new cannot log in to old's database", within=15)
+    return succeeds(move.new, script, "new cannot log in to old's database", within=15)
 
 
 @step

@@ -6,16 +6,15 @@ Undo: new's database is as it was, and nothing is left on old. Visitors notice n
 
 from __future__ import annotations
 
-from ..database import hold, host, link, replication
+from ..database import compatibility, hold, host, link, replication
 from ..database import roles as their_roles
 from ..database import switch as switching
-from ..database.compatibility import CHECKS
 from ..database.replication_status import BACK, FORWARD, missing
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..errors import Problem
 from ..findings import blockers
 from ..move import Move
-from ..resources import Compared, File, Role
+from ..resources import File, Role
 from ..step import step_by
 
 CATCHES_UP = 900  # seconds: what was written during the copy
@@ -29,7 +28,7 @@ def can_replicate(move: Move) -> Desired:
         return None
 
     def hindrance() -> str | None:
-        found = blockers(CHECKS.find(host.gather(move)))
+        found = blockers(compatibility.find(host.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -40,7 +39,7 @@ def can_replicate(move: Move) -> Desired:
             f"{first.do}. `inv check` says it all. Or say in the settings: strategy: copy",
         )
 
-    return Compared(hindrance)
+    return Precondition(hindrance)
 
 
 @step_by("replicate")
@@ -140,7 +139,7 @@ def way_back_timer(move: Move) -> Desired:
 @step_by("replicate")
 def caught_up(move: Move) -> Desired:
     """new: has all that old has, less than a second later, and the same tables."""
-    return Compared(lambda: missing(move), within=CATCHES_UP)
+    return Precondition(lambda: missing(move), within=CATCHES_UP)
 
 
 @step_by("replicate")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from .. import mail
 from ..certificates import no_renewal
 from ..database import link, pgbouncer, replication_status
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
@@ -20,10 +20,9 @@ from ..http import host
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import ident, sh
-from ..resources import Command, Compared, File, Seen
+from ..resources import Command, File, reverted, succeeds
 from ..resources.file import before
 from ..resources.postgres import PSQL
-from ..resources.reverted import Reverted
 from ..resources.uploads import KEY, on, ssh
 from ..server import Server
 from ..step import step, step_by
@@ -45,7 +44,7 @@ def dns_points_to_new(move: Move) -> Desired:
         over = until is None or until <= datetime.now(UTC)
         return None if over else f"old's address may be remembered until {until:%Y-%m-%d %H:%M:%S} UTC"
 
-    return Compared(otherwise)
+    return Precondition(otherwise)
 
 
 @step
@@ -62,7 +61,7 @@ def mail_has_left(move: Move) -> Desired:
 no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 """
     do = "there, `postqueue -p` shows it, `postqueue -f` tries again, `postsuper -d` gives one up"
-    return Seen(move.old, script, f"mail is still queued on old: {do}")
+    return succeeds(move.old, script, f"mail is still queued on old: {do}")
 
 
 @step
@@ -138,10 +137,10 @@ def _nobody(move: Move) -> str:
   clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pgbouncer.ROLE}|")}; }}"""
 
 
-def _taken_back(move: Move, *steps: str) -> list[Reverted]:
+def _taken_back(move: Move, *steps: str) -> list[Command]:
     """What these steps did is taken back, the last change of each step first."""
     return [
-        Reverted(entry.server, move.journal.path(entry), entry.step)
+        reverted(entry.server, move.journal.path(entry), entry.step)
         for step in steps
         # Those taken back already too: a run that was interrupted there is finished.
         for entry in reversed(move.journal.entries)
@@ -228,7 +227,7 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
 [ "${{closed:-0}}" = 7 ] || [ "${{closed:-0}}" = 28 ] || {{ echo {sh(open_)}; exit 1; }}
 [ ! -e {KEY} ] || ! {fetch} || {{ echo "the key {KEY} still opens old's files"; exit 1; }}
 """
-    return Seen(move.new, script, "old is still open to new", within=10)
+    return succeeds(move.new, script, "old is still open to new", within=10)
 
 
 @step

@@ -10,23 +10,22 @@ from functools import partial
 
 from .. import output
 from ..database import fence as fencing
-from ..database import pgbouncer, replication_status
+from ..database import pgbouncer, proof, replication_status
 from ..database import switch as switching
-from ..database.proof import parse
-from ..desired import Desired, Nothing, Resource
+from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..programs import programs
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, Compared, File, Seen, Service
+from ..resources import Absent, Command, File, Service, succeeds
 from ..resources.command import again
-from ..resources.file import Found, before, read
+from ..resources.file import FileState, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-database", "copy-back", "fill.sh", *switching.PROOF)
+COPY = ("copy-database", "copy-back", "fill.sh", "database.sh", *proof.PROGRAMS)
 
 
 @step_by("replicate")
@@ -34,7 +33,7 @@ def can_switch(move: Move) -> Desired:
     """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
-    return Compared(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
+    return Precondition(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
 
 
 @step_by("replicate")
@@ -54,7 +53,7 @@ def gates(move: Move) -> Desired:
     """new: every gate of the switch is open: the way back, disks, clocks, connections, transactions, lag."""
     if move.journal.active("switch-db.switch") or not move.journal.active("switch-db.program"):
         return None
-    return Compared(lambda: switching.gates(move, "new"), within=move.settings.switch.max_drain)
+    return Precondition(lambda: switching.gates(move, "new"), within=move.settings.switch.max_drain)
 
 
 @step
@@ -158,7 +157,7 @@ def copy(move: Move) -> Desired:
     name = sh(new.database.name)
     run = f"""
 sh after/copy-database here {name} {sh(new.database.owner)}
-sh after/prove still {name} 2
+python3 -B after/prove still {name} 2
 sh after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
@@ -202,7 +201,7 @@ def _begun_anew(part: Resource | Nothing) -> str:
     """What a step shows of it where an earlier one has ended it: the file is absent, the service does not start."""
     change = None
     if isinstance(part, File):
-        change = part.plan(Found(None))
+        change = part.plan(FileState(None))
     elif isinstance(part, Service):
         change = part.plan(running=False, at_boot=False)
     return change.diff if change else ""
@@ -213,7 +212,7 @@ def old_is_quiet(move: Move) -> Desired:
     """old: nobody is connected to the old database any more."""
     query = fencing.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
-    return Seen(move.old, script, "somebody is still connected to the old database", within=30)
+    return succeeds(move.old, script, "somebody is still connected to the old database", within=30)
 
 
 @step
@@ -231,17 +230,17 @@ def proved(move: Move) -> Desired:
         return None
 
     def difference() -> str | None:
-        said = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
-        proof = parse(said.out)
-        if not proof.tables:  # the program died after the commit, or the rows could not be read
-            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", said.err.strip())
-        if proof.different:
-            names = ", ".join(proof.different[:5])
+        answer = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
+        result = proof.parse(answer.out)
+        if not result.tables:  # the program died after the commit, or the rows could not be read
+            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", answer.err.strip())
+        if result.different:
+            names = ", ".join(result.different[:5])
             raise Problem(
-                f"{len(proof.different)} differed at the moment of the switch: {names}",
+                f"{len(result.different)} differed at the moment of the switch: {names}",
                 str(move.new),
                 "docs/proof.md says how to find out more; inv undo switch-db leads visitors back",
             )
         return None
 
-    return Compared(difference)
+    return Precondition(difference)

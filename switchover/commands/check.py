@@ -9,23 +9,20 @@ from typing import Any
 from invoke.tasks import task
 
 from .. import aftercare, output, preflight
-from .. import move as moves
-from ..database import compatibility as database
-from ..database import host
+from ..database import compatibility, host
 from ..errors import Problem
-from ..findings import Finding, Kind, blockers, to_do, unknown
+from ..findings import Finding, Severity, blockers, to_do, unknown
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people
+from ..verb import verb
 
-SERVERS, DATABASE, AFTERCARE = preflight.GROUP, database.CHECKS.group, aftercare.CHECKS.group
+SERVERS, DATABASE, AFTERCARE = preflight.GROUP, compatibility.GROUP, aftercare.CHECKS.group
 
 
 @task(help={"everything": "what is good and what is taken care of too", "json": "for programs; everything"})
 def check(context: Any, everything: bool = False, json: bool = False) -> None:
     """Both servers: is everything there that a move needs, can the new database follow? Changes nothing."""
-    with for_people():
-        move = moves.of(context)
+    with verb(context) as move:
         if not json:
             output.heading("check", "looks at both servers and changes nothing")
         found: list[Finding] = []
@@ -47,9 +44,9 @@ def _looks(move: Move) -> Iterator[list[Finding]]:
         yield [finding]
     if preflight.both_reached(servers):
         # Where nobody knows whether new can follow, the move waits: that is a finding about the servers.
-        can_replicate = Finding(Kind.UNKNOWN, "whether new can follow", key="can-replicate", group=SERVERS)
-        yield _gathered(lambda: database.CHECKS.find(host.gather(move)), can_replicate)
-        week = Finding(Kind.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
+        can_replicate = Finding(Severity.UNKNOWN, "whether new can follow", key="can-replicate", group=SERVERS)
+        yield _gathered(lambda: compatibility.find(host.gather(move)), can_replicate)
+        week = Finding(Severity.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
 
 
@@ -75,12 +72,12 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
         what = f"{number} to look at" if number else "nothing in sight"
         output.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
     for finding in findings:
-        mark = Outcome.SEEN if finding.kind is Kind.GOOD else Outcome.NOTE
+        mark = Outcome.SEEN if finding.kind is Severity.GOOD else Outcome.NOTE
         if group == SERVERS and blockers([finding]):
             mark = Outcome.FAILED
         if everything or to_do([finding]) or (group == SERVERS and mark is Outcome.SEEN):
             indent = "" if group == SERVERS else "  "
-            prefix = "could not be checked: " if finding.kind is Kind.UNKNOWN else ""
+            prefix = "could not be checked: " if finding.kind is Severity.UNKNOWN else ""
             output.outcome(mark, indent + prefix + finding.what, finding.do)
 
 

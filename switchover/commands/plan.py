@@ -13,15 +13,15 @@ from ..checklist import WHOLE
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people
-from .preview import Line, dry_move, line
+from ..verb import verb
+from .preview import Line, line
 
 
 @task(help={"to": "a file to write the page to, instead of the terminal"})
 def plan(context: Any, to: str = "") -> None:
     """Both servers: the exact commands and diffs of the whole move as a page to read (Markdown). Only looks."""
-    with for_people():
-        _write(to, "\n".join(_page(dry_move(context))))
+    with verb(context, preview=True) as move:
+        _write(to, "\n".join(_page(move)))
 
 
 def _page(move: Move) -> Iterator[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from .. import move as moves
 from ..desired import Resource
 from ..errors import Problem
 from ..journal import Change
@@ -30,18 +28,12 @@ class Line:
     nothing: str = ""
 
 
-def dry_move(context: Any) -> Move:
-    """The move of this command, as under --dry."""
-    context.config.run.dry = True  # nothing after this can change a server
-    return moves.of(context)
-
-
 def line(move: Move, one: Step) -> Line:
     """How *one* stands. Only looks."""
     entries = [e for e in move.journal.entries if e.step == one.line and e.state == "done"]
     done = f"{entries[-1].when} by {entries[-1].who}" if entries else ""
     try:
-        desired, why = one.looked_at(move)
+        desired, why = one.parts_and_why(move)
         resources = [w for w in desired if isinstance(w, Resource)]
         files = tuple(w for w in resources if isinstance(w, File))
         found = [] if done else [(str(w.server), w.change()) for w in resources]

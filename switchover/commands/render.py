@@ -11,15 +11,14 @@ from .. import output
 from ..checklist import WHOLE
 from ..outcome import Outcome
 from ..resources import File
-from ..step import for_people
-from .preview import dry_move, line
+from ..verb import verb
+from .preview import line
 
 
 @task(help={"to": "a directory to write the files to, as old/etc/… and new/etc/…"})
 def render(context: Any, to: str = "") -> None:
     """Both servers: every template as it would be there, and the difference from what is there. Only looks."""
-    with for_people():
-        move = dry_move(context)
+    with verb(context, preview=True) as move:
         for whole in WHOLE:
             for one in whole.steps_of(move):
                 seen = line(move, one)

@@ -8,7 +8,6 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..checklist import WHOLE
 from ..database import replication_status
@@ -16,20 +15,21 @@ from ..desired import Precondition, Resource
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..step import Step, for_people
+from ..step import Step
+from ..verb import verb
 
 
 @task(help={"json": "print it for programs", "markdown": "print the checklist with ticks, to paste into an issue"})
 def status(context: Any, json: bool = False, markdown: bool = False) -> None:
     """Both servers: every section and step, done when and by whom, or true by itself, and what is in the way."""
-    with for_people():
-        rows = _rows(moves.of(context))
+    with verb(context) as move:
+        rows = _rows(move)
         if json:
-            _print_json(rows, _following(moves.of(context)))
+            _print_json(rows, _following(move))
         elif markdown:
             _print_markdown(rows)
         else:
-            _print_table(moves.of(context), rows)
+            _print_table(move, rows)
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def _state(move: Move, one: Step) -> dict[str, Any]:
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
         return {"state": "interrupted" if broken else "done", **facts}
     try:
-        parts, why = one.looked_at(move)
+        parts, why = one.parts_and_why(move)
         if not parts:
             state = "nothing" if why or move.journal.active(one.section) else "open"
             return {"state": state, "undoable": False, **({"why": why} if why else {})}

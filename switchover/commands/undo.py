@@ -10,14 +10,15 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from .. import events, output, outside
+from .. import events, output
 from .. import move as moves
 from ..checklist import WHOLE, steps
 from ..errors import Problem
 from ..journal import Entry
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people, revert
+from ..step import revert
+from ..verb import for_people
 
 
 @task(help={"yes": "do not ask"})
@@ -66,7 +67,7 @@ def _show_undo(move: Move, parts: Sequence[Entry]) -> list[str]:
     for entry in parts:
         output.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
         if entry.outside:
-            output.diff(outside.maker(entry.outside).undoing(entry.outside))
+            output.diff(move.outside.undoing(entry.outside))
     return []
 
 

@@ -6,18 +6,16 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..errors import Problem
 from ..outcome import Outcome
-from ..step import for_people
+from ..verb import verb
 
 
 @task(help={"yes": "do not ask"})
 def unlock(context: Any, yes: bool = False) -> None:
     """Both servers: takes away the lock of a command that is gone for good."""
-    with for_people():
-        the_move = moves.of(context)
+    with verb(context) as the_move:
         for server in the_move.servers:
             if not the_move.locked(server):
                 output.outcome(Outcome.NOTE, f"{server}: not locked")

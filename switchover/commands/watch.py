@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from invoke.tasks import task
 
 from .. import mail, output
-from .. import move as moves
 from ..certificates import scheduled
 from ..database import replication_status
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
 from ..server import Server
-from ..step import for_people
+from ..verb import verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,8 +26,7 @@ EVERY = 5.0  # seconds between two looks
 @task(help={"json": "print it once, for programs"})
 def watch(context: Any, json: bool = False) -> None:
     """Both servers: who still comes by old, queue, follower, errors, renewals, disks. Until Ctrl-C. Only looks."""
-    with for_people():
-        move = moves.of(context)
+    with verb(context) as move:
         if json:
             print(library.dumps(facts(move), ensure_ascii=False, indent=1))
             return

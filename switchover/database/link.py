@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ..desired import Precondition
 from ..errors import Problem
 from ..move import Move
 from ..programs import ETC
 from ..quote import conninfo, pgpass, sh
 from ..render import render
-from ..resources import File, Seen, Service
+from ..resources import File, Service, succeeds
 from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..server import Server
@@ -70,7 +71,7 @@ def postgres_passwords(move: Move) -> list[File]:
     return files
 
 
-def both_ways(move: Move) -> list[Seen]:
+def both_ways(move: Move) -> list[Precondition]:
     """Both: each PostgreSQL logs in to the other's, over TLS."""
     seen = []
     for server in move.servers:
@@ -81,7 +82,7 @@ def both_ways(move: Move) -> list[Seen]:
             "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
         )
         otherwise = f"{server.role}'s database cannot log in to {other.role}'s"
-        seen.append(Seen(server, script, otherwise, within=15))
+        seen.append(succeeds(server, script, otherwise, within=15))
     return seen
 
 

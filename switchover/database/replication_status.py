@@ -38,10 +38,10 @@ SELECT json_build_object(
 """
 
 # On one line, like the rest; a server that was not asked to note them has none.
-STRAGGLERS = """
-SELECT to_regproc('switchover_own.straggled') IS NOT NULL AS asked \\gset
+LATE_WRITES = """
+SELECT to_regproc('switchover_own.late_writes_found') IS NOT NULL AS asked \\gset
 \\if :asked
-SELECT json_build_object('stragglers', switchover_own.straggled());
+SELECT json_build_object('late_writes', switchover_own.late_writes_found());
 \\endif
 """
 
@@ -65,7 +65,7 @@ class Kept:
 class Following:
     """*behind*: bytes that the follower has not confirmed; *lag*: seconds, None where nobody follows now.
 
-    *leader*: whose database the other one's follows. *stragglers*: on which server, and what, on one line.
+    *primary*: whose database the other one's follows. *late_writes*: on which server, and what, on one line.
     """
 
     follows: bool
@@ -74,13 +74,13 @@ class Following:
     old: Kept | None
     new: Kept | None
     differences: tuple[str, ...] = ()
-    leader: str = "old"
-    stragglers: tuple[tuple[str, str], ...] = ()
+    primary: str = "old"
+    late_writes: tuple[tuple[str, str], ...] = ()
 
     @property
     def follower(self) -> str:
         """Whose database follows."""
-        return "new" if self.leader == "old" else "old"
+        return "new" if self.primary == "old" else "old"
 
     @property
     def caught_up(self) -> bool:
@@ -118,7 +118,9 @@ def look(move: Move, *, schemas: bool = True) -> Following | None:
         _kept(new, back),
         differences,
         "new" if switched else "old",
-        tuple((role, one["stragglers"]) for role, one in (("old", old), ("new", new)) if one.get("stragglers")),
+        tuple(
+            (role, answer["late_writes"]) for role, answer in (("old", old), ("new", new)) if answer.get("late_writes")
+        ),
     )
 
 
@@ -145,9 +147,9 @@ def hindrance(found: Following) -> str | None:
 
 def broken_off(found: Following) -> str | None:
     """Why new will never have all that old has unless somebody does something; None where it will."""
-    if found.old and found.old.lost and found.leader == "old":
+    if found.old and found.old.lost and found.primary == "old":
         return "old has given up what it kept for new, as its limit was reached; start over: inv undo replicate"
-    if found.new and found.new.lost and found.leader == "new":
+    if found.new and found.new.lost and found.primary == "new":
         return "new has given up what it kept for old, as its limit was reached: there is no way back without loss"
     return in_words(found.differences) if found.differences else None
 
@@ -175,13 +177,17 @@ def lines(found: Following) -> list[str]:
     for name, kept in (("old", found.old), ("new", found.new)):
         if kept is not None:
             told.append(f"{name} {words(kept)}")
-    return told + [straggled(*one) for one in found.stragglers] + [f"schema: {one}" for one in found.differences]
+    return (
+        told
+        + [late_writes(*written) for written in found.late_writes]
+        + [f"schema: {text}" for text in found.differences]
+    )
 
 
-def straggled(role: str, what: str) -> str:
+def late_writes(role: str, what: str) -> str:
     """What somebody wrote to the database that follows."""
     other = "new" if role == "old" else "old"
-    table = "switchover_own.stragglers"
+    table = "switchover_own.late_writes"
     return (
         f"{role} has what {other} lacks, written past the fence: {what}; carry it over, then there: DELETE FROM {table}"
     )
@@ -206,12 +212,12 @@ def _ask(server: Server) -> dict[str, Any]:
     database = server.database.name
     script = f"""
 {PSQL} -d {sh(database)} -c {sh(QUESTION)} || exit 1
-{ask(database, STRAGGLERS)} | sed 's/^/stragglers /'
+{ask(database, LATE_WRITES)} | sed 's/^/late_writes /'
 df -Pk "$({PSQL} -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 {{ printf "%.0f\\n", $4 * 1024 }}'
 """
     *lines, free = server.look(script).out.strip().splitlines()
-    noted = [line.removeprefix("stragglers ") for line in lines if line.startswith("stragglers ")]
-    found: dict[str, Any] = json.loads(" ".join(line for line in lines if not line.startswith("stragglers ")))
+    noted = [line.removeprefix("late_writes ") for line in lines if line.startswith("late_writes ")]
+    found: dict[str, Any] = json.loads(" ".join(line for line in lines if not line.startswith("late_writes ")))
     found |= json.loads(noted[0]) if noted else {}
     return found | {name: found[name] or {} for name in ("slots", "subscriptions")} | {"free": int(free)}
 

@@ -15,12 +15,11 @@ from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import compatibility, host, link, pgbouncer
+from . import capacity, host, link, pgbouncer, proof
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
-PROOF = ("prove", "prove.sql", "database.sh")
-BESIDE = ("detached-switch", "detached.sh", *PROOF)  # in the entry of a switch
+BESIDE = ("detached-switch", "detached.sh", *proof.PROGRAMS)  # in the entry of a switch
 RECOVERY = "switchover-recover.service"
 QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 
@@ -52,7 +51,7 @@ def longest_hold(move: Move) -> tuple[float, str]:
     """Seconds that visitors may be held: as the settings say, or less; and why less."""
     desired = move.settings.switch.max_hold
     try:
-        takes, queue = compatibility.longest_hold(host.gather(move))
+        takes, queue = capacity.longest_hold(host.gather(move))
     except (host.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
         return desired, ""
     if takes >= desired:

@@ -5,7 +5,7 @@ BEGIN;
 CREATE SCHEMA IF NOT EXISTS switchover_own;
 GRANT USAGE ON SCHEMA switchover_own TO switchover;
 
--- A switch towards this database: open before anybody is held; whoever settles it first is right.
+-- A switch towards this database: open before anybody is held; whoever commits or aborts it first is right.
 CREATE TABLE IF NOT EXISTS switchover_own.switch (
   number bigint PRIMARY KEY,
   state text NOT NULL CHECK (state IN ('open', 'aborted', 'committed')),
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS switchover_own.fenced (grantee oid NOT NULL, grantabl
 -- How a subscription connects, kept while it is not there.
 CREATE TABLE IF NOT EXISTS switchover_own.way (name name PRIMARY KEY, conninfo text NOT NULL);
 -- What somebody wrote here while this database followed the other one: that one does not have it.
-CREATE TABLE IF NOT EXISTS switchover_own.stragglers (
+CREATE TABLE IF NOT EXISTS switchover_own.late_writes (
   lsn pg_lsn NOT NULL, at timestamptz NOT NULL, change text NOT NULL, relation text NOT NULL, key text NOT NULL,
   UNIQUE (lsn, change, relation, key)
 );
@@ -29,9 +29,9 @@ CREATE TABLE IF NOT EXISTS switchover_own.looked (slot name PRIMARY KEY, upto pg
 CREATE OR REPLACE FUNCTION switchover_own.fence() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  one record;
+  role record;
 BEGIN
-  -- What is written next, the mark, brings this to disk as well.
+  -- What is written next, the heartbeat, brings this to disk as well.
   PERFORM set_config('synchronous_commit', 'off', true);
   IF NOT EXISTS (SELECT FROM switchover_own.fenced) THEN
     INSERT INTO switchover_own.fenced
@@ -40,8 +40,8 @@ BEGIN
     WHERE datname = current_database() AND privilege_type = 'CONNECT' AND grantee <> 'switchover'::regrole
     ORDER BY grantee, is_grantable DESC;
   END IF;
-  FOR one IN SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS name FROM switchover_own.fenced LOOP
-    EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM %s CASCADE', current_database(), one.name);
+  FOR role IN SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS name FROM switchover_own.fenced LOOP
+    EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM %s CASCADE', current_database(), role.name);
   END LOOP;
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO switchover', current_database());
 END $$;
@@ -49,17 +49,17 @@ END $$;
 CREATE OR REPLACE FUNCTION switchover_own.unfence() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  one record;
+  role record;
 BEGIN
   IF EXISTS (SELECT FROM switchover_own.fenced) THEN
     EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM switchover', current_database());
   END IF;
-  FOR one IN
+  FOR role IN
     SELECT CASE f.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END AS name, grantable
     FROM switchover_own.fenced f LEFT JOIN pg_roles r ON r.oid = f.grantee WHERE f.grantee = 0 OR rolname IS NOT NULL
   LOOP
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO %s%s', current_database(), one.name,
-      CASE WHEN one.grantable THEN ' WITH GRANT OPTION' END);
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO %s%s', current_database(), role.name,
+      CASE WHEN role.grantable THEN ' WITH GRANT OPTION' END);
   END LOOP;
   -- As if nobody had ever said anything of it: no statement does that.
   UPDATE pg_database SET datacl = NULL
@@ -115,7 +115,7 @@ BEGIN
 END $$;
 
 -- What became of a switch: one that is still open is aborted by this question.
-CREATE OR REPLACE FUNCTION switchover_own.settle(this bigint, OUT state text, OUT lsn pg_lsn)
+CREATE OR REPLACE FUNCTION switchover_own.outcome(this bigint, OUT state text, OUT lsn pg_lsn)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE switchover_own.switch s SET state = 'aborted', at = clock_timestamp() WHERE s.number = this AND s.state = 'open';
@@ -179,16 +179,16 @@ BEGIN
   END IF;
 END $$;
 
--- From now on this database keeps for the other one what comes after the last mark: up to there, that one has it.
+-- From now on this database keeps for the other one what comes after the last heartbeat: up to there, that one has it.
 CREATE OR REPLACE FUNCTION switchover_own.keep(slot name) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   state text;
-  mark pg_lsn := (SELECT nullif(split_part(value, ' ', 2), '') FROM switchover.marker WHERE name = 'switch');
+  beat pg_lsn := (SELECT nullif(split_part(value, ' ', 2), '') FROM switchover.heartbeat WHERE name = 'switch');
 BEGIN
   SELECT coalesce(to_jsonb(s) ->> 'wal_status', '') INTO state FROM pg_replication_slots s WHERE slot_name = slot;
   IF state <> 'lost' THEN
-    PERFORM pg_replication_slot_advance(slot, greatest(mark, confirmed_flush_lsn))
+    PERFORM pg_replication_slot_advance(slot, greatest(beat, confirmed_flush_lsn))
     FROM pg_replication_slots WHERE slot_name = slot;
   ELSE
     IF state = 'lost' THEN
@@ -260,14 +260,14 @@ END $$;
 -- Notes the rows that came here by nobody's replication, as far as *slot* keeps them; says up to where it looked, so
 -- that the slot may be advanced to there, once this is committed. Nothing, where this database does not follow, or is
 -- open; *upto*: it was not, up to there.
-CREATE OR REPLACE FUNCTION switchover_own.note(slot name, upto pg_lsn DEFAULT NULL) RETURNS pg_lsn
+CREATE OR REPLACE FUNCTION switchover_own.note_late_writes(slot name, upto pg_lsn DEFAULT NULL) RETURNS pg_lsn
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   here pg_lsn := coalesce(upto, pg_current_wal_flush_lsn()); -- first: what is found closed below was closed up to here
-  since pg_lsn := coalesce((SELECT l.upto FROM switchover_own.looked l WHERE l.slot = note.slot), '0/0');
+  since pg_lsn := coalesce((SELECT l.upto FROM switchover_own.looked l WHERE l.slot = note_late_writes.slot), '0/0');
   known jsonb := '{}';
-  one record;
-  which record;
+  message record;
+  described record;
   mine boolean;
   at timestamptz;
   this text;
@@ -280,43 +280,43 @@ BEGIN
   THEN
     RETURN NULL;
   END IF;
-  FOR one IN SELECT c.lsn, c.data, chr(get_byte(c.data, 0)) AS kind
+  FOR message IN SELECT c.lsn, c.data, chr(get_byte(c.data, 0)) AS kind
     FROM pg_logical_slot_peek_binary_changes(slot, here, NULL, 'proto_version', '1', 'publication_names', quote_ident(slot)) c
   LOOP
-    IF one.kind = 'B' THEN
-      mine := switchover_own.number_at(one.data, 1, 8) >= pg_wal_lsn_diff(since, '0/0');
-      at := '2000-01-01 00:00:00+00'::timestamptz + switchover_own.number_at(one.data, 9, 8) * interval '1 microsecond';
-    ELSIF one.kind = 'O' THEN
+    IF message.kind = 'B' THEN
+      mine := switchover_own.number_at(message.data, 1, 8) >= pg_wal_lsn_diff(since, '0/0');
+      at := '2000-01-01 00:00:00+00'::timestamptz + switchover_own.number_at(message.data, 9, 8) * interval '1 microsecond';
+    ELSIF message.kind = 'O' THEN
       mine := false;
-    ELSIF one.kind = 'R' THEN
-      SELECT * INTO which FROM switchover_own.relation_at(one.data);
-      known := known || jsonb_build_object(switchover_own.number_at(one.data, 1, 4)::text, to_jsonb(which));
-    ELSIF mine AND one.kind IN ('I', 'U', 'D', 'T') THEN
-      this := switchover_own.number_at(one.data, CASE one.kind WHEN 'T' THEN 6 ELSE 1 END, 4)::text;
+    ELSIF message.kind = 'R' THEN
+      SELECT * INTO described FROM switchover_own.relation_at(message.data);
+      known := known || jsonb_build_object(switchover_own.number_at(message.data, 1, 4)::text, to_jsonb(described));
+    ELSIF mine AND message.kind IN ('I', 'U', 'D', 'T') THEN
+      this := switchover_own.number_at(message.data, CASE message.kind WHEN 'T' THEN 6 ELSE 1 END, 4)::text;
       IF known -> this ->> 'schema' NOT LIKE 'switchover%' THEN
-        INSERT INTO switchover_own.stragglers (lsn, at, change, relation, key)
-        VALUES (one.lsn, at, CASE one.kind WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete' ELSE 'truncate' END,
+        INSERT INTO switchover_own.late_writes (lsn, at, change, relation, key)
+        VALUES (message.lsn, at, CASE message.kind WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete' ELSE 'truncate' END,
           concat(nullif(known -> this ->> 'schema', 'public') || '.', known -> this ->> 'name'),
-          CASE one.kind WHEN 'T' THEN '' ELSE switchover_own.key_at(one.data, known -> this -> 'columns') END)
+          CASE message.kind WHEN 'T' THEN '' ELSE switchover_own.key_at(message.data, known -> this -> 'columns') END)
         ON CONFLICT DO NOTHING;
       END IF;
     END IF;
   END LOOP;
-  INSERT INTO switchover_own.looked VALUES (note.slot, here)
+  INSERT INTO switchover_own.looked VALUES (note_late_writes.slot, here)
   ON CONFLICT ON CONSTRAINT looked_pkey DO UPDATE SET upto = greatest(looked.upto, here);
   RETURN here;
 END $$;
 
--- The stragglers on one line; nothing where there are none.
-CREATE OR REPLACE FUNCTION switchover_own.straggled() RETURNS text
+-- The late writes on one line; nothing where there are none.
+CREATE OR REPLACE FUNCTION switchover_own.late_writes_found() RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT concat(string_agg(concat_ws(' ', change, relation, nullif(key, '')), ', ' ORDER BY lsn) FILTER (WHERE place <= 5),
     CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) END)
-  FROM (SELECT *, row_number() OVER (ORDER BY lsn) AS place FROM switchover_own.stragglers) s HAVING count(*) > 0
+  FROM (SELECT *, row_number() OVER (ORDER BY lsn) AS place FROM switchover_own.late_writes) s HAVING count(*) > 0
 $$;
 
 -- Why this database could not follow the other one by *subscription*; nothing where it can log in. All is rolled back.
-CREATE OR REPLACE FUNCTION switchover_own.door(subscription name) RETURNS text
+CREATE OR REPLACE FUNCTION switchover_own.cannot_follow(subscription name) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
 DECLARE
   -- The other one may be open to nobody yet; another of that PostgreSQL tells as well.
@@ -326,15 +326,15 @@ BEGIN
   IF way IS NULL THEN
     RETURN format('the subscription %s is not there', subscription);
   END IF;
-  EXECUTE format('CREATE SUBSCRIPTION switchover_door CONNECTION %L PUBLICATION %I '
+  EXECUTE format('CREATE SUBSCRIPTION switchover_trial CONNECTION %L PUBLICATION %I '
     'WITH (copy_data = false, create_slot = false, enabled = false, slot_name = NONE)', way, subscription);
-  RAISE EXCEPTION USING ERRCODE = 'SWDOR';
+  RAISE EXCEPTION USING ERRCODE = 'SWLOG';
 EXCEPTION WHEN OTHERS THEN
-  RETURN CASE WHEN SQLSTATE <> 'SWDOR' THEN split_part(SQLERRM, E'\n', 1) END;
+  RETURN CASE WHEN SQLSTATE <> 'SWLOG' THEN split_part(SQLERRM, E'\n', 1) END;
 END $$;
 
 -- Whose transaction has been open for too long; nothing where nobody's has.
-CREATE OR REPLACE FUNCTION switchover_own.longest(most interval) RETURNS text
+CREATE OR REPLACE FUNCTION switchover_own.long_transaction(most interval) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('%s (pid %s%s), %s s', usename, pid, ', ' || nullif(application_name, ''),
     round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1))
@@ -346,7 +346,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- What is kept for the other server, where its limit is not far; nothing where it is.
-CREATE OR REPLACE FUNCTION switchover_own.filling() RETURNS text
+CREATE OR REPLACE FUNCTION switchover_own.disk_filling() RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('keeps %s of changes for the other server, and gives up at %s', pg_size_pretty(kept), pg_size_pretty(most))
   FROM (SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) AS kept, to_jsonb(s) ->> 'wal_status' AS state
@@ -359,11 +359,11 @@ $$;
 CREATE OR REPLACE FUNCTION switchover_own.refresh() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  one regclass;
+  view regclass;
   done integer := 0;
 BEGIN
-  FOR one IN SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'm' AND relispopulated ORDER BY c.oid LOOP
-    EXECUTE format('REFRESH MATERIALIZED VIEW %s', one);
+  FOR view IN SELECT c.oid::regclass FROM pg_class c WHERE relkind = 'm' AND relispopulated ORDER BY c.oid LOOP
+    EXECUTE format('REFRESH MATERIALIZED VIEW %s', view);
     done := done + 1;
   END LOOP;
   RETURN done;

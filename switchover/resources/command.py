@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from ..desired import Nothing, Resource
 from ..hosts import Host
@@ -43,6 +44,19 @@ class Command(Resource):
         if self.check and self.server.look(f"{FUNCTIONS}\n{self.check}", check=False).status == 0:
             return None
         return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
+
+
+def reverted(server: Host, path: str, step: str) -> Command:
+    """The change of *step* that is recorded in the directory *path* on *server* is reverted for good."""
+    script = f"sh {sh(path)}/undo"
+    return Command(
+        server,
+        script,
+        "refuse 'retire-old has ended undo'",
+        check=f"[ -e {sh(path)}/undone ]",
+        shown=f"{script}   # {step}",
+        part=PurePosixPath(path).name,
+    )
 
 
 def again(ended: bool, desired: Resource | Nothing, shown: str) -> Resource | Nothing:

@@ -78,7 +78,7 @@ def told(lab: Lab) -> list[dict[str, Any]]:
 
 def carried_over(lab: Lab, server: str) -> None:
     """A person has carried over what somebody wrote there past the fence, and says so."""
-    getattr(lab, server).psql("DELETE FROM switchover_own.stragglers", SHOP.site(server).database)
+    getattr(lab, server).psql("DELETE FROM switchover_own.late_writes", SHOP.site(server).database)
 
 
 def leads_to(lab: Lab) -> str:

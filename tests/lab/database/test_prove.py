@@ -16,7 +16,7 @@ from lab.machine.server import LabServer, until
 from lab.reached import reached
 from lab.servers import Lab
 from lab.world import SHOP
-from switchover.commands import prove
+from switchover.database import proof
 
 OLD, NEW = SHOP.site("old"), SHOP.site("new")
 
@@ -102,9 +102,9 @@ def test_every_row_is_equal_while_others_write(lab: Lab) -> None:
 def test_in_a_hold_of_pgbouncer(lab: Lab) -> None:
     """As where so much is written that no pair comes out by itself; PgBouncer goes on afterwards."""
     words = ["pinned", NEW.database, 1, 6432, 20]
-    script = f"export UNHELD=0\nmain() {{\n{prove.program(prove.PROGRAMS, words)}\n}}\nmain"
+    script = f"export UNHELD=0\nmain() {{\n{proof.program(proof.PROGRAMS, words)}\n}}\nmain"
     out = lab.new.exec(script).stdout
-    pinned = json.loads(next(line for line in out.splitlines() if line.startswith("pinned "))[7:])
+    pinned = proof.parse(out).pinned
     assert pinned["held"] == 1 and 0 < pinned["hold_ms"] < 2000
     socket = f"{NEW.app}/tmp/sockets/unicorn.sock"
     assert lab.new.exec(f"curl -sSf -m 5 --unix-socket {socket} http://localhost/orders/recent").stdout
@@ -174,7 +174,7 @@ def test_the_schema_is_compared(lab: Lab) -> None:
 LOCK = """
 SET application_name = 'locks';
 DO $$ BEGIN
-  WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query ~ '^SELECT ''[0-9a-f]*'', count') LOOP
+  WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query ~ '^SELECT count.*pg_relation_filenode') LOOP
     PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
   END LOOP;
   LOCK TABLE products;

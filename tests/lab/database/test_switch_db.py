@@ -185,7 +185,7 @@ def test_who_writes_past_the_fence_is_told_and_what_would_be_lost_is_refused(lab
     assert "all of it is undone, but" in line
     leads(lab, "old")
     line = fails(lab, "switch-db.can-switch", "switch-db.pool-role", "switch-db.program", "switch-db.gates")
-    assert f"{found}. Carry it over, then on old: DELETE FROM switchover_own.stragglers" in line
+    assert f"{found}. Carry it over, then on old: DELETE FROM switchover_own.late_writes" in line
     lab.old.psql("DELETE FROM products WHERE id = 777777", OLD.database)
     lab.old.psql("UPDATE products SET name = name || '.' WHERE id = 3", OLD.database)
     carried_over(lab, "old")

@@ -109,7 +109,7 @@ def already(move: Move, desired: Desired) -> bool:
 
     one = step(contract)
     one.section, one._name = "finish", f"contract-{next(NUMBERS)}"
-    parts, _ = one.looked_at(move)
+    parts, _ = one.parts_and_why(move)
     return all(part.change() is None for part in parts if isinstance(part, Resource))
 
 

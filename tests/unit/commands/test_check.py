@@ -12,7 +12,7 @@ import pytest
 
 from switchover.commands import check as module
 from switchover.errors import Problem
-from switchover.findings import Finding, Kind, blocker, good, note, warning
+from switchover.findings import Finding, Severity, blocker, good, note, warning
 from switchover.preflight import BOTH, EACH
 
 COST = replace(good("300 MB, about 10 s"), key="cost")
@@ -28,11 +28,11 @@ class Site:
         self.unreached: tuple[str, ...] = ()
         self.database: list[Finding] | Exception = [COST]
         self.week: list[Finding] | Exception = [good("mail goes out")]
-        monkeypatch.setattr(module.moves, "of", lambda context: SimpleNamespace(settings=self))
+        monkeypatch.setattr("switchover.move.of", lambda context: SimpleNamespace(settings=self))
         monkeypatch.setattr(module.preflight, "find", lambda move: self._servers())
         monkeypatch.setattr(module.host, "gather", lambda move: self._facts(self.database))
         monkeypatch.setattr(module.aftercare, "gather", lambda move: self._facts(self.week))
-        for checks, name in ((module.database.CHECKS, "database"), (module.aftercare.CHECKS, "aftercare")):
+        for checks, name in ((module.compatibility, "database"), (module.aftercare.CHECKS, "aftercare")):
             monkeypatch.setattr(checks, "find", lambda facts, group=name: (replace(f, group=group) for f in facts))
 
     def _servers(self) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def test_where_all_is_good_each_group_has_its_line(site: Site) -> None:
 def test_a_blocker_of_the_servers_fails_and_so_does_what_nobody_knows(site: Site) -> None:
     site.servers = [
         blocker("it is full", "Free some"),
-        Finding(Kind.UNKNOWN, "the clocks agree (no)", "Look"),
+        Finding(Severity.UNKNOWN, "the clocks agree (no)", "Look"),
         note("quiet"),
     ]
     lines, failed = site.check()
@@ -107,7 +107,7 @@ def test_a_blocker_of_the_database_leaves_only_copy_and_is_no_failure(site: Site
 
 
 def test_the_week_after_never_fails(site: Site) -> None:
-    site.week = [warning("new's address has no name", "Set PTR"), Finding(Kind.UNKNOWN, "SPF (silence)", "Look")]
+    site.week = [warning("new's address has no name", "Set PTR"), Finding(Severity.UNKNOWN, "SPF (silence)", "Look")]
     lines, failed = site.check()
     assert failed == "" and lines[5:] == [
         "  · the week after: 2 to look at",

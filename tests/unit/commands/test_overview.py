@@ -14,13 +14,13 @@ from switchover import checklist, output
 from switchover.checklist import switch_jobs
 from switchover.commands import move as moving
 from switchover.commands import plan, preview, status, undo
-from switchover.desired import Nothing
+from switchover.desired import Nothing, Precondition
 from switchover.errors import Problem, Unreached
 from switchover.journal import Change
 from switchover.move import Move
-from switchover.resources.seen import Compared
+from switchover.section import Section
 from switchover.settings import Settings, check
-from switchover.step import Section, Step, run_step
+from switchover.step import Step, run_step
 
 Made = Callable[..., Move]
 
@@ -252,10 +252,10 @@ def test_status_says_what_was_done_before_the_settings_said_otherwise(here: Made
 
 def test_status_says_true_only_of_what_it_looked_at(here: Made) -> None:
     """A part of a step that has one with nothing to do, beside another that is looked at."""
-    there = Compared(lambda: None)
+    there = Precondition(lambda: None)
     state = status._state(here(), of(lambda move: [Nothing("old has no worker"), there]))
     assert state == {"state": "true", "undoable": False}
-    open_ = status._state(here(), of(lambda move: [Nothing("old has no worker"), Compared(lambda: "it rains")]))
+    open_ = status._state(here(), of(lambda move: [Nothing("old has no worker"), Precondition(lambda: "it rains")]))
     assert open_ == {"state": "open", "undoable": False, "in_the_way": "it rains"}
 
 
@@ -272,7 +272,7 @@ def test_the_plan_says_why_nothing_is_to_be_done(here: Made) -> None:
     page = "".join(plan._described(preview.line(move, switch_jobs.stop_old)))
     assert f"`inv switch-jobs.stop-old`. Nothing to do: {WHY}.\n" in page
     assert "`. Nothing to do here.\n" in "".join(plan._described(preview.line(move, of(lambda move: []))))
-    true = "".join(plan._described(preview.line(move, of(lambda move: [Compared(lambda: None)]))))
+    true = "".join(plan._described(preview.line(move, of(lambda move: [Precondition(lambda: None)]))))
     assert "Looks, and changes nothing." in true
 
 
@@ -297,7 +297,7 @@ def test_move_says_once_what_a_section_does(here: Made, monkeypatch, capsys, yes
 
     move, asked = here(), []
     monkeypatch.setattr("switchover.move.of", lambda context: move)
-    monkeypatch.setattr("switchover.step.run_step", fails)
+    monkeypatch.setattr("switchover.section.run_step", fails)
     monkeypatch.setattr("switchover.output.ask", lambda question: asked.append(question) or True)
     with pytest.raises(Problem, match=r"^enough$"):
         moving.move.body(None, yes=yes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,42 +11,48 @@ import pytest
 
 from switchover import hosts, programs
 from switchover.commands import prove
-from switchover.database.proof import Proof, Uploads, parse
+from switchover.database import proof as proofs
+from switchover.database.proof import Proof, UploadsProof, parse
 
-ANSWER = """\
+KEYS = [{"on": "both", "key": {"id": "5"}}, {"on": "new", "key": {"shop": "a", "number": "7"}}]
+FOUND = {
+    "pinned": {"hold_ms": 17, "tries": 5, "held": 1},
+    "tables": [
+        {"table": '"odd name"', "old": 0, "new": 0, "equal": True, "why": "", "keys": [], "more": None},
+        {"table": "orders", "old": 999997, "new": 999998, "equal": False, "why": "other rows", "keys": KEYS,
+         "more": {"keys": 41, "buckets": 4, "of": 30}},
+        {"table": "tags", "old": 3, "new": None, "equal": False, "why": "on old alone", "keys": [], "more": None},
+    ],
+    "sequences": [
+        {"sequence": "orders_id_seq", "old": 8, "new": None, "equal": True},
+        {"sequence": "tags_id_seq", "old": 8, "new": None, "equal": False},
+    ],
+    "seconds": 2.0,
+}  # fmt: skip
+ANSWER = f"""\
 progress 10 20 bytes
-pinned {"hold_ms": 17, "tries": 5, "held": 1}
-took {"ms": 2000}
 doing which rows of "orders" differ
-table {"table": "tags", "old": 3, "new": null, "equal": false, "why": "on old alone"}
-table {"table": "orders", "old": 999997, "new": 999998, "equal": false, "why": "other rows"}
-table {"table": "\\"odd name\\"", "old": 0, "new": 0, "equal": true, "why": ""}
-key {"table": "orders", "on": "both", "key": {"id" : "5"}}
-key {"table": "orders", "on": "new", "key": {"shop" : "a", "number" : "7"}}
-more {"table": "orders", "keys": 41, "buckets": 4, "of": 30}
-sequence {"sequence": "orders_id_seq", "old": 8, "new": null, "equal": true}
-sequence {"sequence": "tags_id_seq", "old": 8, "new": null, "equal": false}
+proof {json.dumps(FOUND)}
+{{"event": "proved", "equal": false}}
 """
 
 
 def test_the_answer_is_read() -> None:
     proof = parse(ANSWER)
-    assert [one["table"] for one in proof.tables] == ['"odd name"', "orders", "tags"]
+    assert [table["table"] for table in proof.tables] == ['"odd name"', "orders", "tags"]
     assert proof.rows == 1_000_001
     assert proof.different == ["orders", "tags", "tags_id_seq"]
     assert proof.as_json()["totals"] == {
         "tables": 3, "rows": 1_000_001, "different": 3, "seconds": 2.0, "rows_per_second": 500_000,
         "hold_ms": 17, "tries": 5, "held": 1,
     }  # fmt: skip
-    orders = proof.as_json()["tables"][1]
-    assert orders["keys"] == [{"on": "both", "key": {"id": "5"}}, {"on": "new", "key": {"shop": "a", "number": "7"}}]
-    assert orders["more_keys"] and not proof.as_json()["tables"][0]["more_keys"]
+    assert proof.as_json()["tables"] == FOUND["tables"] and proof.as_json()["sequences"] == FOUND["sequences"]
 
 
 def test_every_difference_has_a_line() -> None:
     proof = parse(ANSWER)
     proof.schema = ["the index orders_number is on old and not on new"]
-    proof.files = [Uploads("public/system/", {"a": "1", "b": "2"}, {"a": "9"}, ahead=True)]
+    proof.files = [UploadsProof("public/system/", {"a": "1", "b": "2"}, {"a": "9"}, ahead=True)]
     assert list(prove._differences(proof)) == [
         "orders: id 5 is not the same on both",
         "orders: shop a, number 7 is on new alone",
@@ -69,19 +76,19 @@ def test_every_difference_has_a_line() -> None:
     ],
 )
 def test_uploads(old: dict[str, str], new: dict[str, str], ahead: bool, equal: bool) -> None:
-    assert Uploads("system/", old, new, ahead).equal is equal
+    assert UploadsProof("system/", old, new, ahead).equal is equal
 
 
 def test_programs_lie_side_by_side_and_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "one").write_text('echo "$1" "$2"; . "$(dirname "$0")/two"; exit 4\n')
-    (tmp_path / "two").write_text('echo "from two: $(dirname "$0")"\n')
+    (tmp_path / "one").write_text("import sys, two\nprint(*sys.argv[1:])\nprint(two.__file__)\nsys.exit(4)\n")
+    (tmp_path / "two.py").touch()
     monkeypatch.setattr(programs, "FOLDER", tmp_path)
-    script = hosts.as_read(prove.program(("one", "two"), ["a word", 2]))
+    script = hosts.as_read(proofs.program(("one", "two.py"), ["a word", 2]))
     ran = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True)
     assert ran.returncode == 4, ran.stderr
     first, second = ran.stdout.splitlines()
     assert first == "a word 2"
-    assert not Path(second.removeprefix("from two: ")).exists()
+    assert second.endswith("/two.py") and not Path(second).parent.exists()
 
 
 @pytest.mark.parametrize("given", [{}, {"jobs": 0}, {"strategy": "copy"}])

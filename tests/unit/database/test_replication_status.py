@@ -35,8 +35,8 @@ def test_what_follows_closely_has_no_hindrance() -> None:
         ({"lag": 4.2}, "4.2 s behind"),
         ({"old": Kept(0, 10, 10, lost=True)}, "start over: inv undo replicate"),
         ({"differences": ("the table carts is on old and not on new",)}, "carts is on old and not on new: make both"),
-        ({"leader": "new", "new": Kept(0, 10, 10, lost=True)}, "new has given up what it kept for old"),
-        ({"leader": "new", "behind": 2_000_000}, "old is 2.0 MB and 0.0 s behind"),
+        ({"primary": "new", "new": Kept(0, 10, 10, lost=True)}, "new has given up what it kept for old"),
+        ({"primary": "new", "behind": 2_000_000}, "old is 2.0 MB and 0.0 s behind"),
         ({"differences": ("a", "b", "c", "d", "e")}, "a; b; c (and 2 more): make both alike"),
     ],
 )
@@ -46,11 +46,11 @@ def test_a_hindrance_is_told_on_one_line(values: dict[str, Any], said: str) -> N
 
 
 def test_who_wrote_past_the_fence_is_told_on_one_line() -> None:
-    told = lines(found(leader="new", stragglers=(("old", "insert orders id=7, delete carts id=2"),)))
+    told = lines(found(primary="new", late_writes=(("old", "insert orders id=7, delete carts id=2"),)))
     assert told[0] == "old's database: 0.0 s behind, 0 kB of changes"
     assert told[3] == (
         "old has what new lacks, written past the fence: insert orders id=7, delete carts id=2; carry it over, then "
-        "there: DELETE FROM switchover_own.stragglers"
+        "there: DELETE FROM switchover_own.late_writes"
     )
 
 

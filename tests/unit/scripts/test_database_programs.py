@@ -37,6 +37,10 @@ for text in asked:
             print(answer, end="")
             break
 """
+PROVE = """import os, sys
+with open(os.environ["ASKED"], "a") as file:
+    print("prove", *sys.argv[1:], file=file)
+"""
 SYSTEMCTL = """#!/bin/sh
 case $1 in is-active) exit 3 ;; *) echo "systemctl $*" >>"$ASKED" ;; esac
 """
@@ -269,8 +273,8 @@ def test_a_switch_that_died_after_the_commit_was_led_on_by_its_recovery(entry: E
 
 
 def test_what_was_written_since_a_copy_goes_back_once(entry: Entry) -> None:
-    for name in ("copy-database", "prove"):
-        entry.put(entry.path / "after" / name, f'echo "{name} $*" >>"$ASKED"\n')
+    entry.put(entry.path / "after/copy-database", 'echo "copy-database $*" >>"$ASKED"\n')
+    entry.put(entry.path / "after/prove", PROVE)
     restored = ["copy-database restore shop"]
     assert entry.does("copy-back", "shop", "owner") == restored  # visitors never came here
     (entry.path / "done").touch()
@@ -283,6 +287,6 @@ def test_what_was_written_since_a_copy_goes_back_once(entry: Entry) -> None:
 def test_what_could_not_go_back_is_not_put_away(entry: Entry) -> None:
     (entry.path / "done").touch()
     entry.put(entry.path / "after/copy-database", 'echo "copy-database $*" >>"$ASKED"\n')
-    entry.put(entry.path / "after/prove", "exit 1\n")
+    entry.put(entry.path / "after/prove", "raise SystemExit(1)\n")
     assert entry.run("copy-back", "shop", "owner").returncode == 1
     assert "restore" not in entry.asked_file.read_text() and not (entry.path / "copied-back").exists()

@@ -1,6 +1,6 @@
-"""The protocol of the switch, by the program itself: every actor may stop anywhere, in any order.
+"""The protocol of the switch, by its own code: every actor may stop anywhere, in any order.
 
-The program `scripts/server/switch-database` runs as it is, against two databases, a pooler and a clock that live in
+`scripts/server/switch.py` and `hold.py` run as they are, against two databases, a pooler and a clock that live in
 memory. At each thing it does to them others act: visitors write, strays write past the pooler, changes travel,
 servers and the pooler restart, the program dies. Whatever came before, in the end: never do two databases admit the
 application, no acknowledged write is missing where the application is, none is taken twice, nobody is held, and what
@@ -9,31 +9,23 @@ somebody wrote by hand to the one that follows is known.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
-import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from conftest import DatabaseError as Error
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-PROGRAM = Path(__file__).parents[3] / "scripts/server/switch-database"
 OTHER = {"old": "new", "new": "old"}
 FOLLOWS = {"new": "switchover", "old": "switchover_back"}
 EXAMPLES = int(os.environ.get("SWITCHOVER_EXAMPLES", "150"))  # a long campaign: 20000
 CONFIG = {"database": "shop", "port": 6432, "pool": 1, "max_drain": 10, "max_hold": 5, "user": "u", "passfile": "p"}
 EVENTS = ("write", "stray", "by hand", "travel", "travel", "down old", "down new", "up", "pooler dies", "killed")
-
-
-class Error(Exception):
-    """psycopg2.Error: that server does not answer."""
 
 
 class Killed(BaseException):
@@ -53,7 +45,7 @@ class Database:
     follows: str | None = None  # None: no subscription, "prepared", "enabled"
     start: int = 0  # how much of the other's log it has seen or passes over
     slot: int | None = None  # from where on it keeps its log for the other
-    mark: int = 0  # where the last mark is that was written here
+    beat: int = 0  # where the last heartbeat is that was written here
     broken: bool = False
     noted: set[str] = field(default_factory=set)  # rows that were written here by hand while it followed
 
@@ -71,16 +63,16 @@ class World:
     databases: dict[str, Database]
     state: dict[str, Any] | None = None  # the program's file
     ini: str = "old"
-    leads: str = "old"
+    points_to: str = "old"
     paused: bool = False
-    narrow: bool = False  # the pooler has fewer connections than its configuration says
+    shrunk: bool = False  # the pooler has fewer connections than its configuration says
     pooler: bool = True
     watched: bool = False
     acknowledged: list[str] = field(default_factory=list)
     events: Iterator[str] = field(default_factory=lambda: iter(()))
     rows: int = 0
     slept: int = 0
-    marked: str = ""
+    beaten: str = ""
 
     def tick(self) -> None:
         """Before each thing that the program does, something else happens."""
@@ -90,7 +82,7 @@ class World:
     def happen(self, event: str) -> None:
         what, _, role = event.partition(" ")
         if what == "write":
-            one = self.databases[self.leads]
+            one = self.databases[self.points_to]
             if self.pooler and not self.paused and one.up and one.admits:
                 self.acknowledge(one)
         elif what == "stray":
@@ -112,7 +104,7 @@ class World:
             for one in self.databases.values():
                 one.up = True
         elif what == "pooler":
-            self.leads, self.paused, self.narrow = self.ini, False, False
+            self.points_to, self.paused, self.shrunk = self.ini, False, False
         elif what == "killed":
             raise Killed
 
@@ -137,13 +129,13 @@ world = World({})  # each example makes its own
 class Server:
     """What the program's Server does, in memory; the functions of switch.sql by name."""
 
-    def __init__(self, role: str, config: dict[str, Any]) -> None:
+    def __init__(self, role: str, config: dict[str, Any], name: str = "") -> None:
         self.role, self.follows, self.session = role, FOLLOWS[role], None
         self.one = world.databases[role]
         self.other = world.databases[OTHER[role]]
         self.connect()
 
-    def connect(self) -> None:
+    def connect(self, **options: Any) -> None:
         world.tick()
         if not self.one.up:
             raise Error("does not answer")
@@ -167,17 +159,18 @@ class Server:
         there, self.one.strays = self.one.strays, False
         return int(there)
 
-    def _mark(self, value: str) -> str:
-        self.one.mark = len(self.one.log)
-        self.one.take(f"mark {value}")
-        world.marked = value
-        return value
+    def _beat(self, name: str) -> list[str]:
+        self.one.beat = len(self.one.log)
+        Clock.now += 0.0001
+        world.beaten = f"{Clock.now:.6f}"
+        self.one.take(f"beat {world.beaten}")
+        return [world.beaten]
 
-    def _marker(self) -> str | None:
+    def _beaten(self, name: str) -> str | None:
         for _ in range(len(self.other.log) + 1):
             world.travel(self.one)
-        marks = [row.split()[1] for row in self.one.log if row.startswith("mark")]
-        return marks[-1] if marks else None
+        beats = [row.split()[1] for row in self.one.log if row.startswith("beat")]
+        return beats[-1] if beats else None
 
     def _commit(self, number: int) -> int:
         if self.one.switches[number][0] != "open":
@@ -186,7 +179,7 @@ class Server:
         self.one.admits = True
         return len(self.one.log)
 
-    def _settle(self, number: int) -> str:
+    def _outcome(self, number: int) -> str:
         state, lsn = self.one.switches.get(number, ("aborted", None))
         if state == "open":
             state = "aborted"
@@ -210,7 +203,7 @@ class Server:
             self.one.follows, self.one.start = "prepared", 0
 
     def _keep(self, name: str) -> None:
-        self.one.slot = max(self.one.slot or 0, self.one.mark)
+        self.one.slot = max(self.one.slot or 0, self.one.beat)
 
     def _note(self, name: str, upto: int | None) -> None:
         """What is in the slot by hand; a slot is passed over by nobody here, so all that it ever held is."""
@@ -223,20 +216,19 @@ class Server:
         "fence()": _fence,
         "end_sessions": _end_sessions,
         "end_program": lambda self: 0,
-        "INSERT INTO switchover.marker": _mark,
-        "SELECT value FROM switchover.marker": _marker,
-        "door(": lambda self, name: None,
-        "filling": lambda self: None,
-        "note(": _note,
-        "straggled": lambda self: None,  # carried over at once
-        "longest": lambda self, most: None,
+        "INSERT INTO switchover.heartbeat": _beat,
+        "SELECT value FROM switchover.heartbeat": _beaten,
+        "cannot_follow(": lambda self, name: None,
+        "disk_filling": lambda self: None,
+        "note_late_writes(": _note,
+        "late_writes_found": lambda self: None,  # carried over at once
+        "long_transaction": lambda self, most: None,
         "clock_timestamp())": lambda self: Clock.now,
         "set_sequences": lambda self, wanted: None,
         "sequences()": lambda self: {},
-        "pg_export_snapshot": lambda self: "snapshot",
-        "BEGIN": lambda self: None,
+        "pg_export_snapshot": lambda self, value: ["snapshot", "1:1:", None],
         "commit_switch": _commit,
-        "settle": _settle,
+        "outcome": _outcome,
         "SELECT lsn": _lsn,
         "close()": lambda self: None,
         "release": _release,
@@ -254,17 +246,21 @@ class Pooler:
         world.tick()
 
     def missing(self) -> str | None:
-        return None if world.databases[world.leads].up and world.databases[world.leads].admits else "no connections"
+        return (
+            None
+            if world.databases[world.points_to].up and world.databases[world.points_to].admits
+            else "no connections"
+        )
 
-    def narrow(self) -> None:
+    def shrink_pool(self) -> None:
         world.tick()
-        world.narrow = True
+        world.shrunk = True
 
-    def widen(self) -> None:
-        if world.narrow:
+    def restore_pool(self) -> None:
+        if world.shrunk:
             self.reload()
 
-    def gap(self, seconds: float) -> None:
+    def wait_for_idle(self, seconds: float) -> None:
         world.tick()
 
     def pause(self, seconds: float) -> bool:
@@ -279,37 +275,44 @@ class Pooler:
 
     def reload(self) -> None:
         world.tick()
-        world.leads, world.narrow = world.ini, False
+        world.points_to, world.shrunk = world.ini, False
 
 
-def _remember(number: int, towards: str, phase: str) -> None:
+class DeadMan:
+    """The timer, in memory."""
+
+    def __init__(self, command: list[str]) -> None: ...
+
+    def arm(self, seconds: float) -> None:
+        self.disarm()
+        world.watched = True
+        world.tick()
+
+    @staticmethod
+    def disarm() -> bool:
+        world.watched, watched = False, world.watched
+        world.tick()
+        return watched
+
+
+class Client:
+    """A client of the pooler's; it sees nothing that the invariants do not."""
+
+    def __init__(self, config: dict[str, Any]) -> None: ...
+
+    def query(self) -> None: ...
+
+    def error(self, seconds: float) -> None: ...
+
+
+def _remember(config: dict[str, Any], number: int, towards: str, phase: str) -> None:
     world.tick()
     world.state = {"number": number, "towards": towards, "phase": phase}
 
 
-def _lead_to(role: str, config: dict[str, Any], pooler: Pooler | None, *, lasting: bool = True) -> None:
+def _point_pooler_at(role: str, config: dict[str, Any], *, lasting: bool = True) -> None:
     world.tick()
     world.ini = role
-    if pooler is not None:
-        pooler.reload()
-
-
-def _watchdog(seconds: float | None) -> None:
-    world.watched = seconds is not None
-    world.tick()
-
-
-class Probe:
-    """A client of the pooler's; it sees nothing that the invariants do not."""
-
-    def cursor(self) -> Any:
-        return self
-
-    __enter__ = cursor
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def execute(self, sql: str) -> None: ...
 
 
 class Clock:
@@ -336,32 +339,20 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[types.ModuleType]:
-    """The program, its hands and eyes replaced."""
-    database = types.ModuleType("psycopg2")
-    database.Error = Error  # type: ignore[attr-defined]
-    database.connect = lambda **_: Probe()  # type: ignore[attr-defined]
-    before = sys.modules.get("psycopg2")
-    sys.modules["psycopg2"] = database
-    loader = importlib.machinery.SourceFileLoader("switch_database", str(PROGRAM))
-    spec = importlib.util.spec_from_loader("switch_database", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, kept = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = kept
-        if before is None:
-            del sys.modules["psycopg2"]
-        else:
-            sys.modules["psycopg2"] = before
-    values = {"Server": Server, "Pooler": Pooler, "remember": _remember, "lead_to": _lead_to, "watchdog": _watchdog}
-    values |= {"remembered": lambda: world.state, "prove": lambda *_: None, "say": lambda *_, **__: None}
+def program(modules: types.SimpleNamespace) -> types.ModuleType:
+    """switch.py, its hands and eyes replaced."""
+    switch: types.ModuleType = modules.switch
+    values = {"Server": Server, "remember": _remember, "point_pooler_at": _point_pooler_at}
+    values |= {"remembered": lambda config: world.state, "compare": lambda *_: (True, ""), "say": lambda *_, **__: None}
     for name, value in values.items():
-        setattr(module, name, value)
-    module.time = Clock()  # type: ignore[attr-defined]
-    yield module
+        setattr(switch, name, value)
+    for module in (switch, modules.hold):
+        for name, value in {"Pooler": Pooler, "DeadMan": DeadMan, "Client": Client}.items():
+            setattr(module, name, value)
+    for module in (switch, modules.hold, modules.snapshots):
+        module.time = Clock()
+    modules.snapshots.Snapshots.keep = lambda self, seconds: None
+    return switch
 
 
 def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
@@ -393,7 +384,7 @@ def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
 
         @rule(events=st.lists(st.sampled_from(EVENTS + ("",) * 6), max_size=30))
         def recover(self, events: list[str]) -> None:
-            self.run(lambda: program.settled(CONFIG), events)
+            self.run(lambda: program.recover(CONFIG), events)
 
         @rule(event=st.sampled_from(EVENTS[:-1]))
         def happens(self, event: str) -> None:
@@ -414,16 +405,16 @@ def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
         def teardown(self) -> None:
             world.events = iter(())
             world.happen("up")
-            program.settled(CONFIG)
-            right = world.databases[world.leads]
-            assert right.admits and not world.paused and not world.narrow and world.ini == world.leads
+            program.recover(CONFIG)
+            right = world.databases[world.points_to]
+            assert right.admits and not world.paused and not world.shrunk and world.ini == world.points_to
             for _ in range(len(right.log) + 2):
                 world.happen("travel")
             assert set(world.acknowledged) <= set(right.log)
             other = world.databases[OTHER[right.role]]
             assert not other.admits
             assert set(world.acknowledged) <= set(other.log), "the way back lacks writes"
-            program.look_for_stragglers(Server(other.role, CONFIG), FOLLOWS[right.role])
+            program.note_late_writes(Server(other.role, CONFIG), FOLLOWS[right.role])
             for one in (right, other):
                 alone = {row for row in one.log if row.startswith("hand")} - set(world.databases[OTHER[one.role]].log)
                 assert alone <= one.noted, "somebody's row is not noted"
@@ -453,8 +444,8 @@ FAULTS: dict[str, dict[str, Callable[..., Any]]] = {
     "no fence": {"unfence()": Server._unfence, "fence()": lambda self: None},
     "strays stay connected": {"end_sessions": lambda self: 0},
     "the way back begins anywhere": {"follow(": lambda self, name, lsn: Server._follow(self, name, 0)},
-    "stragglers are not looked for": {"note(": lambda self, name, upto: None},
-    "the last write is not awaited": {"SELECT value FROM switchover.marker": lambda self: world.marked},
+    "late writes are not looked for": {"note_late_writes(": lambda self, name, upto: None},
+    "the last write is not awaited": {"SELECT value FROM switchover.heartbeat": lambda self, name: world.beaten},
 }
 
 

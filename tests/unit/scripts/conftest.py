@@ -1,0 +1,42 @@
+"""The modules of scripts/server/, without psycopg2, which the servers have and this machine need not."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parents[3] / "scripts/server"
+MODULES = ("servers", "refusals", "hold", "snapshots", "proof", "switch")
+
+
+class DatabaseError(Exception):
+    """psycopg2.Error."""
+
+
+@pytest.fixture(scope="module")
+def modules() -> Iterator[types.SimpleNamespace]:
+    """Them by name, each imported anew; and `Error`, which stands for psycopg2's."""
+    database, extensions = types.ModuleType("psycopg2"), types.ModuleType("psycopg2.extensions")
+    database.Error = database.OperationalError = DatabaseError  # type: ignore[attr-defined]
+    extensions.POLL_OK, extensions.POLL_READ, extensions.POLL_WRITE = 0, 1, 2  # type: ignore[attr-defined]
+    fakes = {"psycopg2": database, "psycopg2.extensions": extensions}
+    kept = {name: sys.modules.pop(name, None) for name in (*fakes, *MODULES)}
+    sys.modules |= fakes
+    sys.path.insert(0, str(PROGRAMS))
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield types.SimpleNamespace(
+            Error=DatabaseError, psycopg2=database, **{name: importlib.import_module(name) for name in MODULES}
+        )
+    finally:
+        sys.dont_write_bytecode = written
+        sys.path.remove(str(PROGRAMS))
+        for name, module in kept.items():
+            sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module

@@ -1,0 +1,426 @@
+"""snapshots.py and proof.py of scripts/server/, without PostgreSQL: what a pair proves, what is read, what is equal."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import types
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAMS = Path(__file__).parents[3] / "scripts/server"
+
+
+class Error(Exception):
+    """psycopg2.Error."""
+
+    pgcode = ""
+
+
+class Library:
+    """The modules, with a stand-in for psycopg2."""
+
+    def __init__(self) -> None:
+        self.proof = importlib.import_module("proof")
+        self.snapshots = importlib.import_module("snapshots")
+        self.refusals = importlib.import_module("refusals")
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    psycopg2 = types.ModuleType("psycopg2")
+    psycopg2.Error = Error  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(str(PROGRAMS))
+    names = ("proof", "snapshots", "refusals", "servers")
+    monkeypatch.setitem(sys.modules, "psycopg2", psycopg2)
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield Library()
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+# --- a pair of snapshots ------------------------------------------------------------------------------------------
+
+
+class Side:
+    """A server's session: transactions have numbers; *meanwhile* is what others do before each answer."""
+
+    def __init__(self, role: str, number: int) -> None:
+        self.role, self.number, self.row = role, number, (0, "")
+        self.open = False  # whether somebody else's transaction, with a number of its own, is open
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+
+    def connect(self, **options: Any) -> Side:
+        assert "idle_in_transaction_session_timeout=60s" in options["options"]
+        return self
+
+    def cursor(self) -> Side:
+        return self
+
+    def execute(self, sql: str) -> None:
+        assert sql == "ROLLBACK"
+
+    def writes(self) -> None:
+        """Somebody else's transaction, which ends at once."""
+        self.number += 1
+
+    def snapshot(self) -> str:
+        return f"{self.number - self.open}:{self.number}:" + (f"{self.number - 1}" if self.open else "")
+
+    def ask(self, sql: str, *values: Any, session: Any = None) -> Any:
+        kind = "beat" if "INSERT" in sql else "take" if "pg_export" in sql else "look"
+        self.meanwhile.get(kind, lambda: None)()
+        if kind == "beat":
+            mine, before = self.number, self.snapshot()
+            self.number += 1
+            self.row = (mine % 2**32, f"beat {mine}")
+            return [self.row[1], str(mine), before]
+        if kind == "take":
+            return [f"snapshot of {self.role}", self.snapshot(), str(self.row[0]) if values == (self.row[1],) else None]
+        return self.row[1]
+
+
+class Target(Side):
+    """It follows *source*: the heartbeat arrives when it is looked for."""
+
+    def __init__(self, source: Side, number: int) -> None:
+        super().__init__("new", number)
+        self.source, self.unplugged = source, False
+
+    def ask(self, sql: str, *values: Any, session: Any = None) -> Any:
+        if "pg_export" not in sql and not self.unplugged and self.row[1] != self.source.row[1]:
+            self.row = (self.number % 2**32, self.source.row[1])
+            self.number += 1
+        return super().ask(sql, *values, session=session)
+
+
+def taken(library: Library, prepare: Callable[[Side, Target], None]) -> bool:
+    source = Side("old", 7000)
+    target = Target(source, 2**32 + 5)  # the number of a row's transaction has 32 bits
+    prepare(source, target)
+    snapshots = library.snapshots.Snapshots(source, target)
+    proved: bool = snapshots.take_proved(0.05)
+    return proved
+
+
+def test_a_pair_proves_itself_where_nobody_else_writes(library: Library) -> None:
+    assert taken(library, lambda source, target: None)
+
+
+OTHERS: dict[str, Callable[[Side, Target], None]] = {
+    "a transaction is open before the row": lambda s, t: setattr(s, "open", True),
+    "somebody writes on old after the row": lambda s, t: s.meanwhile.update(take=s.writes),
+    "somebody writes on new after the row": lambda s, t: t.meanwhile.update(take=t.writes),
+    "a transaction is open on new": lambda s, t: setattr(t, "open", True),
+    "the row does not arrive": lambda s, t: setattr(t, "unplugged", True),
+    "another row has taken its place": lambda s, t: t.meanwhile.update(take=lambda: setattr(t, "row", (5, "other"))),
+}
+
+
+@pytest.mark.parametrize("prepare", OTHERS.values(), ids=OTHERS)
+def test_a_pair_is_no_proof_where_anything_else_was_written(
+    library: Library, prepare: Callable[[Side, Target], None]
+) -> None:
+    assert not taken(library, prepare)
+
+
+def test_in_a_hold_they_are_taken_in_one_round_trip_each(library: Library) -> None:
+    source, asked = Side("old", 7), []
+    target = Target(source, 9)
+    source.meanwhile["take"] = lambda: asked.append("old")
+    target.meanwhile["take"] = lambda: asked.append("new")
+    snapshots = library.snapshots.Snapshots(source, target)
+    snapshots.take()
+    assert snapshots.names == {"old": "snapshot of old", "new": "snapshot of new"} and asked == ["old", "new"]
+
+
+def test_a_heartbeat_says_how_long_it_took(library: Library) -> None:
+    source = Side("old", 7)
+    target = Target(source, 9)
+    assert 0 <= library.snapshots.heartbeat(source, target, "switch", 1) < 1
+    target.unplugged = True
+    assert library.snapshots.heartbeat(source, target, "switch", 0.01) is None
+
+
+# --- the tables ---------------------------------------------------------------------------------------------------
+
+
+def table(library: Library, name: str = "orders", **facts: Any) -> Any:
+    given = {
+        "schema": "public", "table": name, "sql": f"public.{name}", "name": name, "oid": 1, "node": 10, "bytes": 100,
+        "pages": 1, "columns": [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]], "key": [["id", "t.id"]],
+        "hundredths": None,
+    }  # fmt: skip
+    return library.proof.Table(**given | {"convert": False} | facts)
+
+
+@pytest.mark.parametrize("pages", [0, 1, 4000, 4001, 12_001])
+@pytest.mark.parametrize("by_page", [True, False])
+def test_every_row_is_in_one_part(library: Library, pages: int, by_page: bool) -> None:
+    ranges = table(library, pages=pages, hundredths=["t.id", list(range(0, 1010, 10))]).ranges(by_page)
+    assert len(ranges) == max(1, -(-pages // 4000))
+    begins, ends = (
+        [half.split()[-1] for half in halves] for halves in zip(*(r.split(" AND ") for r in ranges), strict=True)
+    )
+    assert begins[0] == ends[-1] == "true" and begins[1:] == ends[:-1]  # without a gap or anything twice
+    assert all("ctid" in part if by_page else "t.id" in part for part in ranges[1:])
+
+
+def test_few_hundredths_make_few_parts_and_none_makes_one(library: Library) -> None:
+    assert table(library, pages=40_000, hundredths=["t.id", [1, 5, 9]]).ranges(False) == [
+        "true AND t.id < 5",
+        "t.id >= 5 AND true",
+    ]
+    assert table(library, pages=40_000).ranges(False) == ["true AND true"]
+
+
+def test_a_row_is_its_columns_by_name(library: Library) -> None:
+    plain, apart = table(library), table(library, apart=True)
+    assert plain.row == "ROW(t.id, t.note)::text" and apart.row == "ROW(t.id, hash(t.note))::text"
+    assert plain.hash(plain.row) == 'hashtextextended(ROW(t.id, t.note)::text COLLATE "C", 0)'
+    other = table(library, convert=True)
+    assert "convert_to(ROW(t.id, t.note)::text, 'UTF8')" in other.hash(other.row)
+    assert table(library, columns=[], key=None).row == "ROW()::text"
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({}, ""),
+        ({"rows": 4}, "other rows"),
+        ({"hashes": -1}, "other rows"),
+        ({"columns": [["id", "t.id", "t.id"]]}, "other columns"),
+        ({"rows": 4, "rewritten": True}, "emptied or rewritten meanwhile: prove again"),
+        ({"rewritten": True}, ""),
+    ],
+)
+def test_what_is_different(library: Library, facts: dict[str, Any], why: str) -> None:
+    old = table(library, rows=3, hashes=5)
+    assert old.difference(table(library, **{"rows": 3, "hashes": 5} | facts)) == why
+
+
+def test_the_sums_of_parts_are_added_exactly(library: Library) -> None:
+    whole = table(library)
+    for hashes in (2**63 - 1, 2**63 - 1, -(2**63), 7):
+        whole.add(2, Decimal(hashes * 10**15 + 1), 10)
+    assert (whole.rows, whole.hashes, whole.rewritten) == (8, (2**63 + 5) * 10**15 + 4, False)
+    whole.add(0, Decimal(0), 11)
+    assert whole.rewritten
+
+
+@pytest.mark.parametrize(
+    ("left", "now", "right"),
+    [(7, 7, True), (7, 9, True), (9, 7, False), (None, 3, True), (None, None, True), (3, None, False), (-5, -5, True)],
+)
+def test_a_sequence_has_counted_on(library: Library, left: int | None, now: int | None, right: bool) -> None:
+    assert library.proof.counted_on(left, now) is right
+
+
+# --- readers ------------------------------------------------------------------------------------------------------
+
+
+class Database:
+    """A server whose statements are answered by *answer*; every session of it is in *sessions*."""
+
+    def __init__(self, role: str, answer: Callable[[str], list[Any]]) -> None:
+        self.role, self.answer, self.session = role, answer, self
+        self.server_version = 150004
+        self.sessions: list[Session] = []
+        self.ended: list[Any] = []
+
+    def get_parameter_status(self, _name: str) -> str:
+        return "UTF8"
+
+    def connect(self, **options: Any) -> Session:
+        self.sessions.append(Session(self, options))
+        return self.sessions[-1]
+
+    def ask(self, sql: str, *values: Any) -> None:
+        assert "pg_terminate_backend" in sql
+        self.ended.append(values)
+
+
+class Session:
+    """One session, and its cursor."""
+
+    def __init__(self, database: Database, options: dict[str, Any]) -> None:
+        self.database, self.options, self.closed = database, options, False
+        self.asked: list[str] = []
+        self.rows: list[Any] = []
+
+    def cursor(self) -> Session:
+        return self
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def execute(self, sql: str, values: Any = None) -> None:
+        self.asked.append(sql if values is None else sql % tuple(values))
+        if sql.strip().startswith("SELECT"):
+            self.rows = self.database.answer(sql)
+
+    def fetchall(self) -> list[Any]:
+        return self.rows
+
+
+class Rows:
+    """What a database with the table orders answers: its rows, by key."""
+
+    def __init__(self, **rows: int) -> None:
+        self.rows = rows
+        self.tables = ["orders"]
+        self.fails: dict[str, Error] = {}
+        self.sequence: int | None = 5
+
+    def __call__(self, sql: str) -> list[Any]:
+        for part, error in self.fails.items():
+            if part in sql:
+                raise error
+        if "json_build_object" in sql:
+            columns = [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]]
+            facts = {"oid": 1, "node": 10, "bytes": 100, "pages": 20_000, "key": [["id", "t.id"]], "hundredths": None}
+            return [
+                ({"schema": "public", "table": name, "sql": name, "name": name, "columns": columns} | facts,)
+                for name in self.tables
+            ]
+        if "pg_sequences" in sql:
+            return [("orders_id_seq", self.sequence)]
+        if "pg_relation_filenode" in sql:
+            # Five parts: the whole is in the first.
+            rows = self.rows if "SELECT count(*)" in sql and "WHERE true" in sql else {}
+            return [(len(rows), Decimal(sum(rows.values())), 10)]
+        if "GROUP BY" in sql:
+            return [(int(key[1:]) % 4, 1, Decimal(value)) for key, value in self.rows.items()]
+        return [(value, key) for key, value in self.rows.items() if f"{int(key[1:]) % 4}" in sql.split("ANY")[1]]
+
+
+def comparison(library: Library, old: Rows, new: Rows, **more: Any) -> tuple[Database, Database, tuple[bool, str]]:
+    databases = Database("old", old), Database("new", new)
+    agree = more.pop("agree", lambda old, new: old == new)
+    return (*databases, library.proof.compare(*databases, more.pop("readers", 3), agree, **more))
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> Any:
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("proof ")]
+    return json.loads(line.removeprefix("proof "))
+
+
+def test_equal_databases_are_read_by_several_readers(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = Rows(k1=7, k2=-9)
+    names = {"old": "A-1", "new": "B-2"}
+    old, new, (equal, line) = comparison(library, rows, rows, snapshots=names, pinned={"held": 1})
+    assert equal and line == "1 tables, 2 rows equal"
+    found = document(capsys)
+    assert found["pinned"] == {"held": 1} and found["sequences"][0]["equal"]
+    assert found["tables"] == [
+        {"table": "orders", "old": 2, "new": 2, "equal": True, "why": "", "keys": [], "more": None}
+    ]
+    for database in (old, new):
+        statements = [sql for session in database.sessions for sql in session.asked]
+        assert sum("pg_relation_filenode(1)" in sql for sql in statements) == 5
+        begun = statements.count("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        assert begun == statements.count("COMMIT") == 7  # the catalogs, five parts, the sequences
+        assert statements.count(f"SET TRANSACTION SNAPSHOT {names[database.role]}") == begun
+        assert all(session.closed for session in database.sessions) and database.ended == []
+        assert all("extra_float_digits=1" in session.options["options"] for session in database.sessions)
+
+
+def test_rows_that_differ_are_named(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    new = Rows(k1=7, k2=8, k4=40)
+    _, _, (equal, line) = comparison(library, Rows(k1=7, k2=9, k3=3), new, agree=lambda old, new: False)
+    assert (equal, line) == (False, '2 differ: orders, orders_id_seq; the first {"id": "k2"}')
+    (orders,) = document(capsys)["tables"]
+    assert orders["keys"] == [
+        {"on": "both", "key": {"id": "k2"}},
+        {"on": "old", "key": {"id": "k3"}},
+        {"on": "new", "key": {"id": "k4"}},
+    ]
+    assert orders["more"] is None
+
+
+def test_of_many_rows_the_first_are_named(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {f"k{number}": number for number in range(1, 101)}
+    comparison(library, Rows(**rows), Rows())
+    (orders,) = document(capsys)["tables"]
+    assert len(orders["keys"]) == 20 and orders["more"] == {"keys": 100, "buckets": 4, "of": 4}
+
+
+def test_a_table_on_one_server_alone(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    new = Rows(k1=7)
+    new.tables = ["orders", "more"]
+    _, _, (equal, _) = comparison(library, Rows(k1=7), new)
+    more, orders = document(capsys)["tables"]
+    assert not equal and orders["equal"] and (more["old"], more["new"], more["why"]) == (None, 1, "on new alone")
+
+
+def test_with_an_older_postgresql_floats_have_fewer_digits(library: Library) -> None:
+    databases = Database("old", Rows(k1=1)), Database("new", Rows(k1=1))
+    databases[0].server_version = 110000
+    library.proof.compare(*databases, 1, lambda old, new: True)
+    for database in databases:
+        assert all("extra_float_digits=0" in session.options["options"] for session in database.sessions)
+
+
+def test_long_rows_are_read_again_with_their_long_columns_hashed(library: Library) -> None:
+    """On both servers, though it failed on one; what was read before does not count twice."""
+    old = Rows(k1=7)
+    too_long = Error("invalid memory alloc request size 1073741824")
+    old.fails["ROW(t.id, t.note)"] = too_long
+    _, new, (equal, line) = comparison(library, old, Rows(k1=7))
+    assert equal and line == "1 tables, 1 rows equal"
+    assert any("hash(t.note)" in sql for session in new.sessions for sql in session.asked)
+    old.fails["hash(t.note)"] = too_long
+    with pytest.raises(library.refusals.Refused, match="SW45: old: orders: invalid memory"):
+        comparison(library, old, Rows(k1=7))
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [("pg_relation_filenode(1)", "SW43: new: orders"), ("pg_sequences", "SW43: new"), ("json_build", "SW43: new")],
+)
+def test_an_answer_that_is_missing_is_no_proof(library: Library, part: str, code: str) -> None:
+    rows = Rows(k1=7)
+    rows.fails[part] = Error("server closed the connection\nunexpectedly")
+    databases = Database("old", Rows(k1=7)), Database("new", rows)
+    with pytest.raises(library.refusals.Refused, match=code):
+        library.proof.compare(*databases, 2, lambda old, new: True)
+    for database in databases:  # the other readers end too
+        assert database.ended == [(library.proof.NAME,)]
+
+
+def test_what_stops_the_program_ends_its_readers(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal, or nobody who listens; a server that is gone as well does not keep the other's readers."""
+
+    def nobody_listens(*_: object) -> None:
+        raise BrokenPipeError
+
+    def gone(sql: str, *values: Any) -> None:
+        databases[1].ended.append(values)
+        raise Error("server closed the connection")
+
+    databases = Database("old", Rows(k1=7)), Database("new", Rows(k1=7))
+    monkeypatch.setattr(library.proof.Comparison, "watch", nobody_listens)
+    monkeypatch.setattr(databases[1], "ask", gone)
+    with pytest.raises(BrokenPipeError):
+        library.proof.compare(*databases, 2, lambda old, new: True)
+    assert [database.ended for database in databases] == [[(library.proof.NAME,)]] * 2
+
+
+def test_a_database_without_tables_is_no_proof(library: Library) -> None:
+    old = Rows()
+    old.tables = []
+    with pytest.raises(library.refusals.Refused, match="SW46: old has no tables"):
+        comparison(library, old, Rows())
