@@ -30,4 +30,4 @@ MOVE = WHOLE[:-1]  # what `inv move` does
 
 def steps() -> list[Step]:
     """Every step, in the checklist's order."""
-    return [one for whole in WHOLE for one in whole.steps]
+    return [step for section in WHOLE for step in section.steps]

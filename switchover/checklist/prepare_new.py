@@ -189,7 +189,7 @@ def pgbouncer_answers(move: Move) -> Desired:
 @step
 def database_yml(move: Move) -> Desired:
     """new: the application will use old's database."""
-    if replication_status.shall_follow(move):
+    if replication_status.is_replicated(move):
         content = render(
             "templates/database-pooled.yml.j2",
             environment=move.new.app.environment,

@@ -124,7 +124,7 @@ def pgbouncer_gone(move: Move) -> Desired:
 def _pgbouncer_stays(move: Move) -> bool:
     """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
     return not move.journal.active("prepare-new.pgbouncer") or (
-        replication_status.shall_follow(move) and move.settings.pgbouncer.keep
+        replication_status.is_replicated(move) and move.settings.pgbouncer.keep
     )
 
 

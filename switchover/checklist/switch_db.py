@@ -59,7 +59,7 @@ def gates(move: Move) -> Desired:
 @step
 def stop_worker(move: Move) -> Desired:
     """new: the worker has finished its present job and stopped."""
-    if not replication_status.shall_follow(move):
+    if not replication_status.is_replicated(move):
         _refuse_what_follows(move)
     return move.new.worker.stopped(record_only=True)
 

@@ -521,7 +521,7 @@ def test_a_configuration_of_ssh_that_cannot_be_read(nowhere: Path, config: str |
 
 def test_check_tells_both_and_that_nothing_is_passed(nowhere: Path) -> None:
     done = inv("-f", nowhere, "check")
-    assert (done.returncode, done.stderr) == (1, "2 to mend before the move. Each line with ✗ says what to do\n")
+    assert (done.returncode, done.stderr) == (1, "2 blockers. Fix every line marked ✗, then run `inv check` again.\n")
     lines = [line for line in done.stdout.splitlines() if "✗" in line]
     assert [line.split(":")[0] for line in lines] == ["  ✗ old (prod1.example.org)", "  ✗ new (prod2.example.org)"]
     assert all("(Try `ssh " in line for line in lines)

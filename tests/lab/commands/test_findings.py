@@ -387,7 +387,7 @@ def test_the_command(lab: Lab) -> None:
     """One line where nothing is in the way; only `copy` where something is, and it is no failure."""
     ran = inv(lab, "check")
     assert ran.status == 0, ran.out
-    assert "✓ database: can follow (replicate): " in ran.out
+    assert "✓ database: can replicate: " in ran.out
     lab.old.psql("SELECT lo_create(4711)", db=OLD.database)
     try:
         ran, told = inv(lab, "check"), inv(lab, "check", "--json")

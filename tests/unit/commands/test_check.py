@@ -68,8 +68,8 @@ def test_where_all_is_good_each_group_has_its_line(site: Site) -> None:
         "  ✓ old: reached",
         "  ✓ new: reached",
         "  ✓ all is well",
-        "  ✓ database: can follow (replicate): 300 MB, about 10 s",
-        "  ✓ the week after: nothing in sight",
+        "  ✓ database: can replicate: 300 MB, about 10 s",
+        "  ✓ the week after: nothing to do",
     ]
 
 
@@ -80,7 +80,7 @@ def test_a_blocker_of_the_servers_fails_and_so_does_what_nobody_knows(site: Site
         note("quiet"),
     ]
     lines, failed = site.check()
-    assert failed == "2 to mend before the move. Each line with ✗ says what to do"
+    assert failed == "2 blockers. Fix every line marked ✗, then run `inv check` again."
     assert lines[3:5] == ["  ✗ it is full  (Free some)", "  ✗ could not be checked: the clocks agree (no)  (Look)"]
     assert "quiet" not in "".join(lines)
 
@@ -95,7 +95,7 @@ def test_a_blocker_of_the_database_leaves_only_copy_and_is_no_failure(site: Site
     ]
     lines, failed = site.check()
     assert failed == "" and lines[4:7] == [
-        "  · database: only `copy` is possible until the 1 below are mended, or say in the settings: strategy: copy"
+        "  · database: only `copy` is possible with the blocker below (1). Fix it, or set `strategy: copy`"
         "  (300 MB, about 10 s)",
         "  ·   2 large objects  (vacuumlo)",
         "  ·   a role  (Tell them)",
@@ -103,7 +103,7 @@ def test_a_blocker_of_the_database_leaves_only_copy_and_is_no_failure(site: Site
     assert not {"  ·   a sequence", "  ✓   x"} & {*lines}
     assert {"  ·   a sequence", "  ✓   x"} <= {*site.check(everything=True)[0]}
     site.strategy = "copy"
-    assert "are mended  (300" in site.check()[0][4]
+    assert "Fix it  (300" in site.check()[0][4]
 
 
 def test_the_week_after_never_fails(site: Site) -> None:
@@ -119,9 +119,9 @@ def test_the_week_after_never_fails(site: Site) -> None:
 def test_where_facts_cannot_be_gathered_it_is_not_passed(site: Site) -> None:
     site.database, site.week = Problem("no answer", "old (o)", "Start PostgreSQL"), ValueError("odd")
     lines, failed = site.check()
-    assert failed.startswith("1 to mend")
+    assert failed.startswith("1 blocker. ")
     assert lines[4:] == [
-        "  ✗ could not be checked: whether new can follow (old (o): no answer)  (Start PostgreSQL)",
+        "  ✗ could not be checked: whether new's database can replicate old's (old (o): no answer)  (Start PostgreSQL)",
         "  · the week after: 1 to look at",
         "  ·   could not be checked: the week after (odd)  (Look at it yourself, or run `inv check` again)",
     ]
@@ -130,7 +130,7 @@ def test_where_facts_cannot_be_gathered_it_is_not_passed(site: Site) -> None:
 def test_of_servers_that_are_not_reached_nothing_else_is_said(site: Site) -> None:
     site.unreached = ("new",)
     lines, failed = site.check()
-    assert failed.startswith("1 to mend") and not any("database" in line or "week" in line for line in lines)
+    assert failed.startswith("1 blocker. ") and not any("database" in line or "week" in line for line in lines)
     report = json.loads("\n".join(site.check(json=True)[0]))
     assert report["strategy"] == "copy" and {f["group"] for f in report["findings"]} == {"servers"}
 
