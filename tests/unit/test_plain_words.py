@@ -62,11 +62,11 @@ WHOLE = {
         "widen": "restore_pool",
     },
     "switchover/": {"live": "run_step", "once": "record_only", "visible": "observable"},
-    "scripts/": {
+    "scripts/server/": {"gap": "wait_for_idle", "mark": "heartbeat"},
+    "scripts/server/hold": {"narrow": "shrink_pool"},
+    "scripts/server/switch": {
         "died": "failpoint",
         "ended": "end_sessions",
-        "gap": "wait_for_idle",
-        "mark": "heartbeat",
         "narrow": "shrink_pool",
         "settled": "recover",
     },
@@ -89,7 +89,7 @@ FILES = {
 }
 # Names that are somebody else's, or a command's.
 GIVEN = {
-    "scripts/server/functions.sh": {"ended", "mark"},  # of an entry of the journal
+    "scripts/server/functions.sh": {"mark"},  # of an entry of the journal
     "switchover/commands/watch.py": {"live"},  # rich's Live
     "switchover/site/certificate/certbot.py": {"live"},  # certbot's own directory, /etc/letsencrypt/live
     "lab/tasks.py": {"kills"},  # `inv lab.kills`
