@@ -55,7 +55,7 @@ def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
 
 @dataclass(frozen=True)
 class Shown:
-    """A certificate, of which everybody may know. *key*: what certbot is told of a key like its own."""
+    """A certificate, of which everybody may know. *key*: certbot's options for a key like its own."""
 
     names: tuple[str, ...]
     key: str
@@ -67,11 +67,11 @@ def shown_by(old: Host, path: str) -> Shown:
     """The certificate in the file *path* of *old*. Raises Problem where there is none."""
     content = read(old, path).content
     if content is None:
-        raise Problem(f"{path} does not exist", str(old), "Mend old.certificate in the settings")
+        raise Problem(f"{path} does not exist", str(old), "Fix old.certificate in the settings")
     try:
         return read_pem(content)
     except ValueError:
-        raise Problem(f"{path} holds no certificate", str(old), "Mend old.certificate in the settings") from None
+        raise Problem(f"{path} holds no certificate", str(old), "Fix old.certificate in the settings") from None
 
 
 def read_pem(content: bytes) -> Shown:
@@ -87,9 +87,9 @@ def read_pem(content: bytes) -> Shown:
     except x509.ExtensionNotFound:
         domains = ()
     key = pem.public_key()
-    told = "--key-type ecdsa"
+    options = "--key-type ecdsa"
     if isinstance(key, rsa.RSAPublicKey):
-        told = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
+        options = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
     elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
-        told = "--key-type ecdsa --elliptic-curve secp384r1"
-    return Shown(domains, told, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")
+        options = "--key-type ecdsa --elliptic-curve secp384r1"
+    return Shown(domains, options, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")

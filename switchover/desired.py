@@ -1,4 +1,4 @@
-"""What a step wants: what shall be true of a server, and what must be seen before the move goes on.
+"""What a step wants: what shall be true of a server, and what must be so before the move continues.
 
 Each kind of resource is a class of its own (see `switchover/resources`); the life of a step (see `step`) knows these
 two protocols and no kind.
@@ -55,7 +55,7 @@ class Resource(ABC):
     def edited(self, entry: str) -> str:
         """What somebody edited since the change recorded in the directory *entry* was made; empty where nobody did.
 
-        It is not overwritten before the operator has said so.
+        It is not overwritten unless the operator says so.
         """
         del entry
         return ""

@@ -29,25 +29,19 @@ def for_people() -> Iterator[None]:
     """Any failure becomes one line for a person; the traceback only under --debug."""
     events.ready()
     try:
-        with _in_one_line():
-            yield
-    except Problem as problem:
-        events.problem(problem)
-        raise
-
-
-@contextmanager
-def _in_one_line() -> Iterator[None]:
-    try:
         yield
+        return
+    except KeyboardInterrupt:
+        problem = Problem("interrupted", "", "Run the same command again to continue, or `inv undo`")
+    except Problem as error:
+        problem = error
     except Exit:
         raise
-    except KeyboardInterrupt:
-        raise Problem("interrupted", "", "Run the same command again to continue, or `inv undo`") from None
     except Exception as error:
         if logging.getLogger("invoke").isEnabledFor(logging.DEBUG):
             raise
-        line = str(error).strip().splitlines() or [""]
-        raise Problem(
-            f"{type(error).__name__}: {line[0]}", "", "This should not happen: run it again with --debug and report it"
-        ) from None
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        do = "This should not happen: run it again with --debug and report it"
+        problem = Problem(f"{type(error).__name__}: {first_line}", "", do)
+    events.problem(problem)
+    raise problem from None

@@ -10,7 +10,7 @@ restart of old's PostgreSQL, and the proof.
         finally:
             hold.end()                      the dead man does not come, the pool is as before
 
-*config* says `port`, `pool`, `database`, `user` and `passfile`: PgBouncer's, and how the application logs in to it.
+*config* says `port`, `pool` and `database`: PgBouncer's, and how many connections it has by its configuration.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from servers import as_user, first_line
 LOCK = Path("/run/switchover-hold.lock")
 SOCKET = "/var/run/postgresql"
 DEAD_MAN = "switchover-dead-man"
+ROLE, PASSFILE = "switchover_app", "/etc/switchover/pgpass"  # as the application logs in to PgBouncer
 TRY = 0.2  # seconds that PAUSE may wait for what is under way, as all others wait with it
 QUIET = 0.5  # seconds in which a moment without a query is looked for; without one PAUSE is tried all the same
 SPARE = 2  # connections beside those that were in use at once
@@ -207,8 +208,8 @@ class Client:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.session = psycopg2.connect(
-            host="127.0.0.1", port=config["port"], dbname=config["database"], user=config["user"],
-            passfile=config["passfile"], sslmode="disable", application_name="switchover", async_=True,
+            host="127.0.0.1", port=config["port"], dbname=config["database"], user=ROLE,
+            passfile=PASSFILE, sslmode="disable", application_name="switchover", async_=True,
         )  # fmt: skip
         if not answered(self.session, ANSWER):
             raise psycopg2.OperationalError("PgBouncer does not let the application in")

@@ -27,31 +27,19 @@ BUCKETS = 4096  # into which a table is divided by the hash of its key
 KEYS = 20  # named of a table
 NARROWED = 20  # tables whose rows are named
 # Both sides' texts must be the same, whatever a role or a database has set.
-SETTINGS = {
-    "client_min_messages": "warning",
-    "statement_timeout": "4h",
-    "lock_timeout": "60s",
-    "default_transaction_read_only": "on",
-    "idle_in_transaction_session_timeout": "60s",
-    "search_path": "pg_catalog",
-    "row_security": "off",
-    "jit": "off",
-    "enable_seqscan": "off",
-    "max_parallel_workers_per_gather": "0",
-    "DateStyle": "ISO",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-}
+SETTINGS = """
+client_min_messages=warning statement_timeout=4h lock_timeout=60s idle_in_transaction_session_timeout=60s
+default_transaction_read_only=on row_security=off search_path=pg_catalog
+jit=off enable_seqscan=off max_parallel_workers_per_gather=0
+DateStyle=ISO IntervalStyle=postgres TimeZone=UTC bytea_output=hex lc_monetary=C
+quote_all_identifiers=off standard_conforming_strings=on
+"""
 TOO_LONG = ("54000", "53200")  # program_limit_exceeded, out_of_memory: a text of more than 1 GB
 OTHER_ROWS = "other rows"
 # A row for each table: what is needed to read it. Only catalogs are read here.
 TABLES = """
 SELECT json_build_object(
-  'schema', nspname, 'table', relname, 'sql', format('%I.%I', nspname, relname), 'oid', c.oid::bigint,
+  'id', json_build_array(nspname, relname)::text, 'sql', format('%I.%I', nspname, relname), 'oid', c.oid::bigint,
   'name', CASE nspname WHEN 'public' THEN format('%I', relname) ELSE format('%I.%I', nspname, relname) END,
   'node', relfilenode::bigint, 'bytes', coalesce(pg_table_size(c.oid), 0),
   'pages', coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::integer,
@@ -92,8 +80,7 @@ FROM pg_sequences WHERE schemaname <> 'switchover'
 class Table:
     """A table on one server, as TABLES knows it, and what was read of it."""
 
-    schema: str
-    table: str
+    id: str
     sql: str
     oid: int
     name: str
@@ -108,10 +95,6 @@ class Table:
     rows: int = 0
     hashes: int = 0  # their sum
     rewritten: bool = False  # since the snapshot
-
-    @property
-    def id(self) -> tuple[str, str]:
-        return self.schema, self.table
 
     @property
     def row(self) -> str:
@@ -157,9 +140,9 @@ class Table:
             return ""
         return "emptied or rewritten meanwhile: prove again" if self.rewritten or other.rewritten else OTHER_ROWS
 
-    def key_texts(self) -> dict[str, str]:
-        """What names a row. Without a key a row is its own."""
-        return dict(self.key or [("row", f"left({self.row}, 120)")])
+    def key_texts(self) -> list[tuple[str, str]]:
+        """What names a row, and the text of that. Without a key a row is its own."""
+        return [(name, f"format('%s', {column})") for name, column in self.key or [("row", f"left({self.row}, 120)")]]
 
     def bucket(self) -> str:
         """The part of the table to which a row belongs."""
@@ -186,7 +169,7 @@ class Reader(threading.Thread):
     def __init__(self, server: Server, options: str, snapshot: str | None, parts: deque[Part]) -> None:
         super().__init__(daemon=True)
         self.role, self.snapshot, self.parts = server.role, snapshot, parts
-        self.session = server.connect(application_name=NAME, options=options)
+        self.session = server.connect(application_name=NAME, options=options, client_encoding="UTF8")
         self.answers: list[tuple[Part, Any]] = []
         self.refused: Refused | None = None
         self.start()
@@ -224,7 +207,7 @@ class Reader(threading.Thread):
         return rows
 
 
-Tables = dict[tuple[str, str], Table]
+Agree = Callable[["int | None", "int | None"], bool]  # whether a sequence's last values on old and on new are right
 
 
 class Comparison:
@@ -236,9 +219,8 @@ class Comparison:
         self.convert = len({session.get_parameter_status("server_encoding") for session in sessions}) > 1
         # PostgreSQL 12 began to write a float's shortest text; with an older one both write 15 digits.
         digits = 0 if any(session.server_version < 120000 for session in sessions) else 1
-        settings = {**SETTINGS, "extra_float_digits": digits}
-        self.options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        self.printed = time.monotonic()
+        self.options = " ".join(f"-c {setting}" for setting in [*SETTINGS.split(), f"extra_float_digits={digits}"])
+        self.doing, self.printed = "what there is to compare", time.monotonic()
         self.seconds = 0.0  # that all rows took
         self.narrowed = 0
 
@@ -270,7 +252,7 @@ class Comparison:
                 raise reader.refused
         if time.monotonic() - self.printed > 1:
             done = sum(part.bytes for reader in readers for part, _ in reader.answers)
-            print(f"progress {done:.0f} {total:.0f} bytes" if total else ".", flush=True)
+            print(f"progress {done:.0f} {total:.0f} bytes" if total else f"doing {self.doing}", flush=True)
             self.printed = time.monotonic()
 
     def end(self) -> None:
@@ -330,7 +312,7 @@ class Comparison:
 
     def narrow(self, table: Table) -> tuple[list[dict[str, Any]], dict[str, int] | None]:
         """The first keys of rows that differ, from the parts of *table* that do; and how much more there is, if any."""
-        print(f"doing which rows of {json.dumps(table.name)} differ", flush=True)
+        self.doing = f"which rows of {json.dumps(table.name)} differ"
         bucket, hash = table.bucket(), table.hash(table.row)
         rows = f"FROM ONLY {table.sql} t"
         old, new = self.both(table.name, f"SELECT {bucket}, count(*), sum({hash}) {rows} GROUP BY 1")
@@ -338,32 +320,26 @@ class Comparison:
         # Rows that differ come from everywhere: a list of some hundred thousand is enough to name the first.
         few = buckets[: max(4, 100_000 * BUCKETS // (table.rows + 1))]
         among = f"WHERE {bucket} = ANY ('{{{', '.join(map(str, few))}}}')"
-        texts = ", ".join(f"format('%s', {text})" for text in table.key_texts().values())
-        old, new = self.both(table.name, f"SELECT {hash}, {texts} {rows} {among}")
+        names, texts = zip(*table.key_texts())
+        old, new = self.both(table.name, f"SELECT {hash}, {', '.join(texts)} {rows} {among}")
         on_old = {row[1:] for row in Counter(old) - Counter(new)}
         on_new = {row[1:] for row in Counter(new) - Counter(old)}
-        keys = [
-            {
-                "on": "both" if key in on_old & on_new else "old" if key in on_old else "new",
-                "key": dict(zip(table.key_texts(), key)),
-            }
-            for key in sorted(on_old | on_new)
-        ]
-        complete = len(keys) <= KEYS and len(few) == len(buckets)
-        return keys[:KEYS], None if complete else {"keys": len(keys), "buckets": len(few), "of": len(buckets)}
+        all_keys = sorted(on_old | on_new)
+        keys = []
+        for key in all_keys[:KEYS]:
+            on = "both" if key in on_old & on_new else "old" if key in on_old else "new"
+            keys.append({"on": on, "key": dict(zip(names, key))})
+        complete = len(keys) == len(all_keys) and few == buckets
+        return keys, None if complete else {"keys": len(all_keys), "buckets": len(few), "of": len(buckets)}
 
-    def sequences(self, agree: Callable[[int | None, int | None], bool]) -> list[dict[str, Any]]:
+    def sequences(self, agree: Agree) -> list[dict[str, Any]]:
         """The last value of each on both servers; equal where it is on both and they *agree*."""
         old, new = (dict(rows) for rows in self.both("the sequences", SEQUENCES))
-        return [
-            {
-                "sequence": name,
-                "old": old.get(name),
-                "new": new.get(name),
-                "equal": name in old and name in new and agree(old[name], new[name]),
-            }
-            for name in sorted({*old, *new})
-        ]
+        result = []
+        for name in sorted({*old, *new}):
+            equal = name in old and name in new and agree(old[name], new[name])
+            result.append({"sequence": name, "old": old.get(name), "new": new.get(name), "equal": equal})
+        return result
 
 
 def counted_on(left: int | None, now: int | None) -> bool:
@@ -372,12 +348,7 @@ def counted_on(left: int | None, now: int | None) -> bool:
 
 
 def compare(
-    old: Server,
-    new: Server,
-    readers: int,
-    agree: Callable[[int | None, int | None], bool],
-    snapshots: Mapping[str, str] | None = None,
-    **facts: Any,
+    old: Server, new: Server, readers: int, agree: Agree, snapshots: Mapping[str, str] | None = None, **facts: Any
 ) -> tuple[bool, str]:
     """Whether both databases are equal, by so many *readers* on each server, and a line that says so for people.
 

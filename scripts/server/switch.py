@@ -28,7 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg2
 from hold import DeadMan, Hold, Pooler
@@ -43,7 +43,6 @@ NEAR = 0.05  # seconds in which a heartbeat must arrive at the follower: a gate
 OPEN = 0.1  # seconds that a transaction may be old: a gate
 CLOCKS = 0.1  # seconds by which the servers' clocks may differ: a gate
 LIFE = 4 * 3600  # seconds that the proof may take
-Made = TypeVar("Made")
 
 
 def say(event: str, **facts: Any) -> None:
@@ -71,7 +70,7 @@ def failpoint(part: str) -> None:
 
 
 def point_pooler_at(role: str, config: dict[str, Any], *, lasting: bool = True) -> None:
-    """PgBouncer's configuration is the one of *role*, which it reads by RELOAD, or when it starts. *lasting*: on disk."""
+    """PgBouncer's configuration is *role*'s, which it reads by RELOAD, or when it starts. *lasting*: on disk."""
     beside = INI.with_name(f".{INI.name}.switchover")
     beside.write_bytes(Path(config["ini"][role]).read_bytes())
     now = INI.stat()
@@ -254,7 +253,7 @@ class Switch:
             raise Refused("SW11", f"the hold took too long ({name})")
 
     def commit(self, known: dict[str, int], deadline: float) -> str:
-        """From PAUSE to the commit; its place in the target's log. Raises what goes wrong: then nothing is committed."""
+        """From PAUSE to the commit, whose place in the target's log it returns. Raises what goes wrong before it."""
         source, target = self.source, self.target
         source.ask("SELECT switchover_own.fence()")
         self.part("fence", deadline)
@@ -276,9 +275,9 @@ class Switch:
         self.part("snapshots", deadline)
         remember(self.config, self.number, target.role, "intent")
         failpoint("intent")
-        lsn = target.ask("SELECT switchover_own.commit_switch(%s)", self.number)
+        lsn: str = target.ask("SELECT switchover_own.commit_switch(%s)", self.number)
         self.part("commit", deadline)
-        return str(lsn)
+        return lsn
 
     def prove(self) -> None:
         """Compares both databases at the moment of the switch, while visitors use the target."""
@@ -390,7 +389,7 @@ def end_sessions(server: Server) -> None:
         time.sleep(0.05)
 
 
-def attempt(make: Callable[[], Made], tries: int | None = None) -> Any:
+def attempt(make: Callable[[], Any], tries: int | None = None) -> Any:
     """What *make* makes, once its server answers; None where it does not in so many tries, a second apart."""
     attempts = 0
     while True:

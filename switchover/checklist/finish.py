@@ -29,7 +29,7 @@ def deploy_hook(move: Move) -> Desired:
     """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
     if replication_status.is_replicated(move):
         return move.new.deploys.accepted(move.notice(), cron=True, moved=True)
-    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
+    return move.new.deploys.complete(move.before(move.new, "prepare-new.deploy-hook"))
 
 
 @step

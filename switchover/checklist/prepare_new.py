@@ -15,6 +15,7 @@ from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
 from ..http import answered_by_new, ask
 from ..move import Move
+from ..programs import ETC
 from ..quote import pgpass, sh
 from ..render import render
 from ..resources import Command, File, Service, packages, succeeds
@@ -142,6 +143,12 @@ def pool_role(move: Move) -> Desired:
 def pgbouncer_package(move: Move) -> Desired:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
     return packages(move.new, PACKAGES, "/etc/pgbouncer")
+
+
+@step_by("copy")
+def copy_package(move: Move) -> Desired:
+    """new: what the program of the copy speaks to databases with is installed."""
+    return Packages(move.new, "python3-psycopg2", ETC)
 
 
 @step_by("replicate")

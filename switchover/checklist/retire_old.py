@@ -153,7 +153,7 @@ def _taken_back(move: Move, *steps: str) -> list[Command]:
 def way_back_ends(move: Move) -> Desired:
     """old: its database no longer follows new's, and neither server keeps changes for the other."""
     old, new = move.old, move.new
-    files = programs("follow-database", "database.sh")
+    files = programs("follow-database")
     # Old's fence stays, but for the move's own role, which goes.
     revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {link.ROLE}')}"
 
@@ -180,7 +180,7 @@ def way_back_ends(move: Move) -> Desired:
 @step_by("replicate")
 def deploy_hook(move: Move) -> Desired:
     """new: deploys may change the database's schema again."""
-    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
+    return move.new.deploys.complete(move.before(move.new, "prepare-new.deploy-hook"))
 
 
 def _identities_as_before(move: Move) -> list[Command]:
@@ -191,7 +191,7 @@ def _identities_as_before(move: Move) -> list[Command]:
     if not back:
         return []
     run = f"sh after/follow-database one-by-one {sh(new.database.name)} {sh(new.database.owner)} <after/back.sql"
-    files = programs("follow-database", "database.sh")
+    files = programs("follow-database")
     return [Command(new, run, FINAL, shown=back.strip(), files=files | {"back.sql": back.encode()}, part="identities")]
 
 
@@ -233,14 +233,11 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
 @step
 def copies_removed(move: Move) -> Desired:
     """new: the database from before the move is gone."""
-    name = sh(move.new.database.name)
-    return Command(
-        move.new,
-        f"sh after/copy-database forget {name}",
-        FINAL,
-        shown=f"DROP DATABASE {move.new.database.name}_before_move",
-        files=programs("copy-database", "database.sh"),
-    )
+    drop = f"DROP DATABASE IF EXISTS {ident(f'{move.new.database.name}_before_move')}"
+    return [
+        Command(move.new, f"{PSQL} -c {sh(drop)}", FINAL, shown=drop),
+        *_taken_back(move, "prepare-new.copy-package"),
+    ]
 
 
 @step

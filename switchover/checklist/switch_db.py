@@ -10,7 +10,7 @@ from functools import partial
 
 from .. import output
 from ..database import fence as fencing
-from ..database import pgbouncer, proof, replication_status
+from ..database import pgbouncer, proof, replication, replication_status
 from ..database import switch as switching
 from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
@@ -25,7 +25,7 @@ from ..resources.file import FileState, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-database", "copy-back", "fill.sh", "database.sh", *proof.PROGRAMS)
+COPY = ("copy-back", *replication.COPY, *proof.PROGRAMS)
 
 
 @step_by("replicate")
@@ -76,7 +76,7 @@ def _refuse_what_follows(move: Move) -> None:
 
 @step_by("replicate")
 def switch(move: Move) -> Desired:
-    """new: visitors are led to its own database, held for a moment; old's is fenced and follows."""
+    """new: PgBouncer points to its own database, queries held for a moment; old's is fenced and follows."""
     new = move.new
     return [
         # Undone last: what is kept of the other database's types goes.
@@ -156,9 +156,9 @@ def copy(move: Move) -> Desired:
     new, old = move.new, move.old
     name = sh(new.database.name)
     run = f"""
-sh after/copy-database here {name} {sh(new.database.owner)}
+python3 -B after/copy-database here {name} {sh(new.database.owner)}
 python3 -B after/prove still {name} 2
-sh after/copy-database open {name}
+python3 -B after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
@@ -190,7 +190,7 @@ def boot_on(move: Move) -> Desired:
 def monit_on(move: Move) -> Desired:
     """new: monit watches the application again."""
     off = "switch-db.monit-off"
-    was = partial(read, move.new) if off in move.would_change else move.before("new", off)
+    was = partial(read, move.new) if off in move.would_change else move.before(move.new, off)
     desired = move.new.monitor.remembers_application(was)
     if isinstance(desired, Nothing):
         return desired

@@ -12,6 +12,9 @@ from ..resources.postgres import PSQL
 from ..server import Server
 from . import fence, link
 
+# What holds queries, beside the program that uses it.
+PROGRAMS = ("hold.py", "servers.py", "refusals.py")
+
 
 def is_logical(server: Server) -> bool:
     """Whether *server* writes down what a follower needs."""
@@ -34,19 +37,17 @@ def logical_in_use(move: Move) -> list[Resource | Precondition]:
     """old's wal_level is logical; its PostgreSQL restarts while PgBouncer on new holds every query."""
     old, new, pool = move.old, move.new, move.settings.pgbouncer
     is_so = f'[ "$({link.ON_OLD} -c "SHOW wal_level")" = logical ]'
-    # A restart ends sessions that do not come by PgBouncer: said before anything is begun.
+    # A restart ends sessions that bypass PgBouncer: said before anything is begun.
     alone = f'[ "$(PGAPPNAME=switchover {link.ON_OLD} -c {sh(fence.past_pooler(move))})" = 0 ]'
-    otherwise = (
-        "the application has sessions on old that do not come by PgBouncer; a restart would end them: inv switch-app"
-    )
+    otherwise = "the application has sessions on old that bypass PgBouncer; a restart would end them: inv switch-app"
     given = f"{sh(new.database.name)} {pool.port} {pool.pool} {sh(old.database.owner)}"
     restart = Command(
         new,
-        run=f"sh after/held-restart logical {given}",
-        undo=f"sh after/held-restart before {given}",
+        run=f"python3 after/held-restart logical {given}",
+        undo=f"python3 after/held-restart before {given}",
         check=is_so,
         shown="ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries",
-        files=programs("held-restart", "hold.sh"),
+        files=programs("held-restart", *PROGRAMS),
     )
     return [succeeds(new, f"{is_so} || {alone}", otherwise, within=10), *_restarts_on_request(move), restart]
 

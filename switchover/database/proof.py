@@ -62,14 +62,8 @@ class Proof:
             "rows_per_second": round(self.rows / self.seconds) if self.seconds else 0,
             **self.pinned,
         }
-        files = [uploads.as_json() for uploads in self.files]
-        return {
-            "totals": totals,
-            "tables": self.tables,
-            "sequences": self.sequences,
-            "schema": self.schema,
-            "files": files,
-        }
+        parts = {"tables": self.tables, "sequences": self.sequences, "schema": self.schema}
+        return {"totals": totals, **parts, "files": [uploads.as_json() for uploads in self.files]}
 
 
 @dataclass

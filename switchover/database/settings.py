@@ -32,13 +32,13 @@ class PgBouncer(Part):
     pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
     """Its connections to the database, which always stay open."""
     keep: Flag = False
-    """It stays after the move."""
+    """It stays when the move is over."""
 
 
 class Switch(Part):
     """The switch of a replicated database (`strategy: replicate`)."""
 
     max_drain: Seconds = 60
-    """Seconds to wait for a moment in which no query takes longer than 0.2 s."""
+    """Seconds to wait for a moment when no query runs longer than 0.2 s."""
     max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
     """The longest hold, in seconds; after it visitors continue with the old database."""

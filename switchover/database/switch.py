@@ -15,11 +15,12 @@ from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import capacity, host, link, pgbouncer, proof
+from . import capacity, host, pgbouncer, proof
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
-BESIDE = ("detached-switch", "detached.sh", *proof.PROGRAMS)  # in the entry of a switch
+LIBRARY = "/usr/local/lib/switchover"  # its modules, where it finds them at a boot too
+MODULES = ("switch.py", *proof.PROGRAMS[1:])
 RECOVERY = "switchover-recover.service"
 QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 
@@ -30,14 +31,12 @@ def state(move: Move) -> str:
 
 
 def config(move: Move, ini: dict[str, str]) -> bytes:
-    """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that leads there."""
+    """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that points there."""
     hold, why = longest_hold(move)
     known: dict[str, Any] = {
         "database": move.new.database.name,
         "port": move.settings.pgbouncer.port,
         "pool": move.settings.pgbouncer.pool,
-        "user": pgbouncer.ROLE,
-        "passfile": link.PGPASS,
         "max_hold": hold,
         "max_hold_because": why,
         "max_drain": move.settings.switch.max_drain,
@@ -60,9 +59,9 @@ def longest_hold(move: Move) -> tuple[float, str]:
 
 
 def gates(move: Move, towards: str) -> str | None:
-    """What a switch would have to wait for now; None where nothing. Raises Problem where waiting does not mend it."""
+    """What a switch would have to wait for now; None where nothing. Raises Problem where waiting does not help."""
     answer = move.new.look(f"{PROGRAM} gates {towards}", check=False)
-    if answer.status == 4:
+    if answer.status == 5:
         raise Problem(answer.last_error, "", "Then: inv switch-db")
     return answer.last_error if answer.status else None
 
@@ -75,6 +74,7 @@ def program(move: Move) -> list[Resource | Precondition]:
     return [
         Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)"),
         *(File(new, pool[server.role], pgbouncer.ini(move, server), "root:root", "644") for server in move.servers),
+        *(File(new, f"{LIBRARY}/{name}", data, "root:root", "644") for name, data in programs(*MODULES).items()),
         File(new, PROGRAM, programs("switch-database")["switch-database"], "root:root", "755"),
         File(new, CONFIG, config(move, pool), "root:root", "644"),
         File(new, f"/etc/systemd/system/{RECOVERY}", unit, "root:root", "644", then="systemctl daemon-reload"),
@@ -84,14 +84,14 @@ def program(move: Move) -> list[Resource | Precondition]:
 
 
 def switch(move: Move) -> Command:
-    """new: visitors are led to its own database, held for a moment; undone, to old's."""
+    """new: PgBouncer points to its own database, queries held for a moment; undone, to old's."""
     old, new = move.old, move.new
     return Command(
         new,
         "sh after/detached-switch new",
         "sh after/detached-switch old",
         shown=f"PgBouncer: {old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)",
-        files=programs(*BESIDE),
+        files=programs("detached-switch", "detached.sh"),
         part="hold",
     )
 

@@ -13,7 +13,7 @@ from ..quote import sh
 
 @dataclass(frozen=True)
 class Command(Resource):
-    """*run* (sh, as root on *server*) was done; *undo* takes it back (nothing where there is nothing to take back).
+    """*run* (sh, as root on *server*) was done; *undo* undoes it (nothing where there is nothing to undo).
 
     *check* (sh) succeeds where it is true already; without one the journal alone knows whether it was done.
     *shown* is what a person sees instead of *run*. *keep*: files that *run* will change and *undo* needs.

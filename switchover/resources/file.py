@@ -147,8 +147,8 @@ def _variables(server: Host, test: str, then: str, test_file: str = "") -> str:
 
 def unified(old: bytes, new: bytes, path: str, absent: bool = False) -> str:
     """A unified diff of two files' bytes."""
-    one, two = (b.decode(errors="replace").splitlines(keepends=True) for b in (old, new))
-    lines = list(difflib.unified_diff(one, two, "absent" if absent else path, path, n=2))
+    before, after = (text.decode(errors="replace").splitlines(keepends=True) for text in (old, new))
+    lines = list(difflib.unified_diff(before, after, "absent" if absent else path, path, n=2))
     return "".join(line if line.endswith("\n") else line + "\n\\ no newline at the end\n" for line in lines)
 
 

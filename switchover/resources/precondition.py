@@ -1,4 +1,4 @@
-"""What must be so before the move goes on, as a script on a server sees it."""
+"""What must be so before the move continues, as a script on a server sees it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from lab.world import SHOP
 
 OLD, NEW = SHOP.site("old"), SHOP.site("new")
 SECTIONS = ("prepare-old", "prepare-new", "switch-jobs", "switch-app", "switch-cron", "replicate")
-BEFORE = ("pause", "fence", "sessions", "marker", "sequences", "pins", "intent")  # the commit
+BEFORE = ("pause", "fence", "sessions", "heartbeat", "sequences", "snapshots", "intent")  # the commit
 HELD = (*BEFORE, "commit", "resume")
 POINTS = (*HELD, "release", "follow")  # at which the program of the switch can be told to die
 DROP_IN = "/etc/systemd/system/switchover-switch.service.d/dies.conf"

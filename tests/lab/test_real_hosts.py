@@ -191,7 +191,7 @@ def test_a_changed_host_key_is_refused(laptop: Laptop, tmp_path: Path) -> None:
     keys = [(tmp_path / f"{kind}.pub").read_text().split()[:2] for kind in ("ed25519", "ecdsa")]
     laptop.known_hosts.write_text("".join(f"{laptop.lab.old.address4} {kind} {key}\n" for kind, key in keys))
     said = "its host key is not the one you know"
-    assert laptop.fails("status") == f"old (shop-old): {said}. Find out why before you go on (ssh shop-old)"
+    assert laptop.fails("status") == f"old (shop-old): {said}. Find out why before you continue (ssh shop-old)"
     assert f"old (shop-old): {said}  (Find out why before you go on" in laptop.inv("check").out
 
 

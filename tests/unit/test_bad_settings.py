@@ -33,7 +33,8 @@ from switchover.move import Move
 from switchover.render import render
 from switchover.resources.file import File, FileState
 from switchover.server import Server
-from switchover.settings import Settings, check, parts_of
+from switchover.settings import Settings, check
+from switchover.settings_model import parts_of
 from switchover.site.certificate import certbot
 from switchover.step import Step
 

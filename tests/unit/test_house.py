@@ -25,7 +25,7 @@ LEVELS = {
         "certificates", "dns", "http",
     ],
     "what a Rails site is made of": ["site"],
-    "the settings, of all kinds": ["database.settings", "settings", "settings_reference"],
+    "the settings, of all kinds": ["database.settings", "settings", "settings_model", "settings_reference"],
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
     "its database, the life of a step": ["database", "section", "step", "verb"],

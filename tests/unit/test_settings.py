@@ -150,9 +150,9 @@ def test_a_fault_names_its_key_and_what_to_write(data: dict[str, Any], path: str
 @pytest.mark.parametrize("key", ["carry", "uploads"])
 def test_what_would_be_put_into_one_place_twice_is_said(data: dict[str, Any], key: str) -> None:
     listed = [{"from": "a", "to": "x/y"}, {"from": "b", "to": "z"}, {"from": "c", "to": "x/y/"}]
-    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    assert f"{key}: x/y is there twice after `to:`; keep one of them" in faults(data | {key: listed})
     listed[2]["to"] = "/home/ofn/current/./x//y"  # the same place on new
-    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    assert f"{key}: x/y is there twice after `to:`; keep one of them" in faults(data | {key: listed})
     data["new"] = {}
     assert "new.ssh: missing" in faults(data | {key: listed})
 
@@ -164,7 +164,7 @@ def test_what_is_missing_is_said(data: dict[str, Any], path: str) -> None:
     for key in way:
         inner = inner[key]
     del inner[last]
-    assert faults(data) == f"move.yaml: 1 to mend:\n  {path}: missing; docs/settings.md says what it is"
+    assert faults(data) == f"move.yaml: 1 to fix:\n  {path}: missing; docs/settings.md says what it is"
 
 
 def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
     put(data, "domains", [])
     del data["new"]["database"]
     lines = faults(data).splitlines()
-    assert lines[0] == "move.yaml: 3 to mend:"
+    assert lines[0] == "move.yaml: 3 to fix:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["domains", "old.app.user", "new.database"]
 
 

@@ -104,6 +104,6 @@ def test_a_page_speaks_norwegian(tmp_path: Path) -> None:
 def test_what_yaml_would_have_made_something_else_of_is_said(tmp_path: Path, line: str, said: str) -> None:
     example = (Path(__file__).parents[2] / "move.example.yaml").read_text()
     (tmp_path / "move.yaml").write_text(f"{example}\n{line}\n")
-    with pytest.raises(Problem, match="1 to mend") as caught:
+    with pytest.raises(Problem, match="1 to fix") as caught:
         load(tmp_path / "move.yaml")
     assert said in str(caught.value)

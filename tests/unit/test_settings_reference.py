@@ -31,7 +31,8 @@ from lab import settings as lab
 from lab.world import SHOP
 from switchover import settings_file, settings_reference
 from switchover.errors import Problem
-from switchover.settings import Settings, check, parts_of
+from switchover.settings import Settings, check
+from switchover.settings_model import parts_of
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")

@@ -101,7 +101,7 @@ def test_what_its_program_refuses_is_put_back(here: Made, file: Path) -> None:
     with pytest.raises(Problem) as caught:
         run_step(here(), of(lambda move: File(move.old, str(file), b"bad\n", test=f"! grep bad {file}")))
     assert str(caught.value) == (
-        "old (prod1.example.org): switch-app.a-step failed: bad. It was put back as before. Mend that and run it again"
+        "old (prod1.example.org): switch-app.a-step failed: bad. It was put back as before. Fix that and run it again"
     )
     assert file.read_text() == "old\n" and states(here()) == [("0001-switch-app.a-step", "undone")]
 
@@ -115,7 +115,7 @@ def test_what_does_not_hold_is_put_back(here: Made, file: Path) -> None:
 
 
 def test_what_cannot_be_put_back_is_told(here: Made) -> None:
-    with pytest.raises(Problem, match=r"failed: no\. It could NOT be put back \(nor back\)\. Mend that"):
+    with pytest.raises(Problem, match=r"failed: no\. It could NOT be put back \(nor back\)\. Fix that"):
         run_step(here(), of(lambda move: Command(move.old, "refuse no", "refuse nor back")))
     assert states(here()) == [("0001-switch-app.a-step", "recorded")]
 
@@ -218,7 +218,7 @@ def test_what_must_be_seen_is_waited_for(here: Made, file: Path, capsys) -> None
     answers = iter(["not yet", "not yet", None])
     run_step(here(), of(lambda move: Precondition(lambda: next(answers), within=5)))
     assert "✓ old: something is true" in capsys.readouterr().out
-    with pytest.raises(Problem, match=r"^switch-app\.a-step: nothing is there\. Waited 0 s; look into it"):
+    with pytest.raises(Problem, match=r"^switch-app\.a-step: nothing is there\. Waited 0 s\. Fix that"):
         run_step(here(), of(lambda move: succeeds(move.old, "false", "nothing is there")))
     run_step(here(dry=True), of(lambda move: succeeds(move.old, "false", "nothing is there")))
     assert "~ old: something is true  (would look)" in capsys.readouterr().out
@@ -245,7 +245,7 @@ def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
         with pytest.raises(Problem) as caught, two.lock("switch-db"):
             pass
         assert str(caught.value) == (
-            f"old (prod1.example.org): {operator()} is at work here since {found['when']} (switch-app). "
+            f"old (prod1.example.org): {operator()} has been at work here since {found['when']} (switch-app). "
             "Wait for them; if that command is gone for good: inv unlock"
         )
         with one.lock("within"), here(dry=True).lock("a look"):  # neither asks
@@ -307,7 +307,7 @@ def test_a_lock_of_a_command_that_is_gone_is_taken_over(here: Made) -> None:
                     pass
             except Problem as problem:
                 assert not taken or "new" in str(problem)
-                assert taken or "anna@laptop is at work here since then (crashed)" in str(problem)
+                assert taken or "anna@laptop has been at work here since then (crashed)" in str(problem)
 
 
 def test_a_lock_without_a_name_in_it_can_be_removed(here: Made, monkeypatch, capsys) -> None:

@@ -239,7 +239,7 @@ def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
         ran = inv(lab, "finish.ci-remote")
         assert ran.status == 1 and f"{lab.ci}: no ssh connection (" in ran.err.splitlines()[-1]
         [line] = works(lab, "undo", "--yes", "finish").err.splitlines()
-        assert line.startswith(f"{lab.ci}: no ssh connection (") and line.endswith("is not seen, and left alone")
+        assert line.startswith(f"{lab.ci}: no ssh connection (") and line.endswith("is not known, and left as it is")
         stands = {entry.server.role for entry in recorded(lab) if entry.state == "done" and entry.step[:6] == "finish"}
         assert stands == {"ci"}
     finally:

@@ -4,6 +4,7 @@ PostgreSQL is restarted, dies, and is taken out again. Nobody is to notice any o
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from lab.rehearsal import Visitors
 from lab.servers import Lab
 from lab.visitors.ledger import Answer, Outcome
 from lab.world import SHOP
+from switchover.database import hold
 
 OLD, NEW = SHOP.site("old"), SHOP.site("new")
 RATE = 30
@@ -185,7 +187,7 @@ def test_another_database_s_certificate_is_refused(lab: Lab) -> None:
 def test_while_visitors_come_by_old_a_restart_is_refused(lab: Lab, visitors: Visitors) -> None:
     with felt(visitors) as refused:
         line = fails(lab, "replicate.wal-level")
-    assert "do not come by PgBouncer" in line and "inv switch-app" in line
+    assert "bypass PgBouncer" in line and "inv switch-app" in line
     assert refused.failed == [] and wal_level(lab) == "replica"
     assert lab.old.exec(f"ls {JOURNAL}").stdout.count("replicate") == 0
 
@@ -235,12 +237,14 @@ def test_a_broken_configuration_is_found_before_the_restart(lab: Lab, visitors: 
 
 
 def test_a_hold_whose_program_died_ends_by_itself(lab: Lab, visitors: Visitors) -> None:
-    lab.new.write("/root/hold.sh", (ROOT / "scripts/server/hold.sh").read_text())
-    held = f"port=6432 database={NEW.database}; . /root/hold.sh; dead_man 3; hold {POOL} 200 10 && kill -9 $$"
+    for name in hold.PROGRAMS:
+        lab.new.write(f"/root/{name}", (ROOT / "scripts/server" / name).read_text())
+    config = {"port": 6432, "pool": POOL, "database": NEW.database}
+    held = f"from hold import Hold; import os; Hold({config}).begin(10, 3); os.kill(os.getpid(), 9)"
     with felt(visitors) as dying:
-        lab.new.exec(f"sh -c {held!r}", check=False)
+        lab.new.exec(f"cd /root && python3 -B -c {shlex.quote(held)}", check=False)
         assert lab.new.exec(f"{BY_PGBOUNCER} -c 'SELECT 1'", timeout=30).stdout == "1\n"  # it waits with all others
-    lab.new.exec("rm /root/hold.sh")
+    lab.new.exec(f"cd /root && rm {' '.join(hold.PROGRAMS)}")
     assert dying.failed == []
     assert 1000 < dying.longest < 6000  # held, and let go by the dead man after 3 s: that time is the subject here
 

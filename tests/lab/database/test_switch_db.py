@@ -2,7 +2,7 @@
 or stands in the way, visitors are on old or on new, nothing is lost, and the same command, or undo, goes on from there.
 
 Most are played by the program of the switch alone, as a unit of its own like that of `inv switch-db`; at a sample of
-the points where it can die, or at all of them: `.venv/bin/pytest -m '' tests/lab/test_switch_db.py`.
+the points where it can die, or at all of them: `.venv/bin/pytest -m '' tests/lab/database/test_switch_db.py`.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def test_there_and_back_and_there_while_somebody_orders(lab: Lab) -> None:
     works(lab, "undo", "--yes", "switch-db")
 
 
-@at("marker", "commit", "follow:SIGSTOP", points=(*POINTS, "follow:SIGSTOP"))
+@at("heartbeat", "commit", "follow:SIGSTOP", points=(*POINTS, "follow:SIGSTOP"))
 def test_the_program_of_a_command_killed(lab: Lab, part: str) -> None:
     """By SIGKILL after each part: visitors go on with old before the commit, with new after it; so does the move.
 
-    Stopped after the hold, when no watchdog looks, it is ended by the command that follows it.
+    Stopped after the hold, when no dead man comes, it is ended by the command that follows it.
     """
     with ordering(lab):
         with dies(lab, part):
@@ -128,7 +128,7 @@ def test_a_transaction_left_open_is_named(lab: Lab) -> None:
     order = "BEGIN; INSERT INTO orders (number, total, created_at) VALUES ('open', 1, now())"
     with session(lab.old, OLD.database, order):
         line = fails(lab, "switch-db")
-    assert "a transaction is open on old: postgres (pid " in line and "psql), " in line
+    assert "SW06: a transaction is open on old: postgres (pid " in line and "psql), " in line
     leads(lab, "old")
 
 
@@ -150,7 +150,7 @@ def test_a_clock_that_is_off_is_refused(lab: Lab) -> None:
         OLD.database,
     )
     line = fails(lab, "switch-db.gates")
-    assert "old's clock is 60.0 s ahead of new's: set both right" in line
+    assert "SW03: old's clock is 60.0 s ahead of new's. Set both right" in line
     lab.old.psql(f"{role} RESET search_path; DROP SCHEMA late CASCADE", OLD.database)
     works(lab, "switch-db.gates")
 
@@ -161,7 +161,7 @@ def test_the_network_of_the_operator_is_cut_and_a_second_one_comes(lab: Lab) -> 
         with dies(lab, "release:SIGSTOP"):  # so that it is under way for sure
             first = Operator(lab).start("switch-db")
             stopped(lab)
-            assert "is at work here since" in fails(lab, "undo", "--yes", "switch-db")
+            assert "has been at work here since" in fails(lab, "undo", "--yes", "switch-db")
             cut(lab.new)
             out, err = first.communicate()
         assert "the connection was lost (" in one_line(first.returncode, out, err)
@@ -185,7 +185,7 @@ def test_who_writes_past_the_fence_is_told_and_what_would_be_lost_is_refused(lab
     assert "all of it is undone, but" in line
     leads(lab, "old")
     line = fails(lab, "switch-db.can-switch", "switch-db.pool-role", "switch-db.program", "switch-db.gates")
-    assert f"{found}. Carry it over, then on old: DELETE FROM switchover_own.late_writes" in line
+    assert f"SW04: {found}. Carry it over, then there: DELETE FROM switchover_own.late_writes" in line
     lab.old.psql("DELETE FROM products WHERE id = 777777", OLD.database)
     lab.old.psql("UPDATE products SET name = name || '.' WHERE id = 3", OLD.database)
     carried_over(lab, "old")
@@ -206,11 +206,11 @@ def starts(lab: Lab, towards: str, die: str = "") -> None:
 
 def ends(lab: Lab) -> str:
     """It has ended, and its recovery too; says which database that left right."""
-    gone = "! systemctl is-active -q switchover-switch && ! systemctl is-active -q switchover-switch-watchdog.service"
+    gone = "! systemctl is-active -q switchover-switch && ! systemctl is-active -q switchover-dead-man.service"
     over = f"{gone} && ! pgrep -f '^[^ ]*python3 {PROGRAM} (to|recover)'"
     until(lambda: lab.new.exec(over, check=False).returncode == 0, 40, "the program does not end", pause=0.1)
     lab.new.exec(f"{PROGRAM} recover")
-    return lab.new.exec(f"{PROGRAM} leads").stdout.strip()
+    return lab.new.exec(f"{PROGRAM} primary").stdout.strip()
 
 
 def switched(lab: Lab, towards: str) -> None:
@@ -233,9 +233,9 @@ def goes_on(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("towards", ["new", "old"])
-@at("marker", "commit")
+@at("heartbeat", "commit")
 def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> None:
-    """The watchdog ends it, and settles what it left; after the hold nobody waits, and the next command does that."""
+    """The dead man ends it, and recovers what it left; after the hold nobody waits, and the next command does that."""
     switched(lab, OTHER[towards])
     with ordering(lab):
         starts(lab, towards, f"{part}:SIGSTOP")
@@ -248,7 +248,7 @@ def test_the_program_stopped_in_the_hold(lab: Lab, towards: str, part: str) -> N
         leads(lab, right)
 
 
-@at("pause", "fence", "marker", "commit", "resume", "release")
+@at("pause", "fence", "heartbeat", "commit", "resume", "release")
 def test_the_program_killed_on_the_way_back(lab: Lab, part: str) -> None:
     killed(lab, part, "old")
 
@@ -334,9 +334,9 @@ def test_postgresql_killed_in_the_hold(lab: Lab, role: str, part: str) -> None:
         leads(lab, right)
 
 
-@at("marker", "commit")
+@at("heartbeat", "commit")
 def test_new_loses_its_power_in_the_hold(lab: Lab, part: str) -> None:
-    """It settles the switch before PgBouncer starts again."""
+    """It recovers the switch before PgBouncer starts again."""
     switched(lab, "old")
     with ordering(lab, errors=True):
         starts(lab, "new", f"{part}:SIGSTOP")
@@ -393,7 +393,7 @@ def test_retire_old_leaves_nothing_of_it(lab: Lab) -> None:
         ):  # fmt: skip
             found = server.psql(ours.format(catalogue, column), site.database)
             assert found == "0", f"{server}: {catalogue}"
-        left = "ls -d /usr/local/sbin/switchover* /etc/systemd/system/*switchover* /etc/systemd/system/*/switchover*"
+        left = "ls -d /usr/local/*/switchover* /etc/systemd/system/*switchover* /etc/systemd/system/*/switchover*"
         assert server.exec(f"{left} 2>/dev/null", check=False).stdout == ""
         assert server.psql("SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'") == "-1"
     told_apart = "SELECT count(*) FROM pg_class WHERE relreplident IN ('f', 'i')"

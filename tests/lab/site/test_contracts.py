@@ -469,7 +469,7 @@ def test_a_monitor_forgets_and_remembers_the_application(lab: Lab, case: Case, m
     line = made(move, monitor.forgets_application())
     lab.new.exec(f"{stop}; sleep 25")
     assert not true(new, new.app.runs)
-    made(move, monitor.remembers_application(move.before("new", line)))
+    made(move, monitor.remembers_application(move.before(move.new, line)))
     until(lambda: true(new, new.app.runs), 60, "the application does not come back", pause=0.5)
 
 

@@ -31,19 +31,20 @@ class Library:
         self.refusals = importlib.import_module("refusals")
 
 
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+@pytest.fixture(scope="module")
+def library() -> Iterator[Library]:
     psycopg2 = types.ModuleType("psycopg2")
     psycopg2.Error = Error  # type: ignore[attr-defined]
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(str(PROGRAMS))
     names = ("proof", "snapshots", "refusals", "servers")
-    monkeypatch.setitem(sys.modules, "psycopg2", psycopg2)
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield Library()
-    for name in names:
-        sys.modules.pop(name, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(str(PROGRAMS))
+        patch.setitem(sys.modules, "psycopg2", psycopg2)
+        for name in names:
+            patch.delitem(sys.modules, name, raising=False)
+        yield Library()
+        for name in names:
+            del sys.modules[name]
 
 
 # --- a pair of snapshots ------------------------------------------------------------------------------------------
@@ -114,8 +115,15 @@ def test_a_pair_proves_itself_where_nobody_else_writes(library: Library) -> None
     assert taken(library, lambda source, target: None)
 
 
+def open_at_first(source: Side, _target: Side) -> None:
+    """A transaction began to write before the row, and ends before the snapshot is taken."""
+    source.open = True
+    source.meanwhile["take"] = lambda: setattr(source, "open", False)
+
+
 OTHERS: dict[str, Callable[[Side, Target], None]] = {
-    "a transaction is open before the row": lambda s, t: setattr(s, "open", True),
+    "a transaction is open before the row": open_at_first,
+    "a transaction is open on old": lambda s, t: setattr(s, "open", True),
     "somebody writes on old after the row": lambda s, t: s.meanwhile.update(take=s.writes),
     "somebody writes on new after the row": lambda s, t: t.meanwhile.update(take=t.writes),
     "a transaction is open on new": lambda s, t: setattr(t, "open", True),
@@ -154,7 +162,7 @@ def test_a_heartbeat_says_how_long_it_took(library: Library) -> None:
 
 def table(library: Library, name: str = "orders", **facts: Any) -> Any:
     given = {
-        "schema": "public", "table": name, "sql": f"public.{name}", "name": name, "oid": 1, "node": 10, "bytes": 100,
+        "id": f'["public", "{name}"]', "sql": f"public.{name}", "name": name, "oid": 1, "node": 10, "bytes": 100,
         "pages": 1, "columns": [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]], "key": [["id", "t.id"]],
         "hundredths": None,
     }  # fmt: skip
@@ -292,10 +300,7 @@ class Rows:
         if "json_build_object" in sql:
             columns = [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]]
             facts = {"oid": 1, "node": 10, "bytes": 100, "pages": 20_000, "key": [["id", "t.id"]], "hundredths": None}
-            return [
-                ({"schema": "public", "table": name, "sql": name, "name": name, "columns": columns} | facts,)
-                for name in self.tables
-            ]
+            return [({"id": name, "sql": name, "name": name, "columns": columns} | facts,) for name in self.tables]
         if "pg_sequences" in sql:
             return [("orders_id_seq", self.sequence)]
         if "pg_relation_filenode" in sql:
@@ -339,8 +344,8 @@ def test_equal_databases_are_read_by_several_readers(library: Library, capsys: p
 
 
 def test_rows_that_differ_are_named(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    new = Rows(k1=7, k2=8, k4=40)
-    _, _, (equal, line) = comparison(library, Rows(k1=7, k2=9, k3=3), new, agree=lambda old, new: False)
+    new = Rows(k1=7, k2=8, k4=40, k6=6)
+    _, _, (equal, line) = comparison(library, Rows(k1=7, k2=9, k3=3, k6=6), new, agree=lambda old, new: False)
     assert (equal, line) == (False, '2 differ: orders, orders_id_seq; the first {"id": "k2"}')
     (orders,) = document(capsys)["tables"]
     assert orders["keys"] == [
@@ -349,6 +354,18 @@ def test_rows_that_differ_are_named(library: Library, capsys: pytest.CaptureFixt
         {"on": "new", "key": {"id": "k4"}},
     ]
     assert orders["more"] is None
+
+
+def test_of_rows_without_a_key_as_many_must_be_there(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = library.proof.Comparison(Database("old", Rows()), Database("new", Rows()), 1, {})
+    same, other = (7, "(3,same)"), (8, "(4,other)")
+    answers = iter([[[(1, 3, 22)], [(1, 2, 15)]], [[same, same, other], [same, other]]])
+    asked: list[str] = []
+    monkeypatch.setattr(found, "both", lambda _about, sql: asked.append(sql) or next(answers))
+    keys, more = found.narrow(table(library, key=None))
+    assert keys == [{"on": "old", "key": {"row": "(3,same)"}}] and more is None
+    assert all("(hashtextextended(ROW(t.id, t.note)::text" in sql for sql in asked)
+    assert "format('%s', left(ROW(t.id, t.note)::text, 120))" in asked[1] and "ANY ('{1}')" in asked[1]
 
 
 def test_of_many_rows_the_first_are_named(library: Library, capsys: pytest.CaptureFixture[str]) -> None:

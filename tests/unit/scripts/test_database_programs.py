@@ -239,10 +239,10 @@ def test_a_copy_that_failed_says_why_and_is_begun_anew(entry: Entry, script: str
     assert entry.asked_file.read_text().count("unit switchover-copy") == 2
 
 
-def switches(entry: Entry, script: str, leads: str) -> None:
-    """In place of the installed program: *script* where it switches, and who leads from then on."""
+def switches(entry: Entry, script: str, primary: str) -> None:
+    """In place of the installed program: *script* where it switches, and which is primary from then on."""
     program = entry.path.parent / "switch"
-    own = f'echo "$*" >>"$ASKED"\ncase $1 in to) {script} ;; leads) echo {leads} ;; esac\n'
+    own = f'echo "$*" >>"$ASKED"\ncase $1 in to) {script} ;; primary) echo {primary} ;; esac\n'
     entry.put(program, f"#!/bin/sh\n{own}")
     detached = entry.path / "after/detached-switch"
     detached.write_text(detached.read_text().replace("/usr/local/sbin/switchover-switch", str(program)))
@@ -253,7 +253,7 @@ def test_a_switch_is_preceded_and_followed_by_recovery(entry: Entry) -> None:
     done = entry.run("detached-switch", "new")
     assert (done.returncode, done.stdout, done.stderr) == (0, 'held {"proved": true}\n', "")
     asked = entry.asked_file.read_text().splitlines()
-    assert asked == ["recover", "unit switchover-switch", "to new", "recover", "leads"]
+    assert asked == ["recover", "unit switchover-switch", "to new", "recover", "primary"]
 
 
 def test_a_switch_that_failed_says_why(entry: Entry) -> None:
@@ -263,7 +263,7 @@ def test_a_switch_that_failed_says_why(entry: Entry) -> None:
     assert entry.has("status") == "4\n"
 
 
-def test_a_switch_that_died_after_the_commit_was_led_on_by_its_recovery(entry: Entry) -> None:
+def test_a_switch_that_died_after_the_commit_was_completed_by_its_recovery(entry: Entry) -> None:
     switches(entry, "kill -KILL $$", "new")
     done = entry.run("detached-switch", "new")
     assert done.returncode == 0 and done.stdout.startswith("note that moment was not proved")

@@ -9,13 +9,16 @@ somebody wrote by hand to the one that follows is known.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
+from conftest import PROGRAMS
 from conftest import DatabaseError as Error
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -232,7 +235,7 @@ class Server:
         "SELECT lsn": _lsn,
         "close()": lambda self: None,
         "release": _release,
-        "follow(": _follow,
+        "own.follow(": _follow,
         "prepare(": _prepare,
         "keep(": _keep,
         "refresh": lambda self: 0,
@@ -355,17 +358,24 @@ def program(modules: types.SimpleNamespace) -> types.ModuleType:
     return switch
 
 
+def begin(towards: str) -> None:
+    """A world in which the database *towards* follows the other one."""
+    global world
+    source, target = Database(OTHER[towards], admits=True), Database(towards, admits=False)
+    source.slot, target.follows = 0, "enabled"
+    target.slot, source.follows = 0, "prepared"
+    world = World({source.role: source, target.role: target}, ini=source.role, points_to=source.role)
+    if source.role == "new":
+        world.state = {"number": 1, "towards": "new", "phase": "finished"}
+
+
 def machine(program: types.ModuleType) -> type[RuleBasedStateMachine]:
     """The state machine around *program*."""
 
     class Switches(RuleBasedStateMachine):
         @initialize()
         def begin(self) -> None:
-            global world
-            old, new = Database("old", admits=True), Database("new", admits=False)
-            old.slot, new.follows = 0, "enabled"
-            new.slot, old.follows = 0, "prepared"
-            world = World({"old": old, "new": new})
+            begin("new")
 
         def run(self, what: Callable[[], Any], events: list[str]) -> None:
             world.events = iter(events)
@@ -443,7 +453,7 @@ def test_whoever_stops_wherever_nothing_is_lost_and_nobody_is_held(program: type
 FAULTS: dict[str, dict[str, Callable[..., Any]]] = {
     "no fence": {"unfence()": Server._unfence, "fence()": lambda self: None},
     "strays stay connected": {"end_sessions": lambda self: 0},
-    "the way back begins anywhere": {"follow(": lambda self, name, lsn: Server._follow(self, name, 0)},
+    "the way back begins anywhere": {"own.follow(": lambda self, name, lsn: Server._follow(self, name, 0)},
     "late writes are not looked for": {"note_late_writes(": lambda self, name, upto: None},
     "the last write is not awaited": {"SELECT value FROM switchover.heartbeat": lambda self, name: world.beaten},
 }
@@ -457,3 +467,58 @@ def test_the_machine_finds_what_it_is_for(
     monkeypatch.setattr(Server, "ANSWERS", FAULTS[fault] | others)
     with pytest.raises(AssertionError):
         check(program, 1000, Phase.generate)
+
+
+# --- the table of states ----------------------------------------------------------------------------------------------
+
+
+def rows(text: str) -> list[list[str]]:
+    """The table of states in *text*, without its headings."""
+    lines = text[text.index("| interrupted after |") :].splitlines()[2:]
+    cells = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    assert len(cells) > 10
+    return cells
+
+
+STATES = rows((PROGRAMS / "switch.py").read_text())
+
+
+def test_the_page_has_the_same_states() -> None:
+    assert rows((PROGRAMS.parents[1] / "docs/switch.md").read_text()) == STATES
+
+
+def test_every_point_at_which_it_can_die_has_a_state() -> None:
+    code = (PROGRAMS / "switch.py").read_text()
+    points = re.findall(r'(?:failpoint|self\.part)\("(\w+)"', code)
+    assert sorted(points) == sorted(state[0] for state in STATES)
+
+
+@pytest.mark.parametrize("towards", ["new", "old"])
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state[0])
+def test_after_an_interruption_all_is_as_the_table_says(
+    program: types.ModuleType, monkeypatch: pytest.MonkeyPatch, state: list[str], towards: str
+) -> None:
+    part, source, target, row, pooler, _ = state
+    begin(towards)
+
+    def failpoint(name: str) -> None:
+        if name == part:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "failpoint", failpoint)
+        with pytest.raises(Killed):
+            program.switch(towards, CONFIG)
+    left, right = world.databases[OTHER[towards]], world.databases[towards]
+    points_to = {"source": OTHER[towards], "target": towards}
+    assert [left.admits, right.admits] == [source == "admits", target == "admits"]
+    assert (left.follows == "enabled") == ("follows" in source)
+    assert [state for state, _ in right.switches.values()] == [row]
+    assert (world.paused, world.points_to) == ("holds" in pooler, points_to[pooler.rpartition(" ")[2]])
+    program.recover(CONFIG)
+    assert world.state and world.state["phase"] == ("finished" if row == "committed" else "aborted")
+    assert not world.paused and not world.watched
+    assert world.points_to == (towards if row == "committed" else OTHER[towards])
+    assert [left.admits, right.admits] == ([False, True] if row == "committed" else [True, False])
+    if row == "committed":
+        assert (left.follows, right.follows) == ("enabled", "prepared")

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from repository import ROOT, files
 
 from switchover.checklist import WHOLE
-from switchover.settings import Settings, parts_of
+from switchover.settings import Settings
+from switchover.settings_model import parts_of
 
 PRODUCT = re.compile(r"unicorn|puma|delayed[_ -]?job|sidekiq|monit(?!or|ion)|ufw|crontab", re.IGNORECASE)
 WORD = re.compile(r"[\w./-]*\w")  # a name with its dots, or a path
