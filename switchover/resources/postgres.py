@@ -26,6 +26,12 @@ def ask(database: str, questions: str, **variables: str) -> str:
     return f"printf '%s\\n' {sh(questions)} | {PSQL} -d {sh(database)}{values}"
 
 
+def says(query: str, answer: object, database: str = "") -> str:
+    """sh: succeeds where PostgreSQL answers *query* with *answer*."""
+    where = f" -d {sh(database)}" if database else ""
+    return f'[ "$({PSQL}{where} -c {sh(query)})" = {answer} ]'
+
+
 def scram(password: str, salt: bytes | None = None, rounds: int = ROUNDS) -> str:
     """The SCRAM-SHA-256 verifier of *password* (RFC 5803), so that the password itself never meets a server's log."""
     salt = salt or os.urandom(16)
