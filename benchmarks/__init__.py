@@ -1,1 +1,1 @@
-"""Programs that measure; each prints how to use it."""
+"""How long things take: each module is a program, see docs/testing.md."""

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/database.py --json FILE [--rounds 3] [--seed-mb 500] [--variants 2000000]
 
 As root: it boots a lab of its own (Debian 11 to 12). The ways take turns, in another order each round; all run on
-the new server and read old's database by the same way (TLS through its door), into a fresh database; the rows that
+the new server and read old's database by the same way (TLS through its relay), into a fresh database; the rows that
 arrived are counted, table by table. Printed are ratios within this run: seconds differ from machine to machine.
 
 - checklist: the checklist's own script of 2018, pg_dump into a file, then psql
@@ -41,7 +41,7 @@ from lab.visitors.ledger import Outcome, percentile  # noqa: E402
 from lab.world import SHOP  # noqa: E402
 from switchover.database.proof import PROGRAMS as PROVE  # noqa: E402
 from switchover.database.proof import parse  # noqa: E402
-from switchover.database.replication import PROGRAMS as FOLLOW  # noqa: E402
+from switchover.database.replication import COPY  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
 from switchover.quote import sh  # noqa: E402
@@ -78,7 +78,6 @@ FROM (SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
 
 def commands() -> dict[str, str]:
     """What each way runs on new, as root (sh)."""
-    program = f"sh {HOME}/programs/follow-database"
     left = sh("SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'")
     there = f'[ "$({AS_POSTGRES} psql -XAtq {TARGET} -c {left})" = 0 ]'
     return {
@@ -100,7 +99,7 @@ def commands() -> dict[str, str]:
 {AS_POSTGRES} pg_dump -s -O -x --no-publications service=old | {AS_POSTGRES} psql -q -o /dev/null {TARGET}
 {AS_POSTGRES} psql -q {TARGET} -c "CREATE SUBSCRIPTION bench CONNECTION 'service=old' PUBLICATION switchover"
 wait_until 3600 sh -c {sh(there)}""",
-        "ours": f"{program} copy {TARGET} {NEW.owner} >/dev/null",
+        "ours": f"python3 -B {HOME}/programs/copy-database follow {TARGET} {NEW.owner} >/dev/null",
     }
 
 
@@ -214,7 +213,7 @@ class Benchmark:
         # A subscription's worker reads the service file of the server's own system.
         new.exec(f"install -m 644 {HOME}/pg_service.conf /etc/postgresql-common/pg_service.conf")
         for host in (old, new):
-            for name in {*FOLLOW, *PROVE}:
+            for name in {*COPY, "follow-database", *PROVE}:
                 host.write(f"{HOME}/programs/{name}", (ROOT / "scripts/server" / name).read_bytes())
         old.exec(f"cd /var/tmp && sh {HOME}/programs/follow-database publication {OLD.database} {OLD.owner}")
         old.exec(f"{AS_POSTGRES} pg_dump {OLD.database} >/dev/null")  # read once, so that nobody is the first

@@ -2,7 +2,7 @@
 
     inv lab.kills [--sample N] [--seed S] [--json FILE] [--section NAME or STEP] [--strategy copy]
 
-For each change that a step makes and each of the four points (see `switchover/interruption.py`):
+For each change that a step makes and each of the four points (see `switchover/failpoint.py`):
 
 - killed there, then the same command: the servers end as without the kill, and the step's undo brings the beginning
   back;
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchover.errors import Problem
-from switchover.interruption import POINTS, VARIABLE, spec
+from switchover.failpoint import POINTS, VARIABLE, spec
 from switchover.journal import ROOT
 
 from . import commands

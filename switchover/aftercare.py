@@ -1,6 +1,6 @@
-"""What breaks in the week after a move, and is seen before it: names, mail, those who deploy, third parties.
+"""What would break in the week after a move, found before it: DNS, mail, deploys, third parties.
 
-Nothing of it keeps a move from being made. Facts in, findings out; docs/check.md lists them all.
+None of it blocks a move. Facts in, findings out; docs/check.md lists them all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import mail
 from .dns import resolver, sender_policy
 from .dns.resolver import Ask
 from .errors import Unreached
-from .findings import Checks, Found, note, warning
+from .findings import Checks, Found, listed, note, warning
 from .hosts import Host
 from .move import Move
 from .quote import sh
@@ -27,8 +27,8 @@ SMTP = 25
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What `gather` found out. *ask*: the name system; *greets*: whether a mail server greets *role* at an address.
+class SiteFacts:
+    """What `gather` found out. *ask*: DNS; *greets*: whether a mail server greets *role* at an address.
 
     *known*: by the name of a host, the keys that the CI host has for it; *may_deploy*: by role, the keys that may.
     *answers*: by the name of a third party, what it answers old and new.
@@ -52,163 +52,163 @@ class Facts:
     rules: dict[str, tuple[str, ...] | None] = field(default_factory=lambda: {"old": (), "new": ()})
 
 
-CHECKS = Checks[[Facts]]("aftercare")
+CHECKS = Checks[[SiteFacts]]("aftercare")
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
 @CHECKS.add
-def names_lead(facts: Facts) -> Found:
-    """The site's names lead to old, and no other name that visitors use does."""
+def dns_addresses(facts: SiteFacts) -> Found:
+    """The site's domains resolve to old, and no other name that visitors use does."""
     for domain in facts.domains:
-        found = _addresses(facts.ask, domain)
-        if not found:
-            yield warning(f"{domain} leads nowhere", "Mend domains in the settings")
-        if strange := found - {*facts.old, *facts.new}:
-            do = "Visitors come by another way (a CDN?): it has to ask new; or mend old.address in the settings"
-            yield warning(f"{domain} leads to {', '.join(sorted(strange))}, which is not old's", do)
+        addresses = _addresses(facts.ask, domain)
+        if not addresses:
+            do = "Fix `domains:`; to leave DNS alone set `dns: {kind: none}`"
+            yield warning(f"{domain} does not resolve", do)
+        if strange := addresses - {*facts.old, *facts.new}:
+            do = "If visitors pass a proxy (a CDN?), it has to ask new; or fix `old.address`"
+            yield warning(f"{domain} resolves to {', '.join(sorted(strange))}, which is not old's", do)
         www = f"www.{domain}"
         if not domain.startswith("www.") and www not in facts.domains and _addresses(facts.ask, www) & {*facts.old}:
-            do = "Add it to domains in the settings, or its visitors find nobody when old goes"
-            yield warning(f"{www} leads to old too, and is not among the site's names", do)
+            do = "Add it to `domains:`, or its visitors get no answer once old is gone"
+            yield warning(f"{www} resolves to old too, and is not in `domains:`", do)
 
 
 @CHECKS.add
-def aaaa(facts: Facts) -> Found:
-    """Who comes by IPv6 will find new."""
-    six = [a for a in facts.new if ":" in a]
+def aaaa(facts: SiteFacts) -> Found:
+    """Visitors with IPv6 will reach new."""
+    six = [address for address in facts.new if ":" in address]
     for domain in facts.domains:
         if facts.ask(domain, "AAAA") and not six:
-            do = "Give new one and say it in the settings (new.address), or take the AAAA record away with the change"
+            do = "Give new one and add it to `new.address`, or remove the AAAA record at the switch"
             yield warning(f"{domain} has an IPv6 address (AAAA), and new has none", do)
     for address in six:
         if not facts.web_answers(address):
-            do = "See its firewall and nginx (listen [::]:443), or the provider's"
-            yield warning(f"new does not answer old at {address} port 443 (IPv6)", do)
+            do = "Check its firewall and nginx (listen [::]:443), or the provider's firewall"
+            yield warning(f"new does not answer at {address} port 443 (IPv6; asked from old)", do)
 
 
 @CHECKS.add
-def reverse_dns(facts: Facts) -> Found:
-    """New's addresses have a name in reverse that leads back to them, as far as old's have."""
+def reverse_dns(facts: SiteFacts) -> Found:
+    """new's addresses have reverse DNS that resolves back to them, as far as old's have."""
     for address in facts.new:
-        called = facts.ask(resolver.reverse(address), "PTR")
-        if any(address in _addresses(facts.ask, name) for name in called):
+        if _resolves_back(facts.ask, address):
             continue
-        what = f"{address} is called {called[0]}, which does not lead back" if called else f"{address} has no name"
-        alike = [a for a in facts.old if (":" in a) == (":" in address)]
-        had = any(_leads_back(facts.ask, a) for a in alike)
-        do = "Have new's provider set its PTR record: mail from there is refused, or taken for spam, by many"
-        yield warning(f"reverse DNS: {what}", do) if had else note(f"reverse DNS: {what}")
+        names = facts.ask(resolver.reverse(address), "PTR")
+        what = f"{address} is {names[0]}, which does not resolve back" if names else f"{address} has no name"
+        alike = [other for other in facts.old if (":" in other) == (":" in address)]
+        do = "Ask new's provider to set its PTR record: many servers refuse mail from there or take it for spam"
+        if any(_resolves_back(facts.ask, other) for other in alike):
+            yield warning(f"reverse DNS: {what}", do)
+        else:
+            yield note(f"reverse DNS: {what}")
 
 
 # --- mail -----------------------------------------------------------------------------------------------------------
 
 
 @CHECKS.add
-def spf(facts: Facts) -> Found:
-    """Who may send mail for the site by SPF: new as old."""
+def spf(facts: SiteFacts) -> Found:
+    """SPF allows new to send the site's mail, as it allows old."""
     for domain in facts.domains:
-        refused = [a for a in facts.new if not sender_policy.passes(facts.ask, domain, a)]
-        if refused and any(sender_policy.passes(facts.ask, domain, a) for a in facts.old):
-            more = " ".join(f"ip{ipaddress.ip_address(a).version}:{a}" for a in refused)
-            what = f"SPF of {domain} lets old send its mail, and not {', '.join(refused)}"
-            yield warning(what, f"Add to its TXT record before the jobs move: {more}")
+        refused = [address for address in facts.new if not sender_policy.passes(facts.ask, domain, address)]
+        if refused and any(sender_policy.passes(facts.ask, domain, address) for address in facts.old):
+            more = " ".join(f"ip{ipaddress.ip_address(address).version}:{address}" for address in refused)
+            what = f"SPF of {domain} allows old to send its mail, but not {', '.join(refused)}"
+            yield warning(what, f"Before `switch-jobs` add to its TXT record: {more}")
 
 
 @CHECKS.add
-def mail_server(facts: Facts) -> Found:
-    """New has a mail server, where old has one."""
+def mail_server(facts: SiteFacts) -> Found:
+    """new has a mail server if old has one."""
     if facts.sendmail["old"] and not facts.sendmail["new"]:
-        do = "Install it as on old, or let the application send by somebody else's"
+        do = "Install it as on old, or let the application send through another one"
         yield warning("old has a mail server (/usr/sbin/sendmail), new has none", do)
 
 
 @CHECKS.add
-def mail_port(facts: Facts) -> Found:
-    """New reaches other mail servers at port 25, where old does."""
+def mail_port(facts: SiteFacts) -> Found:
+    """new reaches other mail servers at port 25 if old does."""
     if not facts.sendmail["old"]:
         return
     to = facts.relay or next((mx for d in facts.domains for mx in _mail_servers(facts.ask, d)), "")
     if to and not facts.greets("new", to):
-        what = f"new is not answered by {to} port {SMTP}"
-        do = "Have new's provider open it (it is shut at many), or relay mail by port 587"
+        what = f"{to} port {SMTP} does not answer new"
+        do = "Ask new's provider to open port 25 (many close it), or send through a mail relay at port 587"
         yield warning(what, do) if facts.greets("old", to) else note(what)
 
 
 @CHECKS.add
-def mail_arrives(facts: Facts) -> Found:
-    """Mail to the site's names does not arrive on old."""
+def mail_arrives(facts: SiteFacts) -> Found:
+    """Mail to the site's domains does not arrive on old."""
     for domain in facts.domains:
         for server in _mail_servers(facts.ask, domain):
             if _addresses(facts.ask, server) & {*facts.old}:
-                do = "Have it arrive elsewhere before old is switched off"
+                do = "Receive it elsewhere before old is switched off"
                 yield warning(f"mail to {domain} arrives on old (MX {server})", do)
 
 
 @CHECKS.add
-def mail_queue(facts: Facts) -> Found:
+def mail_queue(facts: SiteFacts) -> Found:
     """No mail waits on old."""
     number, why = facts.queued
     if number:
-        said = f" ({why})" if why else ""
-        yield warning(
-            f"{number} mails wait on old{said}", "See postqueue -p there: what is stuck keeps old from retiring"
-        )
+        reason = f" ({why})" if why else ""
+        yield warning(f"{number} mails wait on old{reason}", "See `postqueue -p` there: `retire-old` waits for them")
 
 
-# --- those who deploy -----------------------------------------------------------------------------------------------
+# --- deploys --------------------------------------------------------------------------------------------------------
 
 
 @CHECKS.add
-def known_hosts(facts: Facts) -> Found:
-    """Who deploys meets the host key that ssh expects."""
+def known_hosts(facts: SiteFacts) -> Found:
+    """Whoever deploys knows the host key that ssh expects."""
     for name, keys in facts.known.items():
         if not keys:
             if name == facts.new_name:
-                yield note(f"ci: {facts.ci_user} does not know new's host key yet; `finish` sees to that")
+                yield note(f"ci: {facts.ci_user} does not know new's host key yet; `finish` adds it")
         elif not {*keys} & {*facts.host_keys}:
-            when = "now" if name == facts.new_name else "after the change of DNS"
-            do = f"There, as {facts.ci_user}, {when}: ssh-keygen -R {name}"
-            yield warning(f"ci: {facts.ci_user} knows {name} by another host key than new's: ssh refuses {when}", do)
+            when = "now" if name == facts.new_name else "after the DNS change"
+            do = f"On ci, as {facts.ci_user}, {when}: ssh-keygen -R {name}"
+            yield warning(f"ci: {facts.ci_user} knows another host key for {name} than new's: ssh refuses {when}", do)
 
 
 @CHECKS.add
-def deploy_keys(facts: Facts) -> Found:
-    """Who may deploy to old may deploy to new."""
+def deploy_keys(facts: SiteFacts) -> Found:
+    """Everybody who may deploy to old may deploy to new."""
     lacking = [key for key in facts.may_deploy["old"] if key.split()[1:2] not in _bare(facts.may_deploy["new"])]
     if lacking:
-        who = ", ".join([*key.split(), "a key without a name"][2] for key in lacking[:5])
-        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-        do = "Add their keys to ~/.ssh/authorized_keys of new.app.user, if they shall"
-        yield warning(f"may deploy to old and not to new: {who}{more}", do)
+        who = listed([*key.split(), "a key without a name"][2] for key in lacking)
+        do = "Add their keys to ~/.ssh/authorized_keys of new.app.user if they should deploy"
+        yield warning(f"may deploy to old but not to new: {who}", do)
 
 
 # --- third parties --------------------------------------------------------------------------------------------------
 
 
 @CHECKS.add
-def third_parties(facts: Facts) -> Found:
+def third_parties(facts: SiteFacts) -> Found:
     """Third parties answer new as they answer old."""
     for name, (old, new) in facts.answers.items():
         if old != new:
             do = f"Ask them to allow {', '.join(facts.new)}"
-            yield warning(f"{name} answers old with {old}, and new with {new}", do)
+            yield warning(f"{name} answers old with {old}, new with {new}", do)
     if not facts.answers:
-        yield note("no third party is named that allows by address (third_parties in the settings)")
+        yield note("the settings name no third party that allows by address (third_parties)")
 
 
 @CHECKS.add
-def firewall_rules(facts: Facts) -> Found:
-    """Whom old's firewall lets in by address, new's lets in as well."""
+def firewall_rules(facts: SiteFacts) -> Found:
+    """new's firewall has every rule of old's that allows an address."""
     old, new = facts.rules["old"], facts.rules["new"]
     if old is None or new is None:
         roles = " and ".join(role for role, rules in facts.rules.items() if rules is None)
-        yield note(f"whom both firewalls let in is not compared: on {roles} firewall.kind is none")
+        yield note(f"firewall rules are not compared: firewall.kind is none on {roles}")
         return
     for rule in old:
         if rule not in new:
-            yield warning(f"old's firewall has a rule that new's has not: {rule}", f"On new, if it shall be: {rule}")
+            yield warning(f"old's firewall has a rule that new's lacks: {rule}", f"If new needs it, run there: {rule}")
 
 
 # --- what the checks share ------------------------------------------------------------------------------------------
@@ -216,17 +216,17 @@ def firewall_rules(facts: Facts) -> Found:
 
 def _addresses(ask: Ask, name: str) -> set[str]:
     """All addresses of a name, as the settings write them."""
-    return {str(ipaddress.ip_address(a)) for kind in ("A", "AAAA") for a in ask(name, kind)}
+    return {str(ipaddress.ip_address(address)) for kind in ("A", "AAAA") for address in ask(name, kind)}
 
 
-def _leads_back(ask: Ask, address: str) -> bool:
+def _resolves_back(ask: Ask, address: str) -> bool:
     return any(address in _addresses(ask, name) for name in ask(resolver.reverse(address), "PTR"))
 
 
 def _mail_servers(ask: Ask, domain: str) -> list[str]:
-    """Who takes mail for a domain, the preferred one first."""
-    found = sorted((int(one.split()[0]), one.split()[1].rstrip(".")) for one in ask(domain, "MX"))
-    return [name for _, name in found if name]
+    """The mail servers of a domain, the preferred one first."""
+    records = sorted((int(record.split()[0]), record.split()[1].rstrip(".")) for record in ask(domain, "MX"))
+    return [name for _, name in records if name]
 
 
 def _bare(keys: Iterable[str]) -> list[list[str]]:
@@ -236,43 +236,43 @@ def _bare(keys: Iterable[str]) -> list[list[str]]:
 # --- looking --------------------------------------------------------------------------------------------------------
 
 
-def gather(move: Move) -> Facts:
-    """Asks both servers, the CI host and the name system; changes nothing. Raises Problem where a server fails."""
+def gather(move: Move) -> SiteFacts:
+    """Asks both servers, the CI host and DNS; changes nothing. Raises Problem where a server fails."""
     old, new, ci = move.old, move.new, move.settings.ci
-    seen = {server.role: _seen(server) for server in move.servers}
+    answers = {server.role: _ask(server) for server in move.servers}
     known: dict[str, tuple[str, ...]] = {}
-    may_deploy = {role: tuple(_deploy_keys(found["key"])) for role, found in seen.items()}
+    may_deploy = {role: tuple(_deploy_keys(answer["key"])) for role, answer in answers.items()}
     if ci and move.ci:
-        with suppress(Unreached):  # which is a finding of its own
+        with suppress(Unreached):  # that is a finding of its own
             known, own = _ci(move.ci, ci.user, [new.name, *move.settings.domains])
-            may_deploy["old"] = tuple(k for k in may_deploy["old"] if k.split()[1:2] not in _bare(own))
-    answers = {p.name: (_answer(old, p), _answer(new, p)) for p in move.settings.third_parties}
+            may_deploy["old"] = tuple(key for key in may_deploy["old"] if key.split()[1:2] not in _bare(own))
+    parties = {party.name: (_answer(old, party), _answer(new, party)) for party in move.settings.third_parties}
     servers = {"old": old, "new": new}
     ours = {*old.addresses, *new.addresses}
-    return Facts(
+    return SiteFacts(
         domains=move.settings.domains,
         old=tuple(old.addresses),
         new=tuple(new.addresses),
         ask=resolver.by(new),
         new_name=new.name,
-        sendmail={role: bool(found["sendmail"]) for role, found in seen.items()},
-        relay=next(iter(seen["new"]["relay"]), "").strip("[]").partition(":")[0].rstrip("]"),
+        sendmail={role: bool(answer["sendmail"]) for role, answer in answers.items()},
+        relay=next(iter(answers["new"]["relay"]), "").strip("[]").partition(":")[0].rstrip("]"),
         greets=lambda role, address: _greets(servers[role], address),
         web_answers=partial(_connects, old, port=443),
         queued=mail.queued(old),
-        host_keys=tuple(line.split()[1] for line in seen["new"]["host"]),
+        host_keys=tuple(line.split()[1] for line in answers["new"]["host"]),
         ci_user=ci.user if ci else "",
         known=known,
         may_deploy=may_deploy,
-        answers=answers,
+        answers=parties,
         rules={
-            server.role: tuple(_rules(seen[server.role]["rule"], ours)) if server.firewall.rules else None
+            server.role: tuple(_rules(answers[server.role]["rule"], ours)) if server.firewall.rules else None
             for server in move.servers
         },
     )
 
 
-def _seen(server: Server) -> dict[str, list[str]]:
+def _ask(server: Server) -> dict[str, list[str]]:
     """Lines of the server's answer, by what they are about."""
     rules = f"{{ {server.firewall.rules or ':'}; }} | sed 's/^/rule /'"
     script = f"""
@@ -282,24 +282,24 @@ home=$(getent passwd {sh(server.app.user)} | cut -d: -f6)
 sed 's/^/key /' "$home/.ssh/authorized_keys" 2>/dev/null
 sed 's/^/host /' /etc/ssh/ssh_host_*_key.pub
 """
-    found: dict[str, list[str]] = {name: [] for name in ("sendmail", "relay", "key", "host", "rule")}
+    answers: dict[str, list[str]] = {name: [] for name in ("sendmail", "relay", "key", "host", "rule")}
     for line in server.look(f"{script}\n{rules}\n:").out.splitlines():
         name, _, value = line.partition(" ")
-        if value.strip() and name in found:
-            found[name].append(value.strip())
-    return found
+        if value.strip() and name in answers:
+            answers[name].append(value.strip())
+    return answers
 
 
 def _deploy_keys(lines: Iterable[str]) -> Iterator[str]:
     """Keys as `kind key comment`, without what stands before them; not those of the move."""
     for line in lines:
-        found = re.search(r"((?:sk-)?(?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]+.*)$", line)
-        if found and not line.startswith("#") and "switchover" not in line:
-            yield found[1]
+        key = re.search(r"((?:sk-)?(?:ssh|ecdsa)-\S+ [A-Za-z0-9+/=]+.*)$", line)
+        if key and not line.startswith("#") and "switchover" not in line:
+            yield key[1]
 
 
 def _rules(lines: Iterable[str], ours: set[str]) -> Iterator[str]:
-    """What lets in somebody by address; not the move's own."""
+    """Rules that allow an address; not the move's own."""
     for line in lines:
         rule = line.partition(" comment ")[0]
         source = re.search(r"\bfrom (\S+)", rule)

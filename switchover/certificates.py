@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .desired import Precondition
 from .errors import Problem
 from .hosts import Host
 from .programs import ETC, program, programs
 from .quote import sh
 from .resources.command import Command
 from .resources.file import read
-from .resources.seen import Seen
+from .resources.precondition import succeeds
 
 SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
 
@@ -31,11 +32,11 @@ def scheduled(server: Host) -> list[str]:
     return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
 
 
-def scheduled_once(server: Host) -> Seen:
+def scheduled_once(server: Host) -> Precondition:
     """*server*: exactly one renewal of certificates is scheduled."""
     script = program("renewals.sh").decode()
     script += '\ncount=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
-    return Seen(server, script, "not exactly one renewal of certificates is scheduled on new")
+    return succeeds(server, script, "not exactly one renewal of certificates is scheduled on new")
 
 
 def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
@@ -54,7 +55,7 @@ def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
 
 @dataclass(frozen=True)
 class Shown:
-    """A certificate, of which everybody may know. *key*: what certbot is told of a key like its own."""
+    """A certificate, of which everybody may know. *key*: certbot's options for a key like its own."""
 
     names: tuple[str, ...]
     key: str
@@ -66,11 +67,11 @@ def shown_by(old: Host, path: str) -> Shown:
     """The certificate in the file *path* of *old*. Raises Problem where there is none."""
     content = read(old, path).content
     if content is None:
-        raise Problem(f"{path} does not exist", str(old), "Mend old.certificate in the settings")
+        raise Problem(f"{path} does not exist", str(old), "Fix old.certificate in the settings")
     try:
         return read_pem(content)
     except ValueError:
-        raise Problem(f"{path} holds no certificate", str(old), "Mend old.certificate in the settings") from None
+        raise Problem(f"{path} holds no certificate", str(old), "Fix old.certificate in the settings") from None
 
 
 def read_pem(content: bytes) -> Shown:
@@ -86,9 +87,9 @@ def read_pem(content: bytes) -> Shown:
     except x509.ExtensionNotFound:
         domains = ()
     key = pem.public_key()
-    told = "--key-type ecdsa"
+    options = "--key-type ecdsa"
     if isinstance(key, rsa.RSAPublicKey):
-        told = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
+        options = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
     elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
-        told = "--key-type ecdsa --elliptic-curve secp384r1"
-    return Shown(domains, told, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")
+        options = "--key-type ecdsa --elliptic-curve secp384r1"
+    return Shown(domains, options, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")

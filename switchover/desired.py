@@ -1,4 +1,4 @@
-"""What a step wants: what shall be true of a server, and what must be seen before the move goes on.
+"""What a step wants: what shall be true of a server, and what must be so before the move continues.
 
 Each kind of resource is a class of its own (see `switchover/resources`); the life of a step (see `step`) knows these
 two protocols and no kind.
@@ -7,7 +7,7 @@ two protocols and no kind.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,20 +55,21 @@ class Resource(ABC):
     def edited(self, entry: str) -> str:
         """What somebody edited since the change recorded in the directory *entry* was made; empty where nobody did.
 
-        It is not overwritten before the operator has said so.
+        It is not overwritten unless the operator says so.
         """
         del entry
         return ""
 
 
-class Precondition(ABC):
-    """Something that must be seen before the move goes on; it changes nothing. *within*: seconds to wait for it."""
+@dataclass(frozen=True)
+class Precondition:
+    """Something that must be so before the move continues; it changes nothing. *within*: seconds to wait for it.
 
+    *missing* says in a few words what is not so yet, None when all is; it raises Problem where waiting is no use.
+    """
+
+    missing: Callable[[], str | None]
     within: float = 0
-
-    @abstractmethod
-    def missing(self) -> str | None:
-        """What is not as it must be, in a few words; None when it is. Raises Problem where waiting is no use."""
 
 
 @dataclass(frozen=True)

@@ -22,3 +22,13 @@ class Problem(Exit):
 
 class Unreached(Problem):
     """A server that does not let us in, or is off."""
+
+
+class NotYet(Problem):
+    """A change outside the servers was made, or handed to people, and is not seen everywhere yet: the next run waits
+    for it.
+    """
+
+
+class NothingDone(Problem):
+    """A change outside the servers failed before anything was changed."""

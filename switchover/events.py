@@ -33,7 +33,7 @@ def ready() -> None:
 def emit(event: str, **facts: Any) -> None:
     """Appends an event, in one write; does nothing where no file is named.
 
-    A disk that is full by now is said once: it must not stop a move half-way.
+    A disk that is full is reported once: it must not stop a move half-way.
     """
     path = os.environ.get(VARIABLE)
     if not path:
@@ -49,7 +49,7 @@ def emit(event: str, **facts: Any) -> None:
 
 @contextmanager
 def step(section: str, name: str, summary: str) -> Iterator[dict[str, Any]]:
-    """The block brings a step about, or takes it back: emitted when it ends.
+    """The block runs a step, or undoes it: emitted when it ends.
 
     What it is given gets its `outcome`; where it raises, that is `failed`.
     """
@@ -79,9 +79,9 @@ def whole(kind: str, section: str, **facts: Any) -> Iterator[None]:
         emit(f"{kind}-ended", section=section, ok=ok, failure=failure, seconds=_since(begun))
 
 
-def problem(found: Problem) -> None:
+def problem(error: Problem) -> None:
     """The line with which a command ends."""
-    emit("problem", what=_first_line(found.what), where=found.where, do=found.do)
+    emit("problem", what=_first_line(error.what), where=error.where, do=error.do)
 
 
 def reason(error: BaseException) -> str:
@@ -94,13 +94,13 @@ def reason(error: BaseException) -> str:
 
 
 def read(file: Path, start: int = 0) -> list[dict[str, Any]]:
-    """The events in *file*, from a byte on; none where there is no file. Passes over lines that are no object.
+    """The events in *file*, from a byte on; none where there is no file. Skips lines that are no object.
 
     Raises Problem where they are of another version.
     """
     if not file.exists():
         return []
-    found = []
+    events = []
     for line in file.read_bytes()[start:].split(b"\n"):
         try:
             event = json.loads(line)
@@ -110,16 +110,16 @@ def read(file: Path, start: int = 0) -> list[dict[str, Any]]:
             continue
         if event["version"] != VERSION:
             raise Problem(f"has events of version {event['version']}, not {VERSION}", str(file), "Read docs/events.md")
-        found.append(event)
-    return found
+        events.append(event)
+    return events
 
 
 @cache
 def _opened(path: str) -> int:
-    do = f"{VARIABLE} names the file for events: choose one that you may write, or unset it"
+    do = f"{VARIABLE} names the file for events: choose one that you can write to, or unset it"
     try:
         if Path(path).exists() and not Path(path).is_file():  # a pipe that nobody reads would stop a move half-way
-            raise Problem("is no file that events could be appended to", path, do)
+            raise Problem("is not a file that events can be appended to", path, do)
         # Readable, for the look at its end.
         return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -134,7 +134,7 @@ def _cut_short(file: int) -> bool:
 
 @cache
 def _lost(path: str, why: str) -> None:
-    output.aside(f"{path}: events are lost ({why})")
+    output.to_stderr(f"{path}: events are lost ({why})")
 
 
 def _since(begun: float) -> float:

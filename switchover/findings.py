@@ -17,7 +17,7 @@ from .errors import Problem
 Facts = ParamSpec("Facts")  # what the checks of a group judge by
 
 
-class Kind(StrEnum):
+class Severity(StrEnum):
     """What a finding means for the move."""
 
     GOOD = "good"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 class Finding:
     """*group* and *key* name its check, *server* the one that it is about; *what* is so, and what to *do* about it."""
 
-    kind: Kind
+    kind: Severity
     what: str
     do: str = ""
     key: str = ""
@@ -44,22 +44,22 @@ Found = Iterator[Finding]
 
 def good(what: str) -> Finding:
     """What was looked at is as it shall be."""
-    return Finding(Kind.GOOD, what)
+    return Finding(Severity.GOOD, what)
 
 
 def note(what: str) -> Finding:
     """Worth knowing; nobody has to do anything."""
-    return Finding(Kind.NOTE, what)
+    return Finding(Severity.NOTE, what)
 
 
 def warning(what: str, do: str) -> Finding:
     """Somebody should do something about it; the move can be made all the same."""
-    return Finding(Kind.WARNING, what, do)
+    return Finding(Severity.WARNING, what, do)
 
 
 def blocker(what: str, do: str) -> Finding:
     """It stands in the way of the move, or of one way to make it."""
-    return Finding(Kind.BLOCKER, what, do)
+    return Finding(Severity.BLOCKER, what, do)
 
 
 def unknown(what: str, error: Exception) -> Finding:
@@ -68,7 +68,7 @@ def unknown(what: str, error: Exception) -> Finding:
     if isinstance(error, Problem):
         why, do = f"{error.where}: {error.what}" if error.where else error.what, error.do
     reason = next(iter(why.splitlines()), type(error).__name__)
-    return Finding(Kind.UNKNOWN, f"{what} ({reason})", do or "Look at it yourself, or run `inv check` again")
+    return Finding(Severity.UNKNOWN, f"{what} ({reason})", do or "Look at it yourself, or run `inv check` again")
 
 
 class Checks(Generic[Facts]):
@@ -118,9 +118,16 @@ def _run(check: Callable[Facts, Found], *args: Facts.args, **kwargs: Facts.kwarg
 
 def blockers(findings: Iterable[Finding]) -> list[Finding]:
     """Those that stand in the way; what could not be checked does as well."""
-    return [finding for finding in findings if finding.kind in (Kind.BLOCKER, Kind.UNKNOWN)]
+    return [finding for finding in findings if finding.kind in (Severity.BLOCKER, Severity.UNKNOWN)]
 
 
 def to_do(findings: Iterable[Finding]) -> list[Finding]:
     """Those that ask for a hand."""
-    return [finding for finding in findings if finding.kind not in (Kind.GOOD, Kind.NOTE)]
+    return [finding for finding in findings if finding.kind not in (Severity.GOOD, Severity.NOTE)]
+
+
+def listed(names: Iterable[object], most: int = 5, separator: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more

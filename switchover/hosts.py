@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def last_error(self) -> str:
-        """The last line it said on its error output, else on its output: usually the reason."""
+        """Its last line on its error output, else on its output: usually the reason."""
         lines = (self.err.strip() or self.out.strip()).splitlines()
         return lines[-1].strip() if lines else f"exit status {self.status}"
 
@@ -84,7 +84,7 @@ class Host:
         """
         answer = self._run(script, on_line)
         if check and answer.status != 0:
-            raise Problem(f"could not be looked at: {answer.last_error}", str(self), "Run `inv check`")
+            raise Problem(f"a look at it failed: {answer.last_error}", str(self), "Run `inv check`")
         return answer
 
     def change(self, script: str, *, on_line: Callable[[str], None] | None = None) -> Answer:
@@ -138,7 +138,7 @@ class Host:
             config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config)
         except (OSError, paramiko.SSHException) as error:
             where = self._ssh_config or "~/.ssh/config"
-            raise Problem(f"ssh's configuration cannot be read ({error})", where, "Mend it, or ssh_config") from None
+            raise Problem(f"ssh's configuration cannot be read ({error})", where, "Fix it, or ssh_config") from None
         connection = fabric.Connection(self.destination, config=config, connect_timeout=15)
         options = config.base_ssh_config.lookup(connection.original_host)
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -148,11 +148,8 @@ class Host:
         try:
             connection.open()
         except paramiko.BadHostKeyException:
-            raise Unreached(
-                "its host key is not the one you know",
-                str(self),
-                f"Find out why before you go on (ssh {self.name})",
-            ) from None
+            do = f"Find out why before you continue (ssh {self.name})"
+            raise Unreached("its host key is not the one you know", str(self), do) from None
         except (paramiko.SSHException, OSError, EOFError) as error:
             do = f"Try `ssh {self.destination} true`"
             if "not found in known_hosts" in str(error):
@@ -177,17 +174,11 @@ class Host:
             answer = _talk(channel, text.encode(), on_line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             self.close()
-            raise Problem(
-                f"the connection was lost ({error or type(error).__name__})",
-                str(self),
-                "Run the same command again: it goes on from here",
-            ) from None
+            what = f"the connection was lost ({error or type(error).__name__})"
+            raise Problem(what, str(self), "Run the same command again: it continues from here") from None
         if RECORD_SEPARATOR not in answer.out:
-            raise Problem(
-                f"sudo does not work without a password ({answer.last_error})",
-                str(self),
-                "Allow it for the time of the move: NOPASSWD in /etc/sudoers.d",
-            )
+            what = f"sudo does not work without a password ({answer.last_error})"
+            raise Problem(what, str(self), "Allow it for the time of the move: NOPASSWD in /etc/sudoers.d")
         self.greeting, _, out = answer.out.partition(RECORD_SEPARATOR)
         return replace(answer, out=out)
 
@@ -203,16 +194,16 @@ def _known_hosts(options: Any) -> list[Path]:
     return [Path(f.strip('"')).expanduser() for f in files]
 
 
-def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> Answer:
-    """Sends *text* and reads both outputs together, so that neither side waits for the other."""
+def _talk(channel: Any, script: bytes, on_line: Callable[[str], None] | None) -> Answer:
+    """Sends *script* and reads both outputs together, so that neither side waits for the other."""
     out, err, sent, line = bytearray(), bytearray(), 0, bytearray()
     quiet = time.monotonic()
     while True:
         moved, ended = False, channel.eof_received  # asked first: what came before the end is read below
-        if sent < len(text) and channel.send_ready():
-            sent += channel.send(text[sent : sent + 32768])
+        if sent < len(script) and channel.send_ready():
+            sent += channel.send(script[sent : sent + 32768])
             moved = True
-            if sent == len(text):
+            if sent == len(script):
                 channel.shutdown_write()
         while channel.recv_ready():
             data = channel.recv(65536)
@@ -222,8 +213,8 @@ def _talk(channel: Any, text: bytes, on_line: Callable[[str], None] | None) -> A
                 line += data
                 *whole, rest = bytes(line).split(b"\n")
                 line = bytearray(rest)
-                for one in whole:
-                    on_line(one.decode(errors="replace"))
+                for whole_line in whole:
+                    on_line(whole_line.decode(errors="replace"))
         while channel.recv_stderr_ready():
             err += channel.recv_stderr(65536)
             moved = True

@@ -22,6 +22,6 @@ def ask(domain: str, address: str, path: str, more: str = "") -> str:
     return f"curl -sS -m 20 --resolve {sh(f'{domain}:443:{at}')} {url} {more}"
 
 
-def comes_to_new(old: Host, domain: str) -> bool:
+def answered_by_new(old: Host, domain: str) -> bool:
     """Whether visitors who ask *old* for *domain* are answered by new already: somebody may have switched by hand."""
     return old.look(ask(domain, old.main_address, ANSWERS, "-f"), check=False).out.strip() == "new"

@@ -15,10 +15,10 @@ It is a directory `/var/lib/switchover/DOMAIN/`, root's alone, on each server fo
 An entry's state is what lies in its directory, so that each change of state is one rename:
 
     what is there                   state     the change        the next run of the step          inv undo, or sh undo
-    .new-0007-… (any part of it)    none      was not begun     records it anew                   passes over it
+    .new-0007-… (any part of it)    none      was not begun     records it anew                   skips it
     0007-…/entry.json, no more      recorded  may be half made  runs `apply` again, verifies      runs `undo`
       and `done`                    done      was verified      looks, or trusts it (`step`)      runs `undo`
-      and `undone`                  undone    was put back      records a new entry               does nothing
+      and `undone`                  undone    was undone      records a new entry               does nothing
     retired, beside the entries               stands for good   as before                         refuses
 
 Formats, by the number in `move`. A tool that meets another one than its own changes nothing, and says which release
@@ -37,7 +37,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -49,6 +49,8 @@ from .programs import program, unpacked
 from .quote import sh
 
 ROOT = "/var/lib/switchover"
+TIME = "%Y-%m-%d %H:%M:%SZ"
+FACTS = ("number", "step", "part", "doc", "who", "when")  # of an entry, in its entry.json
 FUNCTIONS = program("functions.sh").decode()  # sh: in every entry, and for looks that need them
 LOOKS = program("journal.sh").decode()
 T = TypeVar("T")
@@ -62,7 +64,7 @@ class Change:
     *diff* is for people and holds no secret. *apply* and *undo* are sh, run as root in the entry's directory,
     with the functions of scripts/server/functions.sh at hand. *keep*: files whose originals go to `before/`.
     *files*: new contents for `after/`. *commands*: what exactly is run, where *diff* only sums it up.
-    *outside*: what is changed outside the servers, by whom (`kind`); see `outside`.
+    *outside*: what is changed outside the servers, from the operator's machine; see `Move.outside`.
     """
 
     diff: str
@@ -111,7 +113,7 @@ def operator() -> str:
 
 def now() -> str:
     """The time, UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return datetime.now(UTC).strftime(TIME)
 
 
 class Journal:
@@ -129,10 +131,9 @@ class Journal:
 
         Raises Problem where what is there is of another move, or of a release with another format.
         """
-        with ThreadPoolExecutor(len(self._servers)) as pool:  # at once, since each is a connection to be made
-            homes = {home for found in pool.map(self._homes_on, self._servers) for home in found}
+        homes = set(self._ask(self._homes_on))
         if len(homes) > 1:
-            raise Problem(f"this move has two journals: {' and '.join(sorted(homes))}", "", "Put one of them aside")
+            raise Problem(f"this move has two journals: {' and '.join(sorted(homes))}", "", "Rename one of them")
         return homes.pop() if homes else f"{self._root}/{self.identity.domains[0]}"
 
     @property
@@ -140,9 +141,7 @@ class Journal:
         """All entries, read once a command; what this command writes is added."""
         if self._entries is None:
             _ = self.home  # by one thread, not by each
-            with ThreadPoolExecutor(len(self._servers)) as pool:
-                found = [entry for entries in pool.map(self._found, self._servers) for entry in entries]
-            self._entries = sorted(found, key=lambda e: e.number)
+            self._entries = sorted(self._ask(self._read), key=lambda entry: entry.number)
         return self._entries
 
     def reread(self) -> None:
@@ -164,7 +163,7 @@ class Journal:
         """When the step *line* was done, or the move begun, and by whom; now and we where it was not yet."""
         entries = [entry for entry in self.entries if entry.state != "undone" and line in ("", entry.step)]
         when, who = (entries[0].when, entries[0].who) if entries else (now(), operator())
-        return datetime.strptime(when, "%Y-%m-%d %H:%M:%SZ").strftime("%a %-d %b %Y"), who
+        return datetime.strptime(when, TIME).strftime("%a %-d %b %Y"), who
 
     def path(self, entry: Entry) -> str:
         """The entry's directory on its server."""
@@ -186,7 +185,7 @@ class Journal:
         if any(host.unreached for host in self._servers):
             number += UNSEEN
         entry = Entry(server, number, step, part, doc, operator(), now(), "recorded", change.outside)
-        # Left of `||` the shell would ignore `set -e` and go on to the change after a failed recording.
+        # Left of `||` the shell would ignore `set -e` and make the change after a failed recording.
         recording = f"( {self._recording(entry, change)}\n)\n[ $? -eq 0 ] || exit 9\n"
         answer = server.change(recording + (self._running(entry, "apply") if apply else ""), on_line=on_line)
         if answer.status == 9:
@@ -219,8 +218,8 @@ class Journal:
     def done_at(self, entry: Entry) -> datetime | None:
         """When it was made and verified; None where it was not yet."""
         try:
-            said = json.loads(entry.server.look(f"cat {sh(self.path(entry))}/done 2>/dev/null", check=False).out)
-            return datetime.strptime(said["when"], "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC)
+            facts = json.loads(entry.server.look(f"cat {sh(self.path(entry))}/done 2>/dev/null", check=False).out)
+            return datetime.strptime(facts["when"], TIME).replace(tzinfo=UTC)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -234,30 +233,29 @@ class Journal:
     def _set(self, entry: Entry, state: str) -> None:
         self._entries = [replace(e, state=state) if e.number == entry.number else e for e in self.entries]
 
-    def _found(self, server: Host) -> list[Entry]:
-        """The entries of *server*. Without the CI host a move goes on: what needs it says so by itself."""
-        return self._without_ci(server, self._read, [])
+    def _ask(self, look: Callable[[Host], list[T]]) -> list[T]:
+        """What *look* gives on every server; at once, since each is a connection to be made."""
+        with ThreadPoolExecutor(len(self._servers)) as pool:
+            return [item for items in pool.map(partial(self._look, look), self._servers) for item in items]
 
-    def _homes_on(self, server: Host) -> list[str]:
-        return self._without_ci(server, self._look_for_homes, [])
-
-    def _without_ci(self, server: Host, look: Callable[[Host], T], otherwise: T) -> T:
+    def _look(self, look: Callable[[Host], list[T]], server: Host) -> list[T]:
+        """What *look* gives. Without the CI host a move continues: what needs it says so itself."""
         if server.unreached and server.role == "ci":
-            return otherwise
+            return []
         try:
             return look(server)
         except Unreached as problem:
             if server.role != "ci":
                 raise
             server.unreached = problem
-            output.aside(f"{server}: {problem.what}: what the move did there is not seen, and left alone")
-            return otherwise
+            output.to_stderr(f"{server}: {problem.what}: what the move did there is not known, and left as it is")
+            return []
 
-    def _look_for_homes(self, server: Host) -> list[str]:
+    def _homes_on(self, server: Host) -> list[str]:
         """This move's directories on *server*: one, or none; more where two sites' moves have become one."""
-        found = server.look(f"{LOOKS}\nmoves {sh(self._root)}").out
-        pairs = (one.split("\t", 1) for one in found.split("\0") if one)
-        paths = [(f"{self._root}/{name}", text) for name, text in pairs]
+        records = server.look(f"{LOOKS}\nmoves {sh(self._root)}").out.split("\0")
+        moves = [record.split("\t", 1) for record in records if record]
+        paths = [(f"{self._root}/{name}", text) for name, text in moves]
         return [path for path, text in paths if is_ours(self.identity, path, text, str(server))]
 
     def _read(self, server: Host) -> list[Entry]:
@@ -269,13 +267,14 @@ class Journal:
                 continue
             state, _, text = line.partition("\t")
             try:
-                entries.append(_entry(server, state, json.loads(text)))
+                facts = json.loads(text)
+                if not isinstance(facts["part"], str):  # format 1 had numbers
+                    raise TypeError("part")
+                given = {name: facts[name] for name in FACTS}
+                entries.append(Entry(server, state=state, outside=facts.get("outside", {}), **given))
             except (ValueError, KeyError, TypeError):
-                raise Problem(
-                    f"an entry of the journal cannot be read: {line[:60]!r}",
-                    str(server),
-                    f"Look into {self.home}",
-                ) from None
+                what = f"an entry of the journal cannot be read: {line[:60]!r}"
+                raise Problem(what, str(server), f"Look at {self.home}") from None
         return entries
 
     def _recording(self, entry: Entry, change: Change) -> str:
@@ -300,8 +299,7 @@ class Journal:
 
     def _files(self, entry: Entry, change: Change) -> dict[str, bytes]:
         """What lies in the entry, but for the originals."""
-        names = ("number", "step", "part", "doc", "who", "when")
-        facts = {name: getattr(entry, name) for name in names} | {"diff": change.diff}
+        facts = {name: vars(entry)[name] for name in FACTS} | {"diff": change.diff}
         facts |= {"outside": change.outside} if change.outside else {}
         target = sh(self.path(entry))
         part = f" ({entry.part})" if entry.part else ""
@@ -316,11 +314,3 @@ class Journal:
             "functions.sh": FUNCTIONS.encode(),
             **{f"after/{name}": data for name, data in change.files.items()},
         }
-
-
-def _entry(server: Host, state: str, facts: Mapping[str, Any]) -> Entry:
-    """An entry as its file has it. Raises KeyError or TypeError where that lacks something."""
-    if not isinstance(facts["part"], str):
-        raise TypeError("part")
-    given = {key: facts[key] for key in ("number", "step", "part", "doc", "who", "when")}
-    return Entry(server, state=state, outside=facts.get("outside", {}), **given)

@@ -11,13 +11,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from . import certificates
+from .dns import writers
 from .dns.records import Names
 from .errors import Problem
 from .hosts import Host
 from .journal import Journal, now, operator
 from .opening import Identity
 from .quote import sh
-from .resources.file import Found, before
+from .resources.file import FileState, before
 from .resources.uploads import Synchronised
 from .server import Server
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 class Move:
     """What every step is given: `move.old`, `move.new`, `move.settings`, `move.journal`."""
+
+    outside = writers  # makes and reverts the part of a change that is on no server: `Change.outside`
 
     def __init__(self, settings: Settings, *, dry: bool = False) -> None:
         self.settings, self.dry = settings, dry
@@ -68,7 +71,7 @@ class Move:
         return {str(old): str(new), str(old.parent): str(new.parent)}
 
     def notice(self, line: str = "") -> Notice:
-        """What somebody is told who deploys: who is moving since when; or who did the step *line*, and when."""
+        """What people who deploy read: who began the move, and when; or who did the step *line*, and when."""
         from .site.deploys import Notice
 
         return Notice(*self.journal.date(line), self.settings.domain)
@@ -95,9 +98,9 @@ class Move:
         slashed = [(f"{source.rstrip('/')}/", f"{target.rstrip('/')}/") for source, target in pairs]
         return [Synchronised(old, new, *pair, users, deleting, first, always, turn) for pair in slashed]
 
-    def before(self, role: str, line: str) -> Callable[[str], Found | None]:
-        """Asked for a file of old or new, by its path: as it was before the step *line*, None where that left it."""
-        return partial(before, self.journal, getattr(self, role), line)
+    def before(self, server: Server, line: str) -> Callable[[str], FileState | None]:
+        """Called with a file's path on *server*: the file as it was before the step *line*, None where that left it."""
+        return partial(before, self.journal, server, line)
 
     def other(self, server: Server) -> Server:
         """The server that *server* is not."""
@@ -121,15 +124,14 @@ class Move:
                 held.append(server)
             self.journal.reread()
             if self.journal.home != home:  # somebody else opened it while the lock was waited for
-                raise Problem(
-                    f"this move was begun meanwhile, in {self.journal.home}", "", "Run the same command again"
-                )
+                what = f"this move was begun meanwhile, in {self.journal.home}"
+                raise Problem(what, "", "Run the same command again")
             self._locked = True
             yield
         finally:
             self._locked = False
             for server in held:
-                with suppress(Problem):  # what went wrong before is what must be told; the lock is taken over later
+                with suppress(Problem):  # what failed before is what people must read; the lock is taken over later
                     server.change(f"rm -rf {sh(home)}/lock")  # ours: the journal may have turned out to be elsewhere
 
     def holder(self, server: Server) -> dict[str, Any] | None:
@@ -164,27 +166,19 @@ class Move:
             if server.change(script).status == 0:
                 return
         if held is None:
-            raise Problem(
-                f"the lock could not be taken ({answer.last_error})",
-                str(server),
-                "Mend that; if it stays so: inv unlock",
-            )
-        raise Problem(
-            f"{held.get('who')} is at work here since {held.get('when')} ({held.get('why')})",
-            str(server),
-            "Wait for them; if that command is gone for good: inv unlock",
-        )
+            what = f"the lock could not be taken ({answer.last_error})"
+            raise Problem(what, str(server), "Fix that; if it stays so: inv unlock")
+        what = f"{held.get('who')} has been at work here since {held.get('when')} ({held.get('why')})"
+        raise Problem(what, str(server), "Wait for them; if that command is gone for good: inv unlock")
 
 
 def _runs(pid: object) -> bool:
-    if not isinstance(pid, int):
-        return False
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+        os.kill(int(str(pid)), 0)
     except PermissionError:
         return True
+    except (OSError, ValueError, OverflowError):
+        return False
     return True
 
 

@@ -29,9 +29,9 @@ class Identity:
         return " -> ".join(next(iter(addresses), "?") for addresses in (self.old, self.new))
 
     def matches(self, other: Identity) -> bool:
-        """Whether it is the same move: they share a domain, an address of old and one of new."""
+        """Whether it is the same move: both have a domain, an address of old and one of new in common."""
         pairs = ((self.domains, other.domains), (self.old, other.old), (self.new, other.new))
-        return all(set(one) & set(two) for one, two in pairs)
+        return all(set(mine) & set(theirs) for mine, theirs in pairs)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Opening:
             return cls(Identity([name], [first[1]], [first[2]]), 1, *FIRST)
         try:
             facts = json.loads(text)
-            lists = ([str(one) for one in facts.get(key, ())] for key in ("domains", "old", "new"))
+            lists = ([str(name) for name in facts.get(key, ())] for key in ("domains", "old", "new"))
             return cls(Identity(*lists), *(facts[key] for key in ("format", "release", "commit")))
         except (KeyError, TypeError, AttributeError):
             raise ValueError(text) from None
@@ -78,13 +78,13 @@ def is_ours(ours: Identity, path: str, text: str, where: str) -> bool:
     except ValueError:
         if name not in ours.domains:
             return False
-        raise Problem(f"{path}/move cannot be read: {text[:60]!r}", where, f"Look into {path}") from None
-    same = ours.matches(opening.identity) and name in opening.identity.domains  # else it was put aside
+        raise Problem(f"{path}/move cannot be read: {text[:60]!r}", where, f"Look at {path}") from None
+    same = ours.matches(opening.identity) and name in opening.identity.domains  # else it was renamed
     if not same and name in ours.domains:
         raise Problem(
             f"its journal {path} is of another move ({opening.identity})",
             where,
-            f"This one is {ours}. If that one is over, put it aside: mv {path} {path}.before",
+            f"This one is {ours}. If that one is over, rename it: mv {path} {path}.before",
         )
     if same and opening.format != FORMAT:
         raise Problem(

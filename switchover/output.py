@@ -38,7 +38,7 @@ def note(text: str) -> None:
     console().print(Text(f"  {text}", style="dim"))
 
 
-def aside(text: str) -> None:
+def to_stderr(text: str) -> None:
     """What is worth knowing beside what the command prints, which a program may read."""
     print(text, file=sys.stderr)
 

@@ -1,18 +1,17 @@
-"""What stands in the way of a move on the two servers themselves; docs/check.md lists the checks.
+"""What `inv check` finds about the two servers themselves; docs/check.md lists the checks.
 
-A blocker of these keeps a move from being made. Nothing is changed.
+A blocker of these prevents the move. Nothing is changed.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from .database import replication_status as replication
+from .database import host, replication_status
 from .desired import Nothing
 from .errors import Problem
-from .findings import Checks, Finding, Found, Kind, blocker, good, note, warning
+from .findings import Checks, Finding, Found, Severity, blocker, good, note, warning
 from .hosts import Host
 from .journal import FUNCTIONS
 from .move import Move
@@ -35,7 +34,7 @@ def find(move: Move) -> Iterator[Finding]:
     for server in move.servers:
         finding = reached(server)
         yield finding
-        if finding.kind is Kind.GOOD:
+        if finding.kind is Severity.GOOD:
             there.append(server)
     if move.ci:
         yield reached(move.ci)
@@ -47,11 +46,11 @@ def find(move: Move) -> Iterator[Finding]:
 
 def both_reached(findings: Iterable[Finding]) -> bool:
     """Whether what `find` found says that old and new are reached."""
-    return {"old", "new"} <= {f.server for f in findings if f.key == "reached" and f.kind is Kind.GOOD}
+    return {"old", "new"} <= {f.server for f in findings if f.key == "reached" and f.kind is Severity.GOOD}
 
 
 def reached(host: Host) -> Finding:
-    """Whether we come to be root there."""
+    """Whether we can be root there."""
     return replace(_reached(host), key="reached", group=GROUP, server=host.role)
 
 
@@ -61,12 +60,12 @@ def _reached(host: Host) -> Finding:
     except Problem as problem:
         return blocker(f"{host}: {problem.what}", problem.do)
     if answer.out.strip() != "0":
-        return blocker(f"{host}: sudo does not lead to root ({answer.out.strip()})", "Look at /etc/sudoers.d")
+        return blocker(f"{host}: sudo does not give root ({answer.out.strip()})", "See /etc/sudoers.d")
     if host.role == "old" and host.greeting.strip():
-        said = host.greeting.strip().splitlines()[0]
+        greeting = host.greeting.strip().splitlines()[0][:40]
         return blocker(
-            f"{host}: the login of {host.user} says something even where no person is ('{said[:40]}'): rsync stumbles",
-            "Let it say that only where $- has an i: it stands in that user's .bashrc or the like",
+            f"{host}: the shell of {host.user} prints '{greeting}' without a terminal, which breaks rsync",
+            "Print it only where $- has an i: see that user's .bashrc and the like",
         )
     return good(f"{host}: reached, its host key is known, sudo works")
 
@@ -80,8 +79,8 @@ def _judged(passed: bool, what: str, do: str) -> Finding:
 
 @EACH.add
 def tools(server: Server, move: Move) -> Found:
-    """the programs needed are there."""
-    # new's firewall is changed for a database that follows alone.
+    """the programs needed are installed."""
+    # new's firewall is changed only for a replicated database.
     left = server.role == "new" and move.settings.strategy == "copy"
     used = [part for part in server.parts if not (left and part is server.firewall)]
     tools = sorted({*TOOLS[server.role], *(tool for part in used for tool in part.tools)})
@@ -102,7 +101,7 @@ def paths(server: Server, move: Move) -> Found:
         desired |= {f"uploads.{n}.from": server.in_app(u.source) for n, u in enumerate(move.settings.uploads)}
     script = "\n".join(f"[ -e {sh(path)} ] || echo {sh(key)}" for key, path in desired.items())
     for key in server.look(script).out.split():
-        yield blocker(f"{desired[key]} does not exist", f"Mend {key} in the settings")
+        yield blocker(f"{desired[key]} does not exist", f"Fix {key} in the settings")
 
 
 @EACH.add
@@ -114,28 +113,28 @@ def services(server: Server, move: Move) -> Found:
     missing = server.look("\n".join([*lines, f"id {sh(user)} >/dev/null 2>&1 || echo user"])).out.split()
     for key in missing:
         if key in names:
-            yield blocker(f"no service {names[key]}", f"Mend {key} in the settings")
+            yield blocker(f"no service {names[key]}", f"Fix {key} in the settings")
     if "user" in missing:
-        yield blocker(f"no user {user}", f"Mend {server.role}.app.user in the settings")
+        yield blocker(f"no user {user}", f"Fix {server.role}.app.user in the settings")
     if not missing:
         yield good(f"service {', '.join(names.values())} and user {user} exist")
 
 
 @EACH.add
 def database(server: Server, move: Move) -> Found:
-    """the database is there, and its owner's."""
+    """the database exists and belongs to its owner."""
     name, setting = server.database.name, f"{server.role}.database"
     query = f"SELECT r.rolname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE datname = {sql(name)}"
     owner = server.look(f"{PSQL} -c {sh(query)}").out.strip()
     if owner:
-        do = f"Mend {setting}.owner in the settings"
+        do = f"Fix {setting}.owner in the settings"
         yield _judged(owner == server.database.owner, f"database {name} belongs to {owner}", do)
     else:
-        yield blocker(f"no database {name}", f"Mend {setting}.name in the settings")
+        yield blocker(f"no database {name}", f"Fix {setting}.name in the settings")
     if server.role == "old":
         on = server.look(f"{PSQL} -c 'SHOW ssl'").out.strip() == "on"
-        do = "Set ssl = on (with a certificate) in postgresql.conf and reload it"
-        yield _judged(on, f"PostgreSQL {'speaks' if on else 'does not speak'} TLS", do)
+        do = "Set ssl = on (with a certificate) in postgresql.conf and reload PostgreSQL"
+        yield _judged(on, f"PostgreSQL {'has' if on else 'does not have'} TLS", do)
 
 
 @EACH.add
@@ -153,7 +152,7 @@ def firewall(server: Server, move: Move) -> Found:
 
 @EACH.add
 def worker_after_a_boot(server: Server, move: Move) -> Found:
-    """the worker is started after a boot."""
+    """the worker starts after a reboot."""
     worker = server.worker
     if not worker.there:
         yield good("there is no worker")
@@ -161,18 +160,18 @@ def worker_after_a_boot(server: Server, move: Move) -> Found:
         started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
         if not started:
             do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
-            yield warning("nothing starts the worker after a boot", do)
+            yield warning("nothing starts the worker after a reboot", do)
 
 
 @EACH.add
 def deploys(server: Server, move: Move) -> Found:
-    """what deploys there can be told to wait."""
+    """deploys there can be refused during the move."""
     yield from server.deploys.check()
 
 
 @EACH.add
 def verbs(server: Server, move: Move) -> Found:
-    """application and worker end what is under way before they stop."""
+    """application and worker finish their work before they stop."""
     if server.role == "new":  # old's application is never reloaded
         yield from server.app.check()
     yield from server.worker.check()
@@ -180,7 +179,7 @@ def verbs(server: Server, move: Move) -> Found:
 
 @EACH.add
 def nginx(server: Server, move: Move) -> Found:
-    """nginx's configuration is sound."""
+    """nginx's configuration is valid."""
     yield from server.web.check()
 
 
@@ -192,18 +191,13 @@ def two_machines(move: Move) -> Found:
     """old and new are two machines."""
     ids = {server.look("cat /etc/machine-id; hostname").out for server in move.servers}
     if len(ids) < len(move.servers):
-        yield blocker("old and new are the same machine", "Mend old.ssh or new.ssh in the settings")
+        yield blocker("old and new are the same machine", "Fix old.ssh or new.ssh in the settings")
 
 
 @BOTH.add
 def clocks(move: Move) -> Found:
     """the clocks agree."""
-    ahead = []
-    for server in move.servers:
-        start = time.time()
-        there = float(server.look("date +%s.%N").out)
-        ahead.append(there - (start + time.time()) / 2)
-    apart = abs(ahead[0] - ahead[1])
+    apart, _ = host.clocks(*move.servers)
     yield _judged(apart < 2, f"the clocks are {apart:.2f} s apart", "Set them: timedatectl set-ntp true, on both")
 
 
@@ -229,13 +223,13 @@ def copy_fits(move: Move) -> Found:
 
 @BOTH.add
 def certificate(move: Move) -> Found:
-    """new can get a certificate for every name that old's is of."""
+    """new can get a certificate for every domain in old's."""
     yield from move.certificate.check()
 
 
 @BOTH.add
 def code(move: Move) -> Found:
-    """new can be brought to the version of the code that old runs."""
+    """new can get the version of the code that old runs."""
     code = move.new.code
     try:
         desired = code.desired(move.old.code, move.settings.revision)
@@ -247,30 +241,32 @@ def code(move: Move) -> Found:
 
 @BOTH.add
 def jobs(move: Move) -> Found:
-    """jobs are worked off on one server at a time."""
+    """only one server works on jobs at a time."""
     old, new = move.old, move.new
     if not new.worker.there:
         if old.worker.there:
-            yield warning("old has a worker, and new none: jobs would wait", "Say in the settings what works on new")
+            yield warning("old has a worker, new has none: jobs would wait", "Set new.worker")
         if new.schedule.needs_worker:
-            yield warning("regular tasks are the worker's on new, which has none", "Mend new.schedule or new.worker")
+            yield warning(
+                "on new the worker runs the schedule, and new has no worker",
+                "Fix new.schedule or new.worker in the settings",
+            )
     elif not move.journal.active("switch-jobs"):
         runs = new.look(f"{FUNCTIONS}\n{new.worker.runs} && echo runs || :").out.strip()
         if runs:
-            do = "Stop it there, and see that no boot starts it: `switch-jobs` starts it when old's has ended"
-            yield blocker("new's worker runs already, beside old's", do)
+            do = "Stop it there, and make sure that no reboot starts it: `switch-jobs` starts it when old's has stopped"
+            yield blocker("new's worker runs already, as well as old's", do)
 
 
 @BOTH.add
-def following(move: Move) -> Found:
-    """new's database follows old's."""
-    state = replication.look(move)
-    if state is None:
-        yield note("new's database does not follow old's yet")
+def replication(move: Move) -> Found:
+    """new's database replicates old's."""
+    status = replication_status.look(move)
+    if status is None:
+        yield note("new's database does not replicate old's yet")
         return
-    hindrance = replication.hindrance(state)
-    do = "Look into it before the switch; giving up is always possible: inv undo replicate"
-    yield _judged(hindrance is None, hindrance or replication.lines(state)[0], do)
-    for name, kept in (("old", state.old), ("new", state.new)):
-        if kept:
-            yield _judged(not (kept.lost or kept.worrying), f"{name} {replication.words(kept)}", do)
+    why = status.broken or status.lagging
+    do = "Look into it before the switch; you can always start over: inv undo replicate"
+    yield _judged(why is None, why or status.lines()[0], do)
+    for role, kept in status.retained:
+        yield _judged(not (kept.lost or kept.worrying), f"{role} {kept}", do)

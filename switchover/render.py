@@ -48,5 +48,5 @@ def render(template: str, **values: Any) -> bytes:
     except (TemplateError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise Problem(
-            f"{error}", f"{template}{f' line {line}' if line else ''}", "Mend the template or the setting"
+            f"{error}", f"{template}{f' line {line}' if line else ''}", "Fix the template or the setting"
         ) from None

@@ -1,24 +1,23 @@
-"""The settings of a move: what runs on each server, said in `move.yaml` and not in the code.
+"""The settings of a move: what runs on each server, written in `move.yaml` and not in the code.
 
 Everything is checked before a server is touched; each fault names its key and what to write instead.
 """
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from . import settings_file
+from .database.settings import Database, PgBouncer, Switch
 from .dns.settings import Dns
 from .errors import Problem
 from .quote import under
-from .settings_file import shown
+from .settings_model import faults
 from .site import app, certificate, code, deploys, firewall, monitor, schedule, web, worker
-from .site.kinds import OneOf, kinds
+from .site.kinds import OneOf
 from .vocabulary import (
     Absolute,
     Address,
@@ -29,7 +28,6 @@ from .vocabulary import (
     Form,
     Language,
     Line,
-    Name,
     Page,
     Part,
     Port,
@@ -54,22 +52,7 @@ Web = Annotated[web.Settings, OneOf("web")]
 OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
 
 
-class Database(Part):
-    """The application's PostgreSQL database, on the server itself."""
-
-    name: Name
-    """The database's name."""
-    owner: Name
-    """The role that the application logs in with."""
-    config: AnyPath = "config/database.yml"
-    """The application's settings of it; a relative path is below the application's directory."""
-    host: Name = "localhost"
-    """Where it listens, as the application says it."""
-    port: Port = 5432
-    """The port where it listens."""
-
-
-class Certificate(Part):
+class CertificateFiles(Part):
     """The certificate that nginx shows."""
 
     fullchain: Absolute
@@ -78,11 +61,11 @@ class Certificate(Part):
     """The file of its key, from the root."""
 
 
-class Server(Part):
+class ServerSettings(Part):
     """One server: how it is reached and what runs there."""
 
     ssh: Destination
-    """How it is reached, as for ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
+    """How to reach it by ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
     address: Annotated[tuple[Address, ...], Field(min_length=1)]
     """Its public IPv4 and IPv6 addresses, in quotes."""
     app: App
@@ -94,7 +77,7 @@ class Server(Part):
     firewall: Firewall = DEFAULT
     database: Database
     web: Web
-    certificate: Certificate
+    certificate: CertificateFiles
 
     def in_app(self, path: str) -> str:
         """*path* below the application's directory, unless it is absolute."""
@@ -102,7 +85,7 @@ class Server(Part):
 
 
 class Carried(Part):
-    """A file that goes from old to new. Relative paths are below the application's directory."""
+    """A file that is copied from old to new. Relative paths are below the application's directory."""
 
     source: Source = Field(alias="from")
     """The file on old."""
@@ -116,7 +99,7 @@ class Carried(Part):
     """Other texts to be replaced in it, as `before: after`."""
 
 
-class Uploads(Part):
+class UploadDirectory(Part):
     """A directory that visitors write to. Relative paths are below the application's directory."""
 
     source: Source = Field(alias="from")
@@ -126,7 +109,7 @@ class Uploads(Part):
 
 
 class ThirdParty(Part):
-    """A service that may allow by address: asked from both servers, by a `url` or at a port of a `host`."""
+    """A service that may allow access by address: asked from both servers, by a `url` or at a port of a `host`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [given("url"), given("host")]})
 
@@ -158,31 +141,11 @@ class Page503(Part):
     """What it says, by language."""
 
 
-class PgBouncer(Part):
-    """PgBouncer on new, between the application and either database (`strategy: replicate`)."""
-
-    port: Port = 6432
-    """The port where it listens, for new alone."""
-    pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
-    """Its connections to the database, which stay open all the time."""
-    keep: Flag = False
-    """It stays after the move."""
-
-
-class Switch(Part):
-    """The switch of a database that follows (`strategy: replicate`)."""
-
-    max_drain: Seconds = 60
-    """Seconds in which a moment is looked for when no query runs longer than 0.2 s."""
-    max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    """Seconds that queries are held at most; then visitors go on with the old database."""
-
-
 class Retire(Part):
     """When the old server may go."""
 
     quiet: Annotated[int, Field(strict=True, ge=0)] = 86400
-    """Seconds in which no visitor has come by the old server, before `inv retire-old`."""
+    """Seconds without a visitor who is proxied by old, before `inv retire-old`."""
 
 
 class Settings(Part):
@@ -200,27 +163,27 @@ class Settings(Part):
     """The file of ssh's settings, where it is not your own; a relative path is beside the settings."""
     revision: Annotated[str, Form(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
     """The commit for new; old's own unless it is given."""
-    door: Port = 5433
-    """The port of old, open to new alone, that leads to old's database during the move."""
+    relay: Port = 5433
+    """The port of old, open to new alone, that relays to old's database during the move."""
     job_within: Seconds = 120
     """Seconds for which the new worker's log is watched for a first job."""
     strategy: Literal["copy", "replicate"] = "replicate"
-    """`replicate`: new's database follows old's, and visitors are held for a moment; `copy`: it is copied under a
+    """`replicate`: new's database replicates old's, and visitors are held for a moment; `copy`: it is copied under a
     maintenance page. `inv check` says where only `copy` is possible."""
     pgbouncer: PgBouncer = PgBouncer()
     switch: Switch = Switch()
-    old: Server
+    old: ServerSettings
     """The server that the site leaves."""
-    new: Server
+    new: ServerSettings
     """The server that the site moves to."""
     ci: deploys.Ci | None = None
     """The host that deploys after the tests, if there is one."""
     carry: tuple[Carried, ...] = ()
-    """Files that go from old to new."""
-    uploads: tuple[Uploads, ...] = ()
+    """Files that are copied from old to new."""
+    uploads: tuple[UploadDirectory, ...] = ()
     """Directories that visitors write to."""
     third_parties: tuple[ThirdParty, ...] = ()
-    """Services that may allow by address: `inv check` asks each from both servers."""
+    """Services that may allow access by address: `inv check` asks each from both servers."""
     maintenance: Page503 = Page503()
     dns: Dns = Dns()
     certificate: OwnCertificate = DEFAULT
@@ -228,13 +191,14 @@ class Settings(Part):
 
     @field_validator("carry", "uploads")
     @classmethod
-    def _each_once(cls, listed: tuple[Carried | Uploads, ...], so_far: ValidationInfo) -> tuple[Carried | Uploads, ...]:
-        new = so_far.data.get("new")  # without one, that is the fault
-        places = [PurePosixPath(new.in_app(one.target) if new else one.target) for one in listed]
-        if twice := next(
-            (one.target for one, place in zip(listed, places, strict=True) if places.count(place) > 1), None
-        ):
-            raise ValueError(f"{twice.rstrip('/')} is there twice after `to:`; leave one of them")
+    def _each_once(
+        cls, listed: tuple[Carried | UploadDirectory, ...], so_far: ValidationInfo
+    ) -> tuple[Carried | UploadDirectory, ...]:
+        new = so_far.data.get("new")  # where there is none, that is the fault
+        targets = [item.target for item in listed]
+        paths = [PurePosixPath(new.in_app(target) if new else target) for target in targets]
+        if twice := next((t for t, path in zip(targets, paths, strict=True) if paths.count(path) > 1), None):
+            raise ValueError(f"{twice.rstrip('/')} is there twice after `to:`; keep one of them")
         return listed
 
     @property
@@ -256,18 +220,12 @@ def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
-        inner = {tuple(e["loc"][:n]) for e in found for n in range(len(e["loc"]))}
-        # A list is said to be too short as well where one of its items is at fault.
-        faults = [_fault(e) for e in found if e["type"] != "too_short" or tuple(e["loc"]) not in inner]
-        raise Problem("\n".join([f"{len(faults)} to mend:", *faults]), name) from None
+        lines = faults(error, Settings)
+        raise Problem("\n".join([f"{len(lines)} to fix:", *lines]), name) from None
     old, new = settings.old, settings.new
     if _host(old.ssh) == _host(new.ssh) or set(old.address) & set(new.address):
-        raise Problem(
-            "old and new are the same server (new.ssh, new.address)",
-            name,
-            "Give the new server's own name and addresses",
-        )
+        what = "old and new are the same server (new.ssh, new.address)"
+        raise Problem(what, name, "Write the new server's own name and addresses")
     if settings.ssh_config:
         path = _beside(settings.ssh_config, beside, "ssh_config", name)
         settings = settings.model_copy(update={"ssh_config": path})
@@ -287,91 +245,6 @@ def _beside(path: str, beside: Path, key: str, name: str) -> str:
         raise Problem(f"{key}: there is no such user here", name, "Write the path from the root") from None
 
 
-# What pydantic says in Python's words.
-SAID = {
-    "tuple_type": "a list, like [one, two]",
-    "model_type": "keys with their values, like name: value",
-    "dict_type": "keys with their values, like name: value",
-    "string_type": "a text; in quotes where it looks like something else",
-    "too_short": "at least one is needed",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    "ip_any_address": "an IPv4 or IPv6 address",
-}
-
-
-def _fault(error: dict[str, Any]) -> str:
-    keys, model = _written(error["loc"])
-    path = ".".join(shown(k) for k in keys) or "(top)"
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        known = [field.alias or name for name, field in model.model_fields.items()] if model else []
-        near = difflib.get_close_matches(str(shown(keys[-1])), known, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-        return f"  {path}: unknown key; {hint}"
-    if kind == "missing":
-        return f"  {path}: missing; docs/settings.md says what it is"
-    if kind == "union_tag_invalid":
-        return f"  {path}.kind: {_listed(error['ctx']['expected_tags'])}, not {shown(error['ctx']['tag'], quoted=True)}"
-    message = SAID.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    value = error.get("input")
-    plain = isinstance(value, (str, int, float)) and (kind == "bool_type" or not _hides(path))
-    return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {shown(value, quoted=True)}" if plain else "")
-
-
-def _listed(words: str) -> str:
-    """Quoted words with commas between them, as pydantic gives them, for people."""
-    *most, last = words.split(", ")
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def _written(place: tuple[Any, ...]) -> tuple[list[Any], type[BaseModel] | None]:
-    """The keys of *place* as a person has written them, without the kinds that pydantic puts between them; and the
-    part of the settings that the last one is in, None where that is a plain value."""
-    keys: list[Any] = []
-    model: type[BaseModel] | None = Settings
-    rest = [key for key in place if key != "[key]"]
-    while rest:
-        key = rest.pop(0)
-        keys.append(key)
-        if isinstance(key, int):
-            continue
-        field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None) if model else None
-        if field is None or not rest:
-            break
-        room = room_of(field)
-        model = kinds(room.room).get(rest.pop(0)) if room else part_in(field.annotation)
-    return keys + rest, model
-
-
 def _host(destination: str) -> str:
     """The machine (and port) in an ssh destination."""
     return destination.rpartition("@")[2].lower()
-
-
-def _hides(path: str) -> bool:
-    return any(word in path for word in ("password", "secret", "key"))
-
-
-def room_of(field: FieldInfo) -> OneOf | None:
-    """Of which room a key holds one kind; None where it holds something else."""
-    return next((rule for rule in field.metadata if isinstance(rule, OneOf)), None)
-
-
-def parts_of(field: FieldInfo) -> list[type[BaseModel]]:
-    """The parts that a key may hold: one, or one a kind with the default's first; none where it holds a plain value."""
-    if room := room_of(field):
-        parts = dict(kinds(room.room))
-        return [parts.pop(room.default), *parts.values()]
-    part = part_in(field.annotation)
-    return [part] if part else []
-
-
-def part_in(annotation: Any) -> type[BaseModel] | None:
-    """The part of the settings that a key of this type holds, or holds several of; None for a plain value."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        if found := part_in(part):
-            return found
-    return None

@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from .settings import Settings, parts_of, room_of
+from .settings import Settings
+from .settings_model import parts_of, room_of
 
 INTRODUCTION = """\
 # Settings

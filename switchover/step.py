@@ -1,36 +1,50 @@
-"""The life of a step, written once: observe, diff, record, apply, verify; and the Collections that hold steps.
+"""The life of a step, written once: observe, diff, record, apply, verify.
 
 A step is an Invoke task whose body returns what shall be true, made of resources (see `switchover/resources`).
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from invoke.collection import Collection
-from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from . import events, interruption, output, outside
-from . import move as moves
+from . import events, failpoint, output
 from .desired import Desired, Nothing, Precondition, Resource
-from .errors import Problem
+from .errors import NothingDone, NotYet, Problem
 from .hosts import Answer, Host
 from .journal import Change, Entry
 from .move import Move
 from .outcome import Outcome
+from .progress import Progress
+from .verb import verb
+
+if TYPE_CHECKING:
+    from .section import Section
+
+Body = Callable[[Move], Desired]
 
 
 class Step(Task[Any]):
-    """A line of the checklist: an Invoke task that lives the life of a step."""
+    """A line of the checklist: an Invoke task that lives the life of a step.
 
-    section = ""
-    strategy: str | None = None  # of the database's move, where the step is for one of them alone
+    *strategy*: how the database moves, where the step is part of one such way alone.
+    """
+
+    heading: Section  # the section that it is a line of
+
+    def __init__(self, body: Body, strategy: str | None = None) -> None:
+        super().__init__(body)
+        self.strategy = strategy
+
+    @property
+    def section(self) -> str:
+        """The name of its section."""
+        return self.heading.name
 
     @property
     def line(self) -> str:
@@ -40,7 +54,7 @@ class Step(Task[Any]):
     @property
     def summary(self) -> str:
         """The first line of its docstring: the help, the line in status and in the report."""
-        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+        return summary(self)
 
     def is_for(self, move: Move) -> bool:
         """Whether it is part of this move, the way its database moves."""
@@ -48,9 +62,9 @@ class Step(Task[Any]):
 
     def desired(self, move: Move) -> list[Resource | Precondition]:
         """What shall be true or be seen, in order."""
-        return self.looked_at(move)[0]
+        return self.parts_and_why(move)[0]
 
-    def looked_at(self, move: Move) -> tuple[list[Resource | Precondition], str]:
+    def parts_and_why(self, move: Move) -> tuple[list[Resource | Precondition], str]:
         """What shall be true or be seen, in order; and why that is nothing, where a kind of the site says so."""
         desired = self.body(move) if self.is_for(move) else None
         if desired is None:
@@ -61,214 +75,37 @@ class Step(Task[Any]):
         keys = [part.key for part in parts if isinstance(part, Resource)]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             what = f"{self.line} has two parts of one name: {twice}"
-            raise Problem(what, "", "Where the settings name it twice, leave one; else please report it")
+            raise Problem(what, "", "Where the settings name it twice, keep one; else please report it")
         return parts, why
 
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
-        with for_people():
-            move = moves.of(context)
-            with move.lock(self.line):
-                run_step(move, self)
+        with verb(context) as move, move.lock(self.line):
+            run_step(move, self)
         self.times_called += 1
 
 
-class Section(Task[Any]):
-    """A heading of the checklist: runs its steps in order."""
-
-    steps: Sequence[Step] = ()
-
-    def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
-        with for_people():
-            move = moves.of(context)
-            if self.asking and not move.dry and not kwargs.get("yes"):
-                output.heading(self.name, self.summary)
-                if not output.ask(f"{self.asking} Go on?"):
-                    raise Problem("nothing was done", self.name, "Answer y, or give --yes")
-            self.run(move)
-        self.times_called += 1
-
-    def announce(self, move: Move) -> None:
-        """Says what it will do, on which servers, how that is undone, and what visitors feel."""
-        output.heading(self.name, self.summary)
-        if not self.steps_of(move):
-            output.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
-            return
-        output.note(
-            f"{self.changes}. Nothing is changed now (--dry)." if move.dry else f"{self.changes}. {self.undoing}"
-        )
-        output.note(f"Visitors: {self.visitors}")
-
-    def run(self, move: Move, *, announced: bool = False) -> None:
-        """All steps, each finished before the next begins; *announced*: who asked before it has said what it does."""
-        with events.whole("section", self.name, summary=self.summary, visitors=self.visitors, dry=move.dry):
-            if not announced:
-                self.announce(move)
-            if steps := self.steps_of(move):
-                with move.lock(self.name):
-                    for one in steps:
-                        self._run_step(move, one)
-
-    def _run_step(self, move: Move, one: Step) -> None:
-        try:
-            run_step(move, one)
-        except Problem:
-            if self.without:
-                output.outcome(Outcome.NOTE, self.without)
-            raise
-
-    def steps_of(self, move: Move) -> list[Step]:
-        """Those that are part of this move, and those that were done when the settings said otherwise."""
-        return [one for one in self.steps if one.is_for(move) or move.journal.active(one.line)]
-
-    @property
-    def summary(self) -> str:
-        """The first line of the section's docstring."""
-        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
-
-    @property
-    def changes(self) -> str:
-        """Which servers it changes."""
-        where = ("old", "new", "ci", "names")
-        return f"Changes {', '.join(w for w in where if any(s.summary.startswith(f'{w}:') for s in self.steps))}"
-
-    @property
-    def undoing(self) -> str:
-        """How it is undone, what that takes and loses: the docstring's line `Undo: …`."""
-        said = self._said("Undo")
-        return f"Undo (inv undo {self.name}): {said}" if said else self.asking
-
-    @property
-    def visitors(self) -> str:
-        """What visitors feel while it runs: the docstring's line `Visitors: …`."""
-        return self._said("Visitors")
-
-    @property
-    def asking(self) -> str:
-        """What is asked before, where it cannot be taken back: the docstring's line `Asks: …`."""
-        return self._said("Asks")
-
-    @property
-    def without(self) -> str:
-        """How the move goes on where it fails, if it does: the docstring's line `Fails: …`."""
-        return self._said("Fails")
-
-    @property
-    def until(self) -> str:
-        """Before which section it must be done, where that is not the next one: the docstring's line `Until: …`."""
-        return self._said("Until")
-
-    @property
-    def later(self) -> list[str]:
-        """The sections that build on it: none where the move can do without it."""
-        names = list(SECTIONS)
-        later = [] if self.without else names[names.index(self.name) + 1 :]
-        return later[later.index(self.until) :] if self.until else later
-
-    def _said(self, word: str) -> str:
-        lines = (self.__doc__ or "").splitlines()
-        return next((line.removeprefix(f"{word}: ") for line in lines if line.startswith(f"{word}: ")), "")
+def summary(task: Task[Any]) -> str:
+    """The first line of a task's docstring."""
+    return (task.__doc__ or task.name).strip().splitlines()[0].rstrip(".")
 
 
-def step(body: Callable[[Move], Desired]) -> Step:
+def step(body: Body) -> Step:
     """Makes a function of a checklist module a step."""
     return Step(body)
 
 
-def step_by(strategy: str) -> Callable[[Callable[[Move], Desired]], Step]:
+def step_by(strategy: str) -> Callable[[Body], Step]:
     """The same, for a step that only one way of moving the database has."""
-
-    def made(body: Callable[[Move], Desired]) -> Step:
-        one = Step(body)
-        one.strategy = strategy
-        return one
-
-    return made
+    return partial(Step, strategy=strategy)
 
 
-class Ordered(str):
-    """A name that sorts by its place."""
+def run_step(move: Move, step: Step) -> None:
+    """Makes true what *step* wants, and prints its outcome.
 
-    place = 0
-
-    def __lt__(self, other: str) -> bool:
-        return self.place < other.place if isinstance(other, Ordered) else str(self) < other
-
-
-def _in_order(collection: Collection, name: str) -> str:
-    plain = _transform(collection, name)
-    places: dict[str, int] = collection.__dict__.setdefault("_places", {})
-    ordered = Ordered(plain)
-    ordered.place = places.setdefault(plain, len(places))
-    return ordered
-
-
-# Invoke lists tasks by name, and copies our Collections into plain ones of its own; a checklist has an order.
-_transform = Collection.transform
-Collection.transform = _in_order  # type: ignore[method-assign, assignment]
-
-
-SECTIONS: dict[str, Section] = {}  # by name, as the checklist has them
-
-
-def section(module: ModuleType) -> Collection:
-    """The Collection of a checklist module: its steps in the order of their lines, the whole section by default."""
-    name = module.__name__.rpartition(".")[2].replace("_", "-")
-    steps = [value for value in vars(module).values() if isinstance(value, Step)]
-    collection = Collection(name)
-    collection.__doc__ = (module.__doc__ or "").strip().splitlines()[0]
-
-    def whole(context: Any) -> None:
-        """The whole section."""
-
-    def whole_asking(context: Any, yes: bool = False) -> None:
-        """The whole section, which asks first."""
-
-    doc = module.__doc__ or ""
-    whole = whole_asking if "\nAsks: " in doc else whole
-    whole.__doc__ = doc
-    task = Section(whole, name=Ordered(name), default=True)
-    task.steps = steps
-    SECTIONS[name] = task
-    collection.add_task(task, name="all")
-    for one in steps:
-        one.section = name
-        one._name = collection.transform(one.name)
-        collection.add_task(one)
-    return collection
-
-
-def run_step(move: Move, one: Step) -> None:
-    """Makes true what *one* wants; says what became of it.
-
-    Raises Problem where it could not; what it had begun is put back then.
+    Raises Problem where it fails; the change that failed is undone then.
     """
-    with events.step(one.section, one.line, one.summary) as event:
-        event["outcome"] = _outcome(move, one)
-
-
-def _outcome(move: Move, one: Step) -> Outcome:
-    watch, done = output.Stopwatch(), set[Outcome]()
-    diffs: list[tuple[Host, str]] = []
-    parts, why = one.looked_at(move)
-    for entry in _left_behind(move, one, parts):
-        done.add(_finish(move, entry, None, diffs))
-    for desired in parts:
-        if isinstance(desired, Precondition):
-            done.add(_see(move, one, desired))
-        else:
-            done.add(_converge(move, one, desired, diffs))
-    outcome = next((kind for kind in STRONGEST if kind in done), Outcome.NOTHING)
-    detail = DETAILS.get(outcome, "")
-    if outcome is Outcome.NOTHING and why:
-        detail = why
-    if outcome is Outcome.WOULD:
-        detail = "would change" if diffs else "would look"
-    output.outcome(outcome, one.summary, detail, None if move.dry else watch.seconds)
-    if diffs:
-        move.would_change.add(one.line)
-    for server, diff in diffs:
-        output.diff(diff, "" if one.summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
-    return outcome
+    with events.step(step.section, step.line, step.summary) as event:
+        event["outcome"] = _Run(move, step).outcome()
 
 
 STRONGEST = (Outcome.FINISHED, Outcome.DONE, Outcome.WOULD, Outcome.SEEN, Outcome.ALREADY)  # a step's, of its parts'
@@ -279,174 +116,158 @@ DETAILS = {
 }
 
 
-def _converge(move: Move, one: Step, resource: Resource, diffs: list[tuple[Host, str]]) -> Outcome:
-    """Makes one part of a step true."""
-    entry = move.journal.latest(one.line, resource.key)
-    if entry and entry.state == "recorded":
-        return _finish(move, entry, resource, diffs)
-    dependents = _dependents(move, one)
-    if entry and (resource.record_only or dependents):
-        return Outcome.ALREADY
-    change = resource.change()
-    if change is None:
-        return Outcome.ALREADY
-    if dependents and move.journal.active(one.line):
-        return Outcome.ALREADY  # it was done; a part that was true by itself then, a later section may have changed
-    if dependents and not move.dry:
-        raise Problem(
-            f"{one.line} is not true any more, and {dependents} was done since",
-            str(resource.server),
-            "Look: inv status",
+@dataclass
+class _Run:
+    """One run of *step*; *diffs*: what it would change, by server, under --dry."""
+
+    move: Move
+    step: Step
+    diffs: list[tuple[Host, str]] = field(default_factory=list)
+
+    def outcome(self) -> Outcome:
+        """Runs it, part by part; prints and gives its outcome."""
+        watch, done = output.Stopwatch(), set[Outcome]()
+        parts, why = self.step.parts_and_why(self.move)
+        left_behind = self._left_behind({part.key for part in parts if isinstance(part, Resource)})
+        for part in (*left_behind, *parts):
+            with output.progress(self.step.line) as shown:
+                if isinstance(part, Precondition):
+                    done.add(self._wait_for(part, shown))
+                elif isinstance(part, Entry):
+                    done.add(self._finish(part, None, shown))
+                else:
+                    done.add(self._converge(part, shown))
+        outcome = next((outcome for outcome in STRONGEST if outcome in done), Outcome.NOTHING)
+        detail = DETAILS.get(outcome, "")
+        if outcome is Outcome.NOTHING and why:
+            detail = why
+        if outcome is Outcome.WOULD:
+            detail = "would change" if self.diffs else "would look"
+        summary = self.step.summary
+        output.outcome(outcome, summary, detail, None if self.move.dry else watch.seconds)
+        if self.diffs:
+            self.move.would_change.add(self.step.line)
+        for server, diff in self.diffs:
+            output.diff(diff, "" if summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
+        return outcome
+
+    def _left_behind(self, desired: set[str]) -> list[Entry]:
+        """Interrupted changes of parts that are no longer *desired*: the settings have lost them since.
+
+        None of a step that is not for this move any more: undo is all that is left to do with it.
+        """
+        active = self.move.journal.active(self.step.line) if self.step.is_for(self.move) else []
+        return [entry for entry in reversed(active) if entry.state == "recorded" and entry.key not in desired]
+
+    def _converge(self, resource: Resource, shown: Progress) -> Outcome:
+        """Makes one part of the step true."""
+        move, line, journal = self.move, self.step.line, self.move.journal
+        entry = journal.latest(line, resource.key)
+        if entry and entry.state == "recorded":
+            return self._finish(entry, resource, shown)
+        dependents = self._dependents()
+        if entry and (resource.record_only or dependents):
+            return Outcome.ALREADY
+        change = resource.change()
+        if change is None:
+            return Outcome.ALREADY
+        if dependents and journal.active(line):
+            return Outcome.ALREADY  # it was done; a part that was true by itself then, a later section may have changed
+        if dependents and not move.dry:
+            what = f"{line} is not true any more, and {dependents} was done since"
+            raise Problem(what, str(resource.server), "See `inv status`")
+        if move.dry:
+            self.diffs.append((resource.server, change.diff))
+            return Outcome.WOULD
+        if entry and (edited := resource.edited(journal.path(entry))):
+            self._ask_to_overwrite(edited, resource.server, change)
+        failpoint.here(line, resource.key, "before-record")
+        apply = not failpoint.armed(line, resource.key, "after-record")
+        entry, answer = journal.record_and_apply(
+            resource.server, line, resource.part, self.step.summary, change, shown.line, apply=apply
         )
-    if move.dry:
-        diffs.append((resource.server, change.diff))
-        return Outcome.WOULD
-    if entry and (edited := resource.edited(move.journal.path(entry))):
-        _may_overwrite(one, resource, edited, change)
-    interruption.here(one.line, resource.key, "before-record")
-    apply = not interruption.desired(one.line, resource.key, "after-record")
-    with output.progress(one.line) as shown:
-        entry, answer = move.journal.record_and_apply(
-            resource.server, one.line, resource.part, one.summary, change, shown.line, apply=apply
-        )
-        interruption.here(one.line, entry.key, "after-record")
-        answer = _outside(move, entry, answer, shown.line, fresh=True)
-    _verify(move, entry, resource, answer)
-    return Outcome.DONE
+        failpoint.here(line, entry.key, "after-record")
+        self._complete(entry, resource, answer, shown, fresh=True)
+        return Outcome.DONE
 
+    def _finish(self, entry: Entry, resource: Resource | None, shown: Progress) -> Outcome:
+        """Runs an interrupted change again, as recorded; *resource*, where still wanted, says whether it holds."""
+        if self.move.dry:
+            self.diffs.append((entry.server, "an interrupted change: the next run finishes it"))
+            return Outcome.WOULD
+        self._complete(entry, resource, self.move.journal.apply(entry, shown.line), shown, fresh=False)
+        return Outcome.FINISHED
 
-def _left_behind(move: Move, one: Step, parts: Sequence[Resource | Precondition]) -> list[Entry]:
-    """Interrupted changes of parts that the step no longer wants: a line was taken out of the settings since.
+    def _ask_to_overwrite(self, edited: str, server: Host, change: Change) -> None:
+        """Asks before an edit that somebody made to our file is overwritten; raises Problem where nobody says yes."""
+        what = f"{edited} was edited since {self.step.line} wrote it"
+        output.outcome(Outcome.NOTE, f"{what}; this would be changed:")
+        output.diff(change.diff)
+        if not output.ask("Overwrite that edit? What the file says now is kept in the journal."):
+            raise Problem(what, str(server), "Put the edit into the template here, or answer y at a terminal")
 
-    None of a step that is not for this move any more: its undo is what is left to do.
-    """
-    if not one.is_for(move):
-        return []
-    desired = {part.key for part in parts if isinstance(part, Resource)}
-    active = reversed(move.journal.active(one.line))
-    return [entry for entry in active if entry.state == "recorded" and entry.key not in desired]
+    def _dependents(self) -> str | None:
+        """A later section that was begun: then this step is not made true again, whatever a look says."""
+        later = self.step.heading.later
+        return next((entry.section for entry in self.move.journal.active() if entry.section in later), None)
 
+    def _complete(
+        self, entry: Entry, resource: Resource | None, answer: Answer, shown: Progress, *, fresh: bool
+    ) -> None:
+        """Makes the part of a change that is outside the servers, verifies all of it, and marks it as done.
 
-def _finish(move: Move, entry: Entry, resource: Resource | None, diffs: list[tuple[Host, str]]) -> Outcome:
-    """Makes an interrupted change whole, as it was recorded; *resource*, where still wanted, tells whether it holds."""
-    if move.dry:
-        diffs.append((entry.server, "an interrupted change: the next run finishes it"))
-        return Outcome.WOULD
-    with output.progress(entry.step) as shown:
-        answer = move.journal.apply(entry, shown.line)
-        answer = _outside(move, entry, answer, shown.line, fresh=False)
-    _verify(move, entry, resource, answer)
-    return Outcome.FINISHED
+        *answer*: of the recorded script; *fresh*: no run before has begun the change.
+        """
+        if answer.status == 0 and entry.outside:
+            answer = self._outside(entry, answer, shown, fresh)
+        if answer.status != 0:
+            self._roll_back(entry, answer.last_error, shown)
+        failpoint.here(entry.step, entry.key, "after-change")
+        if resource and resource.observable and (rest := resource.change()) is not None:
+            self._roll_back(entry, f"it did not hold; still missing:\n{rest.diff}", shown)
+        failpoint.here(entry.step, entry.key, "before-done")
+        self.move.journal.done(entry)
 
-
-def _may_overwrite(one: Step, resource: Resource, edited: str, change: Change) -> None:
-    """Asks before an edit that somebody made to what is ours is overwritten; raises Problem where nobody says yes."""
-    output.outcome(Outcome.NOTE, f"{edited} was edited since {one.line} wrote it; this would be changed:")
-    output.diff(change.diff)
-    if not output.ask("Overwrite that edit? Its present contents are kept in the journal."):
-        raise Problem(
-            f"{edited} was edited since {one.line} wrote it",
-            str(resource.server),
-            "Put the edit into the template here, or answer y at a terminal",
-        )
-
-
-def _dependents(move: Move, one: Step) -> str | None:
-    """A later section that was begun: then this one's steps are not made true anew, whatever a look says."""
-    later = SECTIONS[one.section].later
-    return next((e.section for e in move.journal.active() if e.section in later), None)
-
-
-def _verify(move: Move, entry: Entry, resource: Resource | None, answer: Answer) -> None:
-    if answer.status != 0:
-        _roll_back(move, entry, answer.last_error)
-    interruption.here(entry.step, entry.key, "after-change")
-    if resource and resource.observable and (rest := resource.change()) is not None:
-        _roll_back(move, entry, f"it did not hold; still missing:\n{rest.diff}")
-    interruption.here(entry.step, entry.key, "before-done")
-    move.journal.done(entry)
-
-
-def _outside(move: Move, entry: Entry, answer: Answer, on_line: Callable[[str], None], *, fresh: bool) -> Answer:
-    """The part of a change that is made outside the server, where there is one; what came of all of it.
-
-    *fresh*: no run before has begun it.
-    """
-    if not entry.outside or answer.status != 0:
+    def _outside(self, entry: Entry, answer: Answer, shown: Progress, fresh: bool) -> Answer:
+        try:
+            self.move.outside.carry_out(self.move, entry.outside, shown.line)
+        except NotYet:  # it stays, and the next run waits for it again
+            raise
+        except NothingDone as problem:
+            if fresh and self.move.journal.undo(entry).status == 0:
+                what, do = f"{entry.step} failed: {problem.what}", f"Nothing was changed. {problem.do}"
+                raise Problem(what, problem.where, do) from None
+            raise
+        except Problem as problem:
+            return Answer("", f"{problem.where}: {problem.what}", 1)
         return answer
-    try:
-        outside.maker(entry.outside).carry_out(move, entry.outside, on_line)
-    except outside.NotYet:  # it stands, and the next run goes on with it
-        raise
-    except outside.NothingDone as problem:
-        if fresh and move.journal.undo(entry).status == 0:
-            raise Problem(
-                f"{entry.step} failed: {problem.what}", problem.where, f"Nothing was changed. {problem.do}"
-            ) from None
-        raise
-    except Problem as problem:
-        return Answer("", f"{problem.where}: {problem.what}", 1)
-    return answer
+
+    def _roll_back(self, entry: Entry, reason: str, shown: Progress) -> None:
+        try:
+            answer = revert(self.move, entry, shown.line)
+        except Problem as problem:
+            answer = Answer("", problem.what, 1)
+        state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
+        do = f"{state}. Fix that and run it again"
+        raise Problem(f"{entry.step} failed: {reason}", str(entry.server), do) from None
+
+    def _wait_for(self, precondition: Precondition, shown: Progress) -> Outcome:
+        if self.move.dry:
+            return Outcome.WOULD
+        within, begun = precondition.within, time.monotonic()
+        while (missing := precondition.missing()) is not None:
+            waited = time.monotonic() - begun
+            if waited >= within:
+                do = f"Waited {within:.0f} s. Fix that and run it again"
+                raise Problem(f"{self.step.line}: {missing}", "", do)
+            shown.line(f"doing {missing}")
+            shown.report(int(waited), int(within), "seconds")
+            time.sleep(0.2)
+        return Outcome.SEEN
 
 
 def revert(move: Move, entry: Entry, on_line: Callable[[str], None]) -> Answer:
     """Undoes a change: what is outside the server from here, then by the recorded script."""
     if entry.outside:
-        outside.maker(entry.outside).carry_out(move, entry.outside, on_line, back=True)
+        move.outside.carry_out(move, entry.outside, on_line, back=True)
     return move.journal.undo(entry, on_line)
-
-
-def _roll_back(move: Move, entry: Entry, reason: str) -> None:
-    try:
-        with output.progress(entry.step) as shown:
-            answer = revert(move, entry, shown.line)
-    except Problem as problem:
-        answer = Answer("", problem.what, 1)
-    state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
-    raise Problem(f"{entry.step} failed: {reason}", str(entry.server), f"{state}. Mend that and run it again") from None
-
-
-def _see(move: Move, one: Step, precondition: Precondition) -> Outcome:
-    if move.dry:
-        return Outcome.WOULD
-    end = time.monotonic() + precondition.within
-    with output.progress(one.line) as shown:
-        while (missing := precondition.missing()) is not None:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise Problem(
-                    f"{one.line}: {missing}", "", f"Waited {precondition.within:.0f} s; look into it and run it again"
-                )
-            shown.line(f"doing {missing}")
-            shown.report(int(precondition.within - left), int(precondition.within), "seconds")
-            time.sleep(0.2)
-    return Outcome.SEEN
-
-
-@contextmanager
-def for_people() -> Iterator[None]:
-    """Any failure becomes one line for a person; the traceback only under --debug."""
-    events.ready()
-    try:
-        with _in_one_line():
-            yield
-    except Problem as problem:
-        events.problem(problem)
-        raise
-
-
-@contextmanager
-def _in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except Exit:
-        raise
-    except KeyboardInterrupt:
-        raise Problem("interrupted", "", "Run the same command again, and it goes on; or: inv undo") from None
-    except Exception as error:
-        if logging.getLogger("invoke").isEnabledFor(logging.DEBUG):
-            raise
-        line = str(error).strip().splitlines() or [""]
-        raise Problem(
-            f"{type(error).__name__}: {line[0]}", "", "This should not happen: run it again with --debug and report it"
-        ) from None

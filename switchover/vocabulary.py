@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 
 @dataclass(frozen=True)
 class Form:
-    """What a whole text must match, and what to write instead; editors are told both by the JSON schema.
+    """What a whole text must match, and what to write instead; the JSON schema gives editors both.
 
     The pattern means the same to Python and to the editors' JavaScript.
     """

@@ -1,6 +1,7 @@
 """The checklist: a module a section, a function a step, to be read from top to bottom."""
 
-from ..step import Section, Step, section
+from ..section import Section, section
+from ..step import Step
 from . import (
     dns_prepare,
     expand_cert,
@@ -29,4 +30,4 @@ MOVE = WHOLE[:-1]  # what `inv move` does
 
 def steps() -> list[Step]:
     """Every step, in the checklist's order."""
-    return [one for whole in WHOLE for one in whole.steps]
+    return [step for section in WHOLE for step in section.steps]

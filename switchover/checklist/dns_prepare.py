@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import output
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..dns.addresses import NO_NAMES, has_names, old_ttl_until
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..resources import Compared
 from ..step import step
 
 
@@ -34,7 +33,7 @@ def servers_agree(move: Move) -> Desired:
             raise Problem(f"does not answer ({why})", server, do)
         return look.missing(look.found)
 
-    return Compared(otherwise, within=60)
+    return Precondition(otherwise, within=60)
 
 
 @step
@@ -53,4 +52,4 @@ def ttl(move: Move) -> Desired:
             for name, other in move.names.look().aliases.items():
                 output.outcome(Outcome.NOTE, f"{name} stands for {other} (CNAME), and is left as it is")
 
-    return [Records(move, lower), Compared(told)]
+    return [Records(move, lower), Precondition(told)]

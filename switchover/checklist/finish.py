@@ -10,12 +10,12 @@ from .. import mail, output
 from ..certificates import SOON, scheduled_once
 from ..database import fence as fencing
 from ..database import replication_status
-from ..desired import Desired, Nothing
+from ..desired import Desired, Nothing, Precondition
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
-from ..resources import Command, Compared, File, Seen
+from ..resources import Command, File, succeeds
 from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..step import step
@@ -27,9 +27,9 @@ MAIL = 20  # seconds for queued mail to go out
 @step
 def deploy_hook(move: Move) -> Desired:
     """new: the deploy hook is complete; migrations are allowed, unless old's database follows new's."""
-    if replication_status.shall_follow(move):
+    if replication_status.is_replicated(move):
         return move.new.deploys.accepted(move.notice(), cron=True, moved=True)
-    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
+    return move.new.deploys.complete(move.before(move.new, "prepare-new.deploy-hook"))
 
 
 @step
@@ -109,10 +109,12 @@ def one_renewal(move: Move) -> Desired:
 
 
 @step
-def old_database_is_left(move: Move) -> Desired:
+def old_database_unused(move: Move) -> Desired:
     """old: nobody is connected to the old database."""
     query = fencing.strangers(move)
-    return Seen(move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30)
+    return succeeds(
+        move.old, f'[ "$({PSQL} -c {sh(query)})" = 0 ]', "somebody is still connected to the old database", 30
+    )
 
 
 @step
@@ -129,7 +131,7 @@ def mail_leaves(move: Move) -> Desired:
             what = f"{number} mails are still queued on old ({why or 'not tried yet'})"
             output.outcome(Outcome.NOTE, f"{what}; old tries them again, and `retire-old` waits for them")
 
-    return [Command(old, run, shown="the mail queue is tried again"), Compared(left)]
+    return [Command(old, run, shown="the mail queue is tried again"), Precondition(left)]
 
 
 @step

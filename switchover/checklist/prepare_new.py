@@ -11,13 +11,14 @@ import re
 from ..certificates import fullchain, key
 from ..database import link, replication_status
 from ..database import pgbouncer as pool
-from ..desired import Desired, Nothing, Resource
+from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
-from ..http import ask, comes_to_new
+from ..http import answered_by_new, ask
 from ..move import Move
+from ..programs import ETC
 from ..quote import pgpass, sh
 from ..render import render
-from ..resources import Command, Compared, File, Packages, Seen, Service
+from ..resources import Command, File, Service, packages, succeeds
 from ..resources.file import read
 from ..step import step, step_by
 
@@ -103,14 +104,14 @@ def logs_rotate(move: Move) -> Desired:
 @step
 def uploads(move: Move) -> Desired:
     """new: has what visitors uploaded so far."""
-    return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain), first=True)
+    return move.uploads(deleting=not answered_by_new(move.old, move.settings.domain), first=True)
 
 
 @step_by("replicate")
 def pool_password(move: Move) -> Desired:
     """new: has a password for the application's way to old's database by PgBouncer, made here."""
     places = (
-        f"{pgpass(move.old.main_address)}:{move.settings.door}",
+        f"{pgpass(move.old.main_address)}:{move.settings.relay}",
         f"127.0.0.1:{move.settings.pgbouncer.port}",
     )
     lines = [f"{place}:*:{pool.ROLE}:" for place in places]
@@ -141,7 +142,13 @@ def pool_role(move: Move) -> Desired:
 @step_by("replicate")
 def pgbouncer_package(move: Move) -> Desired:
     """new: PgBouncer is installed, and what the program of the switch speaks to databases with."""
-    return Packages(move.new, PACKAGES, "/etc/pgbouncer")
+    return packages(move.new, PACKAGES, "/etc/pgbouncer")
+
+
+@step_by("copy")
+def copy_package(move: Move) -> Desired:
+    """new: what the program of the copy speaks to databases with is installed."""
+    return packages(move.new, "python3-psycopg2", ETC)
 
 
 @step_by("replicate")
@@ -183,13 +190,13 @@ def _refuse_a_stranger(move: Move, ours: bytes) -> None:
 def pgbouncer_answers(move: Move) -> Desired:
     """new: a query passes PgBouncer and is answered by old's database."""
     script = f'[ "$(psql -XAtq {sh(pool.connection(move))} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
-    return Seen(move.new, script, "old's database does not answer by PgBouncer", within=15)
+    return succeeds(move.new, script, "old's database does not answer by PgBouncer", within=15)
 
 
 @step
 def database_yml(move: Move) -> Desired:
     """new: the application will use old's database."""
-    if replication_status.shall_follow(move):
+    if replication_status.is_replicated(move):
         content = render(
             "templates/database-pooled.yml.j2",
             environment=move.new.app.environment,
@@ -203,7 +210,7 @@ def database_yml(move: Move) -> Desired:
             "templates/database.yml.j2",
             environment=move.new.app.environment,
             host=move.old.main_address,
-            port=move.settings.door,
+            port=move.settings.relay,
             database=move.old.database.name,
             username=link.ROLE,
             password=link.password(move),
@@ -232,7 +239,7 @@ def no_pending_migrations(move: Move) -> Desired:
             )
         return None
 
-    return Compared(difference)
+    return Precondition(difference)
 
 
 @step
@@ -281,7 +288,7 @@ def answers(move: Move) -> Desired:
                 return f"{page}: old says {one}, new says {two}"
         return None
 
-    return Compared(difference, within=30)
+    return Precondition(difference, within=30)
 
 
 def _titles(move: Move, address: str) -> list[str]:

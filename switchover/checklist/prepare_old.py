@@ -13,7 +13,7 @@ from ..move import Move
 from ..programs import ETC, program
 from ..quote import pgpass, sh
 from ..render import render
-from ..resources import Command, File, Role, Seen
+from ..resources import Command, File, Role, succeeds
 from ..resources.file import read
 from ..resources.uploads import KEY, KNOWN_HOSTS, on, ssh
 from ..step import step
@@ -61,13 +61,13 @@ def access(move: Move) -> Desired:
 def files_pass(move: Move) -> Desired:
     """new: reaches old's files."""
     script = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null"
-    return Seen(move.new, script, "new cannot fetch files from old", within=5)
+    return succeeds(move.new, script, "new cannot fetch files from old", within=5)
 
 
 @step
 def database_password(move: Move) -> Desired:
     """new: has a password for the way to old's database, made here and kept root's alone."""
-    where = f"{pgpass(move.old.main_address)}:{move.settings.door}:*:{link.ROLE}:"
+    where = f"{pgpass(move.old.main_address)}:{move.settings.relay}:*:{link.ROLE}:"
     make = f"""
 mkdir -p {ETC}; umask 077
 printf '%s%s\\n' {sh(where)} "$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)" >{link.PGPASS}.new
@@ -98,13 +98,13 @@ def firewall_on(move: Move) -> Desired:
 @step
 def firewall(move: Move) -> Desired:
     """old: the firewall lets the new server reach that port, and nobody else."""
-    return move.old.firewall.lets_in(move.new.addresses, move.settings.door)
+    return move.old.firewall.lets_in(move.new.addresses, move.settings.relay)
 
 
 @step
-def database_door(move: Move) -> Desired:
+def database_relay(move: Move) -> Desired:
     """old: a port leads to PostgreSQL, which listens on localhost and is not restarted."""
-    return link.door(move.old, move.settings.door, move.new.addresses)
+    return link.relay(move.old, move.settings.relay, move.new.addresses)
 
 
 @step
@@ -114,7 +114,7 @@ def database_certificate(move: Move) -> Desired:
     service = render(
         "templates/pg_service.conf.j2",
         host=move.old.main_address,
-        port=move.settings.door,
+        port=move.settings.relay,
         database=move.old.database.name,
         username=link.ROLE,
         passfile=link.PGPASS,
@@ -130,7 +130,7 @@ def database_certificate(move: Move) -> Desired:
 def database_answers(move: Move) -> Desired:
     """new: logs in to old's database over TLS, the certificate checked."""
     script = f"[ \"$({link.ON_OLD} -c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
-    return Seen(move.new, script, "new cannot log in to old's database", within=15)
+    return succeeds(move.new, script, "new cannot log in to old's database", within=15)
 
 
 @step

@@ -6,16 +6,15 @@ Undo: new's database is as it was, and nothing is left on old. Visitors notice n
 
 from __future__ import annotations
 
-from ..database import hold, host, link, replication
+from ..database import compatibility, hold, host, link, replication
 from ..database import roles as their_roles
 from ..database import switch as switching
-from ..database.compatibility import CHECKS
 from ..database.replication_status import BACK, FORWARD, missing
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..errors import Problem
 from ..findings import blockers
 from ..move import Move
-from ..resources import Compared, File, Role
+from ..resources import File, Role
 from ..step import step_by
 
 CATCHES_UP = 900  # seconds: what was written during the copy
@@ -23,13 +22,13 @@ FAR = (64, 60)  # megabytes, seconds: further behind somebody has to know
 
 
 @step_by("replicate")
-def can_follow(move: Move) -> Desired:
+def can_replicate(move: Move) -> Desired:
     """old: nothing stands in the way of new's database following this one."""
-    if move.journal.active("replicate.following"):
+    if move.journal.active("replicate.subscription"):
         return None
 
     def hindrance() -> str | None:
-        found = blockers(CHECKS.find(host.gather(move)))
+        found = blockers(compatibility.find(host.gather(move)))
         if not found:
             return None
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -40,7 +39,7 @@ def can_follow(move: Move) -> Desired:
             f"{first.do}. `inv check` says it all. Or say in the settings: strategy: copy",
         )
 
-    return Compared(hindrance)
+    return Precondition(hindrance)
 
 
 @step_by("replicate")
@@ -77,12 +76,12 @@ def roles(move: Move) -> Desired:
 
 
 @step_by("replicate")
-def door_back(move: Move) -> Desired:
+def relay_back(move: Move) -> Desired:
     """new: a port leads old, and nobody else, to PostgreSQL; both databases can log in to each other, over TLS."""
-    old, new, door = move.old, move.new, move.settings.door
+    old, new, port = move.old, move.new, move.settings.relay
     return [
-        new.firewall.lets_in(old.addresses, door),
-        *link.door(new, door, old.addresses),
+        new.firewall.lets_in(old.addresses, port),
+        *link.relay(new, port, old.addresses),
         File(old, link.NEW_CERTIFICATE, link.certificate(new), "root:root", "644"),
         *link.postgres_passwords(move),
         *link.both_ways(move),
@@ -114,7 +113,7 @@ def copy(move: Move) -> Desired:
 
 
 @step_by("replicate")
-def following(move: Move) -> Desired:
+def subscription(move: Move) -> Desired:
     """new: its database takes over every change from old's, at once."""
     return replication.subscription(move, move.new, FORWARD, enabled=True)
 
@@ -140,7 +139,7 @@ def way_back_timer(move: Move) -> Desired:
 @step_by("replicate")
 def caught_up(move: Move) -> Desired:
     """new: has all that old has, less than a second later, and the same tables."""
-    return Compared(lambda: missing(move), within=CATCHES_UP)
+    return Precondition(lambda: missing(move), within=CATCHES_UP)
 
 
 @step_by("replicate")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from .. import mail
 from ..certificates import no_renewal
 from ..database import link, pgbouncer, replication_status
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
@@ -20,10 +20,9 @@ from ..http import host
 from ..move import Move
 from ..programs import ETC, programs
 from ..quote import ident, sh
-from ..resources import Command, Compared, File, Seen
+from ..resources import Command, File, reverted, succeeds
 from ..resources.file import before
 from ..resources.postgres import PSQL
-from ..resources.reverted import Reverted
 from ..resources.uploads import KEY, on, ssh
 from ..server import Server
 from ..step import step, step_by
@@ -32,7 +31,7 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
-def names_lead(move: Move) -> Desired:
+def dns_points_to_new(move: Move) -> Desired:
     """names: they lead to new, at every authoritative server, and nobody remembers old's address any more."""
     if not has_names(move):
         return NO_NAMES
@@ -45,11 +44,11 @@ def names_lead(move: Move) -> Desired:
         over = until is None or until <= datetime.now(UTC)
         return None if over else f"old's address may be remembered until {until:%Y-%m-%d %H:%M:%S} UTC"
 
-    return Compared(otherwise)
+    return Precondition(otherwise)
 
 
 @step
-def nobody_by_old(move: Move) -> Desired:
+def no_visitors(move: Move) -> Desired:
     """old: no visitor has come by the proxy for a time (retire.quiet seconds)."""
     return move.old.web.nobody_for(move.settings.retire.quiet)
 
@@ -62,7 +61,7 @@ def mail_has_left(move: Move) -> Desired:
 no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
 """
     do = "there, `postqueue -p` shows it, `postqueue -f` tries again, `postsuper -d` gives one up"
-    return Seen(move.old, script, f"mail is still queued on old: {do}")
+    return succeeds(move.old, script, f"mail is still queued on old: {do}")
 
 
 @step
@@ -125,7 +124,7 @@ def pgbouncer_gone(move: Move) -> Desired:
 def _pgbouncer_stays(move: Move) -> bool:
     """Whether there is none of the move's, or it leads to new's database by now and the settings keep it."""
     return not move.journal.active("prepare-new.pgbouncer") or (
-        replication_status.shall_follow(move) and move.settings.pgbouncer.keep
+        replication_status.is_replicated(move) and move.settings.pgbouncer.keep
     )
 
 
@@ -138,10 +137,10 @@ def _nobody(move: Move) -> str:
   clients={clients} && ! printf '%s\\n' "$clients" | grep -qF {sh(f"|{pgbouncer.ROLE}|")}; }}"""
 
 
-def _taken_back(move: Move, *steps: str) -> list[Reverted]:
+def _taken_back(move: Move, *steps: str) -> list[Command]:
     """What these steps did is taken back, the last change of each step first."""
     return [
-        Reverted(entry.server, move.journal.path(entry), entry.step)
+        reverted(entry.server, move.journal.path(entry), entry.step)
         for step in steps
         # Those taken back already too: a run that was interrupted there is finished.
         for entry in reversed(move.journal.entries)
@@ -154,7 +153,7 @@ def _taken_back(move: Move, *steps: str) -> list[Reverted]:
 def way_back_ends(move: Move) -> Desired:
     """old: its database no longer follows new's, and neither server keeps changes for the other."""
     old, new = move.old, move.new
-    files = programs("follow-database", "database.sh")
+    files = programs("follow-database")
     # Old's fence stays, but for the move's own role, which goes.
     revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {link.ROLE}')}"
 
@@ -173,7 +172,7 @@ def way_back_ends(move: Move) -> Desired:
         end(old, "slot-gone {name} {owner}", "unpublished {name} {owner}", then=revoke),
         *_taken_back(move, "switch-db.program", *pool_role, "replicate.switch-sql"),
         # The roles of others stay.
-        *_taken_back(move, "replicate.door-back", "replicate.limits", "replicate.own-role"),
+        *_taken_back(move, "replicate.relay-back", "replicate.limits", "replicate.own-role"),
         *_identities_as_before(move),
     ]
 
@@ -181,7 +180,7 @@ def way_back_ends(move: Move) -> Desired:
 @step_by("replicate")
 def deploy_hook(move: Move) -> Desired:
     """new: deploys may change the database's schema again."""
-    return move.new.deploys.complete(move.before("new", "prepare-new.deploy-hook"))
+    return move.new.deploys.complete(move.before(move.new, "prepare-new.deploy-hook"))
 
 
 def _identities_as_before(move: Move) -> list[Command]:
@@ -192,7 +191,7 @@ def _identities_as_before(move: Move) -> list[Command]:
     if not back:
         return []
     run = f"sh after/follow-database one-by-one {sh(new.database.name)} {sh(new.database.owner)} <after/back.sql"
-    files = programs("follow-database", "database.sh")
+    files = programs("follow-database")
     return [Command(new, run, FINAL, shown=back.strip(), files=files | {"back.sql": back.encode()}, part="identities")]
 
 
@@ -203,7 +202,7 @@ def access_closed(move: Move) -> Desired:
         move,
         "prepare-old.database-certificate",
         "prepare-old.firewall",
-        "prepare-old.database-door",
+        "prepare-old.database-relay",
         "replicate.wal-level",
         "prepare-new.pool-role",
         "prepare-new.pool-password",
@@ -217,10 +216,10 @@ def access_closed(move: Move) -> Desired:
 @step
 def closed_from_outside(move: Move) -> Desired:
     """new: reaches neither old's database nor its files any more."""
-    address, door = move.old.main_address, move.settings.door
-    url = sh(f"telnet://{host(move.old)}:{door}")
+    address, port = move.old.main_address, move.settings.relay
+    url = sh(f"telnet://{host(move.old)}:{port}")
     # 7: refused, 28: no answer; both are closed.
-    open_ = f"port {door} of {address} answers"
+    open_ = f"port {port} of {address} answers"
     # A key made by hand stays; it must open nothing.
     fetch = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1"
     script = f"""
@@ -228,20 +227,17 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
 [ "${{closed:-0}}" = 7 ] || [ "${{closed:-0}}" = 28 ] || {{ echo {sh(open_)}; exit 1; }}
 [ ! -e {KEY} ] || ! {fetch} || {{ echo "the key {KEY} still opens old's files"; exit 1; }}
 """
-    return Seen(move.new, script, "old is still open to new", within=10)
+    return succeeds(move.new, script, "old is still open to new", within=10)
 
 
 @step
 def copies_removed(move: Move) -> Desired:
     """new: the database from before the move is gone."""
-    name = sh(move.new.database.name)
-    return Command(
-        move.new,
-        f"sh after/copy-database forget {name}",
-        FINAL,
-        shown=f"DROP DATABASE {move.new.database.name}_before_move",
-        files=programs("copy-database", "database.sh"),
-    )
+    drop = f"DROP DATABASE IF EXISTS {ident(f'{move.new.database.name}_before_move')}"
+    return [
+        Command(move.new, f"{PSQL} -c {sh(drop)}", FINAL, shown=drop),
+        *_taken_back(move, "prepare-new.copy-package"),
+    ]
 
 
 @step

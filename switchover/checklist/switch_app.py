@@ -7,9 +7,9 @@ Undo: the old application starts, old's nginx serves it again, uploads made sinc
 from __future__ import annotations
 
 from ..desired import Desired
-from ..http import ANSWERS, ask, comes_to_new
+from ..http import ANSWERS, answered_by_new, ask
 from ..move import Move
-from ..resources import Command, Seen
+from ..resources import Command, succeeds
 from ..step import step
 
 DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long
@@ -21,7 +21,7 @@ def uploads(move: Move) -> Desired:
     drained = f"wait_until 300 {move.old.web.drained} || echo 'requests are still under way'"
     return [
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
-        *move.uploads(deleting=not comes_to_new(move.old, move.settings.domain), always=True),
+        *move.uploads(deleting=not answered_by_new(move.old, move.settings.domain), always=True),
         Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
         *move.uploads(always=True, turn="once more"),
     ]
@@ -37,7 +37,7 @@ def proxy(move: Move) -> Desired:
 def visitors_pass(move: Move) -> Desired:
     """old: a visitor who asks old is answered by new."""
     answer = ask(move.settings.domain, move.old.main_address, ANSWERS, "-f")
-    return Seen(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
+    return succeeds(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
 
 
 @step

@@ -10,22 +10,22 @@ from functools import partial
 
 from .. import output
 from ..database import fence as fencing
-from ..database import pgbouncer, proof, replication_status
+from ..database import pgbouncer, proof, replication, replication_status
 from ..database import switch as switching
-from ..desired import Desired, Nothing, Resource
+from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
 from ..programs import programs
 from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Absent, Command, Compared, File, Seen, Service
+from ..resources import Absent, Command, File, Service, succeeds
 from ..resources.command import again
-from ..resources.file import Found, before, read
+from ..resources.file import FileState, before, read
 from ..resources.postgres import PSQL
 from ..step import step, step_by
 
-COPY = ("copy-database", "copy-back", "fill.sh", "database.sh", *proof.PROGRAMS)
+COPY = ("copy-back", *replication.COPY, *proof.PROGRAMS)
 
 
 @step_by("replicate")
@@ -33,7 +33,7 @@ def can_switch(move: Move) -> Desired:
     """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
-    return Compared(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
+    return Precondition(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
 
 
 @step_by("replicate")
@@ -53,13 +53,13 @@ def gates(move: Move) -> Desired:
     """new: every gate of the switch is open: the way back, disks, clocks, connections, transactions, lag."""
     if move.journal.active("switch-db.switch") or not move.journal.active("switch-db.program"):
         return None
-    return Compared(lambda: switching.gates(move, "new"), within=move.settings.switch.max_drain)
+    return Precondition(lambda: switching.gates(move, "new"), within=move.settings.switch.max_drain)
 
 
 @step
 def stop_worker(move: Move) -> Desired:
     """new: the worker has finished its present job and stopped."""
-    if not replication_status.shall_follow(move):
+    if not replication_status.is_replicated(move):
         _refuse_what_follows(move)
     return move.new.worker.stopped(record_only=True)
 
@@ -156,9 +156,9 @@ def copy(move: Move) -> Desired:
     new, old = move.new, move.old
     name = sh(new.database.name)
     run = f"""
-sh after/copy-database here {name} {sh(new.database.owner)}
+python3 -B after/copy-database here {name} {sh(new.database.owner)}
 python3 -B after/prove still {name} 2
-sh after/copy-database open {name}
+python3 -B after/copy-database open {name}
 """
     undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
     shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
@@ -190,7 +190,7 @@ def boot_on(move: Move) -> Desired:
 def monit_on(move: Move) -> Desired:
     """new: monit watches the application again."""
     off = "switch-db.monit-off"
-    was = partial(read, move.new) if off in move.would_change else move.before("new", off)
+    was = partial(read, move.new) if off in move.would_change else move.before(move.new, off)
     desired = move.new.monitor.remembers_application(was)
     if isinstance(desired, Nothing):
         return desired
@@ -201,7 +201,7 @@ def _begun_anew(part: Resource | Nothing) -> str:
     """What a step shows of it where an earlier one has ended it: the file is absent, the service does not start."""
     change = None
     if isinstance(part, File):
-        change = part.plan(Found(None))
+        change = part.plan(FileState(None))
     elif isinstance(part, Service):
         change = part.plan(running=False, at_boot=False)
     return change.diff if change else ""
@@ -212,7 +212,7 @@ def old_is_quiet(move: Move) -> Desired:
     """old: nobody is connected to the old database any more."""
     query = fencing.strangers(move)
     script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
-    return Seen(move.old, script, "somebody is still connected to the old database", within=30)
+    return succeeds(move.old, script, "somebody is still connected to the old database", within=30)
 
 
 @step
@@ -243,4 +243,4 @@ def proved(move: Move) -> Desired:
             )
         return None
 
-    return Compared(difference)
+    return Precondition(difference)

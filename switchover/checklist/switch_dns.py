@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from .. import output
-from ..desired import Desired
+from ..desired import Desired, Precondition
 from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, old_ttl_until, to_new
 from ..dns.change import Records
 from ..errors import Problem
@@ -18,7 +18,7 @@ from ..http import ANSWERS, ask
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
-from ..resources import Command, Compared, Seen
+from ..resources import Command, succeeds
 from ..step import step
 
 LONG = 600  # seconds that are waited; for longer somebody comes again
@@ -46,7 +46,7 @@ def old_ttl_over(move: Move) -> Desired:
             raise Problem(f"the old TTL is over at {until:%Y-%m-%d %H:%M:%S} UTC", "names", do)
         return f"the old TTL is over in {seconds:.0f} s"
 
-    return Compared(left, within=LONG + 5)
+    return Precondition(left, within=LONG + 5)
 
 
 @step
@@ -63,7 +63,7 @@ def new_answers(move: Move) -> Desired:
         if six or ":" not in address
     ]
     passes = f'[ "$({old})" = new ] || {{ echo "old answers by itself: first inv switch-app"; exit 1; }}'
-    return Seen(move.old, "\n".join([*asks, passes]), "visitors would not all come to new")
+    return succeeds(move.old, "\n".join([*asks, passes]), "visitors would not all come to new")
 
 
 @step
@@ -110,7 +110,7 @@ def visitors_follow(move: Move) -> Desired:
 
     web = move.old.web
     return [
-        Compared(remembered, within=3700),
+        Precondition(remembered, within=3700),
         Command(move.old, web.reload, shown=f"{web.reload_shown} (what is under way ends first)"),
-        Compared(still, within=3700),
+        Precondition(still, within=3700),
     ]

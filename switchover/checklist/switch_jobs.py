@@ -7,7 +7,7 @@ Undo: the new worker ends its job and stops, the old one starts. Takes as long a
 from __future__ import annotations
 
 from ..desired import Desired
-from ..http import comes_to_new
+from ..http import answered_by_new
 from ..move import Move
 from ..step import step
 
@@ -15,7 +15,7 @@ from ..step import step
 @step
 def uploads(move: Move) -> Desired:
     """new: has what visitors uploaded since, so that its worker finds their images."""
-    return move.uploads(deleting=not comes_to_new(move.old, move.settings.domain))
+    return move.uploads(deleting=not answered_by_new(move.old, move.settings.domain))
 
 
 @step

@@ -1,60 +1,60 @@
-"""Check: what stands in the way, found before anything is touched; each finding with what to do."""
+"""`inv check`: what blocks a move, found before anything is touched; each finding with what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from invoke.tasks import task
 
 from .. import aftercare, output, preflight
-from .. import move as moves
-from ..database import compatibility as database
-from ..database import host
+from ..database import compatibility, host
 from ..errors import Problem
-from ..findings import Finding, Kind, blockers, to_do, unknown
+from ..findings import Finding, Severity, blockers, to_do, unknown
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people
+from ..verb import verb
 
-SERVERS, DATABASE, AFTERCARE = preflight.GROUP, database.CHECKS.group, aftercare.CHECKS.group
+SERVERS, DATABASE, AFTERCARE = preflight.GROUP, compatibility.GROUP, aftercare.CHECKS.group
 
 
-@task(help={"everything": "what is good and what is taken care of too", "json": "for programs; everything"})
+@task(help={"everything": "show what is good and what the move takes care of too", "json": "for programs; everything"})
 def check(context: Any, everything: bool = False, json: bool = False) -> None:
-    """Both servers: is everything there that a move needs, can the new database follow? Changes nothing."""
-    with for_people():
-        move = moves.of(context)
+    """Both servers: is all there that a move needs? Can new's database replicate old's? Changes nothing."""
+    with verb(context) as move:
         if not json:
             output.heading("check", "looks at both servers and changes nothing")
-        found: list[Finding] = []
-        for findings in _looks(move):
-            found += findings
+        findings: list[Finding] = []
+        for group in _groups(move):
+            findings += group
             if not json:
-                _show(move, findings, everything)
+                _show(move, group, everything)
         if json:
-            _print_json(found)
-        if bad := blockers(finding for finding in found if finding.group == SERVERS):
-            raise Problem(f"{len(bad)} to mend before the move", "", "Each line with ✗ says what to do")
+            _print_json(findings)
+        if number := len(blockers(finding for finding in findings if finding.group == SERVERS)):
+            what = f"{number} blocker{'s' if number > 1 else ''}"
+            raise Problem(what, "", "Fix every line marked ✗, then run `inv check` again.")
 
 
-def _looks(move: Move) -> Iterator[list[Finding]]:
-    """What is found, in the parts in which it is shown: the servers' one by one, then the database's, then the rest."""
+def _groups(move: Move) -> Iterator[list[Finding]]:
+    """The findings as they are shown: the servers' one by one, then the database's, then the week after."""
     servers = []
     for finding in preflight.find(move):
         servers.append(finding)
         yield [finding]
     if preflight.both_reached(servers):
-        # Where nobody knows whether new can follow, the move waits: that is a finding about the servers.
-        can_follow = Finding(Kind.UNKNOWN, "whether new can follow", key="can-follow", group=SERVERS)
-        yield _gathered(lambda: database.CHECKS.find(host.gather(move)), can_follow)
-        week = Finding(Kind.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
+        # A move waits where nobody knows this: so it is a finding about the servers.
+        can_replicate = Finding(
+            Severity.UNKNOWN, "whether new's database can replicate old's", key="can-replicate", group=SERVERS
+        )
+        yield _gathered(lambda: compatibility.find(host.gather(move)), can_replicate)
+        week = Finding(Severity.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
 
 
 def _gathered(find: Callable[[], Iterable[Finding]], otherwise: Finding) -> list[Finding]:
-    """What is found; *otherwise*, with the reason, where the facts could not be gathered."""
+    """The findings; *otherwise*, with the reason, where the facts could not be gathered."""
     try:
         return list(find())
     except Exception as error:
@@ -63,41 +63,41 @@ def _gathered(find: Callable[[], Iterable[Finding]], otherwise: Finding) -> list
 
 
 def _show(move: Move, findings: list[Finding], everything: bool) -> None:
-    """The findings of one group, below a line that says how it looks; without *everything* those that ask for a hand.
+    """The findings of one group, below a line that sums them up; without *everything* only those with something to do.
 
-    The servers' are shown with the good ones, without such a line, and what stands in the way is crossed.
+    The servers' are shown with the good ones, without such a line, and blockers are marked ✗.
     """
     group = findings[0].group
     if group == DATABASE:
-        output.outcome(*_can_follow(move, findings))
+        output.outcome(*_can_replicate(move, findings))
     elif group == AFTERCARE:
         number = len(to_do(findings))
-        what = f"{number} to look at" if number else "nothing in sight"
+        what = f"{number} to look at" if number else "nothing to do"
         output.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
     for finding in findings:
-        mark = Outcome.SEEN if finding.kind is Kind.GOOD else Outcome.NOTE
+        mark = Outcome.SEEN if finding.kind is Severity.GOOD else Outcome.NOTE
         if group == SERVERS and blockers([finding]):
             mark = Outcome.FAILED
         if everything or to_do([finding]) or (group == SERVERS and mark is Outcome.SEEN):
             indent = "" if group == SERVERS else "  "
-            prefix = "could not be checked: " if finding.kind is Kind.UNKNOWN else ""
+            prefix = "could not be checked: " if finding.kind is Severity.UNKNOWN else ""
             output.outcome(mark, indent + prefix + finding.what, finding.do)
 
 
-def _can_follow(move: Move, findings: list[Finding]) -> tuple[Outcome, str, str]:
-    """How it looks for the database: the mark, whether new's can follow, and what it costs."""
+def _can_replicate(move: Move, findings: list[Finding]) -> tuple[Outcome, str, str]:
+    """Whether new's database can replicate old's, and what it costs: a mark, a text, a detail."""
     costs = next(finding.what for finding in findings if finding.key == "cost")
     if number := len(blockers(findings)):
-        otherwise = ", or say in the settings: strategy: copy" if move.settings.strategy == "replicate" else ""
-        return Outcome.NOTE, f"database: only `copy` is possible until the {number} below are mended{otherwise}", costs
-    return Outcome.SEEN, f"database: can follow (replicate): {costs}", ""
+        otherwise = ", or set `strategy: copy`" if move.settings.strategy == "replicate" else ""
+        what = f"database: only `copy` is possible with the blocker{'s' if number > 1 else ''} below ({number})"
+        return Outcome.NOTE, f"{what}. Fix {'them' if number > 1 else 'it'}{otherwise}", costs
+    return Outcome.SEEN, f"database: can replicate: {costs}", ""
 
 
-def _print_json(found: list[Finding]) -> None:
+def _print_json(findings: list[Finding]) -> None:
     import json
 
-    database = [finding for finding in found if finding.group == DATABASE]
+    database = [finding for finding in findings if finding.group == DATABASE]
     strategy = "replicate" if database and not blockers(database) else "copy"
-    names = ("group", "server", "key", "kind", "what", "do")
-    findings = [{name: getattr(f, name) for name in names if name != "server" or f.server} for f in found]
-    print(json.dumps({"strategy": strategy, "findings": findings}, indent=2, ensure_ascii=False))
+    printed = [{key: value for key, value in asdict(f).items() if value or key != "server"} for f in findings]
+    print(json.dumps({"strategy": strategy, "findings": printed}, indent=2, ensure_ascii=False))

@@ -6,35 +6,33 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..checklist import MOVE
 from ..errors import Problem, Unreached
 from ..move import Move
 from ..outcome import Outcome
-from ..step import Section, for_people
+from ..section import Section
+from ..verb import verb
 
 
 @task(help={"yes": "do not ask before each section"})
 def move(context: Any, yes: bool = False) -> None:
     """Both servers: all sections in the checklist's order, each after a question."""
-    with for_people():
-        the_move = moves.of(context)
-        with the_move.lock("move"):
-            for whole in (one for one in MOVE if one.steps_of(the_move)):
-                whole.announce(the_move)
-                if not (yes or the_move.dry or output.ask(f"Go on with {whole.name}?")):
-                    raise Problem(f"stopped before {whole.name}", "", "`inv move` goes on from there; or give --yes")
-                _run(the_move, whole)
+    with verb(context) as the_move, the_move.lock("move"):
+        for section in (section for section in MOVE if section.steps_of(the_move)):
+            section.announce(the_move)
+            if not (yes or the_move.dry or output.ask(f"Run {section.name}?")):
+                raise Problem(f"stopped before {section.name}", "", "To continue: `inv move`, or `inv move --yes`")
+            _run(the_move, section)
 
 
-def _run(the_move: Move, whole: Section) -> None:
+def _run(the_move: Move, section: Section) -> None:
     """The section, which was announced; one that the move can do without may fail."""
     try:
-        whole.run(the_move, announced=True)
+        section.run(the_move, announced=True)
     except Unreached:
         raise
     except Problem as problem:
-        if not whole.without:
+        if not section.without:
             raise
         output.outcome(Outcome.FAILED, str(problem))

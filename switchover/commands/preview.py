@@ -1,55 +1,57 @@
-"""A step as it stands, without doing it: what it would change, what is in the way. For `inv plan` and `inv render`."""
+"""What a step would change, without doing it. For `inv plan` and `inv render`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from .. import move as moves
+from ..checklist import WHOLE
 from ..desired import Resource
 from ..errors import Problem
 from ..journal import Change
 from ..move import Move
 from ..resources import File
+from ..section import Section
 from ..step import Step
 
 
 @dataclass(frozen=True)
-class Line:
-    """A step as it stands: *changes* by server, *files* that it would put there, *way*: what is in the way.
+class Preview:
+    """*changes* by server, number of *looks*, *files* that the step would write; *obstacle*: why that is not known yet.
 
-    *nothing*: that nothing is wanted, and why, where the settings say that.
+    *done*: when and by whom; *nothing*: that nothing is to be done, and why, where the settings say that.
     """
 
     step: Step
     changes: tuple[tuple[str, Change], ...] = ()
     looks: int = 0
     files: tuple[File, ...] = ()
-    way: str = ""
+    obstacle: str = ""
     done: str = ""
     nothing: str = ""
 
 
-def dry_move(context: Any) -> Move:
-    """The move of this command, as under --dry."""
-    context.config.run.dry = True  # whatever follows, the door is shut
-    return moves.of(context)
+def sections(move: Move) -> Iterator[tuple[Section, Iterator[Preview]]]:
+    """Every section of this move, with its steps' previews. Only looks."""
+    for section in WHOLE:
+        if steps := section.steps_of(move):
+            yield section, (preview(move, step) for step in steps)
 
 
-def line(move: Move, one: Step) -> Line:
-    """How *one* stands. Only looks."""
-    entries = [e for e in move.journal.entries if e.step == one.line and e.state == "done"]
+def preview(move: Move, step: Step) -> Preview:
+    """What *step* would change now. Only looks."""
+    entries = [entry for entry in move.journal.entries if entry.step == step.line and entry.state == "done"]
     done = f"{entries[-1].when} by {entries[-1].who}" if entries else ""
     try:
-        desired, why = one.looked_at(move)
-        resources = [w for w in desired if isinstance(w, Resource)]
-        files = tuple(w for w in resources if isinstance(w, File))
-        found = [] if done else [(str(w.server), w.change()) for w in resources]
+        parts, why = step.parts_and_why(move)
+        resources = [part for part in parts if isinstance(part, Resource)]
+        planned = [] if done else [(str(resource.server), resource.change()) for resource in resources]
     except Problem as problem:
-        return Line(one, way=problem.what.splitlines()[0], done=done)
-    if not desired:
-        return Line(one, done=done, nothing=f"Nothing to do: {why}." if why else "Nothing to do here.")
-    changes = tuple((server, change) for server, change in found if change is not None)
+        return Preview(step, obstacle=problem.what.splitlines()[0], done=done)
+    if not parts:
+        return Preview(step, done=done, nothing=f"Nothing to do: {why}." if why else "Nothing to do here.")
+    changes = tuple((server, change) for server, change in planned if change is not None)
     if changes:
-        move.would_change.add(one.line)
-    return Line(one, changes, len(desired) - len(resources), files, done=done)
+        move.would_change.add(step.line)
+    files = tuple(resource for resource in resources if isinstance(resource, File))
+    return Preview(step, changes, len(parts) - len(resources), files, done=done)

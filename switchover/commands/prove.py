@@ -11,14 +11,13 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..database import proof as proofs
 from ..database.proof import Proof
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..step import for_people
+from ..verb import verb
 
 
 @task(
@@ -30,8 +29,7 @@ from ..step import for_people
 )
 def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) -> None:
     """Both servers: is every row of every table the same, while new follows? Visitors keep working; nothing stays."""
-    with for_people():
-        move = moves.of(context)
+    with verb(context) as move:
         _refuse(move, jobs)
         if not json:
             output.heading("prove", "compares every row of every table on both servers; nothing is changed")

@@ -8,32 +8,28 @@ from typing import Any
 from invoke.tasks import task
 
 from .. import output
-from ..checklist import WHOLE
 from ..outcome import Outcome
 from ..resources import File
-from ..step import for_people
-from .preview import dry_move, line
+from ..verb import verb
+from .preview import sections
 
 
 @task(help={"to": "a directory to write the files to, as old/etc/… and new/etc/…"})
 def render(context: Any, to: str = "") -> None:
-    """Both servers: every template as it would be there, and the difference from what is there. Only looks."""
-    with for_people():
-        move = dry_move(context)
-        for whole in WHOLE:
-            for one in whole.steps_of(move):
-                seen = line(move, one)
-                if seen.way:
-                    output.outcome(Outcome.NOTE, f"{one.line}: cannot be rendered yet", seen.way)
-                for file in seen.files:
+    """Both servers: every template as it would be there, and the difference from the file there. Only looks."""
+    with verb(context, preview=True) as move:
+        for _, previews in sections(move):
+            for preview in previews:
+                if preview.obstacle:
+                    output.outcome(Outcome.NOTE, f"{preview.step.line}: cannot be rendered yet", preview.obstacle)
+                for file in preview.files:
                     _show(file, to)
 
 
 def _show(file: File, to: str) -> None:
     change = file.change()
-    output.outcome(
-        Outcome.WOULD if change else Outcome.ALREADY, f"{file.server.role}: {file.path}", "" if change else "already so"
-    )
+    mark, detail = (Outcome.WOULD, "") if change else (Outcome.ALREADY, "already so")
+    output.outcome(mark, f"{file.server.role}: {file.path}", detail)
     if change:
         output.diff(change.diff)
     if to and not file.secret:

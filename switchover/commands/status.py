@@ -1,4 +1,4 @@
-"""`inv status`: what was done of the checklist, what is true by itself, what is open, and what has nothing to do."""
+"""`inv status`: which steps of the checklist are done, true already, open, or have nothing to do."""
 
 from __future__ import annotations
 
@@ -8,107 +8,108 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..checklist import WHOLE
 from ..database import replication_status
+from ..database.replication_status import ReplicationStatus
 from ..desired import Precondition, Resource
 from ..errors import Problem
 from ..move import Move
 from ..outcome import Outcome
-from ..step import Step, for_people
+from ..step import Step
+from ..verb import verb
 
 
 @task(help={"json": "print it for programs", "markdown": "print the checklist with ticks, to paste into an issue"})
 def status(context: Any, json: bool = False, markdown: bool = False) -> None:
-    """Both servers: every section and step, done when and by whom, or true by itself, and what is in the way."""
-    with for_people():
-        rows = _rows(moves.of(context))
+    """Both servers: every section and step, done when and by whom, or true without it, and what is in the way."""
+    with verb(context) as move:
+        rows = _rows(move)
         if json:
-            _print_json(rows, _following(moves.of(context)))
+            _print_json(rows, _replication(move))
         elif markdown:
             _print_markdown(rows)
         else:
-            _print_table(moves.of(context), rows)
+            _print_table(move, rows)
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:
     return [
         {
-            "section": whole.name,
-            "doc": whole.summary,
-            "visitors": whole.visitors,
-            "steps": [{"step": one.line, "doc": one.summary, **_state(move, one)} for one in steps],
+            "section": section.name,
+            "doc": section.summary,
+            "visitors": section.visitors,
+            "steps": [{"step": step.line, "doc": step.summary, **_state(move, step)} for step in steps],
         }
-        for whole in WHOLE
-        if (steps := whole.steps_of(move))
+        for section in WHOLE
+        if (steps := section.steps_of(move))
     ]
 
 
-def _state(move: Move, one: Step) -> dict[str, Any]:
-    """The step's state: `done` and `interrupted` by the journal, `true` (by itself) and `open` by a look.
+def _state(move: Move, step: Step) -> dict[str, Any]:
+    """The step's state: `done` and `interrupted` by the journal, `true` (without the journal) and `open` by a look.
 
     `nothing`: the settings ask for nothing here, so nobody has looked; `why` says which. Where that depends on how far
     the move is, a step is open until its section has begun.
     """
-    entries = [e for e in move.journal.entries if e.step == one.line and e.state != "undone"]
+    entries = [entry for entry in move.journal.entries if entry.step == step.line and entry.state != "undone"]
     if entries:
         # Only the newest change can have been the last before an interruption.
         newest = entries[-1] == move.journal.active()[0]
-        done = {e.key for e in entries}
-        broken = any(e.state == "recorded" for e in entries) or (newest and _rest(one.desired(move), done))
+        done = {entry.key for entry in entries}
+        unfinished = any(entry.state == "recorded" for entry in entries)
+        unfinished = unfinished or (newest and _is_open(step.desired(move), done))
         facts = {"when": entries[-1].when, "who": entries[-1].who, "undoable": not move.journal.retired}
-        return {"state": "interrupted" if broken else "done", **facts}
+        return {"state": "interrupted" if unfinished else "done", **facts}
     try:
-        parts, why = one.looked_at(move)
+        parts, why = step.parts_and_why(move)
         if not parts:
-            state = "nothing" if why or move.journal.active(one.section) else "open"
+            state = "nothing" if why or move.journal.active(step.section) else "open"
             return {"state": state, "undoable": False, **({"why": why} if why else {})}
-        rest = _rest(parts, set())
-        missing = [] if rest else _missing(parts)
+        still_open = _is_open(parts, set())
+        obstacle = "" if still_open else _missing(parts)
     except Problem as problem:
-        return {"state": "open", "undoable": False, "in_the_way": problem.what.splitlines()[0]}
-    if rest or missing:
-        return {"state": "open", "undoable": False, **({"in_the_way": missing[0]} if missing else {})}
-    return {"state": "true", "undoable": False}
+        still_open, obstacle = True, problem.what.splitlines()[0]
+    state = "open" if still_open or obstacle else "true"
+    return {"state": state, "undoable": False, **({"in_the_way": obstacle} if obstacle else {})}
 
 
-def _rest(desired: Sequence[Resource | Precondition], done: set[str]) -> bool:
+def _is_open(desired: Sequence[Resource | Precondition], done: set[str]) -> bool:
     """Whether parts of a step other than those *done* are still to be made true."""
     parts = [part for part in desired if isinstance(part, Resource)]
     return any(part.key not in done and part.change() is not None for part in parts)
 
 
-def _missing(desired: Sequence[Resource | Precondition]) -> list[str]:
-    """What a step would wait for."""
-    found = [part.missing() for part in desired if isinstance(part, Precondition)]
-    return [missing for missing in found if missing]
+def _missing(desired: Sequence[Resource | Precondition]) -> str:
+    """What a step would wait for first; empty where nothing."""
+    answers = [part.missing() for part in desired if isinstance(part, Precondition)]
+    return next(filter(None, answers), "")
 
 
-def _following(move: Move) -> replication_status.Following | None:
-    """How new's database follows old's; None where it does not, or nobody can say."""
+def _replication(move: Move) -> ReplicationStatus | None:
+    """How one database replicates from the other; None where it does not, or nobody can tell."""
     try:
         return replication_status.look(move)
     except Problem as problem:
-        output.outcome(Outcome.FAILED, f"whether new's database follows: {problem.where}: {problem.what}", problem.do)
+        output.outcome(Outcome.FAILED, f"replication: {problem.where}: {problem.what}", problem.do)
         return None
 
 
-def _print_json(rows: Sequence[dict[str, Any]], found: replication_status.Following | None = None) -> None:
-    more = {"following": found.as_json()} if found else {}
+def _print_json(rows: Sequence[dict[str, Any]], replication: ReplicationStatus | None = None) -> None:
+    more = {"replication": replication.as_json()} if replication else {}
     print(json.dumps({"sections": list(rows), **more}, ensure_ascii=False, indent=1))
 
 
 def _print_markdown(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         print(f"\n### {row['doc']} (`inv {row['section']}`)\n")
-        for one in row["steps"]:
-            if one["state"] == "nothing":  # no box, which would wait for its tick
-                print(f"- ~~{one['doc']}~~ (nothing to do{f': {why}' if (why := one.get('why')) else ''})")
+        for step in row["steps"]:
+            if step["state"] == "nothing":  # no box, which would wait for its tick
+                print(f"- ~~{step['doc']}~~ (nothing to do{f': {why}' if (why := step.get('why')) else ''})")
                 continue
-            tick = "x" if one["state"] in ("done", "true") else " "
-            who = f" ({one['when']}, {one['who']})" if "who" in one else ""
-            print(f"- [{tick}] {one['doc']}{who}")
+            tick = "x" if step["state"] in ("done", "true") else " "
+            who = f" ({step['when']}, {step['who']})" if "who" in step else ""
+            print(f"- [{tick}] {step['doc']}{who}")
 
 
 def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
@@ -118,7 +119,7 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
 
     texts = {
         "done": "[green]done[/]",
-        "true": "[green]true by itself[/]",
+        "true": "[green]true already[/]",
         "nothing": "[dim]nothing to do[/]",
         "open": "open",
         "interrupted": "[red]interrupted[/]",
@@ -128,17 +129,16 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(f"[bold]{row['section']}[/]", "", "", "")
-        for one in row["steps"]:
-            who = f"{one['when']} {one['who']}" if "who" in one else one.get("in_the_way") or one.get("why", "")
-            undoable = "yes" if one["undoable"] else ""
-            table.add_row(Text(f"  {one['doc']}"), texts[one["state"]], Text(who), undoable)
+        for step in row["steps"]:
+            detail = f"{step['when']} {step['who']}" if "who" in step else step.get("in_the_way") or step.get("why", "")
+            undoable = "yes" if step["undoable"] else ""
+            table.add_row(Text(f"  {step['doc']}"), texts[step["state"]], Text(detail), undoable)
     output.console().print(table)
-    if found := _following(move):
-        kind = Outcome.NOTE if found.follows else Outcome.FAILED
-        for line in replication_status.lines(found):
-            output.outcome(kind, line)
+    if replication := _replication(move):
+        for line in replication.lines():
+            output.outcome(Outcome.NOTE if replication.replicates else Outcome.FAILED, line)
     for server in move.servers:
-        if held := move.holder(server):
+        if holder := move.holder(server):
             output.outcome(
-                Outcome.NOTE, f"{server}: {held.get('who')} is at work since {held.get('when')} ({held.get('why')})"
+                Outcome.NOTE, f"{server}: {holder['who']} has been at work since {holder['when']} ({holder['why']})"
             )

@@ -1,4 +1,4 @@
-"""`inv unlock`: takes away the lock of a command that is gone."""
+"""`inv unlock`: removes the lock of a command that no longer runs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from typing import Any
 
 from invoke.tasks import task
 
-from .. import move as moves
 from .. import output
 from ..errors import Problem
 from ..outcome import Outcome
-from ..step import for_people
+from ..verb import verb
 
 
 @task(help={"yes": "do not ask"})
 def unlock(context: Any, yes: bool = False) -> None:
-    """Both servers: takes away the lock of a command that is gone for good."""
-    with for_people():
-        the_move = moves.of(context)
-        for server in the_move.servers:
-            if not the_move.locked(server):
+    """Both servers: removes the lock of a command that no longer runs."""
+    with verb(context) as move:
+        for server in move.servers:
+            if not move.locked(server):
                 output.outcome(Outcome.NOTE, f"{server}: not locked")
                 continue
-            held = the_move.holder(server) or {"who": "somebody"}  # whoever died before leaving a name
-            output.outcome(
-                Outcome.NOTE, f"{server}: locked by {held.get('who')} since {held.get('when')} ({held.get('why')})"
-            )
-            if the_move.dry:
+            held = move.holder(server) or {"who": "somebody"}  # it died before it wrote its name
+            locked = f"locked by {held.get('who')} since {held.get('when')} ({held.get('why')})"
+            output.outcome(Outcome.NOTE, f"{server}: {locked}")
+            if move.dry:
                 continue
-            if not yes and not output.ask("Is that command gone for good?"):
+            if not yes and not output.ask("Are you sure that command no longer runs?"):
                 raise Problem("still locked", str(server), "Answer y, or give --yes")
-            the_move.unlock(server)
+            move.unlock(server)

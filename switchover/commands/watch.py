@@ -1,22 +1,22 @@
-"""`inv watch`: who still reaches old, the queue, the follower, errors, renewals and disks, until it is stopped."""
+"""`inv watch`: visitors whom old proxies, jobs, replication, errors, renewals and disks, until it is stopped."""
 
 from __future__ import annotations
 
 import json as library
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from invoke.tasks import task
 
 from .. import mail, output
-from .. import move as moves
 from ..certificates import scheduled
 from ..database import replication_status
 from ..move import Move
 from ..quote import sh, sql
 from ..resources.postgres import PSQL
 from ..server import Server
-from ..step import for_people
+from ..verb import verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,24 +26,18 @@ EVERY = 5.0  # seconds between two looks
 
 @task(help={"json": "print it once, for programs"})
 def watch(context: Any, json: bool = False) -> None:
-    """Both servers: who still comes by old, queue, follower, errors, renewals, disks. Until Ctrl-C. Only looks."""
-    with for_people():
-        move = moves.of(context)
+    """Both servers: visitors whom old proxies, jobs, replication, errors, disks. Until Ctrl-C. Only looks."""
+    with verb(context) as move:
         if json:
             print(library.dumps(facts(move), ensure_ascii=False, indent=1))
             return
-        if not output.console().is_terminal:
-            output.console().print(_table(move, facts(move)))
-            return
         from rich.live import Live
 
-        try:
-            with Live(_table(move, facts(move)), console=output.console(), auto_refresh=False) as live:
-                while True:
-                    time.sleep(EVERY)
-                    live.update(_table(move, facts(move)), refresh=True)
-        except KeyboardInterrupt:
-            return
+        with suppress(KeyboardInterrupt), Live(console=output.console(), auto_refresh=False) as live:
+            live.update(_table(move, facts(move)), refresh=True)
+            while output.console().is_terminal:
+                time.sleep(EVERY)
+                live.update(_table(move, facts(move)), refresh=True)
 
 
 def facts(move: Move) -> dict[str, Any]:
@@ -52,11 +46,11 @@ def facts(move: Move) -> dict[str, Any]:
     old["visitors"] = move.old.web.visitors()
     old["sessions"] = _sessions(move.old)
     switched = move.journal.latest("switch-db.copy") or move.journal.latest("switch-db.switch", "new:hold")
-    leads = move.new if switched and switched.state == "done" else move.old
-    works = move.new if move.journal.active("switch-jobs") else move.old
-    new["queue"] = works.worker.queue(leads, leads.database.name)
-    if found := replication_status.look(move):
-        new["following"] = found.as_json() | {"said": replication_status.lines(found)}
+    primary = move.new if switched and switched.state == "done" else move.old
+    working = move.new if move.journal.active("switch-jobs") else move.old
+    new["queue"] = working.worker.queue(primary, primary.database.name)
+    if status := replication_status.look(move):
+        new["replication"] = status.as_json() | {"lines": status.lines()}
     return {"at": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()), "old": old, "new": new}
 
 
@@ -75,32 +69,29 @@ def _sessions(old: Server) -> list[dict[str, Any]]:
         "coalesce(host(client_addr), 'local') AS address, count(*) AS sessions FROM pg_stat_activity "
         f"WHERE datname = {sql(old.database.name)} GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 20) s"
     )
-    found = library.loads(old.look(f"{PSQL} -c {sh(query)}").out.strip() or "null")
-    return found or []
+    sessions: list[dict[str, Any]] = library.loads(old.look(f"{PSQL} -c {sh(query)}").out.strip() or "[]")
+    return sessions
 
 
-def _table(move: Move, found: dict[str, Any]) -> Table:
+def _table(move: Move, facts: dict[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{move.settings.domain}, {found['at']} (Ctrl-C ends)", title_justify="left"
-    )
+    title = f"{move.settings.domain}, {facts['at']} (stop: Ctrl-C)"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for name in ("", str(move.old), str(move.new)):
         table.add_column(name, overflow="fold")
-    old, new, visitors, queue = found["old"], found["new"], found["old"]["visitors"], found["new"]["queue"]
+    old, new, visitors, queue = facts["old"], facts["new"], facts["old"]["visitors"], facts["new"]["queue"]
     ago = visitors["last_seconds_ago"]
     last = "nobody yet" if ago is None else f"{visitors['last_minute']} in the last minute, the last {ago} s ago"
-    table.add_row("visitors by the old proxy", last, "")
-    sessions = "\n".join(
-        f"{s['sessions']} {s['role']} from {s['address']} {s['program']}".rstrip() for s in old["sessions"]
-    )
-    table.add_row("on the old database", sessions or "nobody", "")
-    jobs = ", ".join(f"{queue[k]} {k}" for k in ("waiting", "running", "failed") if k in queue)
-    oldest = f"oldest {queue['oldest_seconds']} s" if "oldest_seconds" in queue else ""
-    table.add_row("jobs", "", ", ".join(filter(None, [jobs, oldest])) or "unknown")
-    if "following" in new:
-        table.add_row("one database follows", "", "\n".join(new["following"]["said"]))
+    table.add_row("visitors proxied by old", last, "")
+    sessions = [f"{s['sessions']} {s['role']} from {s['address']} {s['program']}".rstrip() for s in old["sessions"]]
+    table.add_row("connected to old's database", "\n".join(sessions) or "nobody", "")
+    jobs = [f"{queue[state]} {state}" for state in ("waiting", "running", "failed") if state in queue]
+    jobs += [f"oldest {queue['oldest_seconds']} s"] if "oldest_seconds" in queue else []
+    table.add_row("jobs", "", ", ".join(jobs) or "unknown")
+    if "replication" in new:
+        table.add_row("replication", "", "\n".join(new["replication"]["lines"]))
     for name, key in (
         ("mail queued", "mail_queued"),
         ("renewals scheduled", "renewals"),

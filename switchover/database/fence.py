@@ -7,13 +7,13 @@ from ..quote import ident, sh, sql
 from ..resources import Command
 from ..resources.postgres import PSQL
 from . import link, pgbouncer
-from .replication_status import shall_follow
+from .replication_status import is_replicated
 
 
 def strangers(move: Move) -> str:
     """SQL for old: how many are connected to the application's database; not those by whom it follows new's."""
     query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = {sql(move.old.database.name)}"
-    if shall_follow(move):
+    if is_replicated(move):
         query += f" AND backend_type = 'client backend' AND usename <> {sql(link.ROLE)} AND pid <> pg_backend_pid()"
     return query
 

@@ -7,7 +7,7 @@ from ..move import Move
 from ..programs import programs
 from ..quote import sh
 from ..render import render
-from ..resources import Command, File, Seen, Service, Setting
+from ..resources import Command, File, Service, setting, succeeds
 from ..resources.postgres import PSQL
 from ..server import Server
 from . import fence, link
@@ -49,7 +49,7 @@ def logical_in_use(move: Move) -> list[Resource | Precondition]:
         shown="ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries",
         files=programs("held-restart", *PROGRAMS),
     )
-    return [Seen(new, f"{is_so} || {alone}", otherwise, within=10), *_restarts_on_request(move), restart]
+    return [succeeds(new, f"{is_so} || {alone}", otherwise, within=10), *_restarts_on_request(move), restart]
 
 
 def _restarts_on_request(move: Move) -> list[File | Service]:
@@ -72,12 +72,12 @@ def _restarts_on_request(move: Move) -> list[File | Service]:
     ]
 
 
-def limits(server: Server) -> list[Setting]:
+def limits(server: Server) -> list[Command]:
     """*server* keeps changes only as long as its disk can take it; a link that broke is tried again at once."""
     data = f"\"$({PSQL} -c 'SHOW data_directory')/pg_wal/\""
     free = int(server.look(f"df -Pk {data} | awk 'NR == 2 {{ print int($4 / 1024) }}'").out)
     return [
         # PostgreSQL before 13 has no such limit. One that somebody set stays.
-        Setting(server, "max_slot_wal_keep_size", f"{max(64, free // 200 * 100)}MB", "setting <> '-1'"),
-        Setting(server, "wal_retrieve_retry_interval", "100ms", "setting::int <= 100"),
+        setting(server, "max_slot_wal_keep_size", f"{max(64, free // 200 * 100)}MB", "setting <> '-1'"),
+        setting(server, "wal_retrieve_retry_interval", "100ms", "setting::int <= 100"),
     ]

@@ -1,26 +1,30 @@
-"""Facts about both servers that decide how the database can move: one look at each, and some at the clocks.
+"""Facts about both hosts and their databases: one look at each, and some at the clocks.
 
-What they mean is findings.py's part; nothing is changed, and no secret leaves a server.
+compatibility.py judges by them. Nothing is changed, and no secret leaves a server.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import Problem
+from ..findings import listed
+from ..hosts import Host
 from ..move import Move
 from ..programs import program
 from ..quote import sh
 from ..resources.postgres import ask
 from ..server import Server
 
+GROUP = "database"  # of the findings
+OURS = "switchover"  # how the names of the move's own slots, publications, subscriptions and roles begin
 QUESTIONS = (Path(__file__).parent / "host.sql").read_text()
 MINUTES = 5  # of the access log
-
 HOST = program("host-facts.sh").decode()
 
 
@@ -37,9 +41,18 @@ class Side(dict[str, Any]):
     def __missing__(self, key: str) -> Any:
         raise Unknown(key)
 
+    @property
+    def version(self) -> int:
+        """PostgreSQL's, as 150020 for 15.20."""
+        return int(self["settings"]["server_version_num"])
+
+    def tables(self, **properties: Any) -> list[dict[str, Any]]:
+        """Tables and views with these properties."""
+        return [table for table in self["tables"] if properties.items() <= table.items()]
+
 
 @dataclass(frozen=True)
-class Facts:
+class DatabaseFacts:
     """All there is to judge by: old's, new's, and what is between them.
 
     Between: `apart` and `within`, seconds by which the clocks differ and how exactly that is known; `round_trip`,
@@ -50,25 +63,32 @@ class Facts:
     new: Side
     between: Side
 
+    @property
+    def sides(self) -> tuple[tuple[str, Side], tuple[str, Side]]:
+        """Each server's role and its facts: old's, then new's."""
+        return ("old", self.old), ("new", self.new)
 
-def gather(move: Move) -> Facts:
+
+def names(things: Iterable[dict[str, Any]]) -> str:
+    """The first few names of tables or sequences, and how many more there are; those of `public` without it."""
+    return listed(str(thing["name"]).removeprefix("public.") for thing in things)
+
+
+def gather(move: Move) -> DatabaseFacts:
     """Looks at both servers. Raises Problem where one, or its database, cannot be reached."""
     old, new = (_look(server, move.other(server)) for server in move.servers)
-    for side, server in ((old, move.old), (new, move.new)):
-        side |= {"owner": server.database.owner, "name": server.database.name}
-        side["environment"] = server.app.environment
-    between = Side(_clocks(move))
+    between = Side(zip(("apart", "within"), clocks(*move.servers), strict=True))
     if new.get("round_trip"):
         between["round_trip"] = float(new["round_trip"][-1])
-    return Facts(old, new, between)
+    return DatabaseFacts(old, new, between)
 
 
 def _look(server: Server, other: Server) -> Side:
     answer = server.look(_script(server, other), check=False)
-    side = Side(parse(answer.out))
-    if "settings" not in side:
-        raise Problem(f"PostgreSQL does not answer ({answer.last_error})", str(server), "Mend that, and run it again")
-    return side
+    database, facts = server.database, parse(answer.out)
+    if "settings" not in facts:
+        raise Problem(f"PostgreSQL does not answer ({answer.last_error})", str(server), "Start it, then run this again")
+    return Side(facts, owner=database.owner, name=database.name, environment=server.app.environment)
 
 
 def tables(server: Server) -> list[dict[str, Any]]:
@@ -105,18 +125,14 @@ def _script(server: Server, other: Server) -> str:
     return "\n".join([*lines, f"{asked} | say sql"])
 
 
-def _clocks(move: Move) -> dict[str, float]:
-    """The least uncertain of three looks at each clock."""
-    ahead: list[float] = []
-    within = 0.0
-    for server in move.servers:
-        looks = []
-        for _ in range(3):
-            start = time.time()
-            there = float(server.look("date +%s.%N").out)
-            end = time.time()
-            looks.append(((end - start) / 2, there - (start + end) / 2))
-        unsure, offset = min(looks)
-        ahead.append(offset)
-        within += unsure
-    return {"apart": abs(ahead[0] - ahead[1]), "within": within}
+def clocks(old: Host, new: Host) -> tuple[float, float]:
+    """Seconds by which both clocks differ, and how exactly that is known: the best of three looks at each."""
+    (old_within, old_ahead), (new_within, new_ahead) = (min(_clock(host) for _ in range(3)) for host in (old, new))
+    return abs(old_ahead - new_ahead), old_within + new_within
+
+
+def _clock(host: Host) -> tuple[float, float]:
+    start = time.time()
+    there = float(host.look("date +%s.%N").out)
+    end = time.time()
+    return (end - start) / 2, there - (start + end) / 2

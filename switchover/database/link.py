@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ..desired import Precondition
 from ..errors import Problem
 from ..move import Move
 from ..programs import ETC
 from ..quote import conninfo, pgpass, sh
 from ..render import render
-from ..resources import File, Seen, Service
+from ..resources import File, Service, succeeds
 from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..server import Server
@@ -44,11 +45,11 @@ def certificate(server: Server) -> bytes:
     return shown.encode()
 
 
-def door(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
+def relay(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
     """*server*: *port* leads *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
     units, name = "/etc/systemd/system", "switchover-database"
     there = "new" if server.role == "old" else "old"
-    socket = render("templates/database-relay.socket.j2", door=port, addresses=addresses, there=there)
+    socket = render("templates/database-relay.socket.j2", port=port, addresses=addresses, there=there)
     # By IPv4: see the template.
     host = "127.0.0.1" if server.database.host == "localhost" else server.database.host
     service = render("templates/database-relay.service.j2", host=host, port=server.database.port)
@@ -65,12 +66,12 @@ def postgres_passwords(move: Move) -> list[File]:
     files = []
     for server in move.servers:
         address = move.other(server).main_address
-        line = f"{pgpass(address)}:{move.settings.door}:*:{ROLE}:{password(move)}\n"
+        line = f"{pgpass(address)}:{move.settings.relay}:*:{ROLE}:{password(move)}\n"
         files.append(File(server, POSTGRES_PGPASS, line.encode(), "postgres:postgres", "600", secret=True))
     return files
 
 
-def both_ways(move: Move) -> list[Seen]:
+def both_ways(move: Move) -> list[Precondition]:
     """Both: each PostgreSQL logs in to the other's, over TLS."""
     seen = []
     for server in move.servers:
@@ -81,7 +82,7 @@ def both_ways(move: Move) -> list[Seen]:
             "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
         )
         otherwise = f"{server.role}'s database cannot log in to {other.role}'s"
-        seen.append(Seen(server, script, otherwise, within=15))
+        seen.append(succeeds(server, script, otherwise, within=15))
     return seen
 
 
@@ -89,7 +90,7 @@ def connection(move: Move, to: Server, database: str = "") -> str:
     """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
     values = {
         "host": to.main_address,
-        "port": move.settings.door,
+        "port": move.settings.relay,
         "dbname": database or to.database.name,
         "user": ROLE,
         "passfile": POSTGRES_PGPASS,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..desired import Precondition
 from ..move import Move
 from ..quote import sh
 from ..render import render
-from ..resources import Role, Seen
+from ..resources import Role, succeeds
 from ..server import Server
 from . import link
 
@@ -39,7 +40,7 @@ def ini(move: Move, to: Server) -> bytes:
         "templates/pgbouncer.ini.j2",
         name=move.new.database.name,
         host="127.0.0.1" if here else to.main_address,
-        port=to.database.port if here else move.settings.door,
+        port=to.database.port if here else move.settings.relay,
         database=to.database.name,
         username=ROLE,
         listen_port=pool.port,
@@ -48,7 +49,7 @@ def ini(move: Move, to: Server) -> bytes:
     )
 
 
-def logs_in(move: Move) -> Seen:
+def logs_in(move: Move) -> Precondition:
     """new: PgBouncer's role can log in to new's own PostgreSQL."""
     # The application's database is open to nobody yet; another one tells whether PgBouncer will get in.
     way = f"host=127.0.0.1 port={move.new.database.port} dbname=postgres user={ROLE} connect_timeout=5 "
@@ -59,7 +60,7 @@ umask 077; passfile=$(mktemp)
 sed -n {sh(f"s/^{line}/*:*:*:{ROLE}:/p")} {link.PGPASS} >"$passfile"
 psql -XAtq {sh(way)}"$passfile" -c 'SELECT 1' >/dev/null; s=$?; rm -f "$passfile"; exit $s
 """
-    return Seen(move.new, script, "the application's role cannot log in to new's PostgreSQL", within=5)
+    return succeeds(move.new, script, "the application's role cannot log in to new's PostgreSQL", within=5)
 
 
 def connection(move: Move) -> str:

@@ -15,7 +15,7 @@ from ..move import Move
 from ..programs import programs, unpacked
 from ..quote import sh
 from ..server import Server
-from ..settings import Uploads
+from ..settings import UploadDirectory
 from . import replication_status
 
 PROGRAMS = ("prove", "proof.py", "snapshots.py", "hold.py", "servers.py", "refusals.py")
@@ -111,13 +111,13 @@ def compare(move: Move, jobs: int, on_line: Callable[[str], None] | None) -> Pro
     """Both databases, by so many sessions on each server. Raises Problem where they cannot be compared."""
     status = replication_status.look(move)
     if status is None:
-        raise Problem("new's database does not follow old's yet", str(move.new), "Run: inv replicate")
+        raise Problem("new's database does not replicate old's yet", str(move.new), "Run: inv replicate")
     pgbouncer = move.settings.pgbouncer
     words = ["pinned", move.new.database.name, jobs, pgbouncer.port, pgbouncer.pool]
     answer = move.new.change(program(PROGRAMS, words), on_line=on_line)
     proof = parse(answer.out)
     if answer.status not in (0, DIFFERENT) or not proof.tables:
-        why = replication_status.in_words(status.differences) if status.differences else answer.last_error
+        why = status.schema_differs if status.differences else answer.last_error
         raise Problem(f"the databases could not be compared: {why}", str(move.new), "Nothing was left behind")
     proof.schema = list(status.differences)
     return proof
@@ -131,7 +131,9 @@ def program(names: tuple[str, ...], words: list[Any]) -> str:
     return "\n".join(lines)
 
 
-def compare_uploads(move: Move, uploads: Uploads, report: Callable[[int, int, str], None] | None) -> UploadsProof:
+def compare_uploads(
+    move: Move, uploads: UploadDirectory, report: Callable[[int, int, str], None] | None
+) -> UploadsProof:
     """A directory, each file by its checksum, on both servers at once; *report* is told how many of how many."""
     counts: Counter[str] = Counter()
     lock = Lock()

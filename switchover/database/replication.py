@@ -14,7 +14,7 @@ from ..server import Server
 from . import host, link, pgbouncer
 from .replication_status import BACK, FORWARD
 
-PROGRAMS = ("follow-database", "database.sh", "fill.sh")
+COPY = ("copy-database", "database_copy.py", "servers.py", "refusals.py")
 
 
 def identities(move: Move) -> Command | None:
@@ -42,7 +42,7 @@ def identities(move: Move) -> Command | None:
         f"{follow} <after/back.sql",
         check=f'[ "$({PSQL} -d {sh(move.old.database.name)} -c {sh(left)})" = 0 ]',
         shown="\n".join(set_),
-        files=programs(*PROGRAMS) | {"set.sql": _lines(set_), "back.sql": _lines(back)},
+        files=programs("follow-database") | {"set.sql": _lines(set_), "back.sql": _lines(back)},
     )
 
 
@@ -54,7 +54,11 @@ def publication(old: Server) -> Command:
 def empty_database(new: Server) -> Command:
     """*new* has an empty database, open to nobody; the one that was there is kept."""
     name = new.database.name
-    return _piece(new, "fresh", "restore", f"{name} -> {name}_before_move; CREATE DATABASE {name}")
+    run, undo = (
+        f"python3 -B after/copy-database {mode} {sh(name)} {sh(new.database.owner)}" for mode in ("fresh", "restore")
+    )
+    shown = f"{name} -> {name}_before_move; CREATE DATABASE {name}"
+    return Command(new, run, undo, shown=shown, files=programs(*COPY))
 
 
 def first_copy(move: Move) -> list[Command]:
@@ -68,14 +72,14 @@ def first_copy(move: Move) -> list[Command]:
             ":",
             _mode(old, "slot-gone"),
             shown=f"(undone: the slot {FORWARD} is dropped)",
-            files=programs(*PROGRAMS),
+            files=programs("follow-database"),
         ),
         Command(
             new,
             f"sh after/detached-copy begin {name} {owner}",
             f"sh after/detached-copy end {name} {owner}",
             shown=f"{old.name}:{old.database.name} -> {new.database.name}, from the snapshot of the slot {FORWARD}",
-            files=programs("detached-copy", "detached.sh", *PROGRAMS),
+            files=programs("detached-copy", "detached.sh", *COPY),
         ),
     ]
 
@@ -88,7 +92,9 @@ def subscription(move: Move, server: Server, name: str, *, enabled: bool) -> Com
     there = f"SELECT count(*) FROM pg_subscription WHERE subname = '{name}'"
     run = f'[ "$({PSQL} -c {sh(there)})" != 0 ] || {PSQL} -d {sh(database)} <after/subscribe.sql'
     undo = f"sh after/follow-database unsubscribed {sh(database)} {name}"
-    return Command(server, run, undo, shown=create, files=programs(*PROGRAMS) | {"subscribe.sql": _lines([create])})
+    return Command(
+        server, run, undo, shown=create, files=programs("follow-database") | {"subscribe.sql": _lines([create])}
+    )
 
 
 def way_back(move: Move) -> list[Command]:
@@ -133,7 +139,7 @@ def _mode(server: Server, mode: str) -> str:
 
 def _piece(server: Server, do: str, undo: str, shown: str) -> Command:
     """A mode of scripts/server/follow-database on *server*, and the one that takes it back."""
-    return Command(server, _mode(server, do), _mode(server, undo), shown=shown, files=programs(*PROGRAMS))
+    return Command(server, _mode(server, do), _mode(server, undo), shown=shown, files=programs("follow-database"))
 
 
 def _lines(statements: list[str]) -> bytes:

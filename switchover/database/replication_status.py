@@ -1,6 +1,7 @@
-"""How new's database follows old's, after the switch old's new's: whether, how far behind, what the disks keep for it.
+"""How one database replicates from the other: new's from old's, after the switch old's from new's.
 
-Also who wrote to the one that follows, by no replication: the other one does not have that.
+Whether it does now, its lag, what both disks keep for it, and late writes: what somebody wrote to the subscriber past
+the fence, which the primary does not have.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import Problem
+from ..findings import listed
 from ..move import Move
 from ..quote import sh
 from ..resources.postgres import PSQL, ask
 from ..server import Server
 from . import schema
 
-NEAR = 1_000_000  # bytes of old's changes that a follower may lack and still be called caught up
+NEAR = 1_000_000  # bytes of changes that a subscriber may lack and still count as caught up
 SOON = 1.0  # seconds, likewise
 FORWARD, BACK = "switchover", "switchover_back"  # slots, subscriptions and publications
 
@@ -37,18 +39,18 @@ SELECT json_build_object(
     WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'))
 """
 
-# On one line, like the rest; a server that was not asked to note them has none.
+# On one line, like the rest; a server that does not record them has none.
 LATE_WRITES = """
-SELECT to_regproc('switchover_own.late_writes_found') IS NOT NULL AS asked \\gset
-\\if :asked
+SELECT to_regproc('switchover_own.late_writes_found') IS NOT NULL AS recorded \\gset
+\\if :recorded
 SELECT json_build_object('late_writes', switchover_own.late_writes_found());
 \\endif
 """
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a server keeps for the other, in bytes; *limit*: at which it gives that up, *free*: of its disk."""
+class RetainedWal:
+    """What a server keeps for the other, in bytes; *limit*: at which it drops that, *free*: of its disk."""
 
     kept: int
     free: int
@@ -60,143 +62,136 @@ class Kept:
         """Whether the limit, or the disk's end, is not far."""
         return self.kept > 0.7 * self.limit if self.limit is not None else self.kept > self.free / 2
 
+    def __str__(self) -> str:
+        if self.lost:
+            return "dropped the changes that it kept: the limit was reached"
+        limit = f"the limit is {_size(self.limit)}" if self.limit is not None else "there is no limit"
+        return f"keeps {_size(self.kept)} of changes; {_size(self.free)} of its disk are free, {limit}"
+
 
 @dataclass(frozen=True)
-class Following:
-    """*behind*: bytes that the follower has not confirmed; *lag*: seconds, None where nobody follows now.
+class ReplicationStatus:
+    """*behind*: bytes that the subscriber has not confirmed; *lag*: in seconds, None where nothing replicates now.
 
-    *primary*: whose database the other one's follows. *late_writes*: on which server, and what, on one line.
+    *primary*: whose database the other one replicates. *late_writes*: on which server, and what, on one line.
     """
 
-    follows: bool
+    replicates: bool
     behind: int
     lag: float | None
-    old: Kept | None
-    new: Kept | None
+    old: RetainedWal | None
+    new: RetainedWal | None
     differences: tuple[str, ...] = ()
     primary: str = "old"
     late_writes: tuple[tuple[str, str], ...] = ()
 
     @property
-    def follower(self) -> str:
-        """Whose database follows."""
-        return "new" if self.primary == "old" else "old"
+    def subscriber(self) -> str:
+        """Whose database replicates the primary."""
+        return _other(self.primary)
+
+    @property
+    def retained(self) -> list[tuple[str, RetainedWal]]:
+        """What each server keeps for the other, where it does."""
+        return [(role, kept) for role, kept in (("old", self.old), ("new", self.new)) if kept]
 
     @property
     def caught_up(self) -> bool:
-        """Whether new has all but the very last changes."""
-        return self.follows and self.lag is not None and self.lag < SOON and self.behind < NEAR
+        """Whether the subscriber has all but the very last changes."""
+        return self.replicates and self.lag is not None and self.lag < SOON and self.behind < NEAR
+
+    @property
+    def broken(self) -> str | None:
+        """Why the subscriber will never catch up unless somebody does something; None where it will."""
+        if self.primary == "old" and self.old and self.old.lost:
+            return "old dropped changes that new still needs: the limit was reached; start over: inv undo replicate"
+        if self.primary == "new" and self.new and self.new.lost:
+            return "new dropped changes that old still needs: the limit was reached; undo would lose data now"
+        return self.schema_differs if self.differences else None
+
+    @property
+    def lagging(self) -> str | None:
+        """By how much the subscriber lags; None where it does not."""
+        if not self.replicates:
+            who = self.subscriber
+            return f"{who} does not replicate now ({_size(self.behind)} behind): see PostgreSQL's log on {who}"
+        return None if self.caught_up else f"{self.subscriber} is {_size(self.behind)} and {self.lag or 0:.1f} s behind"
+
+    @property
+    def schema_differs(self) -> str:
+        """The differences between the schemas, on one line, with what to do."""
+        return f"{listed(self.differences, 3, '; ')}: make both alike by hand"
+
+    def lines(self) -> list[str]:
+        """For people: the lag, what is kept, what is different, who wrote past the fence."""
+        lag = f"{self.lag:.1f} s behind" if self.lag is not None else "does NOT replicate now"
+        return [
+            f"{self.subscriber}'s database: {lag}, {_size(self.behind)} of changes",
+            *(f"{role} {kept}" for role, kept in self.retained),
+            *(
+                f"{role} has what {_other(role)} lacks, written past the fence: {what}. Carry it over, then on {role}: "
+                "DELETE FROM switchover_own.late_writes"
+                for role, what in self.late_writes
+            ),
+            *(f"schema: {difference}" for difference in self.differences),
+        ]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def shall_follow(move: Move) -> bool:
-    """Whether new's database shall follow old's. Where it is copied there is no PgBouncer either."""
+def is_replicated(move: Move) -> bool:
+    """Whether new's database replicates old's in this move. Where it is copied there is no PgBouncer either."""
     return move.settings.strategy == "replicate"
 
 
-def look(move: Move, *, schemas: bool = True) -> Following | None:
+def look(move: Move, *, schemas: bool = True) -> ReplicationStatus | None:
     """What is true now; None where neither has a slot for the other. *schemas*: whether both are compared as well."""
-    if not shall_follow(move):
+    if not is_replicated(move):
         return None
     with ThreadPoolExecutor(2) as pool:
         old, new = pool.map(_ask, move.servers)
     forward, back = old["slots"].get(FORWARD), new["slots"].get(BACK)
     switched = bool(old["subscriptions"].get(BACK))
-    slot, leading = (back, new) if switched else (forward, old)
+    slot, primary = (back, new) if switched else (forward, old)
     if slot is None:
         return None
     subscribed = switched or bool(new["subscriptions"].get(FORWARD))
-    differences = tuple(schema.differences(move)) if schemas and FORWARD in new["subscriptions"] else ()
-    follows = subscribed and bool(slot["active"]) and leading["lag"] is not None
-    return Following(
-        follows,
-        int(slot["behind"] or 0),
-        leading["lag"] if follows else None,
-        _kept(old, forward),
-        _kept(new, back),
-        differences,
-        "new" if switched else "old",
-        tuple((role, side["late_writes"]) for role, side in (("old", old), ("new", new)) if side.get("late_writes")),
+    replicates = subscribed and bool(slot["active"]) and primary["lag"] is not None
+    return ReplicationStatus(
+        replicates,
+        behind=int(slot["behind"] or 0),
+        lag=primary["lag"] if replicates else None,
+        old=_retained(old, forward),
+        new=_retained(new, back),
+        differences=tuple(schema.differences(move)) if schemas and FORWARD in new["subscriptions"] else (),
+        primary="new" if switched else "old",
+        late_writes=tuple((role, late) for role, late in (("old", old["late"]), ("new", new["late"])) if late),
     )
 
 
 def missing(move: Move, *, disks: bool = False) -> str | None:
     """What new lacks of what old has; None where nothing. Raises Problem where waiting for it is no use.
 
-    *disks*: what is kept on them counts too.
+    *disks*: what they keep counts too.
     """
-    found = look(move)
-    if found is None:
-        return "new does not follow yet"
-    if broken := broken_off(found):
-        raise Problem(broken, str(move.new), "Then: inv replicate")
-    for role, kept in (("old", found.old), ("new", found.new)):
-        if disks and kept and kept.worrying:
-            raise Problem(f"{role} {words(kept)}", "", "Free some of it, or raise max_slot_wal_keep_size; then go on")
-    return behind(found)
+    status = look(move)
+    if status is None:
+        return "new does not replicate yet"
+    if status.broken:
+        raise Problem(status.broken, str(move.new), "Then: inv replicate")
+    for role, kept in status.retained:
+        if disks and kept.worrying:
+            do = "Free some space there, or raise max_slot_wal_keep_size; then run this again"
+            raise Problem(f"{role} {kept}", "", do)
+    return status.lagging
 
 
-def hindrance(found: Following) -> str | None:
-    """Why new does not have all that old has; None where it has."""
-    return broken_off(found) or behind(found)
+def _other(role: str) -> str:
+    return "new" if role == "old" else "old"
 
 
-def broken_off(found: Following) -> str | None:
-    """Why new will never have all that old has unless somebody does something; None where it will."""
-    if found.old and found.old.lost and found.primary == "old":
-        return "old has given up what it kept for new, as its limit was reached; start over: inv undo replicate"
-    if found.new and found.new.lost and found.primary == "new":
-        return "new has given up what it kept for old, as its limit was reached: there is no way back without loss"
-    return in_words(found.differences) if found.differences else None
-
-
-def behind(found: Following) -> str | None:
-    """By how much new is behind; None where it is not."""
-    if not found.follows:
-        who = found.follower
-        return f"{who} does not follow just now ({size(found.behind)} behind): see PostgreSQL's log on {who}"
-    if not found.caught_up:
-        return f"{found.follower} is {size(found.behind)} and {found.lag or 0:.1f} s behind"
-    return None
-
-
-def in_words(differences: tuple[str, ...]) -> str:
-    """The differences between the schemas, on one line, with what to do."""
-    more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-    return f"{'; '.join(differences[:3])}{more}: make both alike by hand"
-
-
-def lines(found: Following) -> list[str]:
-    """For people: how it follows, what is kept for it, what is different."""
-    lag = f"{found.lag:.1f} s behind" if found.lag is not None else "does NOT follow just now"
-    told = [f"{found.follower}'s database: {lag}, {size(found.behind)} of changes"]
-    for name, kept in (("old", found.old), ("new", found.new)):
-        if kept is not None:
-            told.append(f"{name} {words(kept)}")
-    told += [late_writes(role, change) for role, change in found.late_writes]
-    return told + [f"schema: {difference}" for difference in found.differences]
-
-
-def late_writes(role: str, what: str) -> str:
-    """What somebody wrote to the database that follows."""
-    other = "new" if role == "old" else "old"
-    table = "switchover_own.late_writes"
-    return (
-        f"{role} has what {other} lacks, written past the fence: {what}; carry it over, then there: DELETE FROM {table}"
-    )
-
-
-def words(kept: Kept) -> str:
-    """What a server keeps for the other."""
-    if kept.lost:
-        return "has given up what it kept: the limit was reached"
-    limit = f", gives up at {size(kept.limit)}" if kept.limit is not None else ", without a limit"
-    return f"keeps {size(kept.kept)} of changes; {size(kept.free)} of its disk are free{limit}"
-
-
-def size(number: float) -> str:
+def _size(number: float) -> str:
     """Bytes, for people."""
     if number >= 1e9:
         return f"{number / 1e9:.1f} GB"
@@ -207,18 +202,16 @@ def _ask(server: Server) -> dict[str, Any]:
     database = server.database.name
     script = f"""
 {PSQL} -d {sh(database)} -c {sh(QUESTION)} || exit 1
-{ask(database, LATE_WRITES)} | sed 's/^/late_writes /'
+{ask(database, LATE_WRITES)} | grep . || echo '{{}}'
 df -Pk "$({PSQL} -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 {{ printf "%.0f\\n", $4 * 1024 }}'
 """
-    *lines, free = server.look(script).out.strip().splitlines()
-    noted = [line.removeprefix("late_writes ") for line in lines if line.startswith("late_writes ")]
-    found: dict[str, Any] = json.loads(" ".join(line for line in lines if not line.startswith("late_writes ")))
-    found |= json.loads(noted[0]) if noted else {}
-    return found | {name: found[name] or {} for name in ("slots", "subscriptions")} | {"free": int(free)}
+    facts, late, free = server.look(script).out.strip().splitlines()
+    answer: dict[str, Any] = json.loads(facts)
+    answer |= {name: answer[name] or {} for name in ("slots", "subscriptions")}
+    return answer | {"late": json.loads(late).get("late_writes"), "free": int(free)}
 
 
-def _kept(found: dict[str, Any], slot: dict[str, Any] | None) -> Kept | None:
+def _retained(answer: dict[str, Any], slot: dict[str, Any] | None) -> RetainedWal | None:
     if slot is None:
         return None
-    lost = slot["state"] == "lost"
-    return Kept(int(slot["kept"] or 0), found["free"], found["limit"], lost)
+    return RetainedWal(int(slot["kept"] or 0), answer["free"], answer["limit"], slot["state"] == "lost")

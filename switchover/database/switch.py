@@ -15,7 +15,7 @@ from ..render import render
 from ..resources import Command, File, Service
 from ..resources.postgres import PSQL
 from ..server import Server
-from . import compatibility, host, pgbouncer, proof
+from . import capacity, host, pgbouncer, proof
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
@@ -51,7 +51,7 @@ def longest_hold(move: Move) -> tuple[float, str]:
     """Seconds that visitors may be held: as the settings say, or less; and why less."""
     desired = move.settings.switch.max_hold
     try:
-        takes, queue = compatibility.longest_hold(host.gather(move))
+        takes, queue = capacity.longest_hold(host.gather(move))
     except (host.Unknown, ValueError, IndexError):  # `inv check` says what it could not find out
         return desired, ""
     if takes >= desired:

@@ -10,7 +10,6 @@ from ..desired import Resource
 from ..errors import Problem
 from ..hosts import Host
 from ..journal import Change
-from ..outside import MAKERS
 from ..programs import program
 from ..quote import sh
 from . import writers
@@ -19,8 +18,6 @@ from .records import Addresses, Look, as_json
 
 PROGRAM = "names-are"
 KIND = "dns"
-
-MAKERS[KIND] = writers
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from ..desired import Nothing, Resource
 from ..hosts import Host
@@ -12,7 +13,7 @@ from ..quote import sh
 
 @dataclass(frozen=True)
 class Command(Resource):
-    """*run* (sh, as root on *server*) was done; *undo* takes it back (nothing where there is nothing to take back).
+    """*run* (sh, as root on *server*) was done; *undo* undoes it (nothing where there is nothing to undo).
 
     *check* (sh) succeeds where it is true already; without one the journal alone knows whether it was done.
     *shown* is what a person sees instead of *run*. *keep*: files that *run* will change and *undo* needs.
@@ -43,6 +44,19 @@ class Command(Resource):
         if self.check and self.server.look(f"{FUNCTIONS}\n{self.check}", check=False).status == 0:
             return None
         return Change(self.shown or self.run.strip(), self.run, self.undo, self.keep, self.files, self.run)
+
+
+def reverted(server: Host, path: str, step: str) -> Command:
+    """The change of *step* that is recorded in the directory *path* on *server* is reverted for good."""
+    script = f"sh {sh(path)}/undo"
+    return Command(
+        server,
+        script,
+        "refuse 'retire-old has ended undo'",
+        check=f"[ -e {sh(path)}/undone ]",
+        shown=f"{script}   # {step}",
+        part=PurePosixPath(path).name,
+    )
 
 
 def again(ended: bool, desired: Resource | Nothing, shown: str) -> Resource | Nothing:

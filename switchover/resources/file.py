@@ -17,7 +17,7 @@ from ..quote import sh
 
 
 @dataclass(frozen=True)
-class Found:
+class FileState:
     """A file as it is on a server. *owner*: `user:group`, *mode*: octal digits; *content* None: no such file."""
 
     content: bytes | None
@@ -25,7 +25,7 @@ class Found:
     mode: str = ""
 
 
-def read(server: Host, path: str) -> Found:
+def read(server: Host, path: str) -> FileState:
     """The file *path* on *server*, as root sees it; a link is followed."""
     answer = server.look(
         f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; exit; }}; [ -f "$p" ] || {{ echo other; exit; }}\n'
@@ -33,14 +33,14 @@ def read(server: Host, path: str) -> Found:
     )
     first, _, rest = answer.out.partition("\n")
     if first == "absent":
-        return Found(None)
+        return FileState(None)
     if first == "other":
         raise Problem(f"{path} is not a file", str(server), "Look at what it is; the settings name a file here")
     owner, _, mode = first.partition(" ")
-    return Found(base64.b64decode(rest), owner, mode)
+    return FileState(base64.b64decode(rest), owner, mode)
 
 
-def before(journal: Journal, server: Host, line: str, path: str) -> Found | None:
+def before(journal: Journal, server: Host, line: str, path: str) -> FileState | None:
     """*server*'s file *path* as it was before the step *line*; None where that step did not change it."""
     entry = journal.latest(line, f"{server.role}:{path}")
     if entry is None:
@@ -84,11 +84,11 @@ class File(Resource):
         edited = self.server.look(f"[ -e {ours} ] && ! cmp -s {ours} {sh(self.path)}", check=False).status == 0
         return self.path if edited else ""
 
-    def plan(self, found: Found) -> Change | None:
+    def plan(self, found: FileState) -> Change | None:
         """What must change, given what was *found*."""
         owner = self.owner or found.owner or "root:root"
         mode = self.mode or found.mode or "644"
-        if found == Found(self.content, owner, mode):
+        if found == FileState(self.content, owner, mode):
             return None
         with_these = _variables(self.server, self.test, self.then, self.test_file)
         apply = f"{with_these} put_file {sh(self.path)} {sh(owner)} {mode}"
@@ -96,7 +96,7 @@ class File(Resource):
         name = PurePosixPath(self.path).name
         return Change(self._diff(found, owner, mode), apply, undo, (self.path,), {name: self.content, **self.files})
 
-    def _diff(self, found: Found, owner: str, mode: str) -> str:
+    def _diff(self, found: FileState, owner: str, mode: str) -> str:
         if self.secret:
             was = "absent" if found.content is None else f"sha256 {_short(found.content)}, {found.owner} {found.mode}"
             return f"{self.path}: {was} -> sha256 {_short(self.content)}, {owner} {mode} (a secret: not shown)"
@@ -129,7 +129,7 @@ class Absent(Resource):
         """Its removal; None where it is absent already."""
         return self.plan(read(self.server, self.path))
 
-    def plan(self, found: Found) -> Change | None:
+    def plan(self, found: FileState) -> Change | None:
         """What must change, given what was *found*."""
         if found.content is None:
             return None
@@ -147,8 +147,8 @@ def _variables(server: Host, test: str, then: str, test_file: str = "") -> str:
 
 def unified(old: bytes, new: bytes, path: str, absent: bool = False) -> str:
     """A unified diff of two files' bytes."""
-    one, two = (b.decode(errors="replace").splitlines(keepends=True) for b in (old, new))
-    lines = list(difflib.unified_diff(one, two, "absent" if absent else path, path, n=2))
+    before, after = (text.decode(errors="replace").splitlines(keepends=True) for text in (old, new))
+    lines = list(difflib.unified_diff(before, after, "absent" if absent else path, path, n=2))
     return "".join(line if line.endswith("\n") else line + "\n\\ no newline at the end\n" for line in lines)
 
 

@@ -13,6 +13,7 @@ from ..hosts import Host
 from ..journal import Change
 from ..programs import programs
 from ..quote import ident, sh, sql
+from .command import Command
 
 PSQL = "env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 
@@ -118,30 +119,20 @@ printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/d
         return Change(shown, apply, undo, (), files)
 
 
-@dataclass(frozen=True)
-class Setting(Resource):
+def setting(server: Host, name: str, value: str, good: str) -> Command:
     """*server*'s PostgreSQL has the setting *name* at *value*, by ALTER SYSTEM, without a restart.
 
-    *good* (SQL, of `setting` as pg_settings has it) says which values will do as they are. A version that does not know
-    the setting has nothing to do.
+    *good* (SQL, of `setting` as pg_settings has it) is true of the values that may stay. A version of PostgreSQL that
+    does not have the setting has nothing to do.
     """
-
-    server: Host
-    name: str
-    value: str
-    good: str
-
-    @property
-    def part(self) -> str:
-        """The setting's name."""
-        return f"setting {self.name}"
-
-    def change(self) -> Change | None:
-        """ALTER SYSTEM; None where the value will do, or there is no such setting."""
-        query = f"SELECT ({self.good})::text FROM pg_settings WHERE name = {sql(self.name)}"
-        found = self.server.look(f"{PSQL} -c {sh(query)}").out.strip()
-        if found in ("true", ""):
-            return None
-        name, value = sh(self.name), sh(self.value)
-        apply, undo = f"sh after/setting put {name} {value} {sh(self.good)}", f"sh after/setting back {name} {value}"
-        return Change(f"ALTER SYSTEM SET {self.name} = {sql(self.value)}", apply, undo, files=programs("setting"))
+    query = f"SELECT ({good})::text FROM pg_settings WHERE name = {sql(name)}"
+    words = f"{sh(name)} {sh(value)}"
+    return Command(
+        server,
+        f"sh after/setting put {words} {sh(good)}",
+        f"sh after/setting back {words}",
+        check=f'may_stay=$({PSQL} -c {sh(query)}) && [ "$may_stay" != false ]',
+        shown=f"ALTER SYSTEM SET {name} = {sql(value)}",
+        files=programs("setting"),
+        part=f"setting {name}",
+    )

@@ -60,7 +60,7 @@ class Synchronised(Resource):
 
     @property
     def record_only(self) -> bool:
-        """Visitors go on to write, so no look tells whether it was done."""
+        """Visitors continue to write, so no look can tell whether it was done."""
         return True
 
     @property
@@ -74,7 +74,7 @@ class Synchronised(Resource):
         if self.new.look(f"[ -s {KEY} ]", check=False).status != 0:
             if not self.new.dry:
                 raise Problem("the new server has no key yet", str(self.new), "Run: inv prepare-old.key")
-            return self._carried(f"{shown}\n(which files: told when new may reach old)")
+            return self._carried(f"{shown}\n(which files: shown when new can reach old)")
         answer = self.new.look(f"{self._pull('-n')} --out-format='%i %n'")
         names = [line for line in answer.out.splitlines() if line and not line.endswith("/")]
         if not names and not self.always:
@@ -86,19 +86,15 @@ class Synchronised(Resource):
         return Change(diff, self._apply(), self._undo(), files=programs(PROGRAM))
 
     def _pull(self, more: str) -> str:
-        user = self.users[1]
         delete = "--delete --delete-delay " if self.deleting else ""
-        return (
-            f"rsync -a -s -8 --no-inc-recursive --chown={sh(user)}:{sh(user)} {delete}-e {sh(ssh(self.old))} {more} "
-            f"{sh(on(self.old, self.source))} {sh(self.target)}"
-        )
+        words = f"--no-inc-recursive {delete}{more} {sh(on(self.old, self.source))} {sh(self.target)}"
+        return self._rsync(self.users[1], words)
 
     def _push(self) -> str:
-        user = self.users[0]
-        return (
-            f"rsync -a -s -8 --update --chown={sh(user)}:{sh(user)} -e {sh(ssh(self.old))} "
-            f"{sh(self.target)} {sh(on(self.old, self.source))}"
-        )
+        return self._rsync(self.users[0], f"--update {sh(self.target)} {sh(on(self.old, self.source))}")
+
+    def _rsync(self, user: str, words: str) -> str:
+        return f"rsync -a -s -8 --chown={sh(user)}:{sh(user)} -e {sh(ssh(self.old))} {words}"
 
     def _apply(self) -> str:
         target = sh(self.target)

@@ -114,7 +114,7 @@ def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
         ran = inv(lab, "check")
     assert ran.status == 1 and f"✗ {role}: nginx refuses its configuration (" in ran.out
     assert 'unknown directive "nonsense"' in ran.out
-    assert ran.err.splitlines() == ["1 to mend before the move. Each line with ✗ says what to do"]
+    assert ran.err.splitlines() == ["1 blocker. Fix every line marked ✗, then run `inv check` again."]
 
 
 # --- prepare-old: two operators, and both servers rebooted -------------------------------------------------------
@@ -127,11 +127,13 @@ def test_a_second_operator_is_told_who_is_at_work(lab: Lab) -> None:
     comes(lab.new, "prepare-old.key", first)
     first.send_signal(signal.SIGSTOP)  # it takes its time
     line = fails(lab, "prepare-old")
-    assert "root@annas-laptop is at work here since 20" in line and "(prepare-old)" in line and "inv unlock" in line
-    assert "annas-laptop is at work since" in works(lab, "status").out
+    assert (
+        "root@annas-laptop has been at work here since 20" in line and "(prepare-old)" in line and "inv unlock" in line
+    )
+    assert "annas-laptop has been at work since" in works(lab, "status").out
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert "annas-laptop is at work here" in fails(lab, "prepare-old")
+    assert "annas-laptop has been at work here" in fails(lab, "prepare-old")
     assert "annas-laptop" in fails(lab, "undo", "--yes")
     assert "still locked" in fails(lab, "unlock")  # nobody answers its question
     works(lab, "unlock", "--yes")

@@ -191,7 +191,7 @@ def test_a_changed_host_key_is_refused(laptop: Laptop, tmp_path: Path) -> None:
     keys = [(tmp_path / f"{kind}.pub").read_text().split()[:2] for kind in ("ed25519", "ecdsa")]
     laptop.known_hosts.write_text("".join(f"{laptop.lab.old.address4} {kind} {key}\n" for kind, key in keys))
     said = "its host key is not the one you know"
-    assert laptop.fails("status") == f"old (shop-old): {said}. Find out why before you go on (ssh shop-old)"
+    assert laptop.fails("status") == f"old (shop-old): {said}. Find out why before you continue (ssh shop-old)"
     assert f"old (shop-old): {said}  (Find out why before you go on" in laptop.inv("check").out
 
 
@@ -294,7 +294,7 @@ def test_what_the_settings_name_and_is_not_there(laptop: Laptop, key: str, value
     ran = laptop.put(key, value).inv("check")
     assert ran.status == 1 and "Traceback" not in ran.err
     assert finding in crossed(ran)
-    assert re.fullmatch(r"\d+ to mend before the move\. Each line with ✗ says what to do\n", ran.err)
+    assert re.fullmatch(r"\d+ blockers?\. Fix every line marked ✗, then run `inv check` again\.\n", ran.err)
     assert ran.err.startswith(f"{len(crossed(ran))} ")
 
 
@@ -386,7 +386,7 @@ def test_what_could_not_be_checked_is_not_passed(laptop: Laptop, lab: Lab) -> No
         "could not be checked: new: the database is there, and its owner's",
         "could not be checked: new's PostgreSQL is no older than old's",
         "could not be checked: the database and uploads fit on new",
-        "could not be checked: whether new can follow",
+        "could not be checked: whether new's database can replicate old's",
     ]
     assert not any(
         "database" in line and "new" in line for line in ran.out.splitlines() if "✓" in line and "fit" in line

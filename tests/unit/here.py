@@ -14,6 +14,7 @@ from typing import Any
 
 from switchover import hosts, server
 from switchover.move import Move
+from switchover.section import SECTIONS
 from switchover.step import Step, step
 
 SERVER = {
@@ -57,5 +58,5 @@ def of(body: Callable[[Move], Any], section: str = "switch-app", name: str = "a-
     """A step of *section*, as a checklist's module would have it."""
     body.__doc__ = body.__doc__ or "old: something is true."
     one = step(body)
-    one.section, one._name = section, name
+    one.heading, one._name = SECTIONS[section], name
     return one

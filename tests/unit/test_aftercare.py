@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from switchover import aftercare
-from switchover.aftercare import CHECKS, Facts
+from switchover.aftercare import CHECKS, SiteFacts
 from switchover.dns import sender_policy
 from switchover.dns.resolver import Unanswered, reverse
 from switchover.findings import to_do
@@ -29,10 +29,10 @@ ZONE: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def sound(zone: dict[tuple[str, str], tuple[str, ...]] | None = None, **others: Any) -> Facts:
+def sound(zone: dict[tuple[str, str], tuple[str, ...]] | None = None, **others: Any) -> SiteFacts:
     """Facts without a finding; *zone*: what is otherwise in the name system, () for what is not there."""
     records = ZONE | (zone or {})
-    facts = Facts(
+    facts = SiteFacts(
         domains=("shop.org",),
         old=OLD,
         new=NEW,
@@ -52,7 +52,7 @@ def sound(zone: dict[tuple[str, str], tuple[str, ...]] | None = None, **others: 
 Rules = tuple[str, ...] | None
 
 
-def told(facts: Facts, key: str) -> list[str]:
+def told(facts: SiteFacts, key: str) -> list[str]:
     """What a check asks to be done about, alone."""
     findings = list(CHECKS.find(facts))
     assert {finding.key for finding in findings} == set(CHECKS)
@@ -63,44 +63,44 @@ def test_nothing_is_in_sight_where_all_is_sound() -> None:
     assert {finding.kind for finding in CHECKS.find(sound())} == {"good"}
 
 
-FOUND: list[tuple[str, Facts, str]] = [
-    ("names-lead", sound({("shop.org", "A"): ("203.0.113.1",)}), "leads to 203.0.113.1, which is not old's"),
-    ("names-lead", sound({("shop.org", "A"): (), ("shop.org", "AAAA"): ()}), "leads nowhere"),
-    ("names-lead", sound({("www.shop.org", "A"): OLD[:1]}), "www.shop.org leads to old too"),
+FOUND: list[tuple[str, SiteFacts, str]] = [
+    ("dns-addresses", sound({("shop.org", "A"): ("203.0.113.1",)}), "resolves to 203.0.113.1, which is not old's"),
+    ("dns-addresses", sound({("shop.org", "A"): (), ("shop.org", "AAAA"): ()}), "shop.org does not resolve"),
+    ("dns-addresses", sound({("www.shop.org", "A"): OLD[:1]}), "www.shop.org resolves to old too"),
     ("aaaa", sound(new=NEW[:1]), "has an IPv6 address (AAAA), and new has none"),
-    ("aaaa", sound(web_answers=lambda address: False), "does not answer old at 2001:db8:1::12 port 443"),
+    ("aaaa", sound(web_answers=lambda address: False), "does not answer at 2001:db8:1::12 port 443"),
     ("reverse-dns", sound({(reverse(NEW[0]), "PTR"): ()}), "198.51.100.12 has no name"),
-    ("reverse-dns", sound({(reverse(NEW[0]), "PTR"): ("other.org",)}), "is called other.org, which does not lead back"),
-    ("spf", sound({("shop.org", "TXT"): ("v=spf1 a -all",)}), "not 198.51.100.12, 2001:db8:1::12"),
+    ("reverse-dns", sound({(reverse(NEW[0]), "PTR"): ("other.org",)}), "is other.org, which does not resolve back"),
+    ("spf", sound({("shop.org", "TXT"): ("v=spf1 a -all",)}), "but not 198.51.100.12, 2001:db8:1::12"),
     ("mail-server", sound(sendmail={"old": True, "new": False}), "new has none"),
-    ("mail-port", sound(greets=lambda role, address: role == "old"), "not answered by mx.mail.org port 25"),
-    ("mail-port", sound(greets=lambda role, address: role == "old", relay="10.0.0.1"), "by 10.0.0.1 port 25"),
+    ("mail-port", sound(greets=lambda role, address: role == "old"), "mx.mail.org port 25 does not answer new"),
+    ("mail-port", sound(greets=lambda role, address: role == "old", relay="10.0.0.1"), "10.0.0.1 port 25 does not"),
     ("mail-arrives", sound({("shop.org", "MX"): ("10 prod1.shop.org.",)}), "arrives on old (MX prod1.shop.org)"),
     ("mail-queue", sound(queued=(3, "host said: later")), "3 mails wait on old (host said: later)"),
-    ("known-hosts", sound(known={"shop.org": ("OLDKEY",)}), "ssh refuses after the change of DNS"),
+    ("known-hosts", sound(known={"shop.org": ("OLDKEY",)}), "ssh refuses after the DNS change"),
     ("known-hosts", sound(known={"prod2.shop.org": ("OTHER",)}), "ssh refuses now"),
-    ("deploy-keys", sound(may_deploy={"old": ("ssh-rsa BBB bert",), "new": ()}), "old and not to new: bert"),
-    ("third-parties", sound(answers={"payments": ("200", "403")}), "payments answers old with 200, and new with 403"),
+    ("deploy-keys", sound(may_deploy={"old": ("ssh-rsa BBB bert",), "new": ()}), "old but not to new: bert"),
+    ("third-parties", sound(answers={"payments": ("200", "403")}), "payments answers old with 200, new with 403"),
     ("firewall-rules", sound(rules={"old": ("allow from 192.0.2.50 to any port 5432",), "new": ()}), "192.0.2.50"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "facts", "says"), FOUND)
-def test_what_is_found_is_said_with_what_to_do(key: str, facts: Facts, says: str) -> None:
+def test_what_is_found_is_said_with_what_to_do(key: str, facts: SiteFacts, says: str) -> None:
     assert any(says in one for one in told(facts, key)), told(facts, key)
 
 
 @pytest.mark.parametrize(("old", "new", "roles"), [((), None, "new"), (None, (), "old"), (None, None, "old and new")])
 def test_rules_that_nobody_can_tell_are_not_compared(old: Rules, new: Rules, roles: str) -> None:
     [finding] = [f for f in CHECKS.find(sound(rules={"old": old, "new": new})) if f.key == "firewall-rules"]
-    assert finding.kind == "note" and f"on {roles} firewall.kind is none" in finding.what
+    assert finding.kind == "note" and f"firewall.kind is none on {roles}" in finding.what
 
 
 def test_each_check_finds_something() -> None:
     assert {key for key, _, _ in FOUND} == set(CHECKS)
 
 
-QUIET: list[tuple[str, Facts]] = [
+QUIET: list[tuple[str, SiteFacts]] = [
     ("reverse-dns", sound({(reverse(a), "PTR"): () for a in (*OLD, *NEW)})),  # old has none either
     ("mail-port", sound(greets=lambda role, address: False)),
     ("mail-port", sound(sendmail={"old": False, "new": False}, greets=lambda role, address: False)),
@@ -111,7 +111,7 @@ QUIET: list[tuple[str, Facts]] = [
 
 
 @pytest.mark.parametrize(("key", "facts"), QUIET)
-def test_what_is_no_worse_than_before_asks_for_nothing(key: str, facts: Facts) -> None:
+def test_what_is_no_worse_than_before_asks_for_nothing(key: str, facts: SiteFacts) -> None:
     assert told(facts, key) == []
 
 

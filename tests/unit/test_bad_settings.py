@@ -31,9 +31,10 @@ from switchover.hosts import Answer, Host
 from switchover.journal import Change, Entry, Journal
 from switchover.move import Move
 from switchover.render import render
-from switchover.resources.file import File, Found
+from switchover.resources.file import File, FileState
 from switchover.server import Server
-from switchover.settings import Settings, check, parts_of
+from switchover.settings import Settings, check
+from switchover.settings_model import parts_of
 from switchover.site.certificate import certbot
 from switchover.step import Step
 
@@ -264,7 +265,7 @@ NOW = "2026-01-01 00:00:00Z"
 
 def _change(resource: Any) -> Change | None:
     if isinstance(resource, File):
-        return resource.plan(Found(b"somebody's", "root:root", "644"))
+        return resource.plan(FileState(b"somebody's", "root:root", "644"))
     with suppress(Problem, ValueError, IndexError):
         if isinstance(resource, Resource):
             return resource.change()

@@ -21,10 +21,13 @@ from lab import commands
 from switchover import checklist, events
 from switchover.checklist import switch_jobs
 from switchover.commands import undo
+from switchover.desired import Precondition
 from switchover.errors import Problem
 from switchover.move import Move
-from switchover.resources import Command, Compared, File
-from switchover.step import Section, Step, for_people, run_step
+from switchover.resources import Command, File
+from switchover.section import Section
+from switchover.step import Step, run_step
+from switchover.verb import for_people
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
@@ -63,7 +66,7 @@ def test_every_outcome_of_a_step(here: Made, told: Path, file: Path) -> None:
     run_step(here(dry=True), desired)
     run_step(here(), desired)
     run_step(here(), desired)
-    run_step(here(), of(lambda move: Compared(lambda: None)))
+    run_step(here(), of(lambda move: Precondition(lambda: None)))
     run_step(here(), of(lambda move: None))
     move, cut = here(), of(lambda move: Command(move.old, f"echo more >>{file}"), name="cut")
     move.journal.record_and_apply(move.old, cut.line, "", cut.summary, cut.desired(move)[0].change())  # type: ignore
@@ -129,7 +132,7 @@ def test_a_section_that_fails_ends_there_and_the_command_says_its_line(here: Mad
         ("section-ended", None, False, "switch-app.one failed: no", None, None, None),
         (
             *("problem", None, None, None, "switch-app.one failed: no", "new (prod2.example.org)"),
-            "It was put back as before. Mend that and run it again",
+            "It was put back as before. Fix that and run it again",
         ),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from switchover.errors import Problem
-from switchover.findings import Checks, Finding, Found, Kind, blocker, blockers, good, note, to_do, warning
+from switchover.findings import Checks, Finding, Found, Severity, blocker, blockers, good, note, to_do, warning
 
 
 def checks() -> Checks[[list[str]]]:
@@ -25,7 +25,7 @@ def checks() -> Checks[[list[str]]]:
 
 
 def test_a_check_that_finds_nothing_is_good_by_its_docstring() -> None:
-    assert list(checks().find([])) == [Finding(Kind.GOOD, "Both gates are shut", key="two-gates", group="garden")]
+    assert list(checks().find([])) == [Finding(Severity.GOOD, "Both gates are shut", key="two-gates", group="garden")]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_check_that_raises_is_unknown_and_the_others_go_on(error: Exception, w
         yield from ()
 
     fence_, pond_ = made.find([])
-    assert fence_ == Finding(Kind.UNKNOWN, f"The fence is whole ({what})", do, "fence", "garden")
+    assert fence_ == Finding(Severity.UNKNOWN, f"The fence is whole ({what})", do, "fence", "garden")
     assert pond_.kind == "good"
     assert blockers([fence_, pond_]) == to_do([fence_, pond_]) == [fence_]
 
@@ -116,6 +116,6 @@ def test_what_is_found_on_one_server_begins_with_it() -> None:
 
 
 def test_which_stand_in_the_way_and_which_ask_for_a_hand() -> None:
-    found = [good("a"), note("b"), warning("c", "C"), blocker("d", "D"), Finding(Kind.UNKNOWN, "e", "E")]
+    found = [good("a"), note("b"), warning("c", "C"), blocker("d", "D"), Finding(Severity.UNKNOWN, "e", "E")]
     assert [f.what for f in blockers(found)] == ["d", "e"]
     assert [f.what for f in to_do(found)] == ["c", "d", "e"]

@@ -16,19 +16,19 @@ LINES = 40
 # Modules and packages below switchover/, the lowest first: each imports from its own level and those above it here.
 LEVELS = {
     "words, quoting, output: what knows no server": [
-        "errors", "events", "findings", "interruption", "opening", "outcome", "programs", "progress", "quote",
+        "errors", "events", "failpoint", "findings", "opening", "outcome", "programs", "progress", "quote",
         "release", "render", "output", "settings_file", "switchover", "vocabulary",
     ],
-    "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail", "outside"],
+    "a server, its journal, what a step may want": ["desired", "hosts", "journal", "mail"],
     "what shall be true of a server": ["resources"],
     "the site, asked from outside: pages, certificates, names": [
         "certificates", "dns", "http",
     ],
     "what a Rails site is made of": ["site"],
-    "the settings, of all kinds": ["settings", "settings_reference"],
+    "the settings, of all kinds": ["database.settings", "settings", "settings_model", "settings_reference"],
     "a server with its site": ["server"],
     "one move: its settings, servers, journal": ["move"],
-    "its database, the life of a step": ["database", "step"],
+    "its database, the life of a step": ["database", "section", "step", "verb"],
     "what is found before, and told beforehand": ["aftercare", "preflight"],
     "the sections": ["checklist"],
     "the verbs": ["commands"],
@@ -53,7 +53,7 @@ class Import:
 
 def place(module: str) -> int:
     """How high a module stands. Raises KeyError where the table has no place for it."""
-    return PLACES[module.split(".")[0]]
+    return PLACES[module] if module in PLACES else PLACES[module.split(".")[0]]
 
 
 def sources() -> dict[str, str]:

@@ -235,7 +235,7 @@ def test_an_entry_that_cannot_be_read_is_told_and_not_passed_over(here: Made, te
     move = here()
     entry = record(move, CHANGE)
     (folder(move, entry) / "entry.json").write_text(text + "\n")
-    with pytest.raises(Problem, match=r"an entry of the journal cannot be read.*Look into ") as caught:
+    with pytest.raises(Problem, match=r"an entry of the journal cannot be read.*Look at ") as caught:
         _ = here().journal.entries
     assert "\n" not in str(caught.value)
 
@@ -321,7 +321,9 @@ def test_a_ci_host_that_is_off_is_told_of_once_and_the_rest_is_read(
     book = journal.Journal(move.journal.identity, [*move.servers, off], DOOR)
     assert [entry.number for entry in book.entries] == [first.number]
     shown = capsys.readouterr()
-    said = "ci (ci.example.org): no ssh connection (timed out): what the move did there is not seen, and left alone\n"
+    said = (
+        "ci (ci.example.org): no ssh connection (timed out): what the move did there is not known, and left as it is\n"
+    )
     assert (shown.out, shown.err) == ("", said)
     # It may have entries of its own, whose numbers are not taken by others.
     entry, _ = book.record_and_apply(move.old, "finish.x", "", "", CHANGE)
@@ -393,7 +395,7 @@ def test_another_format_is_refused_before_anything_is_touched(here: Made, text: 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 2}', "two words"])
 def test_a_journal_that_does_not_say_what_it_is_is_refused(here: Made, text: str) -> None:
     opened(here()).write_text(text)
-    with pytest.raises(Problem, match=r"/shop\.example\.org/move cannot be read: .*Look into "):
+    with pytest.raises(Problem, match=r"/shop\.example\.org/move cannot be read: .*Look at "):
         _ = here().journal.entries
 
 
@@ -402,7 +404,7 @@ def test_a_journal_that_does_not_say_what_it_is_is_refused(here: Made, text: str
 )
 def test_the_journal_of_another_move_is_refused(here: Made, changed: dict[str, Any]) -> None:
     opened(here(), **changed)
-    with pytest.raises(Problem, match=r"is of another move \(192.*put it aside: mv "):
+    with pytest.raises(Problem, match=r"is of another move \(192.*rename it: mv "):
         _ = here().journal.entries
 
 

@@ -9,7 +9,7 @@ import pytest
 from here import right
 
 from switchover import preflight
-from switchover.database import replication_status as replication
+from switchover.database import replication_status
 from switchover.errors import Problem, Unreached
 from switchover.findings import Finding, to_do
 from switchover.hosts import Answer
@@ -72,7 +72,7 @@ def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Site:
         setattr(site, role, server)
     settings = settings.model_copy(update={"certificate": copied.Settings()})
     site.settings = settings
-    monkeypatch.setattr(replication, "look", lambda move: None)
+    monkeypatch.setattr(replication_status, "look", lambda move: None)
     site.ci = None
     site.journal = Journal(site.journal.identity, site.servers)
     return site
@@ -98,8 +98,8 @@ def test_sound_servers_have_nothing_in_the_way(site: Site) -> None:
         *[(role, key) for role in ("old", "new") for key in each],
         *[("", key) for key in preflight.BOTH],
     ]
-    assert {f.key for f in findings if f.kind == "note"} == {"firewall", "certificate", "following"}
-    assert "old: the programs needed are there" in [f.what for f in findings]
+    assert {f.key for f in findings if f.kind == "note"} == {"firewall", "certificate", "replication"}
+    assert "old: the programs needed are installed" in [f.what for f in findings]
 
 
 CASES = [
@@ -108,7 +108,7 @@ CASES = [
     ("new", "systemctl cat", "new.app.service\nuser\n", "services", "new: no service "),
     ("old", "r.rolname", "", "database", "old: no database "),
     ("new", "r.rolname", "anna\n", "database", " belongs to anna"),
-    ("old", "SHOW ssl", "off\n", "database", "old: PostgreSQL does not speak TLS"),
+    ("old", "SHOW ssl", "off\n", "database", "old: PostgreSQL does not have TLS"),
     ("new", "df -Pk /var/lib", "9000\n", "space", "new: 0.0 GB free for the journal"),
     ("old", "ufw status", "Status: active\nDefault: allow (incoming)\n", "firewall", "lets everybody reach every port"),
     ("new", "machine-id", "old\n", "two-machines", "old and new are the same machine"),
@@ -156,8 +156,8 @@ def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ({}, {"worker": {"kind": "none"}}, "old has a worker, and new none"),
-        ({}, {"worker": {"kind": "none"}, "schedule": {"kind": "worker"}}, "regular tasks are the worker's on new"),
+        ({}, {"worker": {"kind": "none"}}, "old has a worker, new has none"),
+        ({}, {"worker": {"kind": "none"}, "schedule": {"kind": "worker"}}, "on new the worker runs the schedule"),
         ({"code": {"kind": "none"}}, {}, "old's code is of another kind than new's (none, git)"),
     ],
 )
@@ -205,4 +205,4 @@ def test_of_a_server_that_is_not_reached_nothing_else_is_said(site: Site) -> Non
     assert not preflight.both_reached(findings)
     assert {f.server for f in findings if f.key != "reached"} == {"old"}
     site.new.answers = {"id -u": "1000\n"}
-    assert "sudo does not lead to root (1000)" in to_do(found(site))[0].what
+    assert "sudo does not give root (1000)" in to_do(found(site))[0].what

@@ -102,8 +102,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("old.ssh", "-oProxyCommand=x", "old.ssh: as for ssh: name, user@name or user@name:port"),
     ("old.worker.kind", "nonesuch", "or 'service', not 'nonesuch'"),
     ("old.worker.longest_job", True, "old.worker.longest_job: a whole number, not True"),
-    ("door", "5433", "door: a whole number, not '5433'"),
-    ("door", 70000, "door: less than or equal to 65535, not 70000"),
+    ("relay", "5433", "relay: a whole number, not '5433'"),
+    ("relay", 70000, "relay: less than or equal to 65535, not 70000"),
     ("revision", "abc", "revision: a whole commit id, 40 hexadecimal digits, not 'abc'"),
     ("pages", ["about"], "pages.0: a page's path, like /products/1, not 'about'"),
     ("carry", [{"from": "a"}], "carry.0.to: missing; docs/settings.md says what it is"),
@@ -150,9 +150,9 @@ def test_a_fault_names_its_key_and_what_to_write(data: dict[str, Any], path: str
 @pytest.mark.parametrize("key", ["carry", "uploads"])
 def test_what_would_be_put_into_one_place_twice_is_said(data: dict[str, Any], key: str) -> None:
     listed = [{"from": "a", "to": "x/y"}, {"from": "b", "to": "z"}, {"from": "c", "to": "x/y/"}]
-    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    assert f"{key}: x/y is there twice after `to:`; keep one of them" in faults(data | {key: listed})
     listed[2]["to"] = "/home/ofn/current/./x//y"  # the same place on new
-    assert f"{key}: x/y is there twice after `to:`; leave one of them" in faults(data | {key: listed})
+    assert f"{key}: x/y is there twice after `to:`; keep one of them" in faults(data | {key: listed})
     data["new"] = {}
     assert "new.ssh: missing" in faults(data | {key: listed})
 
@@ -164,7 +164,7 @@ def test_what_is_missing_is_said(data: dict[str, Any], path: str) -> None:
     for key in way:
         inner = inner[key]
     del inner[last]
-    assert faults(data) == f"move.yaml: 1 to mend:\n  {path}: missing; docs/settings.md says what it is"
+    assert faults(data) == f"move.yaml: 1 to fix:\n  {path}: missing; docs/settings.md says what it is"
 
 
 def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
     put(data, "domains", [])
     del data["new"]["database"]
     lines = faults(data).splitlines()
-    assert lines[0] == "move.yaml: 3 to mend:"
+    assert lines[0] == "move.yaml: 3 to fix:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["domains", "old.app.user", "new.database"]
 
 
@@ -198,7 +198,7 @@ def test_a_relative_ssh_config_is_beside_the_settings(data: dict[str, Any], tmp_
 
 
 def test_a_number_too_long_to_write(data: dict[str, Any]) -> None:
-    assert "door: less than or equal to 65535, not that number" in faults(put(data, "door", 10**5000))
+    assert "relay: less than or equal to 65535, not that number" in faults(put(data, "relay", 10**5000))
 
 
 def test_no_secret_is_repeated(data: dict[str, Any]) -> None:
@@ -252,7 +252,7 @@ def test_any_mapping_is_settings_or_a_problem(data: dict[Any, Any]) -> None:
 @hypothesis(max_examples=600, deadline=None)
 def test_right_settings_with_anything_in_one_place_are_settings_or_a_problem(draw: st.DataObject) -> None:
     data = put(put(right(), "carry", {}), "maintenance", {"texts": {"en": "x"}})
-    data |= {"door": 1, "pages": [], "uploads": {}, "revision": "", "ssh_config": ""}
+    data |= {"relay": 1, "pages": [], "uploads": {}, "revision": "", "ssh_config": ""}
     way = draw.draw(st.sampled_from(paths(data)), label="way")
     data = right() | {key: data[key] for key in way[:1] if key not in right()}
     inner: Any = data

@@ -97,13 +97,13 @@ def test_a_page_speaks_norwegian(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("pgbouncer: {keep: yes}", "pgbouncer.keep: true or false, not 'yes'"),
-        ("door: 05433", "door: a whole number, not '05433'"),
+        ("relay: 05433", "relay: a whole number, not '05433'"),
         ("retire: {quiet: 24:00}", "retire.quiet: a whole number, not '24:00'"),
     ],
 )
 def test_what_yaml_would_have_made_something_else_of_is_said(tmp_path: Path, line: str, said: str) -> None:
     example = (Path(__file__).parents[2] / "move.example.yaml").read_text()
     (tmp_path / "move.yaml").write_text(f"{example}\n{line}\n")
-    with pytest.raises(Problem, match="1 to mend") as caught:
+    with pytest.raises(Problem, match="1 to fix") as caught:
         load(tmp_path / "move.yaml")
     assert said in str(caught.value)

@@ -18,12 +18,15 @@ from here import Here, of
 
 from switchover import checklist, output
 from switchover.commands import unlock
+from switchover.desired import Precondition
 from switchover.errors import Problem
 from switchover.journal import operator
 from switchover.move import Move
-from switchover.resources import Command, Compared, File, Seen
+from switchover.resources import Command, File, succeeds
+from switchover.section import Section
 from switchover.settings import Settings, check
-from switchover.step import Section, Step, for_people, run_step
+from switchover.step import Step, run_step
+from switchover.verb import for_people
 
 ROOT = Path(__file__).parents[2]
 INV = Path(sys.executable).with_name("inv")
@@ -98,7 +101,7 @@ def test_what_its_program_refuses_is_put_back(here: Made, file: Path) -> None:
     with pytest.raises(Problem) as caught:
         run_step(here(), of(lambda move: File(move.old, str(file), b"bad\n", test=f"! grep bad {file}")))
     assert str(caught.value) == (
-        "old (prod1.example.org): switch-app.a-step failed: bad. It was put back as before. Mend that and run it again"
+        "old (prod1.example.org): switch-app.a-step failed: bad. It was put back as before. Fix that and run it again"
     )
     assert file.read_text() == "old\n" and states(here()) == [("0001-switch-app.a-step", "undone")]
 
@@ -112,7 +115,7 @@ def test_what_does_not_hold_is_put_back(here: Made, file: Path) -> None:
 
 
 def test_what_cannot_be_put_back_is_told(here: Made) -> None:
-    with pytest.raises(Problem, match=r"failed: no\. It could NOT be put back \(nor back\)\. Mend that"):
+    with pytest.raises(Problem, match=r"failed: no\. It could NOT be put back \(nor back\)\. Fix that"):
         run_step(here(), of(lambda move: Command(move.old, "refuse no", "refuse nor back")))
     assert states(here()) == [("0001-switch-app.a-step", "recorded")]
 
@@ -213,11 +216,11 @@ def test_what_builds_on_a_section() -> None:
 
 def test_what_must_be_seen_is_waited_for(here: Made, file: Path, capsys) -> None:
     answers = iter(["not yet", "not yet", None])
-    run_step(here(), of(lambda move: Compared(lambda: next(answers), within=5)))
+    run_step(here(), of(lambda move: Precondition(lambda: next(answers), within=5)))
     assert "✓ old: something is true" in capsys.readouterr().out
-    with pytest.raises(Problem, match=r"^switch-app\.a-step: nothing is there\. Waited 0 s; look into it"):
-        run_step(here(), of(lambda move: Seen(move.old, "false", "nothing is there")))
-    run_step(here(dry=True), of(lambda move: Seen(move.old, "false", "nothing is there")))
+    with pytest.raises(Problem, match=r"^switch-app\.a-step: nothing is there\. Waited 0 s\. Fix that"):
+        run_step(here(), of(lambda move: succeeds(move.old, "false", "nothing is there")))
+    run_step(here(dry=True), of(lambda move: succeeds(move.old, "false", "nothing is there")))
     assert "~ old: something is true  (would look)" in capsys.readouterr().out
     assert states(here()) == []
 
@@ -242,7 +245,7 @@ def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
         with pytest.raises(Problem) as caught, two.lock("switch-db"):
             pass
         assert str(caught.value) == (
-            f"old (prod1.example.org): {operator()} is at work here since {found['when']} (switch-app). "
+            f"old (prod1.example.org): {operator()} has been at work here since {found['when']} (switch-app). "
             "Wait for them; if that command is gone for good: inv unlock"
         )
         with one.lock("within"), here(dry=True).lock("a look"):  # neither asks
@@ -304,7 +307,7 @@ def test_a_lock_of_a_command_that_is_gone_is_taken_over(here: Made) -> None:
                     pass
             except Problem as problem:
                 assert not taken or "new" in str(problem)
-                assert taken or "anna@laptop is at work here since then (crashed)" in str(problem)
+                assert taken or "anna@laptop has been at work here since then (crashed)" in str(problem)
 
 
 def test_a_lock_without_a_name_in_it_can_be_removed(here: Made, monkeypatch, capsys) -> None:
@@ -351,7 +354,7 @@ def test_any_failure_is_one_line(caplog) -> None:
 def test_ctrl_c_is_one_line() -> None:
     with pytest.raises(Problem) as caught, for_people():
         raise KeyboardInterrupt
-    assert str(caught.value) == "interrupted. Run the same command again, and it goes on; or: inv undo"
+    assert str(caught.value) == "interrupted. Run the same command again to continue, or `inv undo`"
 
 
 # --- Invoke's seams -------------------------------------------------------------------------------------------------
@@ -425,7 +428,7 @@ def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
 @pytest.mark.parametrize("whole", checklist.WHOLE, ids=SECTIONS)
 def test_a_section_says_what_it_does_and_what_its_undo_takes_and_loses(whole: Section) -> None:
     assert re.fullmatch(r"[A-Z].{20,}", whole.summary)
-    assert whole.asking or re.match(rf"Undo \(inv undo {whole.name}\): .+\.", whole.undoing)
+    assert whole.question or re.match(rf"Undo \(inv undo {whole.name}\): .+\.", whole.undoing)
     assert re.fullmatch(r"Changes (old|new|ci|names)(, (new|ci|names))*", whole.changes)
 
 
@@ -518,7 +521,7 @@ def test_a_configuration_of_ssh_that_cannot_be_read(nowhere: Path, config: str |
 
 def test_check_tells_both_and_that_nothing_is_passed(nowhere: Path) -> None:
     done = inv("-f", nowhere, "check")
-    assert (done.returncode, done.stderr) == (1, "2 to mend before the move. Each line with ✗ says what to do\n")
+    assert (done.returncode, done.stderr) == (1, "2 blockers. Fix every line marked ✗, then run `inv check` again.\n")
     lines = [line for line in done.stdout.splitlines() if "✗" in line]
     assert [line.split(":")[0] for line in lines] == ["  ✗ old (prod1.example.org)", "  ✗ new (prod2.example.org)"]
     assert all("(Try `ssh " in line for line in lines)
@@ -529,7 +532,7 @@ def test_debug_shows_the_traceback_of_what_should_not_happen(tmp_path: Path) -> 
     (tmp_path / "tasks.py").write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from invoke import Collection, task\n"
-        "from switchover.step import for_people\n"
+        "from switchover.verb import for_people\n"
         "@task\n"
         "def broken(c):\n    with for_people():\n        [][1]\n"
     )

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from ...errors import Problem
-from ...outside import NothingDone, NotYet
+from ...errors import NothingDone, NotYet, Problem
 from ..needs import Move
 from ..records import Addresses, from_json
 

@@ -16,8 +16,8 @@ from ...quote import sh
 from ...render import render
 from ...resources.command import Command
 from ...resources.file import File
-from ...resources.package import Packages
-from ...resources.seen import Compared, Seen
+from ...resources.package import packages
+from ...resources.precondition import succeeds
 from ...resources.service import Service
 from ...vocabulary import Email, Flag, Form
 from .. import certificate
@@ -118,8 +118,8 @@ class Certbot(certificate.Certificate[Settings]):
     def installed(self) -> Parts:
         """certbot is there, by whatever way it came; or a current release in an environment of its own."""
         if self.settings.certbot == "current":
-            return [Packages(self.server, "python3-venv", "/etc/letsencrypt"), self._environment()]
-        return [Packages(self.server, "certbot", "/etc/letsencrypt", installed="command -v certbot >/dev/null")]
+            return [packages(self.server, "python3-venv", "/etc/letsencrypt"), self._environment()]
+        return [packages(self.server, "certbot", "/etc/letsencrypt", installed="command -v certbot >/dev/null")]
 
     def _environment(self) -> Command:
         version = self.settings.version
@@ -144,7 +144,7 @@ class Certbot(certificate.Certificate[Settings]):
                 f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}"""
             )
         otherwise = "the authority would not find new's answer by old: inv switch-app"
-        return [Seen(self.server, "\n".join(lines), otherwise, within=3)]
+        return [succeeds(self.server, "\n".join(lines), otherwise, within=3)]
 
     def ordered(self) -> Parts:
         """certbot orders it, or has it. Raises Problem where nobody has agreed to the authority's terms."""
@@ -189,7 +189,7 @@ sh after/order-certificate back {sh(domain)}
         trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
         return [
-            Seen(old, trusts, "old would refuse visitors: update ca-certificates there"),
+            succeeds(old, trusts, "old would refuse visitors: update ca-certificates there"),
             Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown),
         ]
 
@@ -265,7 +265,7 @@ fi
             for server, how in ((self.server, "-f"), (self.place.front.other, "-fk")):
                 answer = ask(domain, server.main_address, ANSWERS, how)
                 lines.append(f'[ "$({answer})" = new ] || {{ echo {sh(f"{domain} by {server.role}")}; exit 1; }}')
-        return [Seen(self.place.front.other, "\n".join(lines), "visitors are not answered with it", within=15)]
+        return [succeeds(self.place.front.other, "\n".join(lines), "visitors are not answered with it", within=15)]
 
     def renews(self) -> Nothing | Parts:
         """certbot tries its renewal; where old's is still shown it says who renews that: nobody."""
@@ -273,7 +273,7 @@ fi
             return self._trial
         name = self.name()
         if not name:
-            return [Compared(self._nobody_renews)]
+            return [Precondition(self._nobody_renews)]
         command = f"renew --cert-name {sh(name)} --no-random-sleep-on-renew {self.trial}"
         run = f"sh after/order-certificate try {self.program} {command}"
         return [Command(self.server, run, shown=f"certbot {command}", files=programs("order-certificate"))]
@@ -299,7 +299,7 @@ fi
                 return None
             return f"{self._domain} has no certificate on new that is renewed there: inv expand-cert"
 
-        return [Compared(missing)]
+        return [Precondition(missing)]
 
     def check(self) -> Found:
         """The authority's terms are agreed to, and it will be of every name that old's is of."""

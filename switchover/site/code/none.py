@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Literal
 
+from ...desired import Precondition
 from ...errors import Problem
 from ...findings import Found, warning
 from ...hosts import Host
-from ...resources.seen import Compared
 from ...vocabulary import Line
 from .. import code
 from ..app import Application
@@ -50,7 +50,7 @@ class Delivered(code.Code[Settings]):
         """That of *old*: a revision is git's."""
         return super().desired(old, None)
 
-    def is_at(self, version: str, old: code.Code[Any]) -> Compared:
+    def is_at(self, version: str, old: code.Code[Any]) -> Precondition:
         """It is of that *version*."""
         del old
 
@@ -60,7 +60,7 @@ class Delivered(code.Code[Settings]):
             what, do = self._other_version(version)
             raise Problem(what, str(self.server), f"{do}; then run this again")
 
-        return Compared(difference)
+        return Precondition(difference)
 
     def check(self, desired: str) -> Found:
         """It is of that version already, or has to be brought there before `prepare-new`."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ...desired import Nothing, Precondition, Resource
 from ...findings import Found as Findings
 from ...hosts import Host
-from ...resources.file import Found
+from ...resources.file import FileState
 from ...vocabulary import Absolute, Destination, Name, Part
 from ..app import Application
 from ..kinds import Kind
@@ -85,7 +85,7 @@ class Deploys(Kind[S]):
         """
 
     @abstractmethod
-    def complete(self, before: Callable[[str], Found | None]) -> Some:
+    def complete(self, before: Callable[[str], FileState | None]) -> Some:
         """new: a deploy does all, migrations too; *before*: what a file held before the move."""
 
     @abstractmethod

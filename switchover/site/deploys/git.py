@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from ...desired import Resource
+from ...desired import Precondition, Resource
 from ...findings import Found as Findings
 from ...findings import blocker
 from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...resources.command import Command
-from ...resources.file import Absent, File, Found
-from ...resources.seen import Seen
+from ...resources.file import Absent, File, FileState
+from ...resources.precondition import succeeds
 from ...vocabulary import AnyPath, Form, Name
 from .. import deploys
 from ..app import Application
@@ -74,10 +74,10 @@ class Pushes(deploys.Deploys[Settings]):
         values |= {"remote": to.settings.name, "url": to.url} if isinstance(to, Pushes) else {"remote": "", "url": ""}
         return [self._hook("pre-receive", render("hooks/old-pre-receive.j2", **values))]
 
-    def ended(self) -> Seen:
+    def ended(self) -> Precondition:
         """old: no push is under way."""
         running = f"pgrep -u {sh(self.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
-        return Seen(self.server, f"not {running}", "a deploy is still running on old", within=LONGEST)
+        return succeeds(self.server, f"not {running}", "a deploy is still running on old", within=LONGEST)
 
     def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
         """new: a push deploys, unless it changes the schema."""
@@ -85,7 +85,7 @@ class Pushes(deploys.Deploys[Settings]):
         keeps_out = render("hooks/new-pre-receive.j2", moved=moved, **values)
         return [self._post_receive(cron=cron, migrate=False), self._hook("pre-receive", keeps_out)]
 
-    def complete(self, before: Callable[[str], Found | None]) -> list[Resource]:
+    def complete(self, before: Callable[[str], FileState | None]) -> list[Resource]:
         """new: a push deploys all; the hook that kept migrations out is as it was before the move."""
         path = self.hook("pre-receive")
         found, free = before(path), Absent(self.server, path)

@@ -11,7 +11,7 @@ from .. import firewall
 
 
 class Settings(firewall.Settings):
-    """None, or one that this tool leaves alone: what new has to reach on old is opened by you (`door`, ssh)."""
+    """None, or one that this tool leaves alone: what new has to reach on old is opened by you (`relay`, ssh)."""
 
     kind: Literal["none"] = "none"
     """It is left alone."""
@@ -33,4 +33,4 @@ class NoFirewall(firewall.Firewall[Settings]):
 
     def check(self) -> Found:
         """It stays as it is."""
-        yield note("its firewall is left alone: what the other server has to reach there (ssh, `door`) you open")
+        yield note("its firewall is left alone: what the other server has to reach there (ssh, `relay`) you open")

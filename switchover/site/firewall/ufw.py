@@ -15,7 +15,6 @@ from ...journal import Change
 from ...programs import programs
 from ...quote import sh
 from ...resources.command import Command
-from ...resources.seen import Compared
 from ...vocabulary import Form
 from .. import firewall
 
@@ -57,7 +56,7 @@ class Ufw(firewall.Firewall[Settings]):
                 files=programs("firewall-on"),
                 part="on",
             ),
-            Compared(self._second_login, within=20),
+            Precondition(self._second_login, within=20),
             Command(
                 self.server,
                 f"systemctl stop {BACK}.timer",

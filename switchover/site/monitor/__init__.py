@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ...desired import Nothing, Resource
 from ...hosts import Host
-from ...resources.file import Found
+from ...resources.file import FileState
 from ...vocabulary import Part
 from ..app import Application
 from ..kinds import Kind
@@ -47,7 +47,7 @@ class Monitor(Kind[S]):
         """It no longer watches the worker."""
 
     @abstractmethod
-    def remembers_application(self, before: Callable[[str], Found | None]) -> Some:
+    def remembers_application(self, before: Callable[[str], FileState | None]) -> Some:
         """It watches the application as before; *before*: what a file of its configuration held then."""
 
     @abstractmethod

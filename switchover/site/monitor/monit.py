@@ -11,7 +11,7 @@ from ...hosts import Host
 from ...programs import program
 from ...quote import sh
 from ...render import render
-from ...resources.file import Absent, File, Found, read
+from ...resources.file import Absent, File, FileState, read
 from ...vocabulary import Absolute
 from .. import monitor
 from ..app import Application
@@ -69,7 +69,7 @@ class Monit(monitor.Monitor[Settings]):
     def _forgets(self, path: str, record_only: bool = False) -> list[Resource]:
         return [Absent(self.server, path, then=FORGET, record_only=record_only)]
 
-    def remembers_application(self, before: Callable[[str], Found | None]) -> Nothing | list[Resource]:
+    def remembers_application(self, before: Callable[[str], FileState | None]) -> Nothing | list[Resource]:
         """Its file is there again."""
         path = self.settings.app
         if not path:
@@ -97,7 +97,7 @@ class Monit(monitor.Monitor[Settings]):
         found = read(self.server, path)
         if found.content is None or ours:
             content = b"\n".join(render(template, **asdict(one)) for template, one in watched)
-            found = Found(content, "root:root", "600")
+            found = FileState(content, "root:root", "600")
         return File(self.server, path, found.content or b"", found.owner, found.mode, test=TEST, then=RELOAD)
 
     def watches_program(self, name: str, arguments: str) -> list[Resource]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ...desired import Precondition
 from ...findings import Found, blocker
 from ...hosts import Host
 from ...http import ANSWERS, host
@@ -11,7 +12,7 @@ from ...programs import ETC, program
 from ...quote import sh
 from ...render import render
 from ...resources.file import File
-from ...resources.seen import Seen
+from ...resources.precondition import succeeds
 from ...vocabulary import Absolute
 from .. import web
 from ..app import Application
@@ -96,10 +97,10 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
     def _old_site(self, content: bytes) -> File:
         return File(self.server, self.settings.site, content, test=self.test, then=self.reload)
 
-    def drains(self, within: int) -> Seen:
+    def drains(self, within: int) -> Precondition:
         """The workers from before its last reload have ended."""
         otherwise = f"requests from before are still under way on {self.server.role}"
-        return Seen(self.server, self.drained, otherwise, within=within)
+        return succeeds(self.server, self.drained, otherwise, within=within)
 
     def reads_again(self, file: str) -> str:
         """sh: it has read *file* when it started, or was told to read its configuration again."""
@@ -108,12 +109,12 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
 [ "$(stat -L -c %Z {sh(file)})" -lt $(( $(date +%s) - $(ps -o etimes= -p "$worker") )) ]
 """
 
-    def nobody_for(self, seconds: int) -> Seen:
+    def nobody_for(self, seconds: int) -> Precondition:
         """old: by its log of the proxy."""
         script = f"""{self._ago}
 [ -z "$ago" ] || [ "$ago" -ge {seconds} ] || {{ echo "the last one $ago s ago; wanted: {seconds} s"; exit 1; }}
 """
-        return Seen(self.server, script, f"visitors still come by {self.server.name}: see inv watch")
+        return succeeds(self.server, script, f"visitors still come by {self.server.name}: see inv watch")
 
     def last_visitor(self) -> int | None:
         """old: by its log of the proxy."""

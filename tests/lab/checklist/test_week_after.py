@@ -71,25 +71,25 @@ def faults(lab: Lab) -> list[Fault]:
     mine = "printf 'To: stuck@customers.test\\nX-Order: stuck\\n\\nx\\n' | sendmail -t"
     sent = f"postqueue -f; until [ $({mail.QUEUE}) = 0 ]; do sleep 0.2; done"
     return [
-        Fault("names-lead", "ci", update("add shop.test 20 A 10.77.0.77"), update("delete shop.test A 10.77.0.77"),
-              "shop.test leads to 10.77.0.77, which is not old's"),
-        Fault("aaaa", "new", *shut(lab.old.address6, 443), "new does not answer old at fd77::12 port 443"),
+        Fault("dns-addresses", "ci", update("add shop.test 20 A 10.77.0.77"), update("delete shop.test A 10.77.0.77"),
+              "shop.test resolves to 10.77.0.77, which is not old's"),
+        Fault("aaaa", "new", *shut(lab.old.address6, 443), "new does not answer at fd77::12 port 443"),
         Fault("reverse-dns", "ci", update(f"delete {back} PTR"), update(f"add {back} 20 PTR prod2.shop.test."),
               "10.77.0.12 has no name"),
         Fault("spf", "ci", update('add shop.test 20 TXT "v=spf1 a ip6:fd77::12 -all"'), update("delete shop.test TXT"),
-              "SPF of shop.test lets old send its mail, and not 10.77.0.12"),
+              "SPF of shop.test allows old to send its mail, but not 10.77.0.12"),
         Fault("mail-server", "new", "mv /usr/sbin/sendmail /usr/sbin/sendmail.off",
               "mv /usr/sbin/sendmail.off /usr/sbin/sendmail", "new has none"),
-        Fault("mail-port", "ci", *shut(lab.new.address4, 25), "new is not answered by 10.77.0.13 port 25"),
+        Fault("mail-port", "ci", *shut(lab.new.address4, 25), "10.77.0.13 port 25 does not answer new"),
         Fault("mail-arrives", "ci", update("add shop.test 20 MX 10 prod1.shop.test."), update("delete shop.test MX"),
               "mail to shop.test arrives on old (MX prod1.shop.test)"),
         Fault("mail-queue", "old", f"postconf -e defer_transports=smtp; postfix reload; {mine}; sleep 1",
               f"postconf -e defer_transports=; postfix reload; {sent}", "1 mails wait on old"),
         Fault("known-hosts", "ci", f"sed -n 's/^prod1.shop.test /shop.test /p' {known} >>{known}",
-              f"sed -i '/^shop.test /d' {known}", "knows shop.test by another host key than new's"),
+              f"sed -i '/^shop.test /d' {known}", "knows another host key for shop.test than new's"),
         Fault("deploy-keys", "old", f"echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBert bert@laptop' >>{keys}",
-              f"sed -i /bert@laptop/d {keys}", "may deploy to old and not to new: bert@laptop"),
-        Fault("third-parties", "ci", *shut(lab.new.address4, 22), "bank answers old with a connection, and new with"),
+              f"sed -i /bert@laptop/d {keys}", "may deploy to old but not to new: bert@laptop"),
+        Fault("third-parties", "ci", *shut(lab.new.address4, 22), "bank answers old with a connection, new with"),
         Fault("firewall-rules", "old", "ufw allow from 10.77.0.50 to any port 5432 proto tcp",
               "ufw delete allow from 10.77.0.50 to any port 5432 proto tcp", "allow from 10.77.0.50 to any port 5432"),
     ]  # fmt: skip
@@ -239,7 +239,7 @@ def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
         ran = inv(lab, "finish.ci-remote")
         assert ran.status == 1 and f"{lab.ci}: no ssh connection (" in ran.err.splitlines()[-1]
         [line] = works(lab, "undo", "--yes", "finish").err.splitlines()
-        assert line.startswith(f"{lab.ci}: no ssh connection (") and line.endswith("is not seen, and left alone")
+        assert line.startswith(f"{lab.ci}: no ssh connection (") and line.endswith("is not known, and left as it is")
         stands = {entry.server.role for entry in recorded(lab) if entry.state == "done" and entry.step[:6] == "finish"}
         assert stands == {"ci"}
     finally:

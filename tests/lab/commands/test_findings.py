@@ -12,7 +12,7 @@ from by_hand import inv, thorough
 
 from lab.servers import Lab
 from lab.world import SHOP
-from switchover.database import compatibility, host
+from switchover.database import compatibility, host, requirements
 from switchover.move import Move
 from switchover.settings import load
 
@@ -44,7 +44,7 @@ def move(lab: Lab) -> Iterator[Move]:
 def look(move: Move) -> Seen:
     """What is found now, by key, and neither good nor changing by itself."""
     seen: Seen = {}
-    for one in compatibility.CHECKS.find(host.gather(move)):
+    for one in compatibility.find(host.gather(move)):
         seen.setdefault(one.key, [])
         if one.kind != "good":
             seen[one.key].append((one.kind, one.what))
@@ -195,7 +195,7 @@ CASES = [
     Case(
         "pgbouncer",
         "blocker",
-        "no package pgbouncer",
+        "pgbouncer is not available",
         *(
             f"$ {a[2:]}; {b[2:]}"
             for a, b in zip(fake("dpkg-query", "exit 1"), fake("apt-cache", "exit 1"), strict=True)
@@ -226,7 +226,7 @@ ALWAYS = ("superuser", "subscriptions", "long-transactions", "clocks", "grants",
 def test_appears_and_vanishes(
     lab: Lab, move: Move, before: Seen, case: Case, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(compatibility, "LONG", 1.0)
+    monkeypatch.setattr(requirements, "LONG", 1.0)
     if case.key == "extensions":  # Debian 12 has all that Debian 11 had
         lab.new.exec(f"mv {CONTROL} {CONTROL}.away")
         request.addfinalizer(lambda: lab.new.exec(f"mv {CONTROL}.away {CONTROL}"))
@@ -387,7 +387,7 @@ def test_the_command(lab: Lab) -> None:
     """One line where nothing is in the way; only `copy` where something is, and it is no failure."""
     ran = inv(lab, "check")
     assert ran.status == 0, ran.out
-    assert "✓ database: can follow (replicate): " in ran.out
+    assert "✓ database: can replicate: " in ran.out
     lab.old.psql("SELECT lo_create(4711)", db=OLD.database)
     try:
         ran, told = inv(lab, "check"), inv(lab, "check", "--json")
@@ -409,4 +409,4 @@ def test_every_check_is_made_to_appear() -> None:
     """All but the versions, of which a server has one: tests/unit/test_findings_of_facts.py has them."""
     elsewhere = {"versions", "cost", "encoding", "collation", "wal-level", "listen-addresses", "slots-free"}
     elsewhere |= {"senders-free", "workers-free", "prepared-transactions", "prepared-statements", "advisory-locks"}
-    assert {c.key for c in CASES} == set(compatibility.CHECKS) - elsewhere - {"session-state"}
+    assert {c.key for c in CASES} == set(compatibility.KEYS) - elsewhere - {"session-state"}

@@ -123,8 +123,8 @@ def test_it_follows_while_somebody_writes(lab: Lab, before: dict[str, dict[str, 
     with writing(lab):
         assert inv(lab, "--dry", "replicate").status == 0
         works(lab, "replicate")
-        shown = json.loads(works(lab, "status", "--json").out)["following"]
-        assert shown["follows"] and shown["lag"] < 1 and shown["differences"] == []
+        shown = json.loads(works(lab, "status", "--json").out)["replication"]
+        assert shown["replicates"] and shown["lag"] < 1 and shown["differences"] == []
         assert 0 < shown["old"]["kept"] < shown["old"]["limit"] < shown["old"]["free"]
         assert "new's database: 0." in works(lab, "status").out and "keeps" in works(lab, "watch").out
     follows(lab)
@@ -181,8 +181,8 @@ def test_a_column_added_by_hand_is_named(lab: Lab) -> None:
 
 def test_a_table_made_by_hand_is_named_and_stops_nothing(lab: Lab) -> None:
     lab.old.psql("CREATE TABLE somebodys (id int); INSERT INTO somebodys VALUES (1)", OLD.database)
-    shown = json.loads(works(lab, "watch", "--json").out)["new"]["following"]
-    assert shown["differences"] == ["the table somebodys is on old and not on new"] and shown["follows"]
+    shown = json.loads(works(lab, "watch", "--json").out)["new"]["replication"]
+    assert shown["differences"] == ["the table somebodys is on old and not on new"] and shown["replicates"]
     lab.old.psql("DROP TABLE somebodys", OLD.database)
     follows(lab)
 
@@ -238,7 +238,7 @@ def test_undone_nothing_stays(lab: Lab, before: dict[str, dict[str, str]]) -> No
 
 def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
     """And the operator dies meanwhile: the copy goes on, and the same command looks at it again."""
-    works(lab, "replicate.limits", "replicate.own-role", "replicate.door-back", "replicate.identities")
+    works(lab, "replicate.limits", "replicate.own-role", "replicate.relay-back", "replicate.identities")
     works(lab, "replicate.publication", "replicate.database")
     hold = "BEGIN; INSERT INTO tags (name) VALUES ('held'); SELECT pg_sleep(4); ROLLBACK;"
     lab.old.exec(f'setsid runuser -u postgres -- psql -qc "{hold}" {OLD.database} >/dev/null 2>&1 </dev/null &')
@@ -256,7 +256,7 @@ def test_a_transaction_that_stays_open_is_waited_for(lab: Lab) -> None:
 def test_the_operator_dies_while_rows_are_copied_and_it_is_undone(lab: Lab) -> None:
     works(lab, "undo", "--yes", "replicate.way-back-timer")
     works(lab, "undo", "--yes", "replicate.way-back")
-    works(lab, "undo", "--yes", "replicate.following")
+    works(lab, "undo", "--yes", "replicate.subscription")
     works(lab, "undo", "--yes", "replicate.copy")
     assert slots(lab) == ["", ""]
     command = Operator(lab).start("replicate.copy")
@@ -303,11 +303,11 @@ def test_a_limit_ends_it_before_the_disk_of_old_is_full(lab: Lab) -> None:
     """New does not follow for too long: old gives up, says so, and goes on."""
     lab.old.psql("ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'; SELECT pg_reload_conf()")
     lab.new.psql("ALTER SUBSCRIPTION switchover DISABLE", NEW.database)
-    assert "does NOT follow" in works(lab, "watch").out
+    assert "does NOT replicate" in works(lab, "watch").out
     much = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000)) FROM generate_series(1, 150)"
     lab.old.psql(f"SELECT count(*) FROM ({much}) AS much; SELECT pg_switch_wal(); CHECKPOINT")
     until(lambda: "inv undo replicate" in fails(lab, "replicate.caught-up"), 10, "nobody says so")
-    assert "given up" in works(lab, "watch").out
+    assert "dropped the changes" in works(lab, "watch").out
     limit = "ALTER SYSTEM SET max_slot_wal_keep_size = '{}'; SELECT pg_reload_conf()"
     changed = "SELECT setting FROM pg_file_settings WHERE name = 'max_slot_wal_keep_size'"
     assert lab.old.psql(changed) == "48MB"

@@ -161,7 +161,7 @@ def test_the_network_of_the_operator_is_cut_and_a_second_one_comes(lab: Lab) -> 
         with dies(lab, "release:SIGSTOP"):  # so that it is under way for sure
             first = Operator(lab).start("switch-db")
             stopped(lab)
-            assert "is at work here since" in fails(lab, "undo", "--yes", "switch-db")
+            assert "has been at work here since" in fails(lab, "undo", "--yes", "switch-db")
             cut(lab.new)
             out, err = first.communicate()
         assert "the connection was lost (" in one_line(first.returncode, out, err)

@@ -76,7 +76,9 @@ def test_new_asks_the_labs_name_servers_and_so_do_visitors(lab: Lab) -> None:
 def test_before_old_passes_visitors_on_the_name_stays(lab: Lab) -> None:
     assert f"may be remembered for {bind.TTL} s. First: inv dns-prepare" in fails(lab, "switch-dns")
     assert "visitors would not all come to" in fails(lab, "switch-dns.new-answers")
-    assert f"{NS1}: {SITE} A is 10.77.0.11 (TTL 20): first `inv switch-dns`" in fails(lab, "retire-old.names-lead")
+    assert f"{NS1}: {SITE} A is 10.77.0.11 (TTL 20): first `inv switch-dns`" in fails(
+        lab, "retire-old.dns-points-to-new"
+    )
     assert standing(lab) == []
 
 
@@ -250,6 +252,6 @@ def test_by_dns_lexicon(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_in_the_end_the_old_ttl_is_back(lab: Lab) -> None:
     works(lab, "switch-dns")
-    works(lab, "retire-old.names-lead", "retire-old.nobody-by-old", "retire-old.old-ttl")
+    works(lab, "retire-old.dns-points-to-new", "retire-old.no-visitors", "retire-old.old-ttl")
     everywhere(lab, bind.TTL, lab.new)
     assert works(lab, "retire-old.old-ttl").outcomes == {"retire-old.old-ttl": "already"}

@@ -109,7 +109,7 @@ def already(move: Move, desired: Desired) -> bool:
 
     one = step(contract)
     one.section, one._name = "finish", f"contract-{next(NUMBERS)}"
-    parts, _ = one.looked_at(move)
+    parts, _ = one.parts_and_why(move)
     return all(part.change() is None for part in parts if isinstance(part, Resource))
 
 
@@ -469,7 +469,7 @@ def test_a_monitor_forgets_and_remembers_the_application(lab: Lab, case: Case, m
     line = made(move, monitor.forgets_application())
     lab.new.exec(f"{stop}; sleep 25")
     assert not true(new, new.app.runs)
-    made(move, monitor.remembers_application(move.before("new", line)))
+    made(move, monitor.remembers_application(move.before(move.new, line)))
     until(lambda: true(new, new.app.runs), 60, "the application does not come back", pause=0.5)
 
 

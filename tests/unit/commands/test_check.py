@@ -12,7 +12,7 @@ import pytest
 
 from switchover.commands import check as module
 from switchover.errors import Problem
-from switchover.findings import Finding, Kind, blocker, good, note, warning
+from switchover.findings import Finding, Severity, blocker, good, note, warning
 from switchover.preflight import BOTH, EACH
 
 COST = replace(good("300 MB, about 10 s"), key="cost")
@@ -28,11 +28,11 @@ class Site:
         self.unreached: tuple[str, ...] = ()
         self.database: list[Finding] | Exception = [COST]
         self.week: list[Finding] | Exception = [good("mail goes out")]
-        monkeypatch.setattr(module.moves, "of", lambda context: SimpleNamespace(settings=self))
+        monkeypatch.setattr("switchover.move.of", lambda context: SimpleNamespace(settings=self))
         monkeypatch.setattr(module.preflight, "find", lambda move: self._servers())
         monkeypatch.setattr(module.host, "gather", lambda move: self._facts(self.database))
         monkeypatch.setattr(module.aftercare, "gather", lambda move: self._facts(self.week))
-        for checks, name in ((module.database.CHECKS, "database"), (module.aftercare.CHECKS, "aftercare")):
+        for checks, name in ((module.compatibility, "database"), (module.aftercare.CHECKS, "aftercare")):
             monkeypatch.setattr(checks, "find", lambda facts, group=name: (replace(f, group=group) for f in facts))
 
     def _servers(self) -> Iterator[Finding]:
@@ -68,19 +68,19 @@ def test_where_all_is_good_each_group_has_its_line(site: Site) -> None:
         "  ✓ old: reached",
         "  ✓ new: reached",
         "  ✓ all is well",
-        "  ✓ database: can follow (replicate): 300 MB, about 10 s",
-        "  ✓ the week after: nothing in sight",
+        "  ✓ database: can replicate: 300 MB, about 10 s",
+        "  ✓ the week after: nothing to do",
     ]
 
 
 def test_a_blocker_of_the_servers_fails_and_so_does_what_nobody_knows(site: Site) -> None:
     site.servers = [
         blocker("it is full", "Free some"),
-        Finding(Kind.UNKNOWN, "the clocks agree (no)", "Look"),
+        Finding(Severity.UNKNOWN, "the clocks agree (no)", "Look"),
         note("quiet"),
     ]
     lines, failed = site.check()
-    assert failed == "2 to mend before the move. Each line with ✗ says what to do"
+    assert failed == "2 blockers. Fix every line marked ✗, then run `inv check` again."
     assert lines[3:5] == ["  ✗ it is full  (Free some)", "  ✗ could not be checked: the clocks agree (no)  (Look)"]
     assert "quiet" not in "".join(lines)
 
@@ -95,7 +95,7 @@ def test_a_blocker_of_the_database_leaves_only_copy_and_is_no_failure(site: Site
     ]
     lines, failed = site.check()
     assert failed == "" and lines[4:7] == [
-        "  · database: only `copy` is possible until the 1 below are mended, or say in the settings: strategy: copy"
+        "  · database: only `copy` is possible with the blocker below (1). Fix it, or set `strategy: copy`"
         "  (300 MB, about 10 s)",
         "  ·   2 large objects  (vacuumlo)",
         "  ·   a role  (Tell them)",
@@ -103,11 +103,11 @@ def test_a_blocker_of_the_database_leaves_only_copy_and_is_no_failure(site: Site
     assert not {"  ·   a sequence", "  ✓   x"} & {*lines}
     assert {"  ·   a sequence", "  ✓   x"} <= {*site.check(everything=True)[0]}
     site.strategy = "copy"
-    assert "are mended  (300" in site.check()[0][4]
+    assert "Fix it  (300" in site.check()[0][4]
 
 
 def test_the_week_after_never_fails(site: Site) -> None:
-    site.week = [warning("new's address has no name", "Set PTR"), Finding(Kind.UNKNOWN, "SPF (silence)", "Look")]
+    site.week = [warning("new's address has no name", "Set PTR"), Finding(Severity.UNKNOWN, "SPF (silence)", "Look")]
     lines, failed = site.check()
     assert failed == "" and lines[5:] == [
         "  · the week after: 2 to look at",
@@ -119,9 +119,9 @@ def test_the_week_after_never_fails(site: Site) -> None:
 def test_where_facts_cannot_be_gathered_it_is_not_passed(site: Site) -> None:
     site.database, site.week = Problem("no answer", "old (o)", "Start PostgreSQL"), ValueError("odd")
     lines, failed = site.check()
-    assert failed.startswith("1 to mend")
+    assert failed.startswith("1 blocker. ")
     assert lines[4:] == [
-        "  ✗ could not be checked: whether new can follow (old (o): no answer)  (Start PostgreSQL)",
+        "  ✗ could not be checked: whether new's database can replicate old's (old (o): no answer)  (Start PostgreSQL)",
         "  · the week after: 1 to look at",
         "  ·   could not be checked: the week after (odd)  (Look at it yourself, or run `inv check` again)",
     ]
@@ -130,7 +130,7 @@ def test_where_facts_cannot_be_gathered_it_is_not_passed(site: Site) -> None:
 def test_of_servers_that_are_not_reached_nothing_else_is_said(site: Site) -> None:
     site.unreached = ("new",)
     lines, failed = site.check()
-    assert failed.startswith("1 to mend") and not any("database" in line or "week" in line for line in lines)
+    assert failed.startswith("1 blocker. ") and not any("database" in line or "week" in line for line in lines)
     report = json.loads("\n".join(site.check(json=True)[0]))
     assert report["strategy"] == "copy" and {f["group"] for f in report["findings"]} == {"servers"}
 
@@ -153,5 +153,5 @@ def test_programs_get_every_finding_in_one_shape(site: Site) -> None:
 
 
 def test_a_key_of_the_servers_is_there_once() -> None:
-    keys = ["reached", *EACH, *BOTH, "can-follow"]
+    keys = ["reached", *EACH, *BOTH, "can-replicate"]
     assert len(keys) == len({*keys})

@@ -14,13 +14,13 @@ from switchover import checklist, output
 from switchover.checklist import switch_jobs
 from switchover.commands import move as moving
 from switchover.commands import plan, preview, status, undo
-from switchover.desired import Nothing
+from switchover.desired import Nothing, Precondition
 from switchover.errors import Problem, Unreached
 from switchover.journal import Change
 from switchover.move import Move
-from switchover.resources.seen import Compared
+from switchover.section import Section
 from switchover.settings import Settings, check
-from switchover.step import Section, Step, run_step
+from switchover.step import Step, run_step
 
 Made = Callable[..., Move]
 
@@ -69,7 +69,7 @@ def test_undo_takes_what_is_named(here: Made) -> None:
     undo._undo(here(), "prepare-new", yes=True)
     undo._undo(here(), "prepare-old", yes=True)
     assert undone(here()) == ["prepare-new.site", "prepare-new.code", "prepare-old.access", "prepare-old.key"]
-    with pytest.raises(Problem, match="there is nothing to undo"):
+    with pytest.raises(Problem, match=r"^nothing to undo: neither server's journal has a change in effect$"):
         undo._undo(here(), "", yes=True)
 
 
@@ -121,7 +121,7 @@ def test_undo_ends_at_what_cannot_be_undone_and_goes_on_from_there(here: Made) -
         undo._undo(here(), "prepare-new", yes=True)
     assert re.fullmatch(
         r"old \(prod1\.example\.org\): prepare-new\.site could not be undone: edited since\. "
-        r"Mend that and run it again, or there: sudo sh \S+/0004-prepare-new\.site/undo",
+        r"Fix that and run this again, or on that server: sudo sh \S+/0004-prepare-new\.site/undo",
         str(caught.value),
     )
     assert undone(here()) == ["prepare-new.restart", "prepare-new.site"]
@@ -214,13 +214,13 @@ def test_status_as_a_table_with_who_is_at_work(here: Made, capsys) -> None:
     out = capsys.readouterr().out
     assert [[cell for cell in re.split(r"  +", line.strip()) if cell] for line in out.splitlines()[4:10]] == [
         ["old: a", "done", "2026-11-24 18:00:00Z anna@x", "yes"],
-        ["new: b", "true by itself"],
+        ["new: b", "true already"],
         ["new: [c] é", "open", "[/etc/x] is a [bold]directory[/]"],
         ["old: d", "interrupted", "2026-11-24 18:01:00Z anna@x", "yes"],
         ["old: e", "nothing to do", "old has no [e]"],
         ["new: f", "nothing to do"],
     ]
-    assert out.count("is at work since") == 2 and "(switch-db)" in out
+    assert out.count("has been at work since") == 2 and "(switch-db)" in out
 
 
 # --- a step that nothing is wanted of -------------------------------------------------------------------------------
@@ -252,10 +252,10 @@ def test_status_says_what_was_done_before_the_settings_said_otherwise(here: Made
 
 def test_status_says_true_only_of_what_it_looked_at(here: Made) -> None:
     """A part of a step that has one with nothing to do, beside another that is looked at."""
-    there = Compared(lambda: None)
+    there = Precondition(lambda: None)
     state = status._state(here(), of(lambda move: [Nothing("old has no worker"), there]))
     assert state == {"state": "true", "undoable": False}
-    open_ = status._state(here(), of(lambda move: [Nothing("old has no worker"), Compared(lambda: "it rains")]))
+    open_ = status._state(here(), of(lambda move: [Nothing("old has no worker"), Precondition(lambda: "it rains")]))
     assert open_ == {"state": "open", "undoable": False, "in_the_way": "it rains"}
 
 
@@ -269,10 +269,10 @@ def test_a_run_says_why_nothing_is_to_be_done(here: Made, capsys, dry: bool) -> 
 
 def test_the_plan_says_why_nothing_is_to_be_done(here: Made) -> None:
     move = here(without_a_worker(), dry=True)
-    page = "".join(plan._described(preview.line(move, switch_jobs.stop_old)))
+    page = "".join(plan._described(preview.preview(move, switch_jobs.stop_old)))
     assert f"`inv switch-jobs.stop-old`. Nothing to do: {WHY}.\n" in page
-    assert "`. Nothing to do here.\n" in "".join(plan._described(preview.line(move, of(lambda move: []))))
-    true = "".join(plan._described(preview.line(move, of(lambda move: [Compared(lambda: None)]))))
+    assert "`. Nothing to do here.\n" in "".join(plan._described(preview.preview(move, of(lambda move: []))))
+    true = "".join(plan._described(preview.preview(move, of(lambda move: [Precondition(lambda: None)]))))
     assert "Looks, and changes nothing." in true
 
 
@@ -282,7 +282,7 @@ def test_the_plan_says_why_nothing_is_to_be_done(here: Made) -> None:
 def test_move_asks_before_each_section_and_stops_where_nobody_answers(here: Made, monkeypatch, capsys) -> None:
     move = here()
     monkeypatch.setattr("switchover.move.of", lambda context: move)
-    with pytest.raises(Problem, match=r"^stopped before dns-prepare\. `inv move` goes on from there; or give --yes$"):
+    with pytest.raises(Problem, match=r"^stopped before dns-prepare\. To continue: `inv move`, or `inv move --yes`$"):
         moving.move.body(None)
     shown = capsys.readouterr().out
     first = checklist.WHOLE[0]
@@ -297,7 +297,7 @@ def test_move_says_once_what_a_section_does(here: Made, monkeypatch, capsys, yes
 
     move, asked = here(), []
     monkeypatch.setattr("switchover.move.of", lambda context: move)
-    monkeypatch.setattr("switchover.step.run_step", fails)
+    monkeypatch.setattr("switchover.section.run_step", fails)
     monkeypatch.setattr("switchover.output.ask", lambda question: asked.append(question) or True)
     with pytest.raises(Problem, match=r"^enough$"):
         moving.move.body(None, yes=yes)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from switchover import aftercare, preflight
-from switchover.database import compatibility
+from switchover.database import capacity, compatibility, pooling
 from switchover.database import host as gathered
-from switchover.database.host import Facts, Side
+from switchover.database.host import DatabaseFacts, Side
 from switchover.findings import blockers
 
 ROOT = Path(__file__).parents[3]
@@ -93,14 +93,14 @@ SIDE = {
 }
 
 
-def sound() -> Facts:
-    """Facts with which every check is content; the caller's own."""
+def sound() -> DatabaseFacts:
+    """DatabaseFacts with which every check is content; the caller's own."""
     old, new = Side(copy.deepcopy(SIDE)), Side(copy.deepcopy(SIDE))
     new |= {"owner": "ofn_user", "name": "ofn_new"}
-    return Facts(old, new, Side(apart=0.01, within=0.002, round_trip=0.001))
+    return DatabaseFacts(old, new, Side(apart=0.01, within=0.002, round_trip=0.001))
 
 
-Change = Callable[[Facts], object]
+Change = Callable[[DatabaseFacts], object]
 
 
 def old(**values: Any) -> Change:
@@ -151,24 +151,24 @@ CASES: list[tuple[str, str, Change, str]] = [
     ("versions", "blocker", setting("new", server_version_num="100023"), "PostgreSQL 15 on old, 10 on new"),
     ("versions", "blocker", setting("new", server_version_num="180000"), "PostgreSQL 15 on old, 18 on new"),
     ("versions", "blocker", setting("new", server_version_num="130016"), "only 13 on new"),
-    ("wal-level", "note", setting("old", wal_level="replica"), "held, once visitors come through new"),
-    ("wal-level", "note", setting("new", wal_level="replica"), "logical by a restart"),
-    ("listen-addresses", "note", setting("old", listen_addresses="localhost"), "localhost alone"),
+    ("wal-level", "note", setting("old", wal_level="replica"), "by a restart during a hold"),
+    ("wal-level", "note", setting("new", wal_level="replica"), "to logical by a restart"),
+    ("listen-addresses", "note", setting("old", listen_addresses="localhost"), "localhost only"),
     ("slots-free", "blocker", setting("old", max_replication_slots="0"), "max_replication_slots = 10 on old"),
     ("slots-free", "blocker", old(slots_used=10), "no replication slot is free: 10 of max_replication_slots = 10"),
     ("slots-free", "blocker", new(origins_used=10), "no replication origin is free"),
     ("senders-free", "blocker", old(senders_used=9), "9 of max_wal_senders = 10 in use, 2 more needed"),
     ("workers-free", "blocker", setting("new", max_logical_replication_workers="0"), "no logical replication worker"),
     ("workers-free", "blocker", old(workers_used=7), "too few worker processes"),
-    ("slots", "warning", old(slots=[SLOT]), "dw is in use and keeps 5 MB"),
+    ("slots", "warning", old(slots=[SLOT]), "dw is in use and retains 5 MB"),
     ("slots", "warning", old(slots=[SLOT | {"active": False}]), "dw is idle"),
-    ("publications", "warning", old(publications=["dw", "switchover"]), "publications: dw"),
+    ("publications", "warning", old(publications=["dw", "switchover"]), "other publications: dw"),
     ("subscriptions", "blocker", new(subscriptions=["stock"]), "new: subscriptions write to this database: stock"),
     ("prepared-transactions", "blocker", old(prepared=["x1"]), "x1"),
-    ("long-transactions", "blocker", old(transactions=[BEGUN]), "open for 31 s (idle in transaction)"),
+    ("long-transactions", "blocker", old(transactions=[BEGUN]), "has been open for 31 s (idle in transaction)"),
     ("clocks", "blocker", lambda facts: facts.between.update(apart=0.2), "0.20 s apart"),
     ("slot-wal", "blocker", old(wal_free=["500000000"]), "0.5 GB free"),
-    ("slot-wal", "note", old(slots=[OURS]), "keeps 5 MB of WAL; 20.0 GB are free"),
+    ("slot-wal", "note", old(slots=[OURS]), "retains 5 MB of WAL; 20.0 GB are free"),
     ("slot-wal", "warning", setting("old", server_version_num="120022"), "before 13 has no limit"),
     ("encoding", "blocker", database("old", encoding="LATIN1"), "LATIN1 on old, UTF8 on new"),
     ("collation", "warning", database("new", collate="C"), "libc en_AU.UTF-8"),
@@ -177,7 +177,7 @@ CASES: list[tuple[str, str, Change, str]] = [
     ("extensions", "blocker", old(extensions=["plpgsql", "postgis"]), "postgis"),
     ("grants", "blocker", table(readable=False), "ofn may not read carts"),
     ("identity", "note", table(identity=None, offer="public.carts_code"), "carts (carts_code): a unique index"),
-    ("identity", "note", table(**NO_KEY, rows=9), "without a key: carts: whole rows"),
+    ("identity", "note", table(**NO_KEY, rows=9), "no key: carts: whole rows"),
     ("identity", "warning", table(**NO_KEY, changes=3), "50,000 rows, 3 changes"),
     ("identity", "blocker", table(**NO_KEY, incomparable=["data"]), "(carts.data)"),
     ("unlogged-tables", "blocker", table(unlogged=True), "carts"),
@@ -194,19 +194,19 @@ CASES: list[tuple[str, str, Change, str]] = [
     ("materialised-views", "note", table(kind="m"), "carts (10 MB)"),
     ("role-settings", "warning", old(role_settings=[ROLE_SETTING]), "ALTER ROLE ofn sets statement_timeout"),
     ("role-settings", "warning", old(role_settings=[ROLE_SETTING | {"role": None}]), "ALTER DATABASE sets"),
-    ("roles", "warning", role(), "reports has access too;"),
+    ("roles", "warning", role(), "reports has access too"),
     ("roles", "warning", role(access=False, sessions=1, **{"from": ["192.0.2.9"]}), "connected now from 192.0.2.9"),
     ("passwords", "warning", role(password="md5"), "md5 passwords of reports"),
-    ("pgbouncer", "blocker", new(pgbouncer=["(none)"]), "no package pgbouncer"),
+    ("pgbouncer", "blocker", new(pgbouncer=["(none)"]), "pgbouncer is not available"),
     ("prepared-statements", "note", lambda f: (new(pgbouncer=["1.18.0-1"])(f), yml("  pool: 5")(f)), "PgBouncer 1.18"),
     ("advisory-locks", "note", yml("  pool: 5", "  prepared_statements: false"), "advisory_locks: false"),
     ("connection-variables", "blocker", yml("  variables:", "    work_mem: 9MB"), "work_mem"),
-    ("session-state", "warning", old(statements=None), "no pg_stat_statements"),
+    ("session-state", "warning", old(statements=None), "without pg_stat_statements"),
     ("session-state", "warning", old(statements=[{"what": "SET search_path", "calls": 1200}]), "1,200 times"),
     ("session-state", "note", old(statements=[{"what": "migrations' advisory lock", "calls": 1}]), "no migration"),
     *(
         ("session-state", "blocker", old(statements=[{"what": what, "calls": 1}]), f"{what} (1 times) breaks")
-        for what in compatibility.INSTEAD
+        for what in pooling.INSTEAD
     ),
     ("queues", "blocker", new(backlog=["64"]), "new's application holds 67 requests: 1.3 s at 50/s"),
     ("queues", "blocker", old(nginx=["worker_connections 150;"]), "old's nginx holds 75 requests"),
@@ -218,23 +218,23 @@ CASES: list[tuple[str, str, Change, str]] = [
 
 
 def test_sound_facts_find_nothing() -> None:
-    found = list(compatibility.CHECKS.find(sound()))
+    found = list(compatibility.find(sound()))
     assert [f for f in found if f.kind != "good"] == []
-    assert [f.key for f in found] == list(compatibility.CHECKS)
+    assert [f.key for f in found] == list(compatibility.KEYS)
 
 
 @pytest.mark.parametrize(("key", "kind", "change", "words"), CASES, ids=[f"{c[0]}-{n}" for n, c in enumerate(CASES)])
 def test_a_finding(key: str, kind: str, change: Change, words: str) -> None:
     facts = sound()
     change(facts)
-    odd = [f for f in compatibility.CHECKS.find(facts) if f.key == key]
+    odd = [f for f in compatibility.find(facts) if f.key == key]
     assert {f.kind for f in odd} == {kind}
     assert words in odd[0].what + odd[0].do
     assert bool(odd[0].do) == (kind != "note")  # what asks for a hand says what to do
 
 
 def test_every_check_has_a_case() -> None:
-    assert set(compatibility.CHECKS) - {key for key, *_ in CASES} == {"cost"}
+    assert set(compatibility.KEYS) - {key for key, *_ in CASES} == {"cost"}
 
 
 @pytest.mark.parametrize("fact", sorted(SIDE))
@@ -242,7 +242,7 @@ def test_a_fact_that_is_missing_is_not_passed(fact: str) -> None:
     """Unknown, never good; but for facts that have a default, and those that may be missing."""
     facts = sound()
     del facts.old[fact], facts.new[fact]
-    unknown = [f for f in compatibility.CHECKS.find(facts) if f.kind == "unknown"]
+    unknown = [f for f in compatibility.find(facts) if f.kind == "unknown"]
     optional = {"name", "nginx_files", "backlog", "app_workers", "requests", "pgbouncer"}
     assert bool(unknown) == (fact not in optional)
     assert blockers(unknown) == unknown
@@ -252,39 +252,39 @@ def test_what_was_set_on_new_by_its_own_names_is_no_finding() -> None:
     facts = sound()
     facts.old["role_settings"] = [ROLE_SETTING, {"role": None, "here": True, "name": "work_mem"}]
     facts.new["role_settings"] = [ROLE_SETTING | {"role": "ofn_user"}, {"role": None, "here": True, "name": "work_mem"}]
-    assert {f.kind for f in compatibility.CHECKS.find(facts) if f.key == "role-settings"} == {"good"}
+    assert {f.kind for f in compatibility.find(facts) if f.key == "role-settings"} == {"good"}
 
 
 def test_the_move_s_own_things_are_no_findings() -> None:
     facts = sound()
     facts.old.update(publications=["switchover_forward"], subscriptions=["switchover_back"])
     role(name="switchover")(facts)
-    assert blockers(compatibility.CHECKS.find(facts)) == []
-    assert {f.kind for f in compatibility.CHECKS.find(facts)} == {"good"}
+    assert blockers(compatibility.find(facts)) == []
+    assert {f.kind for f in compatibility.find(facts)} == {"good"}
 
 
 def test_md5_passwords_work_where_new_takes_md5() -> None:
     facts = sound()
     role(password="md5")(facts)
     facts.new["methods"] = ["md5"]
-    assert {f.kind for f in compatibility.CHECKS.find(facts) if f.key == "passwords"} == {"good"}
+    assert {f.kind for f in compatibility.find(facts) if f.key == "passwords"} == {"good"}
 
 
-def test_sizes_times_and_queues_are_told() -> None:
+def test_sizes_times_and_queues() -> None:
     facts = sound()
-    said = compatibility.costs(facts)
+    said = capacity.costs(facts)
     assert "300 MB, 1 tables, 50,000 rows: copied in about 10 s" in said
     assert "hold about 28 ms" in said
     assert "7.7 s at 50/s, 38 s at now's 10.0/s" in said
-    assert [q.holds for q in compatibility.queues_in_front(facts)] == [384, 384, 1027]
+    assert [q.holds for q in capacity.request_queues(facts)] == [384, 384, 1027]
 
 
 def test_the_longest_hold_is_what_the_first_full_queue_takes() -> None:
     facts = sound()
-    seconds, queue = compatibility.longest_hold(facts)
-    assert seconds == 384 / 50 and queue == compatibility.Queue("old's nginx", 384)
+    seconds, queue = capacity.longest_hold(facts)
+    assert seconds == 384 / 50 and queue == capacity.RequestQueue("old's nginx", 384)
     facts.new["backlog"], facts.old["requests"] = ["64"], ["6000"]
-    seconds, queue = compatibility.longest_hold(facts)
+    seconds, queue = capacity.longest_hold(facts)
     assert queue.where == "new's application" and seconds == queue.holds / 100
 
 
@@ -293,7 +293,7 @@ def test_queues_without_the_running_application() -> None:
     facts = sound()
     del facts.new["backlog"], facts.new["app_workers"]
     facts.new.update(app_configuration=["worker_processes 4", "backlog: 2048"], somaxconn=["128"])
-    assert compatibility.queues_in_front(facts)[-1].holds == 132
+    assert capacity.request_queues(facts)[-1].holds == 132
 
 
 def test_a_database_yml_with_erb_and_defaults() -> None:
@@ -301,7 +301,7 @@ def test_a_database_yml_with_erb_and_defaults() -> None:
     text = "default: &default\n  prepared_statements: false\nproduction:\n  <<: *default\n  pool: erb"
     facts.old["yml"] = text.splitlines()
     facts.new["pgbouncer"] = ["1.18.0-1"]
-    assert {f.kind for f in compatibility.CHECKS.find(facts) if f.key == "prepared-statements"} == {"good"}
+    assert {f.kind for f in compatibility.find(facts) if f.key == "prepared-statements"} == {"good"}
 
 
 def test_what_the_script_printed() -> None:
@@ -319,5 +319,5 @@ def test_the_questions_change_nothing_and_wait_for_nothing() -> None:
 def test_the_page_lists_every_check() -> None:
     page = (ROOT / "docs/check.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)
-    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-follow"]
-    assert listed == [*servers, *compatibility.CHECKS, *aftercare.CHECKS]
+    servers = ["reached", *preflight.EACH, *preflight.BOTH, "can-replicate"]
+    assert listed == [*servers, *compatibility.KEYS, *aftercare.CHECKS]

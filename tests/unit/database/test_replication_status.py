@@ -1,4 +1,4 @@
-"""What is said of a new database that follows the old one: how far behind, what is kept for it, which tables differ."""
+"""How replication is shown: its lag, what is kept for it, which tables differ, who wrote past the fence."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ from typing import Any
 
 import pytest
 
-from switchover.database import replication_status, schema
-from switchover.database.replication_status import Following, Kept, hindrance, lines
+from switchover.database import schema
+from switchover.database.replication_status import ReplicationStatus, RetainedWal
 from switchover.database.schema import compare, parse
 
-KEPT = Kept(kept=5_000_000, free=50_000_000_000, limit=25_000_000_000, lost=False)
+KEPT = RetainedWal(kept=5_000_000, free=50_000_000_000, limit=25_000_000_000, lost=False)
 
 
-def found(**values: Any) -> Following:
-    right: dict[str, Any] = {"follows": True, "behind": 200, "lag": 0.01, "old": KEPT, "new": KEPT}
-    return Following(**right | values)
+def status(**values: Any) -> ReplicationStatus:
+    right: dict[str, Any] = {"replicates": True, "behind": 200, "lag": 0.01, "old": KEPT, "new": KEPT}
+    return ReplicationStatus(**right | values)
 
 
-def test_what_follows_closely_has_no_hindrance() -> None:
-    assert found().caught_up and hindrance(found()) is None
-    assert lines(found()) == [
+def test_a_small_lag_is_no_fault() -> None:
+    assert status().caught_up and status().broken is None and status().lagging is None
+    assert status().lines() == [
         "new's database: 0.0 s behind, 0 kB of changes",
-        "old keeps 5.0 MB of changes; 50.0 GB of its disk are free, gives up at 25.0 GB",
-        "new keeps 5.0 MB of changes; 50.0 GB of its disk are free, gives up at 25.0 GB",
+        "old keeps 5.0 MB of changes; 50.0 GB of its disk are free, the limit is 25.0 GB",
+        "new keeps 5.0 MB of changes; 50.0 GB of its disk are free, the limit is 25.0 GB",
     ]
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "words"),
     [
-        ({"follows": False, "lag": None, "behind": 30_000_000}, "does not follow just now (30.0 MB behind)"),
+        ({"replicates": False, "lag": None, "behind": 30_000_000}, "does not replicate now (30.0 MB behind)"),
         ({"behind": 2_000_000}, "2.0 MB and 0.0 s behind"),
         ({"lag": 4.2}, "4.2 s behind"),
-        ({"old": Kept(0, 10, 10, lost=True)}, "start over: inv undo replicate"),
+        ({"old": RetainedWal(0, 10, 10, lost=True)}, "start over: inv undo replicate"),
         ({"differences": ("the table carts is on old and not on new",)}, "carts is on old and not on new: make both"),
-        ({"primary": "new", "new": Kept(0, 10, 10, lost=True)}, "new has given up what it kept for old"),
+        ({"primary": "new", "new": RetainedWal(0, 10, 10, lost=True)}, "new dropped changes that old still needs"),
         ({"primary": "new", "behind": 2_000_000}, "old is 2.0 MB and 0.0 s behind"),
-        ({"differences": ("a", "b", "c", "d", "e")}, "a; b; c (and 2 more): make both alike"),
+        ({"differences": ("a", "b", "c", "d", "e")}, "a; b; c and 2 more: make both alike"),
     ],
 )
-def test_a_hindrance_is_told_on_one_line(values: dict[str, Any], said: str) -> None:
-    told = hindrance(found(**values))
-    assert told is not None and said in told and "\n" not in told
+def test_a_fault_is_one_line(values: dict[str, Any], words: str) -> None:
+    fault = status(**values).broken or status(**values).lagging
+    assert fault is not None and words in fault and "\n" not in fault
 
 
-def test_who_wrote_past_the_fence_is_told_on_one_line() -> None:
-    told = lines(found(primary="new", late_writes=(("old", "insert orders id=7, delete carts id=2"),)))
-    assert told[0] == "old's database: 0.0 s behind, 0 kB of changes"
-    assert told[3] == (
-        "old has what new lacks, written past the fence: insert orders id=7, delete carts id=2; carry it over, then "
-        "there: DELETE FROM switchover_own.late_writes"
+def test_late_writes_are_one_line() -> None:
+    lines = status(primary="new", late_writes=(("old", "insert orders id=7, delete carts id=2"),)).lines()
+    assert lines[0] == "old's database: 0.0 s behind, 0 kB of changes"
+    assert lines[3] == (
+        "old has what new lacks, written past the fence: insert orders id=7, delete carts id=2. Carry it over, then on "
+        "old: DELETE FROM switchover_own.late_writes"
     )
 
 
@@ -58,18 +58,18 @@ def test_who_wrote_past_the_fence_is_told_on_one_line() -> None:
     ("kept", "worrying"),
     [
         (KEPT, False),
-        (Kept(20_000_000_000, 50_000_000_000, 25_000_000_000, lost=False), True),
-        (Kept(5_000_000, 50_000_000_000, None, lost=False), False),
-        (Kept(6_000_000, 10_000_000, None, lost=False), True),
+        (RetainedWal(20_000_000_000, 50_000_000_000, 25_000_000_000, lost=False), True),
+        (RetainedWal(5_000_000, 50_000_000_000, None, lost=False), False),
+        (RetainedWal(6_000_000, 10_000_000, None, lost=False), True),
     ],
 )
-def test_a_limit_that_is_near_worries(kept: Kept, worrying: bool) -> None:
+def test_a_limit_that_is_near_worries(kept: RetainedWal, worrying: bool) -> None:
     assert kept.worrying == worrying
 
 
 def test_without_a_limit_and_past_it() -> None:
-    assert replication_status.words(Kept(1_000, 2_000_000, None, lost=False)).endswith("free, without a limit")
-    assert "given up" in replication_status.words(Kept(0, 2_000_000, 5, lost=True))
+    assert str(RetainedWal(1_000, 2_000_000, None, lost=False)).endswith("free, there is no limit")
+    assert "dropped" in str(RetainedWal(0, 2_000_000, 5, lost=True))
 
 
 ORDERS = """table\tpublic.orders

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from switchover.database import compatibility, host, switch
+from switchover.database import capacity, host, switch
 from switchover.move import Move
 
 
@@ -22,7 +22,7 @@ def test_nobody_is_held_longer_than_the_queues_take(
     here: Callable[..., Move], monkeypatch: pytest.MonkeyPatch, takes: float, holds: float, because: str
 ) -> None:
     monkeypatch.setattr(host, "gather", lambda move: None)
-    monkeypatch.setattr(compatibility, "longest_hold", lambda found: (takes, compatibility.Queue("old's nginx", 160)))
+    monkeypatch.setattr(capacity, "longest_hold", lambda found: (takes, capacity.RequestQueue("old's nginx", 160)))
     told = json.loads(switch.config(here(), {}))
     assert (told["max_hold"], told["max_hold_because"]) == (holds, because)
 

@@ -16,7 +16,7 @@ from switchover.errors import Problem
 from switchover.hosts import Answer
 from switchover.move import Move
 from switchover.resources import Command, File
-from switchover.resources.file import Found, before, read
+from switchover.resources.file import FileState, before, read
 from switchover.server import Server
 from switchover.settings import Settings, check
 from switchover.site.firewall.ufw import Rule
@@ -130,7 +130,7 @@ def test_a_file_is_known_as_it_was_before_a_step(
     run_step(here(), wanting(first, third))
     move, line = here(), "prepare-new.carried-files"
     assert before(move.journal, move.old, line, str(first)) == read(move.old, str(second))
-    assert before(move.journal, move.old, line, str(third)) == Found(None)  # there was none
+    assert before(move.journal, move.old, line, str(third)) == FileState(None)  # there was none
     assert before(move.journal, move.old, line, str(second)) is None  # it did not change that one
     assert before(move.journal, move.new, line, str(first)) is None
     assert before(move.journal, move.old, "prepare-new.site", str(first)) is None

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from switchover.desired import Precondition
 from switchover.errors import Problem
 from switchover.journal import Change, Entry
 from switchover.move import Move
-from switchover.resources import Absent, Command, Compared, File, Packages, Seen, Service
+from switchover.resources import Absent, Command, File, Service, packages, succeeds
 from switchover.resources.command import again
-from switchover.resources.file import Found, read, unified
+from switchover.resources.file import FileState, read, unified
 from switchover.resources.postgres import matches, scram
 from switchover.site.firewall.ufw import Rule
 
@@ -251,11 +252,13 @@ def test_a_secret_is_never_shown(server: Server, path: Path) -> None:
 
 
 def test_reading(server: Server, path: Path) -> None:
-    assert read(server.server, str(path)) == Found(None)
+    assert read(server.server, str(path)) == FileState(None)
     path.write_bytes(bytes(range(256)) * 500)
     path.chmod(0o4751)
-    assert read(server.server, str(path)) == Found(bytes(range(256)) * 500, f"{path.owner()}:{path.group()}", "4751")
-    assert read(server.server, "/dev/null/none") == Found(None)
+    assert read(server.server, str(path)) == FileState(
+        bytes(range(256)) * 500, f"{path.owner()}:{path.group()}", "4751"
+    )
+    assert read(server.server, "/dev/null/none") == FileState(None)
 
 
 # --- no file --------------------------------------------------------------------------------------------------
@@ -364,13 +367,13 @@ def test_a_command_without_a_check_is_known_to_the_journal_alone(server: Server)
 
 
 def test_packages_come_with_a_program_that_takes_them_away(server: Server) -> None:
-    desired = Packages(server.server, "no-such-package nor-such", "/etc/no-such")
-    change = desired.change()
+    words = (server.server, "no-such-package nor-such", "/etc/no-such")
+    change = packages(*words).change()
     assert change and change.diff == "apt-get install no-such-package nor-such"
     assert change.apply == "sh after/packages install /etc/no-such no-such-package nor-such"
     assert change.undo == "sh after/packages remove" and set(change.files) == {"packages"}
-    assert replace(desired, installed="true").change() is None  # by whatever way they came
-    assert replace(desired, installed="false").change() == change
+    assert packages(*words, installed="true").change() is None  # however they were installed
+    assert packages(*words, installed="false").change() == change
 
 
 def test_under_dry_what_a_step_will_end_begins_again(here: Made) -> None:
@@ -455,13 +458,13 @@ def test_a_service_changes_only_what_differs(
 
 def test_seen_says_what_is_missing_and_why(here: Made, tmp_path: Path) -> None:
     old = here(dry=True).old
-    assert Seen(old, "true", "nothing there").missing() is None
-    assert Seen(old, "false", "nothing there").missing() == "nothing there"
-    assert Seen(old, "echo first; echo last; exit 1", "not yet").missing() == "not yet (last)"
-    assert Seen(old, "echo out; echo why >&2; exit 1", "not yet").missing() == "not yet (why)"
-    assert Seen(old, "alive /no/such/pidfile", "not yet").missing() == "not yet"
+    assert succeeds(old, "true", "nothing there").missing() is None
+    assert succeeds(old, "false", "nothing there").missing() == "nothing there"
+    assert succeeds(old, "echo first; echo last; exit 1", "not yet").missing() == "not yet (last)"
+    assert succeeds(old, "echo out; echo why >&2; exit 1", "not yet").missing() == "not yet (why)"
+    assert succeeds(old, "alive /no/such/pidfile", "not yet").missing() == "not yet"
     answers: Iterator[str | None] = iter(["they differ", None])
-    compared = Compared(lambda: next(answers), within=3)
+    compared = Precondition(lambda: next(answers), within=3)
     assert [compared.missing(), compared.missing()] == ["they differ", None]
 
 

@@ -128,7 +128,7 @@ def table(modules: types.SimpleNamespace, name: str = "orders", **facts: Any) ->
     given = {
         "id": f'["public", "{name}"]', "sql": f"public.{name}", "name": name, "oid": 1, "node": 10, "bytes": 100,
         "pages": 1, "columns": [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]], "key": [["id", "t.id"]],
-        "hundredths": None,
+        "by_page": False, "hundredths": None,
     }  # fmt: skip
     return modules.proof.Table(**given | {"convert": False} | facts)
 
@@ -136,7 +136,7 @@ def table(modules: types.SimpleNamespace, name: str = "orders", **facts: Any) ->
 @pytest.mark.parametrize("pages", [0, 1, 4000, 4001, 12_001])
 @pytest.mark.parametrize("by_page", [True, False])
 def test_every_row_is_in_one_part(modules: types.SimpleNamespace, pages: int, by_page: bool) -> None:
-    ranges = table(modules, pages=pages, hundredths=["t.id", list(range(0, 1010, 10))]).ranges(by_page)
+    ranges = table(modules, pages=pages, by_page=by_page, hundredths=["t.id", list(range(0, 1010, 10))]).ranges()
     assert len(ranges) == max(1, -(-pages // 4000))
     begins, ends = (
         [half.split()[-1] for half in halves] for halves in zip(*(r.split(" AND ") for r in ranges), strict=True)
@@ -146,11 +146,11 @@ def test_every_row_is_in_one_part(modules: types.SimpleNamespace, pages: int, by
 
 
 def test_few_hundredths_make_few_parts_and_none_makes_one(modules: types.SimpleNamespace) -> None:
-    assert table(modules, pages=40_000, hundredths=["t.id", [1, 5, 9]]).ranges(False) == [
+    assert table(modules, pages=40_000, hundredths=["t.id", [1, 5, 9]]).ranges() == [
         "true AND t.id < 5",
         "t.id >= 5 AND true",
     ]
-    assert table(modules, pages=40_000).ranges(False) == ["true AND true"]
+    assert table(modules, pages=40_000).ranges() == ["true AND true"]
 
 
 def test_a_row_is_its_columns_by_name(modules: types.SimpleNamespace) -> None:
@@ -265,7 +265,15 @@ class Rows:
                 raise error
         if "json_build_object" in sql:
             columns = [["id", "t.id", "t.id"], ["note", "t.note", "hash(t.note)"]]
-            facts = {"oid": 1, "node": 10, "bytes": 100, "pages": 20_000, "key": [["id", "t.id"]], "hundredths": None}
+            facts = {
+                "oid": 1,
+                "node": 10,
+                "bytes": 100,
+                "pages": 20_000,
+                "key": [["id", "t.id"]],
+                "by_page": True,
+                "hundredths": None,
+            }
             return [({"id": name, "sql": name, "name": name, "columns": columns} | facts,) for name in self.tables]
         if "pg_sequences" in sql:
             return [("orders_id_seq", self.sequence)]
@@ -306,9 +314,9 @@ def test_equal_databases_are_read_by_several_readers(
     for database in (old, new):
         statements = [sql for session in database.sessions for sql in session.asked]
         assert sum("pg_relation_filenode(1)" in sql for sql in statements) == 5
-        begun = statements.count("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        assert begun == statements.count("COMMIT") == 7  # the catalogs, five parts, the sequences
-        assert statements.count(f"SET TRANSACTION SNAPSHOT {names[database.role]}") == begun
+        begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{names[database.role]}'"
+        # The catalogs, five parts, the sequences.
+        assert statements.count(begin) == statements.count("COMMIT") == 7
         assert all(session.closed for session in database.sessions) and database.ended == []
         assert all("extra_float_digits=1" in session.options["options"] for session in database.sessions)
 

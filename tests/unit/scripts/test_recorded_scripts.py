@@ -23,10 +23,10 @@ from switchover.journal import Change, Journal
 from switchover.move import Move
 from switchover.render import HOME
 from switchover.resources import Absent, File, Service
+from switchover.section import SECTIONS
 from switchover.server import Server
 from switchover.settings import check
 from switchover.site import worker
-from switchover.step import SECTIONS
 
 PASSWORDS = "192.0.2.1:5433:*:switchover:secret\n127.0.0.1:6432:*:switchover_app:secret\n"
 assert checklist.COLLECTIONS  # by which steps have their names
@@ -49,7 +49,6 @@ ANSWERS = {
     r"git -C \S+ rev-parse HEAD$": "0123456789" * 4,
     r"SHOW ssl_cert_file": "a certificate",
     r"SHOW wal_level'$": "replica",
-    r"(wal_retrieve_retry_interval|max_slot_wal_keep_size)'": "false",
     r"\nnamed https\S+( \S+)+$": "openfoodnetwork.org.au",
     r"^df -Pk": "100000",
     r"jsonb_build_object[(]\S*tables": json.dumps({"tables": [TABLE, TABLE | {"offer": "public.its_index"}]}),

@@ -37,7 +37,7 @@ COMMAND = re.compile(
 
 
 UNIT = re.compile(r"(?m)^\[\w+\]$")  # nor is what has such a line sh, whatever its other lines look like
-RUN = {"look", "change", "exec", "exec_bytes", "Command", "Seen"}  # their words are sh
+RUN = {"look", "change", "exec", "exec_bytes", "Command", "succeeds"}  # their words are sh
 
 
 def python_files() -> list[Path]:

@@ -9,7 +9,7 @@ import pytest
 from recorded_server import Made
 
 from switchover.errors import Problem
-from switchover.findings import Kind
+from switchover.findings import Severity
 
 GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
 
@@ -27,7 +27,7 @@ def test_a_checkout_s_version_is_its_commit(server: Made, tmp_path: Path) -> Non
     commit = checkout(tmp_path / "app")
     assert old.code.version() == commit
     (here,) = old.code.check(commit)
-    assert (here.kind, here.what) == (Kind.GOOD, f"the code is at {commit[:12]} on old")
+    assert (here.kind, here.what) == (Severity.GOOD, f"the code is at {commit[:12]} on old")
     (there,) = old.code.check("f" * 40)
     assert there.what == f"the code is at ffffffffffff on old, at {commit[:12]} on new"
 
@@ -70,7 +70,7 @@ def test_it_is_the_same_where_the_application_s_own_files_are(
     before = old.code.version()
     application(tmp_path / "app", **files)
     assert (old.code.version() == before) == same
-    assert [f.kind for f in old.code.check(before)] == [Kind.WARNING] * (not same)
+    assert [f.kind for f in old.code.check(before)] == [Severity.WARNING] * (not same)
 
 
 def test_a_directory_without_an_application_has_no_version(server: Made) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from recorded_server import Made
 
-from switchover.resources.file import Absent, File, Found
+from switchover.resources.file import Absent, File, FileState
 from switchover.site.deploys import Notice
 
 NOTICE = Notice("Thu 8 Feb 2018", "anna@laptop", "shop.test")
@@ -41,8 +41,8 @@ def test_when_it_has_moved_to_where_nobody_pushes_it_names_none(server: Made) ->
     assert "[Thu 8 Feb 2018] We have a new production server.\n" in said and "set-url" not in said
 
 
-@pytest.mark.parametrize("before", [None, Found(None), Found(b"#!/bin/sh\n", "ofn:ofn", "700")])
-def test_at_the_end_the_hook_is_as_it_was(server: Made, before: Found | None) -> None:
+@pytest.mark.parametrize("before", [None, FileState(None), FileState(b"#!/bin/sh\n", "ofn:ofn", "700")])
+def test_at_the_end_the_hook_is_as_it_was(server: Made, before: FileState | None) -> None:
     deploys, hook = server(role="new").deploys.complete(lambda path: before)  # type: ignore[misc]
     assert isinstance(deploys, File) and b"db:migrate" in deploys.content
     if before and before.content is not None:

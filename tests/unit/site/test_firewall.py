@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from recorded_server import Made
 
-from switchover.findings import Finding, Kind
+from switchover.findings import Finding, Severity
 from switchover.site.firewall.ufw import Rule
 
 ADDED = {"ufw show added": "ufw-show-added.txt"}
@@ -37,14 +37,14 @@ def test_no_rule_is_no_line(server: Made) -> None:
 )
 def test_what_its_state_means_for_the_move(server: Made, status: str, good: str, blocks: bool) -> None:
     first, *others = server({"ufw status verbose": f"ufw-status-{status}.txt"}).firewall.check()
-    assert first == Finding(Kind.GOOD, OLD + good)
+    assert first == Finding(Severity.GOOD, OLD + good)
     do = "Let it refuse what no rule allows: ufw default deny incoming"
-    assert others == [Finding(Kind.BLOCKER, "the firewall lets everybody reach every port", do)] * blocks
+    assert others == [Finding(Severity.BLOCKER, "the firewall lets everybody reach every port", do)] * blocks
 
 
 def test_new_s_is_not_judged(server: Made) -> None:
     (note,) = server({"ufw status verbose": "ufw-status-allow.txt"}, "new").firewall.check()
-    assert note.kind == Kind.NOTE
+    assert note.kind == Severity.NOTE
 
 
 @pytest.mark.parametrize(

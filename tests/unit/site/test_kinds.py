@@ -156,7 +156,7 @@ def test_a_fault_names_its_key(path: str, value: Any, said: str) -> None:
     with pytest.raises(Problem) as raised:
         check(data, "move.yaml")
     first, *faults = raised.value.what.splitlines()
-    assert first == "1 to mend:"
+    assert first == "1 to fix:"
     assert faults[0].strip().startswith(said)
 
 
@@ -307,10 +307,10 @@ def test_the_settings_know_the_new_kind(said: dict[str, Any]) -> None:
 
 
 def test_its_faults_are_named_as_any_kind_s(said: dict[str, Any]) -> None:
-    assert said["unknown key"] == "1 to mend:\n  old.worker.queue: unknown key; did you mean 'queues'?"
-    assert said["missing key"] == "1 to mend:\n  old.worker.queues: missing; docs/settings.md says what it is"
+    assert said["unknown key"] == "1 to fix:\n  old.worker.queue: unknown key; did you mean 'queues'?"
+    assert said["missing key"] == "1 to fix:\n  old.worker.queues: missing; docs/settings.md says what it is"
     tags = listed([*kinds("worker"), "resque"])
-    assert said["unknown kind"] == f"1 to mend:\n  old.worker.kind: {tags}, not 'rescue'"
+    assert said["unknown kind"] == f"1 to fix:\n  old.worker.kind: {tags}, not 'rescue'"
 
 
 def test_the_reference_has_it(said: dict[str, Any]) -> None:

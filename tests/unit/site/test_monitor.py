@@ -10,7 +10,7 @@ from here import right
 from recorded_server import Made, Recorded
 
 from switchover.desired import Nothing
-from switchover.resources.file import Absent, File, Found
+from switchover.resources.file import Absent, File, FileState
 
 SERVICE = {"kind": "service", "service": "sidekiq"}
 
@@ -75,10 +75,10 @@ def test_it_forgets_and_remembers(server: Made, tmp_path: Path) -> None:
     for forgets, name in ((monitor.forgets_application(), "a"), (monitor.forgets_worker(), "w")):
         (absent,) = forgets  # type: ignore[misc]
         assert isinstance(absent, Absent) and absent.path == str(tmp_path / name)
-    before = Found(b"theirs", "anna:adm", "640")
+    before = FileState(b"theirs", "anna:adm", "640")
     (file,) = monitor.remembers_application({str(tmp_path / "a"): before}.get)  # type: ignore[misc]
     assert (file.content, file.owner, file.mode) == (b"theirs", "anna:adm", "640")  # type: ignore[union-attr]
-    for none in (None, Found(None)):
+    for none in (None, FileState(None)):
         desired = monitor.remembers_application(lambda path, none=none: none)  # type: ignore[misc]
         assert desired == Nothing("old's monitor did not watch the application")
 

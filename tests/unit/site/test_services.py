@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from here import right
 
-from switchover.findings import Kind
+from switchover.findings import Severity
 from switchover.hosts import Answer
 from switchover.journal import FUNCTIONS
 from switchover.server import Server
@@ -64,7 +64,7 @@ def test_what_systemd_prints_is_so_many_seconds(span: str, long: float) -> None:
 )
 def test_a_job_that_systemd_would_kill_is_told(shown: str, worker: dict[str, Any], warned: bool) -> None:
     found = list(server(worker=worker, TimeoutStopUSec=shown).worker.check())
-    assert [finding.kind for finding in found] == [Kind.WARNING] * warned
+    assert [finding.kind for finding in found] == [Severity.WARNING] * warned
     if warned:
         assert "a longer job would run twice" in found[0].what and "TimeoutStopSec=600" in found[0].do
 
@@ -74,7 +74,7 @@ def test_a_job_that_systemd_would_kill_is_told(shown: str, worker: dict[str, Any
 )
 def test_a_service_that_cannot_reload_is_told(can: str, app: dict[str, Any], warned: bool) -> None:
     found = list(server(app={"reloaded": "true", **app}, CanReload=can).app.check())
-    assert [finding.kind for finding in found] == [Kind.WARNING] * warned
+    assert [finding.kind for finding in found] == [Severity.WARNING] * warned
 
 
 def test_in_a_hook_what_no_verb_says_is_done_by_sudo() -> None:

@@ -20,7 +20,8 @@ import pytest
 from pydantic import BaseModel
 
 from switchover.checklist import WHOLE
-from switchover.settings import Settings, parts_of
+from switchover.settings import Settings
+from switchover.settings_model import parts_of
 
 ROOT = Path(__file__).parents[3]
 PRODUCT = re.compile(r"unicorn|puma|delayed[_ -]?job|sidekiq|monit(?!or|ion)|ufw|crontab", re.IGNORECASE)

@@ -18,12 +18,12 @@ def spec(line: str, part: str, point: str) -> str:
     return f"{line}/{part}@{point}"
 
 
-def desired(line: str, part: str, point: str) -> bool:
+def armed(line: str, part: str, point: str) -> bool:
     """Whether the process shall end at this *point* of the step *line*'s *part*."""
     return os.environ.get(VARIABLE) in (spec(line, part, point), spec(line, "*", point))
 
 
 def here(line: str, part: str, point: str) -> None:
     """Ends the process, if it shall end here."""
-    if desired(line, part, point):
+    if armed(line, part, point):
         os.kill(os.getpid(), signal.SIGKILL)
