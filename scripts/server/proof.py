@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -42,6 +42,7 @@ SELECT json_build_object(
   'id', json_build_array(nspname, relname)::text, 'sql', format('%I.%I', nspname, relname), 'oid', c.oid::bigint,
   'name', CASE nspname WHEN 'public' THEN format('%I', relname) ELSE format('%I.%I', nspname, relname) END,
   'node', relfilenode::bigint, 'bytes', coalesce(pg_table_size(c.oid), 0),
+  'by_page', current_setting('server_version_num')::integer >= 140000,
   'pages', coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::integer,
   -- Types of PostgreSQL's own alone are hashed one by one: the cast of another could be a function of the application.
   'columns', (SELECT coalesce(json_agg(json_build_array(attname, format('t.%I', attname), CASE
@@ -89,6 +90,7 @@ class Table:
     pages: int
     columns: list[tuple[str, str, str]]  # name, quoted, hashed where it can be long
     key: list[tuple[str, str]] | None  # name, quoted
+    by_page: bool  # PostgreSQL reads a range of pages directly
     hundredths: tuple[str, list[int]] | None
     convert: bool  # the databases' encodings differ: texts are compared as UTF-8
     apart: bool = False  # its rows may be too long for one text: long columns are hashed one by one
@@ -105,10 +107,10 @@ class Table:
             text = f"encode(convert_to({text}, 'UTF8'), 'hex')"
         return f'hashtextextended({text} COLLATE "C", {seed})'
 
-    def ranges(self, by_page: bool) -> list[str]:
-        """Conditions that divide it. *by_page*: PostgreSQL reads a range of pages directly, as from 14 on."""
+    def ranges(self) -> list[str]:
+        """Conditions that divide it."""
         count, column, cuts = -(-self.pages // PAGES), "ctid", []
-        if by_page:
+        if self.by_page:
             cuts = [f"'({part * PAGES},0)'" for part in range(1, count)]
         elif self.hundredths:
             column, bounds = self.hundredths
@@ -119,13 +121,13 @@ class Table:
         most = [*(f"{column} < {cut}" for cut in cuts), "true"]
         return [f"{begin} AND {end}" for begin, end in zip(least, most)]
 
-    def sums(self, by_page: bool) -> list[Part]:
+    def sums(self) -> list[Part]:
         """What is asked of it: how many rows, the sum of their hashes, and in which file the table is now."""
-        ranges = self.ranges(by_page)
+        ranges = self.ranges()
         select = f"SELECT count(*), coalesce(sum(h), 0), coalesce(pg_relation_filenode({self.oid}), 0)"
         rows = f"SELECT {self.hash(self.row)} AS h FROM ONLY {self.sql} t"
         size = self.bytes / len(ranges)
-        return [Part(self.name, f"{select} FROM ({rows} WHERE {range}) s", size, self) for range in ranges]
+        return [Part(self.name, f"{select} FROM ({rows} WHERE {condition}) s", size, self) for condition in ranges]
 
     def add(self, rows: int, hashes: Decimal, node: int) -> None:
         """One of the answers."""
@@ -168,7 +170,10 @@ class Reader(threading.Thread):
 
     def __init__(self, server: Server, options: str, snapshot: str | None, parts: deque[Part]) -> None:
         super().__init__(daemon=True)
-        self.role, self.snapshot, self.parts = server.role, snapshot, parts
+        self.role, self.parts = server.role, parts
+        self.begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        if snapshot:
+            self.begin += f"; SET TRANSACTION SNAPSHOT '{snapshot}'"
         self.session = server.connect(application_name=NAME, options=options, client_encoding="UTF8")
         self.answers: list[tuple[Part, Any]] = []
         self.refused: Refused | None = None
@@ -186,12 +191,10 @@ class Reader(threading.Thread):
                     self.refused = Refused("SW43", f"{self.role}: {part.about}: {first_line(error)}")
 
     def answer(self, part: Part, cursor: Any) -> Any:
-        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        if self.snapshot:
-            try:
-                cursor.execute("SET TRANSACTION SNAPSHOT %s", [self.snapshot])
-            except psycopg2.Error as error:
-                raise Refused("SW44", f"{self.role}: {first_line(error)}") from error
+        try:
+            cursor.execute(self.begin)
+        except psycopg2.Error as error:
+            raise Refused("SW44", f"{self.role}: {first_line(error)}") from error
         try:
             cursor.execute(part.sql)
         except psycopg2.Error as error:
@@ -214,36 +217,38 @@ class Comparison:
     """Of *old* with *new*, by so many *readers* a side, in *snapshots* (names by role) where there are some."""
 
     def __init__(self, old: Server, new: Server, readers: int, snapshots: Mapping[str, str]) -> None:
-        self.servers, self.readers, self.snapshots = {"old": old, "new": new}, readers, snapshots
-        sessions = [old.session, new.session]
-        self.convert = len({session.get_parameter_status("server_encoding") for session in sessions}) > 1
+        self.servers, self.readers, self.snapshots = (old, new), readers, snapshots
+        encodings = {server.session.get_parameter_status("server_encoding") for server in self.servers}
+        self.convert = len(encodings) > 1
         # PostgreSQL 12 began to write a float's shortest text; with an older one both write 15 digits.
-        digits = 0 if any(session.server_version < 120000 for session in sessions) else 1
+        digits = 0 if min(server.session.server_version for server in self.servers) < 120000 else 1
         self.options = " ".join(f"-c {setting}" for setting in [*SETTINGS.split(), f"extra_float_digits={digits}"])
         self.doing, self.printed = "what there is to compare", time.monotonic()
         self.seconds = 0.0  # that all rows took
         self.narrowed = 0
 
-    def read(self, parts: Mapping[str, Iterable[Part]]) -> list[list[tuple[Part, Any]]]:
+    def read(self, *parts: list[Part]) -> list[list[tuple[Part, Any]]]:
         """The answers of old, and those of new, to the *parts* of each; the largest first. Prints the progress."""
-        queues = {role: deque(sorted(parts[role], key=lambda part: -part.bytes)) for role in self.servers}
-        total = sum(part.bytes for queue in queues.values() for part in queue)
+        queues = [deque(sorted(side, key=lambda part: -part.bytes)) for side in parts]
+        total = sum(part.bytes for queue in queues for part in queue)
         readers: list[Reader] = []
         try:
-            for role, queue in queues.items():
+            for server, queue in zip(self.servers, queues):
                 for _ in range(min(self.readers, len(queue))):
-                    readers.append(Reader(self.servers[role], self.options, self.snapshots.get(role), queue))
+                    readers.append(Reader(server, self.options, self.snapshots.get(server.role), queue))
             for reader in readers:
                 while reader.is_alive():
                     reader.join(0.1)
                     self.watch(readers, total)
             self.watch(readers, total)
         except BaseException:
-            for queue in queues.values():
+            for queue in queues:
                 queue.clear()
             self.end()
             raise
-        return [[answer for reader in readers if reader.role == role for answer in reader.answers] for role in queues]
+        return [
+            [answer for reader in readers if reader.parts is queue for answer in reader.answers] for queue in queues
+        ]
 
     def watch(self, readers: list[Reader], total: float) -> None:
         """Raises what stopped a reader; prints a line each second, which fails where nobody listens any more."""
@@ -258,14 +263,13 @@ class Comparison:
     def end(self) -> None:
         """Whoever reads ends at once on both servers; new first, as old may be the one that is gone."""
         end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = %s"
-        for role in ("new", "old"):
+        for server in reversed(self.servers):
             with contextlib.suppress(psycopg2.Error):
-                self.servers[role].ask(end, NAME)
+                server.ask(end, NAME)
 
     def both(self, about: str, sql: str) -> list[list[Any]]:
         """The rows that old answers, and those of new."""
-        answers = self.read({role: [Part(about, sql)] for role in self.servers})
-        return [rows for side in answers for _, rows in side]
+        return [rows for answers in self.read([Part(about, sql)], [Part(about, sql)]) for _, rows in answers]
 
     def tables(self) -> list[dict[str, Any]]:
         """For each table how many rows it has on either server, and what is different."""
@@ -282,11 +286,8 @@ class Comparison:
 
     def sum_up(self, old: list[Table], new: list[Table]) -> None:
         """Counts and sums up all rows. Where they are too long for one text: again, long columns by themselves."""
-        parts = {
-            role: [part for table in tables for part in table.sums(server.session.server_version >= 140000)]
-            for (role, server), tables in zip(self.servers.items(), (old, new))
-        }
-        answers = [answer for side in self.read(parts) for answer in side]
+        sides = self.read(*([part for table in tables for part in table.sums()] for tables in (old, new)))
+        answers = [answer for side in sides for answer in side]
         long = {part.table.id for part, rows in answers if part.table and rows is None}
         for part, rows in answers:
             if part.table and part.table.id not in long:

@@ -55,7 +55,7 @@ def proved(lab: Lab, *words: str) -> tuple[Ran, dict[str, Any]]:
 
 
 def sessions(lab: Lab) -> int:
-    """How many sessions of a proof there are on both servers, its pins too."""
+    """How many sessions of a proof there are on both servers, its snapshots too."""
     ours = "application_name ~ '^switchover prove' OR query ~ 'pg_export_snapshot' AND pid <> pg_backend_pid()"
     return sum(int(host.psql(f"SELECT count(*) FROM pg_stat_activity WHERE {ours}")) for host in lab.servers)
 

@@ -17,6 +17,8 @@ MODULES = ("servers", "refusals", "hold", "snapshots", "proof", "switch")
 class DatabaseError(Exception):
     """psycopg2.Error."""
 
+    pgcode = ""
+
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[types.SimpleNamespace]:

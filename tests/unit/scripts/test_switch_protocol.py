@@ -65,7 +65,8 @@ class World:
 
     databases: dict[str, Database]
     state: dict[str, Any] | None = None  # the program's file
-    ini: str = "old"
+    ini: str = "old"  # PgBouncer's configuration; and as it is on disk, after a loss of power
+    lasting: str = "old"
     points_to: str = "old"
     paused: bool = False
     shrunk: bool = False  # the pooler has fewer connections than its configuration says
@@ -303,19 +304,27 @@ class Client:
 
     def __init__(self, config: dict[str, Any]) -> None: ...
 
-    def query(self) -> None: ...
+    def cursor(self) -> Client:
+        return self
 
-    def error(self, seconds: float) -> None: ...
+    def execute(self, sql: str) -> None: ...
+
+    def poll(self) -> int:
+        return 0
 
 
 def _remember(config: dict[str, Any], number: int, towards: str, phase: str) -> None:
     world.tick()
+    # Who comes next after a loss of power does not look at it again.
+    assert phase in ("begun", "intent") or world.lasting == (OTHER[towards] if phase == "aborted" else towards)
     world.state = {"number": number, "towards": towards, "phase": phase}
 
 
 def _point_pooler_at(role: str, config: dict[str, Any], *, lasting: bool = True) -> None:
     world.tick()
     world.ini = role
+    if lasting:
+        world.lasting = role
 
 
 class Clock:
@@ -350,7 +359,7 @@ def program(modules: types.SimpleNamespace) -> types.ModuleType:
     for name, value in values.items():
         setattr(switch, name, value)
     for module in (switch, modules.hold):
-        for name, value in {"Pooler": Pooler, "DeadMan": DeadMan, "Client": Client}.items():
+        for name, value in {"Pooler": Pooler, "DeadMan": DeadMan, "application": Client}.items():
             setattr(module, name, value)
     for module in (switch, modules.hold, modules.snapshots):
         module.time = Clock()
@@ -364,7 +373,9 @@ def begin(towards: str) -> None:
     source, target = Database(OTHER[towards], admits=True), Database(towards, admits=False)
     source.slot, target.follows = 0, "enabled"
     target.slot, source.follows = 0, "prepared"
-    world = World({source.role: source, target.role: target}, ini=source.role, points_to=source.role)
+    world = World(
+        {source.role: source, target.role: target}, ini=source.role, lasting=source.role, points_to=source.role
+    )
     if source.role == "new":
         world.state = {"number": 1, "towards": "new", "phase": "finished"}
 
@@ -493,11 +504,13 @@ def test_every_point_at_which_it_can_die_has_a_state() -> None:
     assert sorted(points) == sorted(state[0] for state in STATES)
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["", "target-away"])
 @pytest.mark.parametrize("towards", ["new", "old"])
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state[0])
 def test_after_an_interruption_all_is_as_the_table_says(
-    program: types.ModuleType, monkeypatch: pytest.MonkeyPatch, state: list[str], towards: str
+    program: types.ModuleType, monkeypatch: pytest.MonkeyPatch, state: list[str], towards: str, away: bool
 ) -> None:
+    """*away*: the target does not answer for a while when recovery begins."""
     part, source, target, row, pooler, _ = state
     begin(towards)
 
@@ -515,10 +528,12 @@ def test_after_an_interruption_all_is_as_the_table_says(
     assert (left.follows == "enabled") == ("follows" in source)
     assert [state for state, _ in right.switches.values()] == [row]
     assert (world.paused, world.points_to) == ("holds" in pooler, points_to[pooler.rpartition(" ")[2]])
+    assert world.watched == world.paused or part == "resume"
+    right.up = not away
     program.recover(CONFIG)
     assert world.state and world.state["phase"] == ("finished" if row == "committed" else "aborted")
     assert not world.paused and not world.watched
     assert world.points_to == (towards if row == "committed" else OTHER[towards])
     assert [left.admits, right.admits] == ([False, True] if row == "committed" else [True, False])
     if row == "committed":
-        assert (left.follows, right.follows) == ("enabled", "prepared")
+        assert (left.follows, right.follows, left.slot) == ("enabled", "prepared", left.beat)
