@@ -20,7 +20,8 @@ from ..dns.records import Addresses, Look
 from ..http import host
 from ..move import Move
 from ..quote import ident, sh
-from ..resources import Command, reverted, succeeds
+from ..resources import Command, succeeds
+from ..resources.command import reverted
 from ..resources.postgres import PSQL
 from ..resources.uploads import KEY, on, ssh
 from ..step import step, step_by

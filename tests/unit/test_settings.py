@@ -188,7 +188,7 @@ def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
 def test_one_machine_for_both_is_refused(data: dict[str, Any], path: str, value: Any) -> None:
     assert faults(put(data, path, value)) == (
         "move.yaml: old and new are the same server (new.ssh, new.address). "
-        "Give the new server's own name and addresses"
+        "Write the new server's own name and addresses"
     )
 
 
