@@ -321,7 +321,7 @@ FAULTS = [
           "runuser -u postgres -- psql -qc 'ALTER SYSTEM RESET ssl' -c 'SELECT pg_reload_conf()'",
           r"old: PostgreSQL does not speak TLS  \(Set ssl = on .*reload it\)"),
     Fault("new", "echo 'nonsense on;' >/etc/nginx/conf.d/x.conf", "rm /etc/nginx/conf.d/x.conf",
-          r"new: nginx refuses its configuration \(.*nonsense.*\)  \(Mend it: nginx -t\)"),
+          r"new: nginx refuses its configuration \(.*nonsense.*\)  \(Fix it: nginx -t\)"),
     Fault("old", instead("date", 'exec /bin/date -d "+60 sec" "$@"'), "rm /usr/local/sbin/date",
           r"the clocks are \d\d\.\d\d s apart  \(Set them: timedatectl set-ntp true, on both\)"),
     Fault("new", instead("df", '/bin/df "$@" | sed "2s/ [0-9]*  *[0-9]*%/ 9000 99%/"'), "rm /usr/local/sbin/df",
@@ -344,10 +344,7 @@ def meanwhile(server: LabServer, make: str, mend: str) -> Iterator[None]:
 def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
     with meanwhile(lab.old, "ufw default allow incoming", "ufw default deny incoming"):
         found = crossed(laptop.inv("check"))
-    assert found == [
-        "old: the firewall lets everybody reach every port  "
-        "(Let it refuse what no rule allows: ufw default deny incoming)"
-    ]
+    assert found == ["old: the firewall lets everybody reach every port  (Run: ufw default deny incoming)"]
 
 
 @pytest.mark.thorough
@@ -355,7 +352,7 @@ def test_a_firewall_that_is_off_is_no_fault(laptop: Laptop, lab: Lab) -> None:
     with meanwhile(lab.old, "ufw --force disable", "ufw --force enable"):
         ran = laptop.inv("check")
     assert crossed(ran) == []
-    assert "old: the firewall (ufw) is off: `prepare-old` switches it on, ssh first" in ran.out
+    assert "old: the firewall (ufw) is off: `prepare-old` turns it on, with ssh allowed first" in ran.out
 
 
 @pytest.fixture
