@@ -27,7 +27,7 @@ def to_new(move: Move, look: Look) -> list[Addresses]:
         its = [found[name, kind] for kind in KINDS if (name, kind) in found]
         if any(record.kind == "A" and record.data for record in its) and not new["A"]:
             do = "Add it to new.address: most visitors have no IPv6"
-            raise Problem(f"{name} has an IPv4 address, and new has none", "names", do)
+            raise Problem(f"{name} has an IPv4 address, and new has none", "dns", do)
         ttl = min((record.ttl for record in its if record.data), default=move.settings.dns.ttl)
         desired += [
             Addresses(name, record.kind, record.ttl if record.data else ttl, new[record.kind]) for record in its

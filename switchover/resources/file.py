@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -108,6 +108,15 @@ class File(Resource):
         elif (now.owner, now.mode) != (owner, mode):
             lines += f"owner and mode: {now.owner} {now.mode} -> {owner} {mode}\n"
         return lines
+
+
+def with_lines(server: Host, path: str, lines: Sequence[str], user: str, replaces: str = "") -> File:
+    """*path* on *server*, *user*'s, has these *lines* after those that are there; *replaces*: what old ones contain."""
+    found = read(server, path)
+    there = [line for line in (found.content or b"").decode().splitlines() if not replaces or replaces not in line]
+    there += [line for line in lines if line not in there]
+    content = "".join(f"{line}\n" for line in there).encode()
+    return File(server, path, content, found.owner or f"{user}:{user}", found.mode or "600")
 
 
 @dataclass(frozen=True)

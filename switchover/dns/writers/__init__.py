@@ -36,7 +36,7 @@ def carry_out(move: Move, facts: Mapping[str, Any], on_line: Callable[[str], Non
     changed them since; Problem where the change cannot be made.
     """
     if move.dry:
-        raise NothingDone("a change was tried under --dry", "names", "Please report this bug")
+        raise NothingDone("a change was tried under --dry", "dns", "Please report this bug")
     was, desired = from_json(facts["before"]), from_json(facts["after"])
     if back:
         was, desired = desired, was
@@ -58,7 +58,7 @@ def _there(
         now = writer.present(*want.key)
         if not {*now.data} <= {*before.data, *want.data}:
             what = f"{now}: somebody has changed it"
-            raise Problem(what, "names", f"Set it by hand: {'; '.join(want.lines) or f'no {want.kind}'}")
+            raise Problem(what, "dns", f"Set it by hand: {'; '.join(want.lines) or f'no {want.kind}'}")
         yield now, want
 
 

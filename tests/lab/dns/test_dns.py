@@ -74,8 +74,8 @@ def test_new_asks_the_labs_name_servers_and_so_do_visitors(lab: Lab) -> None:
 
 
 def test_before_old_passes_visitors_on_the_name_stays(lab: Lab) -> None:
-    assert f"may be remembered for {bind.TTL} s. First: inv dns-prepare" in fails(lab, "switch-dns")
-    assert "visitors would not all come to" in fails(lab, "switch-dns.new-answers")
+    assert f"dns: the TTL is {bind.TTL} s. First: inv dns-prepare" in fails(lab, "switch-dns")
+    assert "new does not answer every domain" in fails(lab, "switch-dns.new-answers")
     assert f"{NS1}: {SITE} A is 10.77.0.11 (TTL 20): first `inv switch-dns`" in fails(
         lab, "retire-old.dns-points-to-new"
     )
@@ -144,7 +144,7 @@ def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
     """Whatever came since, as long as the name has not switched."""
     works(lab, "prepare-old", "prepare-new", "switch-app")
     ran = works(lab, "dns-prepare")
-    assert re.search(r"Until 20\d\d-.* UTC somebody may remember them for longer", ran.out)
+    assert re.search(r"Until 20\d\d-.* UTC resolvers may use the old TTL", ran.out)
     works(lab, "undo", "--yes", "dns-prepare")
     everywhere(lab, bind.TTL, lab.old)
     works(lab, "dns-prepare")
@@ -152,11 +152,11 @@ def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
 
 
 def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
-    [until_] = re.findall(r"Until (20\d\d-\S+ \S+) UTC somebody", works(lab, "dns-prepare").out)
+    [until_] = re.findall(r"Until (20\d\d-\S+ \S+) UTC resolvers", works(lab, "dns-prepare").out)
     while_waiting = works(lab, "switch-dns")
     assert datetime.now(UTC).replace(tzinfo=None) >= datetime.fromisoformat(until_)
     everywhere(lab, LOWERED, lab.new)
-    assert "Old's proxy may go now" in while_waiting.out
+    assert "Old can be retired now" in while_waiting.out
     shown = works(lab, "--dry", "undo").out
     assert "-shop.test. 2 IN A 10.77.0.12" in shown and "+shop.test. 2 IN A 10.77.0.11" in shown
 

@@ -144,7 +144,7 @@ def test_a_port_80_that_old_does_not_pass_on_is_found_before_the_authority_is_as
 
 def test_a_trial_leaves_nothing(lab: Lab, untouched: str) -> None:
     trial = beside(lab, "trial", staging=True)
-    assert "new: has a certificate of its own" in works(lab, "expand-cert", settings=trial).out
+    assert "new: has its own certificate" in works(lab, "expand-cert", settings=trial).out
     assert not lab.new.exec("ls /etc/letsencrypt/renewal 2>/dev/null", check=False).stdout
     works(lab, "undo", "--yes", "expand-cert", settings=trial)
     assert letsencrypt(lab.new) == untouched
