@@ -12,7 +12,6 @@ import pytest
 from switchover.database import capacity, host, switch
 from switchover.move import Move
 
-
 ROOT = Path(__file__).parents[3]
 SQL = ROOT / "switchover/database/switch.sql"
 
