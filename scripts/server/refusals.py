@@ -21,28 +21,16 @@ class Meaning(NamedTuple):
     waiting: bool = True
 
 
+LATE_WRITES = "switchover_own.late_writes"
 CODES = {
     # Before anybody is held.
-    "SW01": Meaning(
-        "the database that is left could not follow the other one",
-        "Repair the way back (firewall, port, password, certificate): inv replicate",
-        waiting=False,
-    ),
-    "SW02": Meaning(
-        "a disk has little room for the changes that are kept for the other server",
-        "Free some of it, or raise max_slot_wal_keep_size",
-        waiting=False,
-    ),
+    "SW01": Meaning("the way back is not open", "Repair the firewall, port, password or certificate", waiting=False),
+    "SW02": Meaning("a disk is filling up", "Free some of it, or raise max_slot_wal_keep_size", waiting=False),
     "SW03": Meaning("the servers' clocks differ", "Set both right (NTP)", waiting=False),
     "SW04": Meaning(
-        "late writes: somebody wrote past the fence, and the switch would lose it",
-        "Carry it over, then there: DELETE FROM switchover_own.late_writes",
-        waiting=False,
+        "late writes would be lost", f"Carry it over, then there: DELETE FROM {LATE_WRITES}", waiting=False
     ),
-    "SW05": Meaning(
-        "PgBouncer does not have all its connections",
-        "If it does not get them: look at PostgreSQL's max_connections and at PgBouncer's log",
-    ),
+    "SW05": Meaning("PgBouncer lacks connections", "Look at PostgreSQL's max_connections, and at PgBouncer's log"),
     "SW06": Meaning("a transaction is open for too long", "Let it end, or end it: pg_terminate_backend(pid)"),
     "SW07": Meaning("the database that follows is behind", "Wait until it has caught up: inv watch"),
     "SW08": Meaning("a query ran too long to be waited for, in each try", "Try again at a quieter time"),

@@ -71,33 +71,33 @@ def failpoint(part: str) -> None:
 
 def point_pooler_at(role: str, config: dict[str, Any], *, lasting: bool = True) -> None:
     """PgBouncer's configuration is *role*'s, which it reads by RELOAD, or when it starts. *lasting*: on disk."""
-    beside = INI.with_name(f".{INI.name}.switchover")
-    beside.write_bytes(Path(config["ini"][role]).read_bytes())
-    now = INI.stat()
-    os.chown(beside, now.st_uid, now.st_gid)
-    beside.chmod(now.st_mode & 0o7777)
+    replace(INI, Path(config["ini"][role]).read_bytes(), lasting)
+
+
+def replace(target: Path, content: bytes, lasting: bool = True) -> None:
+    """*target* has *content*, at once; its owner and mode are as they were. *lasting*: on disk."""
+    beside = target.with_name(f".{target.name}.switchover")
+    beside.write_bytes(content)
+    if target.exists():
+        now = target.stat()
+        os.chown(beside, now.st_uid, now.st_gid)
+        beside.chmod(now.st_mode & 0o7777)
     if lasting:
-        replace(beside, INI)
-    else:
-        beside.rename(INI)
-
-
-def replace(beside: Path, target: Path) -> None:
-    """*beside* is renamed to *target*, and both are on disk."""
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
+        fsync(beside)
     beside.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    if lasting:
+        fsync(target.parent)
+
+
+def fsync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
 
 
 def remember(config: dict[str, Any], number: int, towards: str, phase: str) -> None:
     """What recovery begins with: begun, intent (it may have committed from here on), aborted, committed, finished."""
-    state = Path(config["state"])
-    beside = state.with_suffix(".new")
-    beside.write_text(json.dumps({"number": number, "towards": towards, "phase": phase}))
-    replace(beside, state)
+    replace(Path(config["state"]), json.dumps({"number": number, "towards": towards, "phase": phase}).encode())
 
 
 def remembered(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -281,11 +281,8 @@ class Switch:
 
     def prove(self) -> None:
         """Compares both databases at the moment of the switch, while visitors use the target."""
-        old, new = (self.source, self.target) if self.target.role == "new" else (self.target, self.source)
-
-        def agree(on_old: int | None, on_new: int | None) -> bool:
-            return counted_on(on_old, on_new) if self.target is new else counted_on(on_new, on_old)
-
+        old, new = sorted((self.source, self.target), key=lambda server: server.role, reverse=True)
+        agree = counted_on if self.target is new else lambda on_old, on_new: counted_on(on_new, on_old)
         try:
             # One session reads on each server: visitors feel it least.
             equal, line = compare(old, new, 1, agree, self.snapshots.names)
@@ -302,9 +299,7 @@ def switch(towards: str, config: dict[str, Any]) -> None:
     recover(config)
     if primary(config) == towards:
         point_pooler_at(towards, config)
-        pooler = Pooler(config)
-        pooler.reload()
-        pooler.resume()
+        proceed(config)
         say("already", towards=towards)
     else:
         Switch(towards, config).run()
@@ -369,10 +364,7 @@ def recover(config: dict[str, Any]) -> str:
         end_sessions(source)
         source.ask("SELECT switchover_own.unfence()")  # before RESUME, or clients would be turned away
     point_pooler_at(right, config)
-    pooler = attempt(lambda: Pooler(config), tries=3)
-    if pooler is not None:
-        pooler.reload()
-        pooler.resume()
+    attempt(lambda: proceed(config), tries=3)
     DeadMan.disarm()  # before this is over: what ends this program now must find it again
     remember(config, number, towards, state)
     say("recovered", state=state, primary=right)
@@ -381,6 +373,13 @@ def recover(config: dict[str, Any]) -> str:
             raise Refused("SW17", f"visitors use {right}; {OTHER[towards]} does not answer, and does not follow yet")
         turn_replication(config, source, target, number, lsn)
     return right
+
+
+def proceed(config: dict[str, Any]) -> None:
+    """PgBouncer points where its configuration says, and holds nobody. Raises psycopg2.Error."""
+    pooler = Pooler(config)
+    pooler.reload()
+    pooler.resume()
 
 
 def end_sessions(server: Server) -> None:

@@ -19,6 +19,7 @@ from . import capacity, host, pgbouncer, proof
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
+BESIDE = ("detached-switch", "detached.sh")  # in the entry of a switch
 LIBRARY = "/usr/local/lib/switchover"  # its modules, where it finds them at a boot too
 MODULES = ("switch.py", *proof.PROGRAMS[1:])
 RECOVERY = "switchover-recover.service"
@@ -91,7 +92,7 @@ def switch(move: Move) -> Command:
         "sh after/detached-switch new",
         "sh after/detached-switch old",
         shown=f"PgBouncer: {old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)",
-        files=programs("detached-switch", "detached.sh"),
+        files=programs(*BESIDE),
         part="hold",
     )
 
