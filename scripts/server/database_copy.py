@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,8 +40,10 @@ OPTIONS += " -c extra_float_digits=3 -c row_security=off"
 FILL = Path("/run/switchover-fill")  # during a copy: what new's PostgreSQL reads rows of old with, the password too
 OLD = "service=old keepalives_idle=10 keepalives_interval=5 keepalives_count=3"  # for PostgreSQL's own programs
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
+NAME = "switchover copy"  # what PostgreSQL shows of them
 SLOT = servers.FOLLOWS["new"]
-SMALL = 8 * 1024**2  # bytes; smaller tables share a session and a transaction with others
+SMALL = 8 * 1024**2  # bytes: a client carries the rows of smaller tables; smaller indexes are made at the end
+TOGETHER = 20  # small tables, in one transaction
 READERS = 2  # pieces of rows at a time: old serves visitors
 WAIT = 30  # seconds in which others may end their sessions
 OPEN = 300  # seconds in which transactions that are open on old may end
@@ -66,18 +67,19 @@ WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('inf
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
 ORDER BY pg_table_size(c.oid) + 4 * pg_indexes_size(c.oid) DESC
 """
-# What pg_restore calls it (class, oid), its table, its size. A key that is added locks its table, so that no other
-# index of it can be made meanwhile: its index first, as any other, then the key that uses it, where that says it all.
+# What pg_restore calls it (class, oid), its table, its size; how it is made by itself, where that says it all. A key
+# that is added locks its table, so that no other index of it can be made meanwhile: its index first, then the key.
 INDEXES = """
 SELECT CASE WHEN k.oid IS NULL THEN '1259' ELSE '2606' END, coalesce(k.oid, indexrelid)::text, indrelid,
-  pg_relation_size(indexrelid), CASE WHEN simple THEN pg_get_indexdef(indexrelid) END,
-  CASE WHEN simple THEN format('ALTER TABLE ONLY %I.%I ADD CONSTRAINT %I %s USING INDEX %3$I%5$s%6$s', nspname, relname,
-    conname, CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, CASE WHEN condeferrable THEN ' DEFERRABLE' END,
-    CASE WHEN condeferred THEN ' INITIALLY DEFERRED' END) END
+  pg_relation_size(indexrelid), pg_get_indexdef(indexrelid),
+  CASE WHEN contype IS NOT NULL THEN format('ALTER TABLE ONLY %I.%I ADD CONSTRAINT %I %s USING INDEX %3$I%5$s%6$s',
+    nspname, relname, conname, CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END,
+    CASE WHEN condeferrable THEN ' DEFERRABLE' END, CASE WHEN condeferred THEN ' INITIALLY DEFERRED' END) END
 FROM pg_index x JOIN pg_class c ON c.oid = indrelid JOIN pg_namespace n ON n.oid = relnamespace
   LEFT JOIN pg_constraint k ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
-  CROSS JOIN LATERAL (SELECT contype IN ('p', 'u') AND NOT (indisclustered OR indisreplident)) s (simple)
-WHERE indrelid >= 16384
+WHERE pg_relation_size(indexrelid) > {small} AND coalesce(contype <> 'x', true)
+  AND NOT (indisclustered OR indisreplident)
+  AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = indexrelid AND attstattarget >= 0)
 """
 SEQUENCES = """
 SELECT format('SELECT setval(%L, %s, %L)', format('%I.%I', schemaname, sequencename), coalesce(last_value, start_value),
@@ -283,8 +285,8 @@ def reason(text: str) -> str:
 
 
 @contextlib.contextmanager
-def refusing(code: str, what: str) -> Iterator[None]:
-    """Raises Refused, with *code*, where *what* fails."""
+def refusing(what: str) -> Iterator[None]:
+    """Raises Refused (SW63) where a statement or a program fails; *what*: that it was not done."""
     try:
         yield
     except (psycopg2.Error, Failed, OSError) as error:
@@ -292,7 +294,7 @@ def refusing(code: str, what: str) -> Iterator[None]:
         # Of a program that PostgreSQL runs it says no more than that it failed.
         if isinstance(error, psycopg2.Error) and error.pgcode == "38000" and (FILL / "errors").exists():
             text = reason((FILL / "errors").read_text(errors="replace") or text)
-        raise Refused(code, f"{what}: {text}") from error
+        raise Refused("SW63", f"{what}: {text}") from error
 
 
 def progress(done: float, total: float, unit: str) -> None:
@@ -313,44 +315,37 @@ def environment() -> None:
     servers.own_environment()
     binaries = Database("new", {"database": "postgres"}).texts("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
     os.environ["PATH"] = ":".join([*binaries, os.environ["PATH"]])
-    os.environ.update(PGOPTIONS=OPTIONS, PGCLIENTENCODING="UTF8", PGAPPNAME="switchover")
+    os.environ.update(PGOPTIONS=OPTIONS, PGCLIENTENCODING="UTF8", PGAPPNAME=NAME)
 
 
-def in_a_process(work: Callable[[], None], tidy: Callable[[], None]) -> int:
+def in_a_process(work: Callable[[], int], tidy: Callable[[], None]) -> int:
     """The exit status of *work*, which ends at once when this process is stopped, whatever it waits for.
 
     *tidy* is called then, and where it fails.
     """
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
-    def child() -> int:
+    def child() -> None:
         os.setsid()
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
-        work()
-        return 0
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        try:
+            end_with(work)
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(int(end.code or 0))  # not when its threads end: one may wait for old
 
-    def stop(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    process = multiprocessing.get_context("fork").Process(target=end_with, args=(child,))
-    for number in signals:
-        signal.signal(number, stop)
-    try:
-        process.start()
-        process.join()
-        return process.exitcode or 0
-    finally:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        if process.pid:
-            process.kill()  # it may have no group of its own yet
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.join()
-        if process.exitcode != 0:
-            tidy()
-        shutil.rmtree(FILL, ignore_errors=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    stopped = signal.sigwait(signals) != signal.SIGCHLD
+    with contextlib.suppress(ProcessLookupError):  # its programs, too
+        os.killpg(process.pid or os.getpid(), signal.SIGKILL)
+    process.kill()  # where it had no group of its own yet
+    process.join()
+    if stopped or process.exitcode:
+        tidy()
+    shutil.rmtree(FILL, ignore_errors=True)
+    return 143 if stopped else process.exitcode or 0
 
 
 class Copy:
@@ -446,8 +441,12 @@ class Copy:
             self.end_sessions()
         for _ in range(20 if slot else 0):
             try:
-                return Copy(self.database).drop_slot()
-            except psycopg2.Error:  # a server that restarts is there again soon
+                # pg_dump's session does not notice that it ended while it waits for a lock.
+                ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = {name}"
+                copy = Copy(self.database)
+                copy.old.rows(ours, name=NAME)
+                return copy.drop_slot()
+            except (psycopg2.Error, Failed):  # a server that restarts is there again soon
                 time.sleep(1)
         if slot:  # it has its own undo, and old a limit for what it keeps
             print(f"the slot {SLOT} may stay on old, which does not answer: inv undo", file=sys.stderr)
@@ -470,7 +469,7 @@ class Copy:
     # --- the slot ---------------------------------------------------------------------------------------------------
 
     def drop_slot(self) -> None:
-        """Old keeps no changes for new any more; who reads them is ended. Raises psycopg2.Error, Refused (SW65)."""
+        """Old keeps no changes for new any more; who reads them is ended. Raises psycopg2.Error, Failed."""
         for _ in range(50):
             end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = {slot}"
             if not self.old.rows(end, slot=SLOT):
@@ -479,12 +478,12 @@ class Copy:
             with contextlib.suppress(psycopg2.Error):
                 self.old.rows(f"{drop} AND NOT active", slot=SLOT)
             time.sleep(0.1)
-        raise Refused("SW65", f"the slot {SLOT} on old cannot be dropped")
+        raise Failed(f"the slot {SLOT} on old cannot be dropped")
 
     def _make_slot(self) -> Any:
         """Old keeps all changes from now on; gives the session whose snapshot sees exactly what was before.
 
-        Raises Refused (SW65, SW66).
+        Raises Refused (SW63, SW64).
         """
         start = time.monotonic()
 
@@ -498,12 +497,12 @@ class Copy:
                 who = "SELECT DISTINCT format('%s (pid %s)', usename, pid) FROM pg_stat_activity WHERE "
                 who += "coalesce(xact_start, now()) < now() - interval '4 minutes' AND pid <> pg_backend_pid()"
                 names = ", ".join(self.old.texts(who))
-                raise Refused("SW66", f"a transaction has been open on old for too long: {names}")
+                raise Refused("SW64", f"a transaction has been open on old for too long: {names}")
             if time.monotonic() - self._told >= 1:
                 self._told = time.monotonic()
                 progress(self._told - start, OPEN, "seconds")
 
-        with refusing("SW65", f"the slot {SLOT} cannot be made on old"):
+        with refusing(f"the slot {SLOT} cannot be made on old"):
             self.drop_slot()  # of an interrupted run
             print("doing waiting for the transactions that are open on old", flush=True)
             session = psycopg2.connect(OLD, connection_factory=LogicalReplicationConnection)
@@ -533,25 +532,6 @@ class Copy:
         snapshot = f" SET TRANSACTION SNAPSHOT '{self.snapshot}';" if self.snapshot else ""
         return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{snapshot}"
 
-    def _rows_of(self, tables: Sequence[Table], *, fresh: bool) -> dict[int, Piece]:
-        """The pieces of their rows, by the table's oid. *fresh*: into tables of this copy's own, which are empty."""
-        groups = [[table] for table in tables if table.size > SMALL]
-        together: list[Table] = []
-        for table in (table for table in tables if table.size <= SMALL):
-            if len(together) == 100 or sum(t.size for t in together) + table.size > 2 * SMALL or not together:
-                together = []
-                groups.append(together)
-            together.append(table)
-        pieces = {}
-        for group in groups:
-            size, large = sum(table.size for table in group), group[0].size > SMALL
-            rank = size + 4 * group[0].index_size if large else size
-            title = group[0].name if large else f"{len(group)} small tables"
-            work = partial(self._pull, group[0]) if large and fresh else partial(self._carry, group, fresh)
-            piece = Piece(rank, size, title, work, len(group))
-            pieces.update({table.oid: piece for table in group})
-        return pieces
-
     def _pull(self, table: Table, _: object, target: Any) -> None:
         """New's PostgreSQL reads a large table of old by itself."""
         copy = f"COPY {table.name} {table.columns}"
@@ -560,7 +540,7 @@ class Copy:
         rows(target, f"BEGIN; TRUNCATE ONLY {table.name}; {copy} {program}; COMMIT")
         rows(target, f"ANALYZE {table.name}")
 
-    def _carry(self, tables: Sequence[Table], fresh: bool, source: Any, target: Any) -> None:
+    def _carry(self, tables: Sequence[Table], source: Any, target: Any, *, fresh: bool) -> None:
         rows(source, self._reading())
         rows(target, "BEGIN")
         for table in tables:
@@ -573,26 +553,17 @@ class Copy:
         rows(target, "COMMIT")
 
     def _plan_indexes(self, pieces: dict[int, Piece]) -> None:
-        """The indexes of each table, for when its rows are here. The rest of the schema is for the end."""
-        indexes = {(kind, oid): index for kind, oid, *index in self.old.rows(INDEXES) if index[0] in pieces}
-        small: dict[Piece, list[tuple[int, str]]] = defaultdict(list)
+        """The large indexes of each table, for when its rows are here. The rest of the schema is for the end."""
+        indexes = {(kind, oid): index for kind, oid, *index in self.old.rows(INDEXES, small=SMALL)}
         for line in self._list("post-data"):
             words = line.split()
-            if (words[1], words[2]) not in indexes:
+            table, size, create, key = indexes.get((words[1], words[2]), (0, 0, "", ""))
+            if table not in pieces:
                 self._rest.append(line)
                 continue
-            table, size, create, key = indexes[words[1], words[2]]
-            if size <= SMALL:
-                small[pieces[table]].append((size, line))
-                continue
-            if create:
-                self._later.append(key)
-            work = partial(self._create_index, create, size) if create else partial(self._restore_indexes, [line], size)
+            self._later += [key] if key else []
+            work = partial(self._create_index, create, size)
             pieces[table].then.append(Piece(4 * size, size, f"the index {words[-2]}", work))
-        for piece, entries in small.items():
-            size = sum(size for size, _ in entries)
-            work = partial(self._restore_indexes, [line for _, line in entries], size)
-            piece.then.append(Piece(4 * size, size, "small indexes", work))
 
     @cached_property
     def _quick(self) -> str:
@@ -600,55 +571,56 @@ class Copy:
         known = "SELECT name FROM pg_settings WHERE name IN ('synchronous_commit', 'wal_init_zero')"
         return " ".join(f"-c {name}=off" for name in self.cluster.texts(known))
 
-    @cached_property
-    def _most_memory(self) -> int:
-        return int(self.cluster.texts("SELECT setting FROM pg_settings WHERE name = 'maintenance_work_mem'")[0])
-
-    def _memory(self, size: int) -> str:
-        """For indexes of *size* bytes: a sort that stays in the processor's cache is the fastest, as long as its parts
-        are put together at once."""
-        return f"maintenance_work_mem={max(min(size // 16384, self._most_memory), 8192)}"
-
     def _create_index(self, create: str, size: int, _: object, target: Any) -> None:
-        rows(target, f"SET {self._memory(size)}; SET ROLE {{owner}}", owner=Identifier(self.owner))
+        # A sort that stays in the processor's cache is the fastest, as long as its parts are put together at once.
+        memory = "greatest(least(reset_val::bigint, {most}), 8192)::text"
+        setting = f"SELECT set_config(name, {memory}, false) FROM pg_settings WHERE name = 'maintenance_work_mem'"
+        rows(target, setting, most=size // 16384)
+        rows(target, "SET ROLE {owner}", owner=Identifier(self.owner))
         rows(target, create)
         rows(target, "RESET ROLE")
-
-    def _restore_indexes(self, lines: Sequence[str], size: int, _: object, __: object) -> None:
-        self._restore_schema(*self._listed(lines), options=f"-c {self._memory(size)}")
 
     def _list(self, section: str) -> list[str]:
         """What pg_restore would do for this part of the schema, a line each."""
         lines = self._tool("pg_restore", f"--section={section}", "-l", str(FILL / "schema")).splitlines()
         return [line for line in lines if line and not line.startswith(";")]
 
-    def _listed(self, lines: Sequence[str]) -> list[str]:
-        """pg_restore's options for these lines of its list."""
-        file = FILL / f"{lines[0].partition(';')[0]}.list"
-        file.write_text("".join(f"{line}\n" for line in lines))
-        return ["-L", str(file)]
-
-    def _restore_schema(self, *words: str, options: str = "") -> None:
+    def _restore_schema(self, lines: Sequence[str], *words: str) -> None:
+        """Does what these lines of pg_restore's list say."""
+        (FILL / "list").write_text("".join(f"{line}\n" for line in lines))
         own = ["-d", self.database, "--no-owner", "--no-acl", f"--role={self.owner}", "--exit-on-error"]
-        self._tool("pg_restore", *own, *words, str(FILL / "schema"), options=options)
+        self._tool("pg_restore", *own, "-L", str(FILL / "list"), *words, str(FILL / "schema"))
 
-    def _tool(self, *words: str, options: str = "") -> str:
+    def _tool(self, *words: str) -> str:
         """What a program of PostgreSQL's prints, run as its user. Raises Failed."""
-        env = os.environ | {"PGOPTIONS": f"{OPTIONS} {self._quick} {options}"}
+        env = os.environ | {"PGOPTIONS": f"{OPTIONS} {self._quick}"}
         done = subprocess.run([*AS_POSTGRES, *words], cwd="/", env=env, capture_output=True, text=True)
         if done.returncode:
             raise Failed(reason(done.stderr))
         return done.stdout
 
+    def _plan_rows(self, tables: Sequence[Table], *, fresh: bool) -> dict[int, Piece]:
+        """The pieces of their rows, by the table's oid. *fresh*: into tables of this copy's own, which are empty."""
+        pieces = {}
+        small = [table for table in tables if table.size <= SMALL]
+        groups = [[table] for table in tables if table.size > SMALL]
+        for group in groups + [small[start : start + TOGETHER] for start in range(0, len(small), TOGETHER)]:
+            size, large = sum(table.size for table in group), group[0].size > SMALL
+            rank = size + 4 * group[0].index_size if large else size
+            work = partial(self._pull, group[0]) if large and fresh else partial(self._carry, group, fresh=fresh)
+            piece = Piece(rank, size, group[0].name if large else f"{len(group)} small tables", work, len(group))
+            pieces.update({table.oid: piece for table in group})
+        return pieces
+
     def _fill(self, pieces: dict[int, Piece], sources: Database, targets: Database) -> None:
-        """All pieces of work. Raises Refused (SW64)."""
-        together = list(dict.fromkeys(pieces.values()))
+        """All pieces of work. Raises Refused (SW63)."""
+        together = set(pieces.values())
         total = sum(piece.size + sum(index.size for index in piece.then) for piece in together)
         readers = [sources.connect() for _ in range(READERS)]
         # Rows wait for the other server now and then: one worker more than processors.
         workers = [targets.connect(self._quick if targets is self.here else "") for _ in range(self._jobs)]
         work = Work(together, readers)
-        with refusing("SW64", "the rows could not be copied"):
+        with refusing("the rows could not be copied"):
             work.run(workers, lambda: self._watch(work, total, len(pieces)))
         for session in [*readers, *workers]:
             session.close()
@@ -659,37 +631,30 @@ class Copy:
 
     def _watch(self, work: Work, total: int, tables: int) -> None:
         """What new's PostgreSQL does for the copy is gentle, and once a second a line says how far that is."""
-        version = self.cluster.session.server_version
-        # PostgreSQL 12 and later say how far an index is (here: what share of those under way), 14 and later a COPY.
-        share = "0"
-        if version >= 120000:
-            parts = [f"coalesce({part}_done / nullif({part}_total, 0.0), 0)" for part in ("blocks", "tuples")]
-            average = f"SELECT coalesce(avg({' + '.join(parts)}) / 2, 0) FROM pg_stat_progress_create_index"
-            share = f"({average} WHERE datname = {{name}})"
-        copied = "0"
-        if version >= 140000:
-            copied = "(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy WHERE datname = {name})"
-        asked = (
-            f"SELECT {share}::float8, {copied}::float8, array_agg(pid) FROM pg_stat_activity WHERE datname = {{name}}"
-        )
-        ready, now, pids = self.cluster.rows(asked, name=self.database)[0]
+        copied = "(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy WHERE datname = {name})"
+        if self.cluster.session.server_version < 140000:
+            copied = "0"
+        shares = [f"coalesce({part}_done / nullif({part}_total, 0.0), 0)" for part in ("blocks", "tuples")]
+        built = f"SELECT coalesce(avg({' + '.join(shares)}) / 2, 0) FROM pg_stat_progress_create_index"
+        pids = "array(SELECT pid FROM pg_stat_activity WHERE datname = {name})"
+        asked = f"SELECT {copied}::float8, ({built} WHERE datname = {{name}})::float8, {pids}"
+        now, share, found = self.cluster.rows(asked, name=self.database)[0]
         if self.gentle:
-            yield_to_visitors(set(pids or ()) - self._known)
-            self._known |= set(pids or ())
-        if time.monotonic() - self._told < 1:
-            return
-        self._told = time.monotonic()
-        done, taken = list(work.done), list(work.taken)
-        now += sum(piece.size for piece in done) + ready * sum(piece.size for piece in taken if not piece.tables)
-        titles = ", ".join(piece.title for piece in taken)
-        print(f"doing {sum(piece.tables for piece in done)} of {tables} tables done, now {titles}")
-        progress(min(now, total), total, "bytes")
+            yield_to_visitors(set(found) - self._known)
+            self._known.update(found)
+        if time.monotonic() - self._told >= 1:
+            self._told = time.monotonic()
+            done, taken = list(work.done), list(work.taken)
+            now += sum(piece.size for piece in done) + share * sum(piece.size for piece in taken if not piece.tables)
+            titles = ", ".join(piece.title for piece in taken)
+            print(f"doing {sum(piece.tables for piece in done)} of {tables} tables done, now {titles}")
+            progress(min(now, total), total, "bytes")
 
     # --- copies -----------------------------------------------------------------------------------------------------
 
     def _fill_here(self) -> None:
         """A fresh database here has what old's has: schema, rows, indexes, constraints, values of sequences, views,
-        statistics. Raises Refused (SW61, SW63, SW64, SW67)."""
+        statistics. Raises Refused (SW61, SW63)."""
         dump = ["pg_dump", "--schema-only", "-Fc", "--no-publications", "--no-subscriptions"]
         dump += ["--exclude-schema=switchover_own", *([f"--snapshot={self.snapshot}"] if self.snapshot else []), OLD]
         with (FILL / "schema").open("wb") as schema:
@@ -701,37 +666,35 @@ class Copy:
         if dumping.returncode:
             raise Refused("SW63", f"old's schema could not be read: {reason(errors)}")
         role = f"SET ROLE {self._quoted(self.owner)}"
-        with refusing("SW67", "the schema could not be made"):
+        with refusing("the schema could not be made"):
             create = "SELECT format('CREATE EXTENSION IF NOT EXISTS %I', extname) FROM pg_extension"
             self.here.run_all(self.old.texts(create))
-            pieces = self._rows_of(self.old.tables(), fresh=True)
+            pieces = self._plan_rows(self.old.tables(), fresh=True)
             self._plan_indexes(pieces)
             # Extensions are the superuser's, and so are their comments.
-            self._restore_schema(*self._listed([line for line in self._list("pre-data") if " EXTENSION " not in line]))
+            self._restore_schema([line for line in self._list("pre-data") if " EXTENSION " not in line])
         self._fill(pieces, self.old, self.here)
         print("doing constraints", flush=True)
-        with refusing("SW67", "the constraints could not be made"):
+        with refusing("the constraints could not be made"):
             self.here.run_all([role, *self._later, "RESET ROLE"])
             if self._rest:
-                self._restore_schema(*self._listed(self._rest), "-j", str(self._jobs))
+                self._restore_schema(self._rest, "-j", str(self._jobs))
         print("doing statistics", flush=True)
-        with refusing("SW67", "sequences and views could not be carried"):
+        with refusing("sequences and views could not be carried"):
             self.here.run_all([*self.old.texts(SEQUENCES), *self.old.texts(VIEWS)])
-
-    def _analyze(self) -> None:
-        self.here.run_all(self.here.texts(STATISTICS))
+            self.here.run_all(self.here.texts(STATISTICS))
 
     def _quoted(self, name: str) -> str:
         return str(Identifier(name).as_string(self.cluster.session))
 
-    def copy_here(self) -> None:
+    def copy_here(self) -> int:
         """Old's database into a fresh one here; nobody works with it."""
         self._alone(self.old)
         self._begin()
         self._fill_here()
-        self._analyze()
+        return 0
 
-    def follow(self) -> None:
+    def follow(self) -> int:
         """All rows of old as they are at one moment, from which old keeps the changes; visitors go on there."""
         self.gentle = True
         yield_to_visitors([os.getpid()])
@@ -741,15 +704,15 @@ class Copy:
         there = set(self.here.texts("SELECT rolname::text FROM pg_roles UNION ALL SELECT ''"))
         here, owner = self._quoted(self.database), self._quoted(self.owner)
         granted = self.old.rows(GRANTS, here=here, owner=owner)
-        with refusing("SW67", "the privileges of other roles could not be carried"):
+        with refusing("the privileges of other roles could not be carried"):
             self.here.run_all(line for role, line in granted if role in there)
-        self._analyze()
         slot.close()
+        return 0
 
-    def copy_back(self) -> None:
+    def copy_back(self) -> int:
         """The rows of here into the tables that are on old, so that what others were granted stays.
 
-        Foreign keys are dropped for the time of it. Raises Refused (SW60, SW62, SW64).
+        Foreign keys are dropped for the time of it. Raises Refused (SW60, SW62, SW63).
         """
         self.open(0)
         self._alone(self.here)
@@ -759,19 +722,18 @@ class Copy:
         foreign = self.old.rows(FOREIGN_KEYS)
         if not self.keys.exists():
             new = self.keys.with_suffix(".new")
-            with new.open("w") as file:
-                file.write("".join(f"{add};\n" for _, add in foreign))
-                file.flush()
-                os.fsync(file.fileno())
+            new.write_text("".join(f"{add};\n" for _, add in foreign))
+            subprocess.run(["sync", new], check=True)
             new.rename(self.keys)
         role = f"SET ROLE {self._quoted(self.owner)}"
-        with refusing("SW64", "old's tables could not be emptied"):
+        with refusing("old's tables could not be emptied"):
             emptied = [f"TRUNCATE {t.name}; ALTER TABLE {t.name} DISABLE TRIGGER USER" for t in tables]
             self.old.run_all([role, "BEGIN", *(drop for drop, _ in foreign), *emptied, "COMMIT", "RESET ROLE"])
         self._begin()
-        self._fill(self._rows_of(tables, fresh=False), self.here, self.old)
-        with refusing("SW67", "foreign keys, sequences and views could not be carried"):
+        self._fill(self._plan_rows(tables, fresh=False), self.here, self.old)
+        with refusing("foreign keys, sequences and views could not be carried"):
             ready = [f"ALTER TABLE {table.name} ENABLE TRIGGER USER; ANALYZE {table.name}" for table in tables]
             added = self.keys.read_text()
             self.old.run_all([role, *([added] if added else []), *ready])
             self.old.run_all([*self.here.texts(SEQUENCES), *self.here.texts(VIEWS)])
+        return 0

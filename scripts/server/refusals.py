@@ -58,19 +58,12 @@ CODES = {
     "SW44": Meaning("a snapshot is gone: was PostgreSQL restarted?", "Prove again"),
     "SW45": Meaning("a value is too long to be compared", "Compare that table by hand", waiting=False),
     "SW46": Meaning("there is nothing to compare", "Is it the right database? See `database:`", waiting=False),
-    # The copy of a database.
-    "SW60": Meaning("somebody else works with the database that is read", "End these sessions, then try again"),
-    "SW61": Meaning(
-        "new's database has rows that would be lost", "Find out whose they are; carry them over or delete them first"
-    ),
-    "SW62": Meaning(
-        "the tables differ, so that rows cannot be carried back", "Make both alike by hand, then try again"
-    ),
-    "SW63": Meaning("old's schema cannot be read", "Repair what it names, then try again"),
-    "SW64": Meaning("rows cannot be copied", "Repair what it names, then try again"),
-    "SW65": Meaning("the replication slot on old cannot be made or dropped", "See PostgreSQL's log on old"),
-    "SW66": Meaning("a transaction is open on old for too long", "Let it end, or end it: pg_terminate_backend(pid)"),
-    "SW67": Meaning("something beside the rows cannot be copied", "Repair what it names, then try again"),
+    # The copy.
+    "SW60": Meaning("somebody works with the database that is read", "End these sessions, then try again"),
+    "SW61": Meaning("rows of new's database would be lost", "Carry them over, or delete them, then try again"),
+    "SW62": Meaning("old's tables are other ones by now", "Make both databases' tables alike, then try again"),
+    "SW63": Meaning("something could not be copied", "Repair what it names, then try again"),
+    "SW64": Meaning("a transaction is open on old for too long", "Let it end, or end it: pg_terminate_backend(pid)"),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = Path(__file__).parents[3] / "scripts/server"
-MODULES = ("servers", "refusals", "hold", "snapshots", "proof", "switch")
+MODULES = ("servers", "refusals", "hold", "snapshots", "proof", "switch", "database_copy")
 
 
 class DatabaseError(Exception):
@@ -26,7 +26,9 @@ def modules() -> Iterator[types.SimpleNamespace]:
     database, extensions = types.ModuleType("psycopg2"), types.ModuleType("psycopg2.extensions")
     database.Error = database.OperationalError = DatabaseError  # type: ignore[attr-defined]
     extensions.POLL_OK, extensions.POLL_READ, extensions.POLL_WRITE = 0, 1, 2  # type: ignore[attr-defined]
-    fakes = {"psycopg2": database, "psycopg2.extensions": extensions}
+    extras, sql = types.ModuleType("psycopg2.extras"), types.ModuleType("psycopg2.sql")
+    extras.LogicalReplicationConnection = sql.SQL = sql.Identifier = sql.Literal = object  # type: ignore[attr-defined]
+    fakes = {module.__name__: module for module in (database, extensions, extras, sql)}
     kept = {name: sys.modules.pop(name, None) for name in (*fakes, *MODULES)}
     sys.modules |= fakes
     sys.path.insert(0, str(PROGRAMS))

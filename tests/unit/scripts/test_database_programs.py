@@ -37,10 +37,6 @@ for text in asked:
             print(answer, end="")
             break
 """
-PROVE = """import os, sys
-with open(os.environ["ASKED"], "a") as file:
-    print("prove", *sys.argv[1:], file=file)
-"""
 SYSTEMCTL = """#!/bin/sh
 case $1 in is-active) exit 3 ;; *) echo "systemctl $*" >>"$ASKED" ;; esac
 """
@@ -120,7 +116,8 @@ def test_a_setting_that_somebody_changed_since_is_left(entry: Entry) -> None:
     (entry.path / "before" / SETTING[0]).write_text("5s\n")
     entry.answers = [("pg_file_settings", "1s\n")]
     done = entry.run("setting", "back", *SETTING)
-    assert (done.returncode, done.stderr) == (3, "wal_retrieve_retry_interval was set to 1s since; it was: 5s\n")
+    was_set = "wal_retrieve_retry_interval was set to 1s since; before the move: 5s\n"
+    assert (done.returncode, done.stderr) == (3, was_set)
     entry.answers = [("pg_file_settings", "5s\n")]  # it is back already
     assert not any(line.startswith("ALTER") for line in entry.does("setting", "back", *SETTING))
 
@@ -205,18 +202,25 @@ def test_logins_are_taken_for_a_moment_and_given_back(entry: Entry) -> None:
 # --- what runs as a unit ------------------------------------------------------------------------------------------
 
 
+def stands_in(entry: Entry, name: str, script: str = "") -> None:
+    """In place of a program in Python: it says that it was asked; then it is *script* (sh)."""
+    sh = f'echo "{name} $*" >>"$ASKED"\n{script}\n'
+    python = f"import os, sys\nos.execvp('sh', ['sh', '-c', {sh!r}, *sys.argv])\n"
+    entry.put(entry.path / "after" / name, python)
+
+
 def copies(entry: Entry, script: str) -> None:
-    """In place of the program that copies: *script*."""
-    entry.put(entry.path / "after/follow-database", f'echo "follow $*" >>"$ASKED"\n{script}\n')
+    """In place of the program that copies: *script* (sh)."""
+    stands_in(entry, "copy-database", script)
 
 
 def test_a_copy_is_done_once_and_taken_back(entry: Entry) -> None:
     copies(entry, "echo 'progress 1 2 rows'")
-    asked = ["unit switchover-copy", "follow copy shop owner"]
+    asked = ["unit switchover-copy", "copy-database follow shop owner"]
     assert entry.does("detached-copy", "begin", "shop", "owner") == asked
     assert (entry.has("said"), entry.has("status")) == ("progress 1 2 rows\n", "0\n")
     assert entry.does("detached-copy", "begin", "shop", "owner") == []
-    ended = ["systemctl stop switchover-copy.service", "follow emptied shop owner"]
+    ended = ["systemctl stop switchover-copy.service", "copy-database empty shop owner"]
     assert entry.does("detached-copy", "end", "shop", "owner") == ended
     assert entry.does("detached-copy", "begin", "shop", "owner") == asked
 
@@ -273,8 +277,8 @@ def test_a_switch_that_died_after_the_commit_was_completed_by_its_recovery(entry
 
 
 def test_what_was_written_since_a_copy_goes_back_once(entry: Entry) -> None:
-    entry.put(entry.path / "after/copy-database", 'echo "copy-database $*" >>"$ASKED"\n')
-    entry.put(entry.path / "after/prove", PROVE)
+    for name in ("copy-database", "prove"):
+        stands_in(entry, name)
     restored = ["copy-database restore shop"]
     assert entry.does("copy-back", "shop", "owner") == restored  # visitors never came here
     (entry.path / "done").touch()
@@ -286,7 +290,7 @@ def test_what_was_written_since_a_copy_goes_back_once(entry: Entry) -> None:
 
 def test_what_could_not_go_back_is_not_put_away(entry: Entry) -> None:
     (entry.path / "done").touch()
-    entry.put(entry.path / "after/copy-database", 'echo "copy-database $*" >>"$ASKED"\n')
+    stands_in(entry, "copy-database")
     entry.put(entry.path / "after/prove", "raise SystemExit(1)\n")
     assert entry.run("copy-back", "shop", "owner").returncode == 1
     assert "restore" not in entry.asked_file.read_text() and not (entry.path / "copied-back").exists()
