@@ -330,6 +330,8 @@ class Copy:
         self.name = Identifier(database)
         self.cluster = Database("new", {"database": "postgres"})
         self.snapshot = ""  # of old, exported
+        # Each piece of rows has a transaction of its own, so that it locks no table for long.
+        self._begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
         self._later: list[str] = []  # keys that take over their indexes
         self._rest: list[str] = []  # lines of pg_restore's list
         self._known: set[int] = set()
@@ -468,6 +470,7 @@ class Copy:
             for second in range(OPEN):
                 if wait([created], 1).done:
                     self.snapshot = created.result()
+                    self._begin_reading += f" SET TRANSACTION SNAPSHOT '{self.snapshot}';"
                     return session
                 progress(second + 1, OPEN, "seconds")
         who = "SELECT DISTINCT format('%s (pid %s)', usename, pid) FROM pg_stat_activity WHERE "
@@ -493,21 +496,16 @@ class Copy:
         psql = f'chrt -b 0 stdbuf -o 64K psql -XAtq -v ON_ERROR_STOP=1 -f {FILL}/$1.sql "{OLD} passfile={FILL}/pgpass"'
         (FILL / "reader").write_text(f"exec 2>>{FILL}/errors\nexport {exported}\nexec {psql}\n")
 
-    def _reading(self) -> str:
-        """What a transaction that reads rows begins with: of its own, so that it locks no table for long."""
-        snapshot = f" SET TRANSACTION SNAPSHOT '{self.snapshot}';" if self.snapshot else ""
-        return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{snapshot}"
-
     def _pull(self, table: Table, _: object, target: Any) -> None:
         """New's PostgreSQL reads a large table of old by itself."""
         copy = f"COPY {table.name} {table.columns}"
-        (FILL / f"{table.oid}.sql").write_text(f"{self._reading()} {copy} TO STDOUT (FORMAT {table.format});\n")
+        (FILL / f"{table.oid}.sql").write_text(f"{self._begin_reading} {copy} TO STDOUT (FORMAT {table.format});\n")
         program = f"FROM PROGRAM 'exec sh {FILL}/reader {table.oid}' (FREEZE, FORMAT {table.format})"
         rows(target, f"BEGIN; TRUNCATE ONLY {table.name}; {copy} {program}; COMMIT")
         rows(target, f"ANALYZE {table.name}")
 
     def _carry(self, tables: Sequence[Table], source: Any, target: Any, *, fresh: bool) -> None:
-        rows(source, self._reading())
+        rows(source, self._begin_reading)
         rows(target, "BEGIN")
         for table in tables:
             if fresh:
@@ -520,6 +518,7 @@ class Copy:
 
     def _plan_indexes(self, pieces: dict[int, Piece]) -> None:
         """The large indexes of each table, for when its rows are here. The rest of the schema is for the end."""
+        self.old.rows("SET search_path = pg_catalog")  # whatever new's is, it knows what is meant
         indexes = {(kind, oid): index for kind, oid, *index in self.old.rows(INDEXES, small=SMALL)}
         for line in self._list("post-data"):
             words = line.split()
