@@ -39,9 +39,9 @@ from lab.rehearsal import Visitors  # noqa: E402
 from lab.servers import Lab  # noqa: E402
 from lab.visitors.ledger import Outcome, percentile  # noqa: E402
 from lab.world import SHOP  # noqa: E402
+from switchover.database.copy import PROGRAMS as COPY  # noqa: E402
 from switchover.database.proof import PROGRAMS as PROVE  # noqa: E402
 from switchover.database.proof import parse  # noqa: E402
-from switchover.database.replication import COPY  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
 from switchover.quote import sh  # noqa: E402

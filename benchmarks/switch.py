@@ -46,7 +46,6 @@ from lab.servers import Lab  # noqa: E402
 from lab.sites.provision import render  # noqa: E402
 from lab.visitors.ledger import Answer, Book, Outcome, percentile  # noqa: E402
 from lab.world import SHOP  # noqa: E402
-from switchover.database import switch as switching  # noqa: E402
 from switchover.errors import Problem  # noqa: E402
 from switchover.journal import FUNCTIONS  # noqa: E402
 from switchover.quote import sh  # noqa: E402
@@ -123,7 +122,7 @@ class Moved:
 
     def ready(self) -> None:
         """What the step has beside it is there; the worker has stopped, as in every switch."""
-        for name in switching.BESIDE:
+        for name in ("detached-switch", "detached.sh"):
             self.lab.new.write(f"{HOME}/after/{name}", (ROOT / "scripts/server" / name).read_bytes())
         self.lab.new.exec(f"""{FUNCTIONS}
         systemctl stop monit

@@ -1,4 +1,4 @@
-"""Certificates on the servers: old's copy on new, what renews them, what is in one."""
+"""Certificates on the servers: new's copy of old's, what renews them, what is in one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .resources.command import Command
 from .resources.file import read
 from .resources.precondition import succeeds
 
-SOON = 20  # days before its end at which a monitor says so: ten after it should have been renewed
+SOON = 20  # days before its end at which the monitor sends an alert: ten days after it should have been renewed
 
 
 def fullchain(domain: str) -> str:
-    """new: where the site's certificate lies, as copied from old; *domain*: the site's main one."""
+    """new: the path of the site's certificate, as copied from old; *domain*: the site's main one."""
     return f"{ETC}/{domain}.fullchain.pem"
 
 
 def key(domain: str) -> str:
-    """new: where that certificate's key lies."""
+    """new: the path of that certificate's key."""
     return f"{ETC}/{domain}.key.pem"
 
 
@@ -40,7 +40,7 @@ def scheduled_once(server: Host) -> Precondition:
 
 
 def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
-    """*server*: renews certificates of these *domains* no more."""
+    """*server*: it no longer renews certificates of these *domains*."""
     ours = " ".join(sh(domain) for domain in domains)
     library = program("renewals.sh").decode()
     return Command(
@@ -54,8 +54,8 @@ def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A certificate, of which everybody may know. *key*: certbot's options for a key like its own."""
+class CertificateFacts:
+    """The public facts of a certificate. *key*: certbot's options for a key of the same type."""
 
     names: tuple[str, ...]
     key: str
@@ -63,7 +63,7 @@ class Shown:
     ends: str
 
 
-def shown_by(old: Host, path: str) -> Shown:
+def read_on(old: Host, path: str) -> CertificateFacts:
     """The certificate in the file *path* of *old*. Raises Problem where there is none."""
     content = read(old, path).content
     if content is None:
@@ -71,10 +71,10 @@ def shown_by(old: Host, path: str) -> Shown:
     try:
         return read_pem(content)
     except ValueError:
-        raise Problem(f"{path} holds no certificate", str(old), "Fix old.certificate in the settings") from None
+        raise Problem(f"{path} contains no certificate", str(old), "Fix old.certificate in the settings") from None
 
 
-def read_pem(content: bytes) -> Shown:
+def read_pem(content: bytes) -> CertificateFacts:
     """The first certificate in a file. Raises ValueError where there is none."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -92,4 +92,4 @@ def read_pem(content: bytes) -> Shown:
         options = f"--key-type rsa --rsa-key-size {min((2048, 3072, 4096), key=lambda size: abs(size - key.key_size))}"
     elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
         options = "--key-type ecdsa --elliptic-curve secp384r1"
-    return Shown(domains, options, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")
+    return CertificateFacts(domains, options, f"{pem.serial_number:x}", f"{pem.not_valid_after_utc:%Y-%m-%d}")

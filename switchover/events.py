@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -53,30 +53,30 @@ def step(section: str, name: str, summary: str) -> Iterator[dict[str, Any]]:
 
     What it is given gets its `outcome`; where it raises, that is `failed`.
     """
-    facts: dict[str, Any] = {"section": section, "step": name, "summary": summary, "outcome": "failed", "detail": ""}
-    begun = time.monotonic()
-    try:
+    facts = {"section": section, "step": name, "summary": summary, "outcome": "failed", "detail": ""}
+    with _timed("step", facts, lambda error: {"outcome": "failed", "detail": reason(error)}):
         yield facts
-    except BaseException as error:
-        facts |= {"outcome": "failed", "detail": reason(error)}
-        raise
-    finally:
-        emit("step", **facts, seconds=_since(begun))
 
 
 @contextmanager
 def whole(kind: str, section: str, **facts: Any) -> Iterator[None]:
     """The block is a whole `section`, or an `undo`: emitted when it begins, with *facts*, and when it ends."""
     emit(f"{kind}-begun", section=section, **facts)
-    begun, ok, failure = time.monotonic(), False, ""
+    end = {"section": section, "ok": True, "failure": ""}
+    with _timed(f"{kind}-ended", end, lambda error: {"ok": False, "failure": reason(error)}):
+        yield
+
+
+@contextmanager
+def _timed(event: str, facts: dict[str, Any], failed: Callable[[BaseException], dict[str, Any]]) -> Iterator[None]:
+    begun = time.monotonic()
     try:
         yield
-        ok = True
     except BaseException as error:
-        failure = reason(error)
+        facts |= failed(error)
         raise
     finally:
-        emit(f"{kind}-ended", section=section, ok=ok, failure=failure, seconds=_since(begun))
+        emit(event, **facts, seconds=round(time.monotonic() - begun, 3))
 
 
 def problem(error: Problem) -> None:
@@ -135,10 +135,6 @@ def _cut_short(file: int) -> bool:
 @cache
 def _lost(path: str, why: str) -> None:
     output.to_stderr(f"{path}: events are lost ({why})")
-
-
-def _since(begun: float) -> float:
-    return round(time.monotonic() - begun, 3)
 
 
 def _first_line(text: str) -> str:

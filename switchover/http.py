@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .hosts import Host
 from .quote import sh
 
@@ -25,3 +27,14 @@ def ask(domain: str, address: str, path: str, more: str = "") -> str:
 def answered_by_new(old: Host, domain: str) -> bool:
     """Whether visitors who ask *old* for *domain* are answered by new already: somebody may have switched by hand."""
     return old.look(ask(domain, old.main_address, ANSWERS, "-f"), check=False).out.strip() == "new"
+
+
+def titles(old: Host, domain: str, address: str, pages: Sequence[str]) -> list[str]:
+    """Status and title of every page of the site *domain*, asked at *address* from *old*; all pages at once."""
+    lines = ["d=$(mktemp -d)"]
+    lines += [ask(domain, address, page, f"-w '\\n%{{http_code}}' >$d/{n} 2>&1 &") for n, page in enumerate(pages)]
+    lines.append("wait")
+    for n in range(len(pages)):
+        title = f"tr -d '\\n' <$d/{n} | sed -n 's/.*<title>\\([^<]*\\)<.*/\\1/p'"
+        lines.append(f'echo "$(tail -n 1 $d/{n}) $({title})"')
+    return old.look("\n".join([*lines, "rm -rf $d"])).out.splitlines()

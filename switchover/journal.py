@@ -44,7 +44,7 @@ from typing import Any, TypeVar
 from . import output
 from .errors import Problem, Unreached
 from .hosts import Answer, Host
-from .opening import Identity, Opening, is_ours
+from .opening import Identity, is_ours, opening
 from .programs import program, unpacked
 from .quote import sh
 
@@ -280,12 +280,12 @@ class Journal:
     def _recording(self, entry: Entry, change: Change) -> str:
         """sh that writes the entry, whole, before it gets its name."""
         path, target, home = sh(f"{self.home}/.new-{entry.name}"), sh(self.path(entry)), sh(self.home)
-        opening = sh(Opening.now(self.identity).text(entry.when, entry.who))
+        first_line = sh(opening(self.identity, entry.when, entry.who))
         lines = [
             "set -eu; umask 077",
             f"mkdir -p {home}; m={home}/move",
             # By cat, since a shell's own printf does not say that the disk is full.
-            f'[ -e "$m" ] || {{ printf "%s\\n" {opening} | cat >"$m.new"; sync "$m.new"; mv "$m.new" "$m"; }}',
+            f'[ -e "$m" ] || {{ printf "%s\\n" {first_line} | cat >"$m.new"; sync "$m.new"; mv "$m.new" "$m"; }}',
             f"rm -rf {path}; mkdir -p {path}/before {path}/after; cd {path}",
         ]
         for kept in change.keep:
@@ -304,13 +304,13 @@ class Journal:
         target = sh(self.path(entry))
         part = f" ({entry.part})" if entry.part else ""
         head = f"# {entry.step}{part}: {entry.doc}\n# Recorded {entry.when} by {entry.who}.\n"
-        opening = f'{head}set -eu\numask 022\nentry={target}\ncd "$entry"\n. ./functions.sh # called below\n'
+        common = f'{head}set -eu\numask 022\nentry={target}\ncd "$entry"\n. ./functions.sh # called below\n'
         whose = f"# Undo of {entry.step}. As root, on this server:  sh {target}/undo\n"
         undo = f"[ ! -e undone ] || exit 0\n{change.undo.strip()}\nmark undone\n"
         return {
             "entry.json": (json.dumps(facts, ensure_ascii=False) + "\n").encode(),
-            "apply": f"#!/bin/sh\n{opening}{change.apply.strip()}\n".encode(),
-            "undo": f"#!/bin/sh\n{whose}{opening}{undo}".encode(),
+            "apply": f"#!/bin/sh\n{common}{change.apply.strip()}\n".encode(),
+            "undo": f"#!/bin/sh\n{whose}{common}{undo}".encode(),
             "functions.sh": FUNCTIONS.encode(),
             **{f"after/{name}": data for name, data in change.files.items()},
         }

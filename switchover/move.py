@@ -154,17 +154,16 @@ class Move:
     def _take(self, server: Server, why: str) -> None:
         lock = sh(f"{self.journal.home}/lock")
         mine = json.dumps({"who": operator(), "when": now(), "why": why, "pid": os.getpid()})
-        script = f"umask 077; mkdir -p {sh(self.journal.home)}\n"
-        script += f"mkdir {lock} || exit 1\n"
-        script += f"printf '%s\\n' {sh(mine)} | cat >{lock}/holder || {{ rm -rf {lock}; exit 1; }}"
+        script = f"""umask 077; mkdir -p {sh(self.journal.home)}
+mkdir {lock} || exit 1
+printf '%s\\n' {sh(mine)} | cat >{lock}/holder || {{ rm -rf {lock}; exit 1; }}"""
         answer = server.change(script)
-        if answer.status == 0:
-            return
-        held = self.holder(server)
+        held = self.holder(server) if answer.status != 0 else None
         if held and held.get("who") == operator() and not _runs(held.get("pid")):
             self.unlock(server)
-            if server.change(script).status == 0:
-                return
+            answer = server.change(script)
+        if answer.status == 0:
+            return
         if held is None:
             what = f"the lock could not be taken ({answer.last_error})"
             raise Problem(what, str(server), "Fix that; if it stays so: inv unlock")

@@ -44,26 +44,22 @@ class Opening:
     commit: str
 
     @classmethod
-    def now(cls, identity: Identity) -> Opening:
-        """Of a journal that this release opens."""
-        return cls(identity, FORMAT, release.version(), release.commit())
-
-    @classmethod
     def parse(cls, name: str, text: str) -> Opening:
         """From the *text* of a journal whose directory is *name*. Raises ValueError where it says nothing."""
         if first := re.fullmatch(r"(\S+) -> (\S+)\s*", text):
             return cls(Identity([name], [first[1]], [first[2]]), 1, *FIRST)
         try:
             facts = json.loads(text)
-            lists = ([str(name) for name in facts.get(key, ())] for key in ("domains", "old", "new"))
+            lists = ([str(value) for value in facts.get(key, ())] for key in ("domains", "old", "new"))
             return cls(Identity(*lists), *(facts[key] for key in ("format", "release", "commit")))
         except (KeyError, TypeError, AttributeError):
             raise ValueError(text) from None
 
-    def text(self, when: str, who: str) -> str:
-        """The line that `parse` reads; *when* and by *who* it was opened is for people."""
-        facts = asdict(self)
-        return json.dumps(facts | facts.pop("identity") | {"when": when, "who": who}, ensure_ascii=False)
+
+def opening(identity: Identity, when: str, who: str) -> str:
+    """The line of a journal that this release opens; *when* and by *who* is for people."""
+    facts = {"format": FORMAT, "release": release.version(), "commit": release.commit(), "when": when, "who": who}
+    return json.dumps(asdict(identity) | facts, ensure_ascii=False)
 
 
 def is_ours(ours: Identity, path: str, text: str, where: str) -> bool:
@@ -74,23 +70,17 @@ def is_ours(ours: Identity, path: str, text: str, where: str) -> bool:
     """
     name = path.rpartition("/")[2]
     try:
-        opening = Opening.parse(name, text)
+        journal = Opening.parse(name, text)
     except ValueError:
         if name not in ours.domains:
             return False
         raise Problem(f"{path}/move cannot be read: {text[:60]!r}", where, f"Look at {path}") from None
-    same = ours.matches(opening.identity) and name in opening.identity.domains  # else it was renamed
+    same = ours.matches(journal.identity) and name in journal.identity.domains  # else it was renamed
     if not same and name in ours.domains:
-        raise Problem(
-            f"its journal {path} is of another move ({opening.identity})",
-            where,
-            f"This one is {ours}. If that one is over, rename it: mv {path} {path}.before",
-        )
-    if same and opening.format != FORMAT:
-        raise Problem(
-            f"the journal {path} was begun by release {opening.release} (format {opening.format}); "
-            f"this is {release.version()} (format {FORMAT})",
-            where,
-            f"Nothing was changed. Finish or undo this move with that release: git checkout {opening.commit}",
-        )
+        do = f"This one is {ours}. If that one is over, rename it: mv {path} {path}.before"
+        raise Problem(f"its journal {path} is of another move ({journal.identity})", where, do)
+    if same and journal.format != FORMAT:
+        theirs = f"the journal {path} was begun by release {journal.release} (format {journal.format})"
+        do = f"Nothing was changed. Finish or undo this move with that release: git checkout {journal.commit}"
+        raise Problem(f"{theirs}; this is {release.version()} (format {FORMAT})", where, do)
     return same

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 
 class Outcome(StrEnum):
-    """The values are those of the JSON lines (see `events`)."""
+    """The values are those of the JSON lines (see `events`); each has a *mark* for its line, and a colour."""
 
-    DONE = "done"
-    FINISHED = "finished"  # an interrupted run of before
-    ALREADY = "already"
-    NOTHING = "nothing"  # the settings ask for nothing here
-    SEEN = "seen"
-    WOULD = "would"  # under --dry
-    FAILED = "failed"
-    UNDONE = "undone"
-    NOTE = "note"  # no outcome: something to know
+    mark: str
+    colour: str
 
-    @property
-    def mark(self) -> str:
-        """What begins its line."""
-        return _MARKS[self][0]
+    def __new__(cls, value: str, mark: str, colour: str) -> Self:
+        outcome = str.__new__(cls, value)
+        outcome._value_, outcome.mark, outcome.colour = value, mark, colour
+        return outcome
 
-    @property
-    def colour(self) -> str:
-        """The mark's, on a terminal."""
-        return _MARKS[self][1]
-
-
-_MARKS = {
-    Outcome.DONE: ("✓", "green"),
-    Outcome.FINISHED: ("✓", "green"),
-    Outcome.SEEN: ("✓", "green"),
-    Outcome.ALREADY: ("=", "dim"),
-    Outcome.NOTHING: ("=", "dim"),
-    Outcome.WOULD: ("~", "yellow"),
-    Outcome.FAILED: ("✗", "red"),
-    Outcome.UNDONE: ("↶", "cyan"),
-    Outcome.NOTE: ("·", "dim"),
-}
+    DONE = "done", "✓", "green"
+    FINISHED = "finished", "✓", "green"  # an interrupted run of before
+    SEEN = "seen", "✓", "green"
+    ALREADY = "already", "=", "dim"
+    NOTHING = "nothing", "=", "dim"  # the settings ask for nothing here
+    WOULD = "would", "~", "yellow"  # under --dry
+    FAILED = "failed", "✗", "red"
+    UNDONE = "undone", "↶", "cyan"
+    NOTE = "note", "·", "dim"  # no outcome: something to know

@@ -26,16 +26,12 @@ def console() -> Console:
 
 def heading(name: str, doc: str) -> None:
     """The first line of a section."""
-    from rich.text import Text
-
-    console().print(Text.assemble((name, "bold"), f"  {doc}"))
+    _print((name, "bold"), f"  {doc}")
 
 
 def note(text: str) -> None:
     """A line of explanation."""
-    from rich.text import Text
-
-    console().print(Text(f"  {text}", style="dim"))
+    _print((f"  {text}", "dim"))
 
 
 def to_stderr(text: str) -> None:
@@ -45,22 +41,24 @@ def to_stderr(text: str) -> None:
 
 def outcome(kind: Outcome, doc: str, detail: str = "", seconds: float | None = None) -> None:
     """A line for a step: what became of it."""
-    from rich.text import Text
-
     took = f"  {seconds:.1f} s" if seconds is not None and seconds >= 0.05 else ""
     more = f"  ({detail})" if detail else ""
-    console().print(Text.assemble((f"  {kind.mark} ", kind.colour), doc, (more + took, "dim")))
+    _print((f"  {kind.mark} ", kind.colour), doc, (more + took, "dim"))
 
 
 def diff(text: str, where: str = "") -> None:
     """A change as a unified diff or as the exact commands, indented; *where* it would be made."""
+    if where:
+        _print((f"      {where}", "dim"))
+    for line in text.rstrip("\n").splitlines():
+        _print((f"      {line}", {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
+
+
+def _print(*parts: str | tuple[str, str]) -> None:
+    """A line of *parts*, each with its style or without."""
     from rich.text import Text
 
-    if where:
-        console().print(Text("      " + where, style="dim"))
-    for line in text.rstrip("\n").splitlines():
-        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
-        console().print(Text("      " + line, style=style))
+    console().print(Text.assemble(*parts))
 
 
 @contextmanager

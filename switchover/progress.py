@@ -72,16 +72,14 @@ class Progress:
         if self._bar is None:
             from rich import progress as rich
 
-            columns: list[Any] = [rich.TextColumn("      {task.description}")]
-            if unit == "seconds":  # a wait, whose end nobody knows
-                columns += [rich.SpinnerColumn(), rich.TextColumn("{task.fields[text]}")]
-                columns += [rich.TextColumn("{task.fields[doing]}", markup=False)]
-            else:
+            columns: list[Any] = [rich.SpinnerColumn(), rich.TextColumn("{task.fields[text]}")]
+            if unit != "seconds":  # which are a wait, whose end nobody knows
                 amount = rich.DownloadColumn() if unit == "bytes" else rich.MofNCompleteColumn()
                 rate = rich.TransferSpeedColumn() if unit == "bytes" else rich.TextColumn("{task.fields[text]}")
-                columns += [rich.BarColumn(bar_width=24), amount, rate, rich.TimeRemainingColumn()]
-                columns += [rich.TextColumn("{task.fields[doing]}", markup=False)]
-            self._bar = rich.Progress(*columns, console=self._console, transient=True)
+                columns = [rich.BarColumn(bar_width=24), amount, rate, rich.TimeRemainingColumn()]
+            title = rich.TextColumn("      {task.description}", markup=False)
+            doing = rich.TextColumn("{task.fields[doing]}", markup=False)
+            self._bar = rich.Progress(title, *columns, doing, console=self._console, transient=True)
             self._task = self._bar.add_task(self.title, total=total or None, text="", doing="")
             self._bar.start()
             self._unit = unit

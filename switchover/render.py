@@ -41,12 +41,10 @@ def environment() -> Environment:
 
 def render(template: str, **values: Any) -> bytes:
     """*template* (its path in the repository) with *values*. Raises Problem where the template is at fault."""
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, TemplateSyntaxError
 
     try:
         return environment().get_template(template).render(**values).encode()
     except (TemplateError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise Problem(
-            f"{error}", f"{template}{f' line {line}' if line else ''}", "Fix the template or the setting"
-        ) from None
+        where = f"{template} line {error.lineno}" if isinstance(error, TemplateSyntaxError) else template
+        raise Problem(str(error), where, "Fix the template or the setting") from None

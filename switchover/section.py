@@ -76,7 +76,7 @@ class Section(Task[Any]):
     @property
     def changes(self) -> str:
         """Which servers it changes."""
-        places = ("old", "new", "ci", "names")
+        places = ("old", "new", "ci", "dns")
         changed = [place for place in places if any(step.summary.startswith(f"{place}:") for step in self.steps)]
         return f"Changes {', '.join(changed)}"
 

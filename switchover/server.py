@@ -17,9 +17,8 @@ class Server(Host):
     def __init__(
         self, role: str, settings: ServerSettings, *, ssh_config: str | None = None, dry: bool = False
     ) -> None:
-        super().__init__(
-            role, settings.ssh, [str(address) for address in settings.address], ssh_config=ssh_config, dry=dry
-        )
+        addresses = [str(address) for address in settings.address]
+        super().__init__(role, settings.ssh, addresses, ssh_config=ssh_config, dry=dry)
         self.database, self.certificate = settings.database, settings.certificate
         self.app = settings.app.on(self)
         self.in_app = self.app.within
@@ -32,7 +31,5 @@ class Server(Host):
     @property
     def parts(self) -> tuple[Kind[Any], ...]:
         """What runs there, part by part."""
-        return (
-            *(self.app, self.code, self.worker, self.schedule, self.deploys),
-            *(self.monitor, self.firewall, self.web),
-        )
+        application = (self.app, self.code, self.worker, self.schedule, self.deploys)
+        return (*application, self.monitor, self.firewall, self.web)

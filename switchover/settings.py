@@ -53,7 +53,7 @@ OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
 
 
 class CertificateFiles(Part):
-    """The certificate that nginx shows."""
+    """The certificate that nginx serves."""
 
     fullchain: Absolute
     """The file of the certificate with its chain, from the root."""
@@ -92,11 +92,11 @@ class Carried(Part):
     target: AnyPath = Field(alias="to")
     """The file on new."""
     secret: Flag = False
-    """Its contents are never shown."""
+    """Whether its contents are never shown."""
     adapt: Flag = False
-    """Old's application path in it becomes new's."""
+    """Whether old's application path in it becomes new's."""
     replace: dict[Annotated[str, Form(r"[^\x00]+", "the text to be replaced")], Text] = Field(default={})
-    """Other texts to be replaced in it, as `before: after`."""
+    """Other texts to replace in it, as `before: after`."""
 
 
 class UploadDirectory(Part):
@@ -109,16 +109,16 @@ class UploadDirectory(Part):
 
 
 class ThirdParty(Part):
-    """A service that may allow access by address: asked from both servers, by a `url` or at a port of a `host`."""
+    """A service that may allow access by address: requested from both servers, by a `url` or at a port of a `host`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [given("url"), given("host")]})
 
     name: Line
     """What to call it."""
     url: Annotated[str, Form(r"""https?://[^\s"'\\]+""", "an address like https://api.example.org/")] | None = None
-    """A page of it that is asked."""
+    """A page of it to request."""
     host: Annotated[str, Form(r"[A-Za-z0-9:._-]+", "a host's name or address")] | None = None
-    """Instead of a page: the host that is connected to."""
+    """Instead of a page: the host to connect to."""
     port: Port = 443
     """The port of that host."""
 
@@ -133,7 +133,7 @@ PAGE_TEXTS = {"en": "We are moving to a new server. Please come back in a few mi
 
 
 class Page503(Part):
-    """The page that visitors see while the database is copied (`strategy: copy`)."""
+    """The maintenance page, while the database is copied (`strategy: copy`)."""
 
     retry_after: Seconds = 120
     """Seconds after which a visitor's browser may ask again."""
@@ -142,7 +142,7 @@ class Page503(Part):
 
 
 class Retire(Part):
-    """When the old server may go."""
+    """When the old server may be retired."""
 
     quiet: Annotated[int, Field(strict=True, ge=0)] = 86400
     """Seconds without a visitor who is proxied by old, before `inv retire-old`."""
@@ -158,15 +158,15 @@ class Settings(Part):
     domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
     """The site's domains; the first is the main one, and names the move."""
     pages: Annotated[tuple[Page, ...], Field(min_length=1)] = ("/",)
-    """Pages that are asked on both servers and compared: status and title."""
+    """Pages that are requested from both servers and compared: status and title."""
     ssh_config: AnyPath | None = None
-    """The file of ssh's settings, where it is not your own; a relative path is beside the settings."""
+    """ssh's configuration file, if not your own; a relative path is beside the settings."""
     revision: Annotated[str, Form(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
-    """The commit for new; old's own unless it is given."""
+    """The commit for new; by default the one that old runs."""
     relay: Port = 5433
     """The port of old, open to new alone, that relays to old's database during the move."""
     job_within: Seconds = 120
-    """Seconds for which the new worker's log is watched for a first job."""
+    """Seconds in which the new worker's log must show a first job."""
     strategy: Literal["copy", "replicate"] = "replicate"
     """`replicate`: new's database replicates old's, and visitors are held for a moment; `copy`: it is copied under a
     maintenance page. `inv check` says where only `copy` is possible."""
@@ -183,7 +183,7 @@ class Settings(Part):
     uploads: tuple[UploadDirectory, ...] = ()
     """Directories that visitors write to."""
     third_parties: tuple[ThirdParty, ...] = ()
-    """Services that may allow access by address: `inv check` asks each from both servers."""
+    """Services that may allow access by address: `inv check` requests each from both servers."""
     maintenance: Page503 = Page503()
     dns: Dns = Dns()
     certificate: OwnCertificate = DEFAULT

@@ -22,11 +22,8 @@ def read(path: str | Path) -> dict[Any, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Problem(
-            "there is no such file",
-            str(path),
-            "Copy move.example.yaml to move.yaml and say there what runs on your servers",
-        ) from None
+        do = "Copy move.example.yaml to move.yaml and write there what runs on your servers"
+        raise Problem("there is no such file", str(path), do) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
     try:
@@ -47,13 +44,11 @@ def read(path: str | Path) -> dict[Any, Any]:
 def shown(value: object, *, quoted: bool = False) -> str:
     """*value* on one line of at most 70 characters."""
     try:
-        text = (
-            str(value)
-            if value != "" and str(value).isprintable() and not (quoted and isinstance(value, str))
-            else repr(value)
-        )
+        text = str(value)
     except ValueError:  # more digits than Python writes
         return "that number"
+    if not text or not text.isprintable() or (quoted and isinstance(value, str)):
+        text = repr(value)
     return text if len(text) <= 70 else text[:69] + "…"
 
 
@@ -73,7 +68,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"({_FLOAT})
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:
-    """What is in the YAML *text*, and what is said about each key that stands in its mapping more than once."""
+    """What is in the YAML *text*, and a line for each key that stands in its mapping more than once."""
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -102,10 +97,10 @@ def _twice(loader: _Loader, node: yaml.Node, way: tuple[str, ...], seen: set[int
             name = loader.construct_object(key)  # "a" and a are the same one, 1 and "1" are not
             lines.setdefault(name, []).append(key.start_mark.line + 1)
         yield from _twice(loader, value, (*way, shown(name)), seen)
-    for name, found in lines.items():
-        if len(found) > 1:
-            often = "twice" if len(found) == 2 else f"{len(found)} times"
-            *most, last = map(str, dict.fromkeys(found))
+    for name, places in lines.items():
+        if len(places) > 1:
+            often = "twice" if len(places) == 2 else f"{len(places)} times"
+            *most, last = map(str, dict.fromkeys(places))
             where = f"lines {', '.join(most)} and {last}" if most else f"line {last}"
             yield f"{'.'.join((*way, shown(name)))} is there {often} ({where})"
 

@@ -120,11 +120,8 @@ def _kinds(heading: str, parts: Sequence[type[BaseModel]]) -> Iterator[str]:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     """The rows' cells may have `|` in them, which would end a cell there."""
-    return "\n".join(["| key | what | default |", "|---|---|---|", *(_row(cells) for cells in rows)])
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    lines = [" | ".join(cell.replace("|", r"\|") for cell in cells) for cells in rows]
+    return "\n".join(["| key | what | default |", "|---|---|---|", *(f"| {line} |" for line in lines)])
 
 
 def _level(heading: str) -> str:

@@ -148,7 +148,7 @@ class _Run:
         if self.diffs:
             self.move.would_change.add(self.step.line)
         for server, diff in self.diffs:
-            output.diff(diff, "" if summary.startswith((f"{server.role}:", "names:")) else f"on {server}:")
+            output.diff(diff, "" if summary.startswith((f"{server.role}:", "dns:")) else f"on {server}:")
         return outcome
 
     def _left_behind(self, desired: set[str]) -> list[Entry]:

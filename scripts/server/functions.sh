@@ -1,26 +1,26 @@
 # shellcheck shell=sh
-# What every recorded `apply` and `undo` has at hand, and looks that need it. Lies in each entry of the journal, so that
-# the entry needs nothing else, and is read in there by `. ./functions.sh`; no look and no script is changed by it.
+# Functions for every recorded `apply` and `undo`, and for looks. Each entry of the journal has a copy, so that it needs
+# nothing else, and sources it (`. ./functions.sh`).
 
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
-there() { [ -e "$1" ] || [ -L "$1" ]; } # also a link that leads nowhere from here
-same() { # two files: the same bytes, owner and mode; or two links to the same place
+there() { [ -e "$1" ] || [ -L "$1" ]; } # a broken link too
+same() { # two files: the same bytes, owner and mode; or two links with the same target
   if [ -L "$1" ] || [ -L "$2" ]; then [ "$(readlink "$1")" = "$(readlink "$2")" ]; return; fi
   cmp -s "$1" "$2" && [ "$(stat -c %U:%G:%a "$1")" = "$(stat -c %U:%G:%a "$2")" ]
 }
-install_file() { # from to: beside the target, then renamed over it; owner and mode come along
+install_file() { # from to: copies beside the target, with owner and mode, then renames it over the target
   cp -aT --remove-destination "$1" "$2.switchover" && { [ -L "$1" ] || sync "$2.switchover"; } &&
     mv -T "$2.switchover" "$2"
 }
-wait_until() { # seconds command...: tries each 0.1 s until the command succeeds
+wait_until() { # seconds command...: tries every 0.1 s until the command succeeds
   tries=$(( $1 * 10 )); shift
   while ! "$@"; do
     [ "$tries" -gt 0 ] || return 1
     tries=$(( tries - 1 )); sleep 0.1
   done
 }
-wait_showing() { # seconds command...: tries each 0.2 s, and says how long it has waited
+wait_showing() { # seconds command...: tries every 0.2 s, and prints how long it has waited
   seconds=$1 waited=0; shift
   while ! "$@"; do
     [ "$waited" -lt $(( seconds * 5 )) ] || return 1
@@ -29,26 +29,26 @@ wait_showing() { # seconds command...: tries each 0.2 s, and says how long it ha
   done
 }
 ended() { [ ! -d "/proc/$1" ]; } # pid
-alive() { # pidfile: its process is there and is no zombie
+alive() { # pidfile: its process exists and is not a zombie
   [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
   ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
 }
-terminate() { # pidfile seconds: the process that it names, and one that somebody has started meanwhile
-  for _ in 1 2 3; do # not for ever, where something starts it each time
+terminate() { # pidfile seconds: ends its process, and one that was started meanwhile
+  for _ in 1 2 3; do # not forever, where something restarts it each time
     alive "$1" || return 0
     pid=$(cat "$1"); kill -TERM "$pid" 2>/dev/null || :
     wait_showing "$2" ended "$pid" || return 1
   done
 }
-service_runs() { # name: systemd has it running, starting, or ending what it has under way
+service_runs() { # name: systemd says that it runs, starts, or is stopping
   case $(systemctl is-active "$1") in inactive | failed | unknown | '') return 1 ;; esac
 }
 not() { ! "$@"; }
 
-# A file of some program: its old contents are in before/, its new ones in after/. Words of sh before the function's name:
-#   server=new            this server, as the operator calls it
-#   test_file='bash -n'   tests a new file by itself, whose name is added
-#   test='nginx -t'       tests the program's configuration, the file in its place
+# A configuration file: before/ has its old contents, after/ its new ones. Variables, set before the function's name:
+#   server=new            this server's role
+#   test_file='bash -n'   tests the new file by itself; its name is added
+#   test='nginx -t'       tests the configuration with the file in its place
 #   reload='…'            makes the program read it
 passes() { # sh…: its first line of output is in $complaint
   complaint=$(eval "$*" 2>&1) && return
@@ -65,7 +65,7 @@ put_file() { # path owner mode
   passes "${test:-}" || { before_again "$1"; refuse "$complaint"; }
   eval "${reload:-}"
 }
-put_file_back() { # path: refuses where somebody has changed it since
+put_file_back() { # path: refuses where somebody has edited it since
   old=before/${1##*/} new=after/${1##*/}
   if same "$old" "$1" || { not there "$old" && not there "$1"; }; then :
   elif [ ! -L "$1" ] && cmp -s "$new" "$1"; then
@@ -73,7 +73,7 @@ put_file_back() { # path: refuses where somebody has changed it since
     passes "${test:-}" || { install_file "$new" "$1"; refuse "$complaint"; }
     eval "${reload:-}"
   else
-    refuse "$1 was edited since. What it was: ${entry:?}/$old. Compare, mend by hand, or copy that back"
+    refuse "$1 was edited since. Compare it with the file from before, ${entry:?}/$old; edit it, or copy that back"
   fi
   [ ! -e before/.parent-made ] || rmdir "${1%/*}" 2>/dev/null || :
 }
@@ -82,14 +82,14 @@ remove_file() { # path
   passes "${test:-}" || { before_again "$1"; refuse "$complaint"; }
   eval "${reload:-}"
 }
-put_removed_file_back() { # path: refuses where somebody has put another one there since
+put_removed_file_back() { # path: refuses where somebody has created another one since
   if not there "$1"; then
     before_again "$1"
     eval "${reload:-}"
   elif ! same "before/${1##*/}" "$1"; then
-    refuse "$1 is there again, and not as it was. What it was: ${entry:?}/before/${1##*/}"
+    refuse "$1 was created again, with other contents. The file from before is ${entry:?}/before/${1##*/}"
   fi
 }
-before_again() { # path: the file as it was before, or none
+before_again() { # path: puts back the file from before, or removes it where there was none
   if there "before/${1##*/}"; then install_file "before/${1##*/}" "$1"; else rm -f "$1"; fi
 }

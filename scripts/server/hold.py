@@ -42,7 +42,7 @@ QUIET = 0.5  # seconds in which a moment without a query is looked for; without 
 SPARE = 2  # connections beside those that were in use at once
 FILLED = 3  # seconds that PgBouncer may take to close the connections that nobody uses, or to open what it lacks
 ANSWER = 5  # seconds after which PgBouncer's console counts as hanging
-POOLED = ("sv_active", "sv_idle", "sv_used", "sv_tested")  # SHOW POOLS: connections to the database
+CONNECTIONS = ("sv_active", "sv_idle", "sv_used", "sv_tested")  # in SHOW POOLS, those that are open
 
 
 @contextlib.contextmanager
@@ -87,15 +87,24 @@ def end_on_signals() -> None:
         signal.signal(number, ended)
 
 
-def answered(session: Any, seconds: float) -> bool:
-    """Whether the asynchronous *session* is done with what it does, within so many seconds. Raises psycopg2.Error."""
+def wait(session: Any, seconds: float = ANSWER) -> None:
+    """The asynchronous *session* is done with what it does. Raises psycopg2.Error, also where that takes longer."""
     end = time.monotonic() + seconds
     while (state := session.poll()) != POLL_OK:
         left = max(0, end - time.monotonic())
         reading, writing = ([session], []) if state == POLL_READ else ([], [session])
         if not any(select.select(reading, writing, [], left)):
-            return False
-    return True
+            raise psycopg2.OperationalError(f"PgBouncer does not answer for {seconds:.0f} s")
+
+
+def application(config: dict[str, Any]) -> Any:
+    """A session on the application's way to its database. Raises psycopg2.Error."""
+    session = psycopg2.connect(
+        host="127.0.0.1", port=config["port"], dbname=config["database"], user=ROLE, passfile=PASSFILE,
+        sslmode="disable", application_name="switchover", async_=True,
+    )  # fmt: skip
+    wait(session)
+    return session
 
 
 class Pooler:
@@ -112,29 +121,28 @@ class Pooler:
             session = psycopg2.connect(
                 host=SOCKET, port=self.config["port"], user="pgbouncer", dbname="pgbouncer", async_=True
             )
-            if not answered(session, ANSWER):
-                raise psycopg2.OperationalError("PgBouncer's console does not answer")
+            wait(session)
         return session
 
     def rows(self, command: str) -> list[dict[str, Any]]:
         """The console's answer. Raises psycopg2.Error, also where there is none in time."""
         cursor = self.second.cursor()
         cursor.execute(command)
-        if not answered(self.second, ANSWER):
-            raise psycopg2.OperationalError(f"PgBouncer's console does not answer: {command}")
+        wait(self.second)
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row)) for row in cursor.fetchall()] if names else []
 
     def pools(self) -> list[dict[str, Any]]:
-        """Those that have clients; PgBouncer does not fill the others."""
+        """Those that have clients, with their connections to the database; PgBouncer does not fill the others."""
         pools = [pool for pool in self.rows("SHOW POOLS") if pool["database"] != "pgbouncer"]
-        return [pool for pool in pools if pool["cl_active"] + pool["cl_waiting"]]
+        pools = [pool for pool in pools if pool["cl_active"] + pool["cl_waiting"]]
+        return [{**pool, "connections": sum(pool[name] for name in CONNECTIONS)} for pool in pools]
 
     def missing(self) -> str | None:
         """Why PAUSE or RELOAD must not be tried now: a login under way would fail, and so would who waits for it."""
         for pool in self.pools():
-            if pool["sv_login"] or connected(pool) < max(self.size, 1):
-                return f"PgBouncer has {connected(pool)} connections to the database, and is making more"
+            if pool["sv_login"] or pool["connections"] < max(self.size, 1):
+                return f"PgBouncer has {pool['connections']} connections to the database, and is making more"
         return None
 
     def shrink_pool(self) -> None:
@@ -148,7 +156,7 @@ class Pooler:
             time.sleep(0.02)
         self.size = min(used + SPARE, self.config["pool"])
         self.rows(f"SET default_pool_size = {self.size}")
-        soon(lambda: all(not pool["sv_login"] and connected(pool) == self.size for pool in self.pools()))
+        soon(lambda: all(not pool["sv_login"] and pool["connections"] == self.size for pool in self.pools()))
 
     def restore_pool(self) -> None:
         """It may have all its connections again. RELOAD would end a login under way, and fail who waits for it."""
@@ -170,8 +178,8 @@ class Pooler:
         with contextlib.suppress(psycopg2.Error):
             cursor = self.first.cursor()  # which must live for as long as it waits
             cursor.execute("PAUSE")
-            if answered(self.first, seconds):
-                return True
+            wait(self.first, seconds)
+            return True
         self.resume()
         self.first.close()
         self.first = self.connect()
@@ -192,41 +200,12 @@ class Pooler:
                 self.second = self.connect()
 
 
-def connected(pool: dict[str, Any]) -> int:
-    """How many connections to its database *pool* has."""
-    return sum(pool[name] for name in POOLED)
-
-
 def soon(what: Callable[[], bool], seconds: float = FILLED, pause: float = 0.02) -> bool:
     """Waits until *what* is so, and not longer than *seconds*. Whether it is."""
     end = time.monotonic() + seconds
     while not (done := what()) and time.monotonic() < end:
         time.sleep(pause)
     return done
-
-
-class Client:
-    """The application's way to its database, for a query that waits in PgBouncer among the first."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.session = psycopg2.connect(
-            host="127.0.0.1", port=config["port"], dbname=config["database"], user=ROLE,
-            passfile=PASSFILE, sslmode="disable", application_name="switchover", async_=True,
-        )  # fmt: skip
-        if not answered(self.session, ANSWER):
-            raise psycopg2.OperationalError("PgBouncer does not let the application in")
-        self.cursor = self.session.cursor()
-
-    def query(self) -> None:
-        """Sends it, without waiting for the answer."""
-        self.cursor.execute("SELECT 1")
-
-    def error(self, seconds: float) -> str | None:
-        """What is wrong with the answer that shall be there within *seconds*; None: visitors are answered."""
-        try:
-            return None if answered(self.session, seconds) else f"answers no query for {seconds:.0f} s"
-        except psycopg2.Error as error:
-            return first_line(error)
 
 
 class DeadMan:
@@ -285,7 +264,8 @@ class Hold:
     """All queries of the application; see `alone`. *recovery*: the dead man's command, in place of `let_go`."""
 
     def __init__(self, config: dict[str, Any], recovery: Sequence[str] = ()) -> None:
-        self.pooler, self.client = Pooler(config), Client(config)
+        self.pooler, self.client = Pooler(config), application(config)
+        self.cursor = self.client.cursor()
         self.dead_man = DeadMan(recovery or let_go(config["port"]))
         self.since = self.lost = 0.0  # when all was held; seconds that tries which came to nothing have held
         self.tries = 0
@@ -329,7 +309,7 @@ class Hold:
         self.pooler.wait_for_idle(min(QUIET, longest / 2))
         self.since = time.monotonic()
         if self.pooler.pause(TRY):
-            self.client.query()
+            self.cursor.execute("SELECT 1")  # it waits among the first; when it is answered, visitors are
             return True
         self.lost += time.monotonic() - self.since
         self.dead_man.disarm()
@@ -341,9 +321,10 @@ class Hold:
         Raises Refused where none is answered within *seconds*.
         """
         self.pooler.resume()
-        error = self.client.error(seconds)
-        if error:
-            raise Refused("SW15", f"PgBouncer: {error}")
+        try:
+            wait(self.client, seconds)
+        except psycopg2.Error as error:
+            raise Refused("SW15", f"the application's database: {first_line(error)}") from error
         return time.monotonic() - self.since + self.lost
 
     def end(self) -> bool:

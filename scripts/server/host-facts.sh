@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# Either server, as root: facts about it that decide how the database can move; nothing is changed. Prints lines
-# `key TAB value`; a key may come more than once, and is missing where its command failed. Read in by looks, which say
-# before: master (the application's main process, if any), app (its directory), yml (its database.yml), other (the other
-# server's address), minutes (of the access log that are counted).
+# Either server, as root: facts that decide how the database can move; changes nothing. Prints lines `key TAB value`; a
+# key may appear twice, and is missing where its command failed. Sourced by looks, which set before: master (the
+# application's main process, if any), app (its directory), yml (its database.yml), other (the other server's address),
+# minutes (of the access log to count).
 : "${master?}" "${app?}" "${yml?}" "${other?}" "${minutes?}"
 
 say() { sed "s/^/$1\t/"; }
@@ -20,7 +20,7 @@ fi
 grep -sqE '^ +rack-timeout ' "$app/Gemfile.lock" && echo yes | say rack_timeout_gem
 timeouts='(Rack::Timeout\.(service_|wait_)?timeout *=|(service|wait)_timeout:) *[0-9]+'
 grep -srhoE --include='*.rb' "$timeouts" "$app/config" | say rack_timeout
-# database.yml without what could be a secret; ERB is no YAML.
+# database.yml without possible secrets; ERB is not YAML.
 grep -vE 'password|url|user|secret|key' "$yml" | sed 's/<%.*%>/erb/g' | say yml
 data=$(env -C / runuser -u postgres -- psql -XAtq -c 'SHOW data_directory')
 df -Pk "$data/pg_wal/" | awk 'NR == 2 { printf "%.0f\n", $4 * 1024 }' | say wal_free
@@ -29,7 +29,7 @@ logs=$(nginx -T 2>/dev/null | sed -nE 's/^\s*access_log\s+(\/[^; ]+).*/\1/p' | s
   # shellcheck disable=SC2086 # several files
   tail -qn 50000 $logs | grep -cF "$(date -d "-$n min" '+[%d/%b/%Y:%H:%M:')"
 done | say requests
-# A connection without a request: nothing of it stands in the other's access log.
+# A connection without a request: it leaves nothing in the other server's access log.
 perl -MIO::Socket::IP -MTime::HiRes=time -e '
   my $start = time;
   IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 80, Timeout => 5) and printf "%.6f\n", time - $start;

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Either server, as root: what its journals hold. Read in by looks; changes nothing.
+# Either server, as root: prints what its journals contain. Sourced by looks; changes nothing.
 
-moves() { # root: every journal's directory there, TAB, its `move` in one line, NUL
+moves() { # root: for every journal there its directory, TAB, its file `move` in one line, NUL
   cd "$1" 2>/dev/null || return 0
   for move in */move; do
     [ ! -f "$move" ] || printf '%s\t%s\0' "${move%/move}" "$(tr '\n' ' ' <"$move")"

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# Either server, as root: mail that waits there to go out, in Postfix or Exim. Read in by looks and recorded scripts.
-# Mail that somebody put on hold counts as well: switched off, it would be lost with the server.
+# Either server, as root: mail in the queue of Postfix or Exim. Sourced by looks and recorded scripts.
+# Mail on hold counts too: it would be lost with the server.
 
-queued() { # how many mails wait here
+queued() { # prints how many mails are in the queue
   if command -v postqueue >/dev/null; then
     q=$(postconf -h queue_directory)
     find "$q/maildrop" "$q/incoming" "$q/active" "$q/deferred" "$q/hold" -type f 2>/dev/null | wc -l
@@ -10,7 +10,7 @@ queued() { # how many mails wait here
   else echo 0; fi
 }
 no_mail() { [ "$(queued)" -eq 0 ]; }
-why_queued() { # what the first of them was answered
+why_queued() { # prints the error of the first of them
   ! command -v postqueue >/dev/null ||
     postqueue -p 2>/dev/null | sed -n 's/^ *(\(.*\)) *$/\1/p' | head -n 1 | cut -c 1-160
 }

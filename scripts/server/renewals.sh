@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # What renews certificates on this server.
 
-scheduled() { # a line each: of a crontab, or a timer
+scheduled() { # prints a line for each that is scheduled: a line of cron, or a timer
   for f in /var/spool/cron/crontabs/* /etc/crontab /etc/cron.d/* /etc/cron.daily/*; do
     # Debian's /etc/cron.d/certbot does nothing where systemd runs.
     [ ! -f "$f" ] || grep -v '^[[:space:]]*#' "$f" | grep -v '/run/systemd/system' |
@@ -10,12 +10,12 @@ scheduled() { # a line each: of a crontab, or a timer
   systemctl list-timers --no-legend | grep -oE '[^ ]*certbot[^ ]*[.]timer' || :
 }
 
-retire() { # domain...: the site's certificates are renewed no more, and certbot's timer is off where nothing is left to it
+retire() { # domain...: ends the renewal of the site's certificates; turns certbot's timer off where nothing else uses it
   ours "$@" | while IFS= read -r conf; do mv "$conf" "$conf.retired"; done
   ! idle || systemctl -q disable --now certbot.timer
 }
 
-ours() { # domain...: the files that say what is renewed; certbot looks at those that end in .conf
+ours() { # domain...: prints the renewal files of certificates for these domains; certbot reads only *.conf
   for conf in /etc/letsencrypt/renewal/*.conf; do
     { cert=$(sed -n 's/^cert *= *//p' "$conf" 2>/dev/null) && [ -e "$cert" ]; } || continue
     for domain in "$@"; do
@@ -26,11 +26,11 @@ ours() { # domain...: the files that say what is renewed; certbot looks at those
   done
 }
 
-idle() { # the timer runs, and has nothing to renew
+idle() { # succeeds where the timer is on and has nothing to renew
   systemctl is-enabled -q certbot.timer 2>/dev/null && ! ls /etc/letsencrypt/renewal/*.conf >/dev/null 2>&1
 }
 
-named() { # server domain...: the name that certbot gave to a certificate of every domain that has not ended, by this server
+named() { # server domain...: prints the name, in certbot, of a valid certificate for every domain from this ACME server
   server=$1
   shift
   for conf in /etc/letsencrypt/renewal/*.conf; do
@@ -47,7 +47,7 @@ named() { # server domain...: the name that certbot gave to a certificate of eve
   done
 }
 
-hooks() { # name ours: what is run when a certificate of that name was renewed, but for the hook *ours*
+hooks() { # name ours: prints all that runs after a renewal of that certificate, except the hook *ours*
   cd /etc/letsencrypt || return 0
   grep -hsE '^(renew_hook|post_hook|deploy-hook|post-hook|renew-hook) *=' "renewal/$1.conf" cli.ini
   for hook in renewal-hooks/deploy/* renewal-hooks/post/*; do

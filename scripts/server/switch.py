@@ -71,33 +71,33 @@ def failpoint(part: str) -> None:
 
 def point_pooler_at(role: str, config: dict[str, Any], *, lasting: bool = True) -> None:
     """PgBouncer's configuration is *role*'s, which it reads by RELOAD, or when it starts. *lasting*: on disk."""
-    beside = INI.with_name(f".{INI.name}.switchover")
-    beside.write_bytes(Path(config["ini"][role]).read_bytes())
-    now = INI.stat()
-    os.chown(beside, now.st_uid, now.st_gid)
-    beside.chmod(now.st_mode & 0o7777)
+    replace(INI, Path(config["ini"][role]).read_bytes(), lasting)
+
+
+def replace(target: Path, content: bytes, lasting: bool = True) -> None:
+    """*target* has *content*, at once; its owner and mode are as they were. *lasting*: on disk."""
+    beside = target.with_name(f".{target.name}.switchover")
+    beside.write_bytes(content)
+    if target.exists():
+        now = target.stat()
+        os.chown(beside, now.st_uid, now.st_gid)
+        beside.chmod(now.st_mode & 0o7777)
     if lasting:
-        replace(beside, INI)
-    else:
-        beside.rename(INI)
-
-
-def replace(beside: Path, target: Path) -> None:
-    """*beside* is renamed to *target*, and both are on disk."""
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
+        fsync(beside)
     beside.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    if lasting:
+        fsync(target.parent)
+
+
+def fsync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
 
 
 def remember(config: dict[str, Any], number: int, towards: str, phase: str) -> None:
     """What recovery begins with: begun, intent (it may have committed from here on), aborted, committed, finished."""
-    state = Path(config["state"])
-    beside = state.with_suffix(".new")
-    beside.write_text(json.dumps({"number": number, "towards": towards, "phase": phase}))
-    replace(beside, state)
+    replace(Path(config["state"]), json.dumps({"number": number, "towards": towards, "phase": phase}).encode())
 
 
 def remembered(config: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Prepare the name: its records are remembered for minutes only, so that everybody soon hears of the new server.
+"""Prepare DNS: a short TTL, so that browsers find the new server soon after the switch.
 
 Visitors: they notice nothing.
 Undo: the old TTL is back. Takes seconds, loses nothing.
@@ -22,14 +22,14 @@ from ..step import step
 
 @step
 def servers_agree(move: Move) -> Desired:
-    """names: every authoritative server answers, and all say the same."""
+    """dns: every authoritative server answers, and all give the same records."""
     if not has_names(move):
         return NO_NAMES
 
     def otherwise() -> str | None:
         look = move.names.look()
         for server, why in look.silent.items():
-            do = "Mend it, or take it out of the zone: visitors ask it too"
+            do = "Fix it, or remove it from the zone: visitors ask it too"
             raise Problem(f"does not answer ({why})", server, do)
         return look.missing(look.found)
 
@@ -38,18 +38,18 @@ def servers_agree(move: Move) -> Desired:
 
 @step
 def ttl(move: Move) -> Desired:
-    """names: their addresses may be remembered for a few minutes only; it is told from when on that is so."""
+    """dns: TTL lowered to `dns.ttl` seconds; a note says from when on that counts."""
     if not has_names(move):
         return NO_NAMES
 
     def lower(look: Look) -> list[Addresses]:
-        return [replace(found, ttl=min(found.ttl, move.settings.dns.ttl)) for found in look.found if found.data]
+        return [replace(record, ttl=min(record.ttl, move.settings.dns.ttl)) for record in look.found if record.data]
 
-    def told() -> None:
+    def notes() -> None:
         if until := old_ttl_until(move):
-            output.outcome(Outcome.NOTE, f"Until {until:%Y-%m-%d %H:%M:%S} UTC somebody may remember them for longer; "
-                        "`inv switch-dns` waits for that")  # fmt: skip
+            what = f"Until {until:%Y-%m-%d %H:%M:%S} UTC resolvers may use the old TTL; `inv switch-dns` waits for that"
+            output.outcome(Outcome.NOTE, what)
             for name, other in move.names.look().aliases.items():
-                output.outcome(Outcome.NOTE, f"{name} stands for {other} (CNAME), and is left as it is")
+                output.outcome(Outcome.NOTE, f"{name} is an alias of {other} (CNAME), and is left as it is")
 
-    return [Records(move, lower), Precondition(told)]
+    return [Records(move, lower), Precondition(notes)]

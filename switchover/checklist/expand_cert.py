@@ -1,8 +1,8 @@
-"""Expand certificate: new has one of its own for the production domain, before the name leads there.
+"""Expand certificate: new gets its own for the production domain, before DNS points there.
 
-Visitors: they notice nothing: they are shown new's own certificate, and old's as before while there is none.
-Undo: new's nginx shows old's certificate again, as copied. Takes seconds, loses nothing.
-Fails: The move goes on: visitors are shown old's certificate, as copied to new. Run it again when that is mended.
+Visitors: they notice nothing: new shows old's certificate until it has its own.
+Undo: new's nginx shows the copy of old's certificate again. Takes seconds, loses nothing.
+Fails: The move continues: new shows the copy of old's certificate. Run this again when that is fixed.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ def certbot(move: Move) -> Desired:
 
 @step
 def challenge_passes(move: Move) -> Desired:
-    """old: passes what the authority asks by plain HTTP on to new."""
+    """old: proxies the certificate authority's HTTP challenge to new."""
     return move.certificate.challenge_passes()
 
 
 @step
 def order(move: Move) -> Desired:
-    """new: has a certificate of its own, of every production domain."""
+    """new: has its own certificate for every production domain."""
     return move.certificate.ordered()
 
 
 @step
 def old_trusts_it(move: Move) -> Desired:
-    """old: its nginx, which passes visitors on, trusts whoever gave that certificate."""
+    """old: its nginx, which proxies visitors to new, trusts the authority of that certificate."""
     return move.certificate.trusted()
 
 
 @step
 def renewed(move: Move) -> Desired:
-    """new: exactly one timer or cron job renews it, and then nginx takes the renewed one."""
+    """new: exactly one timer or cron job renews it, and then reloads nginx."""
     return move.certificate.renewed()
 
 
@@ -50,5 +50,5 @@ def site(move: Move) -> Desired:
 
 @step
 def visitors_see_it(move: Move) -> Desired:
-    """new: who asks new for the production domain is shown it, and who comes by old is passed on as before."""
+    """new: serves every domain with a valid certificate; old proxies the rest."""
     return move.certificate.seen()

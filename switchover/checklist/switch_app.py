@@ -1,7 +1,7 @@
-"""Switch application: old's nginx passes every visitor to new; the old application stops.
+"""Switch application: old's nginx proxies every visitor to new; the old application stops.
 
-Visitors: they notice nothing: requests under way end on old, the next ones are passed on to new.
-Undo: the old application starts, old's nginx serves it again, uploads made since travel back. Loses nothing.
+Visitors: they notice nothing: requests under way finish on old, the next ones are proxied to new.
+Undo: the old application starts, old's nginx serves it again, later uploads are copied back. Loses nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload
 
 @step
 def uploads(move: Move) -> Desired:
-    """new: has what visitors uploaded since."""
+    """new: has what visitors have uploaded since."""
     drained = f"wait_until 300 {move.old.web.drained} || echo 'requests are still under way'"
     return [
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
@@ -29,26 +29,26 @@ def uploads(move: Move) -> Desired:
 
 @step
 def proxy(move: Move) -> Desired:
-    """old: nginx passes every visitor to the new server."""
+    """old: nginx proxies every visitor to new."""
     return move.old.web.passes_on(move.front(move.old))
 
 
 @step
 def visitors_pass(move: Move) -> Desired:
-    """old: a visitor who asks old is answered by new."""
+    """old: new answers a visitor who asks old."""
     answer = ask(move.settings.domain, move.old.main_address, ANSWERS, "-f")
-    return succeeds(move.new, f'[ "$({answer})" = new ]', "old still answers by itself", within=20)
+    return succeeds(move.new, f'[ "$({answer})" = new ]', "old still answers itself", within=20)
 
 
 @step
 def uploads_meanwhile(move: Move) -> Desired:
-    """new: has what visitors uploaded to old a moment ago; nothing is deleted from now on."""
+    """new: has what visitors uploaded to old a moment ago; from now on nothing is deleted there."""
     return move.uploads(always=True)
 
 
 @step
 def requests_drained(move: Move) -> Desired:
-    """old: the requests that were under way before have ended."""
+    """old: the requests that were under way have ended."""
     return move.old.web.drains(DRAIN)
 
 
@@ -72,5 +72,5 @@ def stop_old(move: Move) -> Desired:
 
 @step
 def uploads_again(move: Move) -> Desired:
-    """new: has the uploads that ended on old at the last moment."""
+    """new: has the uploads that finished on old at the last moment."""
     return move.uploads(always=True)

@@ -1,4 +1,4 @@
-"""Switch cron jobs: they no longer start on old, and start on new from the next minute on.
+"""Switch cron jobs: they stop on old, and run on new from the next minute on.
 
 Visitors: they notice nothing.
 Undo: the crontabs are as they were. Takes seconds, loses nothing.
@@ -27,5 +27,5 @@ def installed(move: Move) -> Desired:
 
 @step
 def deploy_hook(move: Move) -> Desired:
-    """new: the deploy hook installs the crontab from now on."""
+    """new: from now on the deploy hook installs the crontab."""
     return move.new.deploys.accepted(move.notice(), cron=True)

@@ -1,7 +1,7 @@
-"""Switch databases: by a copy under the maintenance page; or, where new's follows, by holding visitors for a moment.
+"""Switch database: visitors are held for a moment while it changes; with `strategy: copy`, under the maintenance page.
 
 Visitors: requests wait for a moment (some 40 ms) and none fails; with `strategy: copy` they see the maintenance page.
-Undo: the same way back, under the page or by a hold; everything written since is on old then. Loses nothing.
+Undo: the same in the other direction; everything written since is on old then. Loses nothing.
 """
 
 from __future__ import annotations
@@ -9,28 +9,26 @@ from __future__ import annotations
 from functools import partial
 
 from .. import output
+from ..database import application, pgbouncer, proof, replication_status
+from ..database import copy as copying
 from ..database import fence as fencing
-from ..database import pgbouncer, proof, replication, replication_status
 from ..database import switch as switching
 from ..desired import Desired, Nothing, Precondition, Resource
 from ..errors import Problem
+from ..findings import listed
 from ..move import Move
 from ..outcome import Outcome
-from ..programs import programs
-from ..quote import ident, sh, sql
+from ..quote import sh
 from ..render import render
-from ..resources import Absent, Command, File, Service, succeeds
+from ..resources import Absent, Command, File, Service
 from ..resources.command import again
-from ..resources.file import FileState, before, read
-from ..resources.postgres import PSQL
+from ..resources.file import FileState, read
 from ..step import step, step_by
-
-COPY = ("copy-back", *replication.COPY, *proof.PROGRAMS)
 
 
 @step_by("replicate")
 def can_switch(move: Move) -> Desired:
-    """new: its database has all that old's has, and the same tables; the disks can keep what will be kept."""
+    """new: its database has all that old's has, and the same tables; the disks can hold what will be kept."""
     if move.journal.active("switch-db.switch"):
         return None
     return Precondition(lambda: replication_status.missing(move, disks=True), within=move.settings.switch.max_drain)
@@ -44,7 +42,7 @@ def pool_role(move: Move) -> Desired:
 
 @step_by("replicate")
 def program(move: Move) -> Desired:
-    """new: the program of the switch is there, with its recovery after a crash."""
+    """new: has the program of the switch, and its recovery after a crash."""
     return switching.program(move)
 
 
@@ -58,28 +56,19 @@ def gates(move: Move) -> Desired:
 
 @step
 def stop_worker(move: Move) -> Desired:
-    """new: the worker has finished its present job and stopped."""
-    if not replication_status.is_replicated(move):
-        _refuse_what_follows(move)
+    """new: the worker has finished its current job and stopped."""
+    if not replication_status.is_replicated(move) and move.journal.active("replicate"):
+        do = "First: inv undo replicate. Then set `strategy: copy`"
+        raise Problem("new's database replicates old's, so it cannot be copied", "switch-db", do)
     return move.new.worker.stopped(record_only=True)
-
-
-def _refuse_what_follows(move: Move) -> None:
-    """Raises Problem where new's database follows old's, or shall: copying is not for that."""
-    if move.journal.active("replicate"):
-        raise Problem(
-            "new's database follows old's, and copying would be in its way",
-            "switch-db",
-            "First: inv undo replicate. Then say in the settings: strategy: copy",
-        )
 
 
 @step_by("replicate")
 def switch(move: Move) -> Desired:
-    """new: PgBouncer points to its own database, queries held for a moment; old's is fenced and follows."""
+    """new: PgBouncer points to new's own database, after a short hold; old's is fenced and replicates new's."""
     new = move.new
     return [
-        # Undone last: what is kept of the other database's types goes.
+        # Undone last: the application forgets the other database's type OIDs.
         Command(new, ":", new.app.reload(), shown="(undone: the application restarts)", part="restart"),
         switching.switch(move),
     ]
@@ -87,31 +76,31 @@ def switch(move: Move) -> Desired:
 
 @step_by("replicate")
 def restart_app(move: Move) -> Desired:
-    """new: the application was restarted, each process when it had ended its request: types are others there."""
+    """new: rolling restart of the application (type OIDs differ after the switch)."""
     return move.new.app.reloaded()
 
 
 @step_by("copy")
 def monit_off(move: Move) -> Desired:
-    """new: monit no longer watches the application, which it would start again meanwhile."""
+    """new: monit no longer watches the application, so that it does not start it."""
     return move.new.monitor.forgets_application(record_only=True)
 
 
 @step_by("copy")
 def boot_off(move: Move) -> Desired:
-    """new: a reboot meanwhile does not start the application, which would come with old's database and keep to that."""
+    """new: a reboot does not start the application, which would use old's database."""
     return [move.new.app.boots(False, record_only=True), move.new.worker.boots(False, record_only=True)]
 
 
 @step_by("copy")
 def fence(move: Move) -> Desired:
-    """old: the application's role cannot log in any more, and its sessions have ended."""
+    """old: the application's role can no longer log in, and its sessions have ended."""
     return fencing.fence(move)
 
 
 @step_by("copy")
 def page_on(move: Move) -> Desired:
-    """new: visitors see the maintenance page (503, with the time to come again)."""
+    """new: visitors see the maintenance page (503, with the time to try again)."""
     page = move.settings.maintenance
     content = render(
         "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
@@ -127,54 +116,33 @@ def stop_app(move: Move) -> Desired:
 
 @step_by("copy")
 def database_yml(move: Move) -> Desired:
-    """new: database.yml is as it was before the move: new's own database."""
-    new = move.new
-    path = new.in_app(new.database.config)
-    found = before(move.journal, move.new, "prepare-new.database-yml", path)
-    if found is None:
+    """new: database.yml is as it was before the move: it names new's own database."""
+    own = application.uses_own_database(move)
+    if own is None:
         if move.dry:
             return None
-        raise Problem("the journal has no database.yml of before", str(new), "Run: inv prepare-new.database-yml")
-    # Its own database is open to nobody while it is not filled; on the way back, while database.yml still names it.
-    name = ident(new.database.name)
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = {sql(new.database.name)}"
-    close = f"ALTER DATABASE {name} CONNECTION LIMIT 0"
-    return [
-        Command(
-            new,
-            f"[ -s before/limit ] || {PSQL} -c {sh(limit)} >before/limit\n{PSQL} -c {sh(close)}",
-            f'[ ! -s before/limit ] || {PSQL} -c {sh(f"ALTER DATABASE {name} CONNECTION LIMIT ")}"$(cat before/limit)"',
-            shown=close,
-        ),
-        File(new, path, found.content or b"", found.owner, found.mode, secret=True),
-    ]
+        raise Problem(
+            "the journal has no database.yml of before the move", str(move.new), f"Run: inv {application.STEP}"
+        )
+    return [copying.closed(move.new), own]
 
 
 @step_by("copy")
 def copy(move: Move) -> Desired:
-    """new: its own database has everything that old's has."""
-    new, old = move.new, move.old
-    name = sh(new.database.name)
-    run = f"""
-python3 -B after/copy-database here {name} {sh(new.database.owner)}
-python3 -B after/prove still {name} 2
-python3 -B after/copy-database open {name}
-"""
-    undo = f"sh after/copy-back {name} {sh(old.database.owner)}"
-    shown = f"{old.name}:{old.database.name} -> {new.database.name} (what is there is kept: …_before_move)"
-    return Command(new, run, undo, shown=shown, files=programs(*COPY))
+    """new: its own database has everything that old's has; every row was compared."""
+    return copying.whole_copy(move)
 
 
 @step_by("copy")
 def start_app(move: Move) -> Desired:
-    """new: the application runs, with its own database."""
+    """new: the application runs with its own database."""
     app = move.new.app
     return again("switch-db.stop-app" in move.would_change, app.running(), f"systemctl start {app.service}")
 
 
 @step_by("copy")
 def page_off(move: Move) -> Desired:
-    """new: the application answers and the maintenance page is gone."""
+    """new: the application answers, and the maintenance page is gone."""
     desired = Absent(move.new, move.new.web.page)
     return again("switch-db.page-on" in move.would_change, desired, f"rm {desired.path}")
 
@@ -183,21 +151,21 @@ def page_off(move: Move) -> Desired:
 def boot_on(move: Move) -> Desired:
     """new: the application starts at boot again."""
     ended, parts = "switch-db.boot-off" in move.would_change, (move.new.app.boots(True), move.new.worker.boots(True))
-    return [again(ended, part, _begun_anew(part)) for part in parts]
+    return [again(ended, part, _begun_again(part)) for part in parts]
 
 
 @step_by("copy")
 def monit_on(move: Move) -> Desired:
     """new: monit watches the application again."""
     off = "switch-db.monit-off"
-    was = partial(read, move.new) if off in move.would_change else move.before(move.new, off)
-    desired = move.new.monitor.remembers_application(was)
+    before = partial(read, move.new) if off in move.would_change else move.before(move.new, off)
+    desired = move.new.monitor.remembers_application(before)
     if isinstance(desired, Nothing):
         return desired
-    return [again(off in move.would_change, part, _begun_anew(part)) for part in desired]
+    return [again(off in move.would_change, part, _begun_again(part)) for part in desired]
 
 
-def _begun_anew(part: Resource | Nothing) -> str:
+def _begun_again(part: Resource | Nothing) -> str:
     """What a step shows of it where an earlier one has ended it: the file is absent, the service does not start."""
     change = None
     if isinstance(part, File):
@@ -209,10 +177,8 @@ def _begun_anew(part: Resource | Nothing) -> str:
 
 @step
 def old_is_quiet(move: Move) -> Desired:
-    """old: nobody is connected to the old database any more."""
-    query = fencing.strangers(move)
-    script = f'[ "$({PSQL} -c {sh(query)})" = 0 ]'
-    return succeeds(move.old, script, "somebody is still connected to the old database", within=30)
+    """old: nobody is connected to old's database any more."""
+    return fencing.nobody_connected(move)
 
 
 @step
@@ -229,18 +195,17 @@ def proved(move: Move) -> Desired:
     if entry is None:
         return None
 
-    def difference() -> str | None:
+    def different() -> None:
         answer = move.new.look(f"cd {sh(move.journal.path(entry))} && cat said && tail -n 1 errors >&2", check=False)
         result = proof.parse(answer.out)
         if not result.tables:  # the program died after the commit, or the rows could not be read
-            output.outcome(Outcome.NOTE, "that moment was not proved; `inv prove` compares now", answer.err.strip())
+            what = "the moment of the switch was not proved; `inv prove` compares now"
+            output.outcome(Outcome.NOTE, what, answer.err.strip())
         if result.different:
-            names = ", ".join(result.different[:5])
             raise Problem(
-                f"{len(result.different)} differed at the moment of the switch: {names}",
+                f"{len(result.different)} differed at the moment of the switch: {listed(result.different)}",
                 str(move.new),
-                "docs/proof.md says how to find out more; inv undo switch-db leads visitors back",
+                "docs/proof.md says how to find out more; to go back: inv undo switch-db",
             )
-        return None
 
-    return Precondition(difference)
+    return Precondition(different)

@@ -1,7 +1,7 @@
-"""Switch the name: it leads to the new server; visitors come there by themselves, and no longer by old's proxy.
+"""Switch DNS: the site's domains point to new, so that visitors no longer pass old's proxy.
 
-Visitors: they notice nothing: their browsers ask new by themselves as soon as they hear of it.
-Undo: the records are as before, and browsers ask anew. Takes as long as the TTL, loses nothing.
+Visitors: they notice nothing: their browsers ask new directly once they see the new records.
+Undo: the records are as before, and browsers ask old again. Takes as long as the TTL, loses nothing.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ from ..quote import sh
 from ..resources import Command, succeeds
 from ..step import step
 
-LONG = 600  # seconds that are waited; for longer somebody comes again
+LONG = 600  # seconds that this waits; for longer, run it again later
 WATCHED = 60  # seconds in which the last visitors may leave old's proxy
+
+
+def _seconds_left(until: datetime | None) -> float:
+    return (until - datetime.now(UTC)).total_seconds() if until else 0
 
 
 @step
 def old_ttl_over(move: Move) -> Desired:
-    """names: nobody remembers them for longer than `dns-prepare` has said."""
+    """dns: no resolver still uses the TTL of before `dns-prepare`."""
     if not has_names(move):
         return NO_NAMES
 
     def left() -> str | None:
         until = old_ttl_until(move)
         if until is None:
-            long = max((one.ttl for one in move.names.look().found), default=0)
-            if long > move.settings.dns.ttl and not move.journal.active("switch-dns"):
-                raise Problem(f"they may be remembered for {long} s", "names", "First: inv dns-prepare")
-            return None
-        seconds = (until - datetime.now(UTC)).total_seconds()
-        if seconds <= 0:
-            return None
+            longest = max((record.ttl for record in move.names.look().found), default=0)
+            if longest > move.settings.dns.ttl and not move.journal.active("switch-dns"):
+                raise Problem(f"the TTL is {longest} s", "dns", "First: inv dns-prepare")
+        seconds = _seconds_left(until)
         if seconds > LONG:
-            do = "Run it again then: sooner, some would come by old for that long"
-            raise Problem(f"the old TTL is over at {until:%Y-%m-%d %H:%M:%S} UTC", "names", do)
-        return f"the old TTL is over in {seconds:.0f} s"
+            do = "Run this again then: sooner, some visitors would be proxied by old for that long"
+            raise Problem(f"the old TTL is over at {until:%Y-%m-%d %H:%M:%S} UTC", "dns", do)
+        return f"the old TTL is over in {seconds:.0f} s" if seconds > 0 else None
 
     return Precondition(left, within=LONG + 5)
 
 
 @step
 def new_answers(move: Move) -> Desired:
-    """old: who comes to new by the site's names is answered, with a certificate good for them; old passes others on."""
+    """old: new answers for every domain with a valid certificate, and old proxies everybody else to it."""
     if not has_names(move):
         return NO_NAMES
     six = any(":" in address for address in move.old.addresses)
@@ -62,13 +63,13 @@ def new_answers(move: Move) -> Desired:
         for address in move.new.addresses
         if six or ":" not in address
     ]
-    passes = f'[ "$({old})" = new ] || {{ echo "old answers by itself: first inv switch-app"; exit 1; }}'
-    return succeeds(move.old, "\n".join([*asks, passes]), "visitors would not all come to new")
+    proxies = f'[ "$({old})" = new ] || {{ echo "old does not proxy to new: first inv switch-app"; exit 1; }}'
+    return succeeds(move.old, "\n".join([*asks, proxies]), "new does not answer every domain")
 
 
 @step
 def way_back(move: Move) -> Desired:
-    """new: for the way back: then browsers let go of the connections that they keep to new."""
+    """new: prepared for undo, which waits until browsers close the connections that they keep to new."""
     if not has_names(move):
         return NO_NAMES
     wait = f"wait_showing {move.settings.dns.ttl} false || :\n{move.new.web.reload}"
@@ -77,40 +78,38 @@ def way_back(move: Move) -> Desired:
 
 @step
 def records(move: Move) -> Desired:
-    """names: they lead to new, and every authoritative server says so."""
+    """dns: every domain points to new, at every authoritative server."""
     return Records(move, lambda look: to_new(move, look)) if has_names(move) else NO_NAMES
 
 
 @step
 def visitors_follow(move: Move) -> Desired:
-    """old: who still has a connection to it lets go of it, and comes to new; it is told who still comes by old."""
+    """old: closes the connections that browsers keep to it; a note says whether it still proxies visitors."""
     if not has_names(move):
         return NO_NAMES
 
     def remembered() -> str | None:
-        until = old_remembered_until(move)
-        seconds = (until - datetime.now(UTC)).total_seconds() if until else 0
-        return f"old's address may be remembered for {seconds:.0f} s more" if seconds > 0 else None
+        seconds = _seconds_left(old_remembered_until(move))
+        return f"resolvers may give old's address for {seconds:.0f} s more" if seconds > 0 else None
 
     started = time.monotonic()
 
-    def still() -> str | None:
+    def still_proxied() -> str | None:
         ago = move.old.web.last_visitor()
-        quiet, desired = move.settings.retire.quiet, min(move.settings.dns.ttl, WATCHED)
-        if ago is not None and ago < desired:
+        quiet, wanted = move.settings.retire.quiet, min(move.settings.dns.ttl, WATCHED)
+        if ago is not None and ago < wanted:
             if time.monotonic() - started < move.settings.dns.ttl + 2 * WATCHED:
-                return f"a visitor came by old {ago} s ago"
-            output.outcome(
-                Outcome.NOTE, f"Some still come by old (the last {ago} s ago); they are served. `inv watch` shows them"
-            )
+                return f"old proxied a visitor {ago} s ago"
+            what = f"Old still proxies some visitors (the last {ago} s ago); they are served. `inv watch` shows them"
+            output.outcome(Outcome.NOTE, what)
         left = quiet - ago if ago is not None else 0
         when = f"from {datetime.now(UTC) + timedelta(seconds=left):%Y-%m-%d %H:%M} UTC on" if left > 0 else "now"
-        output.outcome(Outcome.NOTE, f"Old's proxy may go {when}, unless somebody still uses it: inv retire-old")
+        output.outcome(Outcome.NOTE, f"Old can be retired {when}, unless it still proxies somebody: inv retire-old")
         return None
 
     web = move.old.web
     return [
         Precondition(remembered, within=3700),
-        Command(move.old, web.reload, shown=f"{web.reload_shown} (what is under way ends first)"),
-        Precondition(still, within=3700),
+        Command(move.old, web.reload, shown=f"{web.reload_shown} (requests under way end first)"),
+        Precondition(still_proxied, within=3700),
     ]

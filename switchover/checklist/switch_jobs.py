@@ -1,7 +1,7 @@
-"""Switch delayed jobs: the old worker ends its job and stops, the new one starts.
+"""Switch delayed jobs: the old worker finishes its job and stops, the new one starts.
 
-Visitors: they notice nothing; jobs, mail among them, wait until the new worker has started.
-Undo: the new worker ends its job and stops, the old one starts. Takes as long as that job, loses nothing.
+Visitors: they notice nothing; jobs (mail too) wait until the new worker has started.
+Undo: the new worker finishes its job and stops, the old one starts. Takes as long as that job, loses nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..step import step
 
 @step
 def uploads(move: Move) -> Desired:
-    """new: has what visitors uploaded since, so that its worker finds their images."""
+    """new: has what visitors have uploaded since, so that its worker finds their images."""
     return move.uploads(deleting=not answered_by_new(move.old, move.settings.domain))
 
 
@@ -26,7 +26,7 @@ def monit_off(move: Move) -> Desired:
 
 @step
 def stop_old(move: Move) -> Desired:
-    """old: the worker has finished its present job and stopped."""
+    """old: the worker has finished its current job and stopped."""
     return [move.old.worker.boots(False), move.old.worker.stopped()]
 
 
@@ -38,5 +38,5 @@ def start_new(move: Move) -> Desired:
 
 @step
 def log_shows_a_job(move: Move) -> Desired:
-    """new: the worker's log shows a job that ran."""
+    """new: the worker's log shows a finished job."""
     return move.new.worker.seen_working(move.settings.job_within)

@@ -69,7 +69,8 @@ def _sessions(old: Server) -> list[dict[str, Any]]:
         "coalesce(host(client_addr), 'local') AS address, count(*) AS sessions FROM pg_stat_activity "
         f"WHERE datname = {sql(old.database.name)} GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 20) s"
     )
-    return library.loads(old.look(f"{PSQL} -c {sh(query)}").out.strip() or "[]")
+    sessions: list[dict[str, Any]] = library.loads(old.look(f"{PSQL} -c {sh(query)}").out.strip() or "[]")
+    return sessions
 
 
 def _table(move: Move, facts: dict[str, Any]) -> Table:

@@ -8,7 +8,7 @@ from ..move import Move
 from ..programs import ETC
 from ..quote import conninfo, pgpass, sh
 from ..render import render
-from ..resources import File, Service, succeeds
+from ..resources import Command, File, Service, succeeds
 from ..resources.file import read
 from ..resources.postgres import PSQL
 from ..server import Server
@@ -23,30 +23,51 @@ ON_OLD = f"PGSERVICEFILE={SERVICES} psql -XAtq service=old"  # sh for new: asks 
 
 
 def password(move: Move, role: str = ROLE, made_by: str = "prepare-old.database-password") -> str:
-    """The password of *role*, of the move's own, which lies on new. Raises Problem where there is none yet."""
+    """The password of *role*, of the move's own, from new. Raises Problem where there is none yet."""
     lines = (read(move.new, PGPASS).content or b"").decode().splitlines()
-    its = next((line for line in lines if line.rpartition(":")[0].endswith(f":{role}")), "")
-    if not its and move.dry:
+    for line in lines:
+        place, _, secret = line.rpartition(":")
+        if place.endswith(f":{role}"):
+            return secret
+    if move.dry:
         return f"made by {made_by}"
-    if not its:
-        raise Problem(f"there is no password of {role} for the old database yet", str(move.new), f"Run: inv {made_by}")
-    return its.rpartition(":")[2]
+    raise Problem(f"{role} has no password for old's database yet", str(move.new), f"Run: inv {made_by}")
+
+
+def made_password(move: Move, role: str, *places: str) -> Command:
+    """new: has a random password of *role*, of the move's own, for each of these *places* (HOST:PORT); root's alone."""
+    lines = [f"{place}:*:{role}:" for place in places]
+    others = f"{{ grep -svF {sh(f':*:{role}:')} {PGPASS} || :; }} >{PGPASS}.new"
+    run = f"""
+mkdir -p {ETC}; umask 077
+password=$(head -c 32 /dev/urandom | sha256sum | cut -c 1-48)
+{others}
+printf '%s%s\\n' {" ".join(f'{sh(line)} "$password"' for line in lines)} >>{PGPASS}.new
+mv {PGPASS}.new {PGPASS}
+"""
+    undo = f"""
+umask 077
+[ ! -e {PGPASS} ] || {{ {others}; mv {PGPASS}.new {PGPASS}; [ -s {PGPASS} ] || rm {PGPASS}; }}
+rmdir {ETC} 2>/dev/null || :
+"""
+    check = " && ".join(f"grep -qsF {sh(line)} {PGPASS}" for line in lines)
+    return Command(move.new, run, undo, check, shown=f"a random password into {PGPASS} (not shown)")
 
 
 def certificate(server: Server) -> bytes:
-    """The certificate that *server*'s PostgreSQL shows. Raises Problem where it shows none."""
+    """The certificate of *server*'s PostgreSQL. Raises Problem where it has none."""
     shown = server.look(
         f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
-        # Its path may be one from there.
+        # Its path may be relative to that directory.
         f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
     ).out
     if not shown:
-        raise Problem("PostgreSQL speaks no TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
+        raise Problem("PostgreSQL does not have TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
     return shown.encode()
 
 
 def relay(server: Server, port: int, addresses: list[str]) -> list[File | Service]:
-    """*server*: *port* leads *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
+    """*server*: *port* relays *addresses* to its PostgreSQL, which listens on localhost and is not restarted."""
     units, name = "/etc/systemd/system", "switchover-database"
     there = "new" if server.role == "old" else "old"
     socket = render("templates/database-relay.socket.j2", port=port, addresses=addresses, there=there)
@@ -58,6 +79,23 @@ def relay(server: Server, port: int, addresses: list[str]) -> list[File | Servic
         File(server, f"{units}/{name}.service", service, "root:root", "644", then=reload),
         File(server, f"{units}/{name}.socket", socket, "root:root", "644", then=reload),
         Service(server, f"{name}.socket", running=True, at_boot=True),
+    ]
+
+
+def known_to_new(move: Move) -> list[File]:
+    """new: has the certificate of old's database, and the way to it (psql service=old)."""
+    service = render(
+        "templates/pg_service.conf.j2",
+        host=move.old.main_address,
+        port=move.settings.relay,
+        database=move.old.database.name,
+        username=ROLE,
+        passfile=PGPASS,
+        certificate=OLD_CERTIFICATE,
+    )
+    return [
+        File(move.new, OLD_CERTIFICATE, certificate(move.old), "root:root", "644"),
+        File(move.new, SERVICES, service, "root:root", "644"),
     ]
 
 
@@ -73,7 +111,7 @@ def postgres_passwords(move: Move) -> list[File]:
 
 def both_ways(move: Move) -> list[Precondition]:
     """Both: each PostgreSQL logs in to the other's, over TLS."""
-    seen = []
+    logins = []
     for server in move.servers:
         other = move.other(server)
         script = (
@@ -82,12 +120,12 @@ def both_ways(move: Move) -> list[Precondition]:
             "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
         )
         otherwise = f"{server.role}'s database cannot log in to {other.role}'s"
-        seen.append(succeeds(server, script, otherwise, within=15))
-    return seen
+        logins.append(succeeds(server, script, otherwise, within=15))
+    return logins
 
 
 def connection(move: Move, to: Server, database: str = "") -> str:
-    """How the other server's PostgreSQL reaches *to*'s, in libpq's words; the password is in a file of its own."""
+    """libpq's parameters with which the other server's PostgreSQL reaches *to*'s; the password is in a file."""
     values = {
         "host": to.main_address,
         "port": move.settings.relay,

@@ -134,7 +134,7 @@ def program(names: tuple[str, ...], words: list[Any]) -> str:
 def compare_uploads(
     move: Move, uploads: UploadDirectory, report: Callable[[int, int, str], None] | None
 ) -> UploadsProof:
-    """A directory, each file by its checksum, on both servers at once; *report* is told how many of how many."""
+    """A directory, each file by its checksum, on both servers at once; *report*: how many of how many."""
     counts: Counter[str] = Counter()
     lock = Lock()
 

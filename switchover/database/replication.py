@@ -1,104 +1,111 @@
-"""What makes one database follow the other, each with what takes it back: identities of rows, publications, the first
-copy, subscriptions, and the way back.
+"""Replication from one database to the other, each part with its undo: WAL, replica identities, publications,
+subscriptions, and the way back.
 """
 
 from __future__ import annotations
 
+from ..desired import Resource
 from ..move import Move
 from ..programs import ETC, programs
-from ..quote import sh, sql
+from ..quote import ident, sh, sql
 from ..render import render
-from ..resources import Command, File, Service
-from ..resources.postgres import PSQL
+from ..resources import Command, File, Service, setting
+from ..resources.postgres import PSQL, says
 from ..server import Server
 from . import host, link, pgbouncer
 from .replication_status import BACK, FORWARD
 
-COPY = ("copy-database", "database_copy.py", "servers.py", "refusals.py")
+
+def is_logical(server: Server) -> bool:
+    """Whether *server*'s WAL has what a subscriber needs."""
+    return server.look(says("SHOW wal_level", "logical"), check=False).status == 0
 
 
-def identities(move: Move) -> Command | None:
-    """old: every table's rows can be told apart, where there is no primary key; None where nothing lacks one."""
-    done = move.journal.latest("replicate.identities")
-    if done and done.state == "recorded":  # it is finished as it was recorded
-        return Command(move.old, ":", check="true")
-    without = [t for t in host.tables(move.old) if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
-    if not without:
-        return Command(move.old, ":", check="true") if done else None
-    set_, back, names = [], [], []
-    for table in without:
-        name, index = table["name"], table["offer"]
-        how = f"USING INDEX {index.rpartition('.')[2]}" if index else "FULL"
-        was = "NOTHING" if table["replica"] == "n" else "DEFAULT"
-        set_.append(f"ALTER TABLE {name} REPLICA IDENTITY {how};")
-        back.append(f"ALTER TABLE IF EXISTS {name} REPLICA IDENTITY {was};")
-        names.append(f"({sql(name)})")
-    left = f"SELECT count(*) FROM (VALUES {', '.join(names)}) v (name) JOIN pg_class c ON c.oid = v.name::regclass"
-    left += " WHERE relreplident NOT IN ('f', 'i')"
-    follow = _mode(move.old, "one-by-one")
+def logical(server: Server) -> Command:
+    """*server*'s wal_level is logical; its PostgreSQL, which nobody uses, restarts."""
     return Command(
-        move.old,
-        f"{follow} <after/set.sql",
-        f"{follow} <after/back.sql",
-        check=f'[ "$({PSQL} -d {sh(move.old.database.name)} -c {sh(left)})" = 0 ]',
-        shown="\n".join(set_),
-        files=programs("follow-database") | {"set.sql": _lines(set_), "back.sql": _lines(back)},
+        server,
+        "sh after/wal-level logical",
+        "sh after/wal-level before",
+        check=says("SHOW wal_level", "logical"),
+        shown="ALTER SYSTEM SET wal_level = logical; systemctl restart postgresql",
+        files=programs("wal-level"),
     )
 
 
-def publication(old: Server) -> Command:
-    """*old* offers the changes of all tables, and has a table for the move's own marks."""
-    return _piece(old, "publication", "unpublished", f"CREATE PUBLICATION {FORWARD} FOR TABLE … (every one)")
-
-
-def empty_database(new: Server) -> Command:
-    """*new* has an empty database, open to nobody; the one that was there is kept."""
-    name = new.database.name
-    run, undo = (
-        f"python3 -B after/copy-database {mode} {sh(name)} {sh(new.database.owner)}" for mode in ("fresh", "restore")
-    )
-    shown = f"{name} -> {name}_before_move; CREATE DATABASE {name}"
-    return Command(new, run, undo, shown=shown, files=programs(*COPY))
-
-
-def first_copy(move: Move) -> list[Command]:
-    """new: has every row as it was on old at one moment, and old keeps for it what changes from then on."""
-    old, new = move.old, move.new
-    name, owner = sh(new.database.name), sh(new.database.owner)
+def limits(server: Server) -> list[Command]:
+    """*server* keeps changes only as long as its disk can hold them; a broken link is tried again at once."""
+    data = f"\"$({PSQL} -c 'SHOW data_directory')/pg_wal/\""
+    free = int(server.look(f"df -Pk {data} | awk 'NR == 2 {{ print int($4 / 1024) }}'").out)
     return [
-        # The slot is old's: its undo needs nobody else.
-        Command(
-            old,
-            ":",
-            _mode(old, "slot-gone"),
-            shown=f"(undone: the slot {FORWARD} is dropped)",
-            files=programs("follow-database"),
-        ),
-        Command(
-            new,
-            f"sh after/detached-copy begin {name} {owner}",
-            f"sh after/detached-copy end {name} {owner}",
-            shown=f"{old.name}:{old.database.name} -> {new.database.name}, from the snapshot of the slot {FORWARD}",
-            files=programs("detached-copy", "detached.sh", *COPY),
-        ),
+        # PostgreSQL before 13 has no such limit. One that somebody set stays.
+        setting(server, "max_slot_wal_keep_size", f"{max(64, free // 200 * 100)}MB", "setting <> '-1'"),
+        setting(server, "wal_retrieve_retry_interval", "100ms", "setting::int <= 100"),
     ]
 
 
+def identities(move: Move) -> Command | None:
+    """old: a table without a primary key has another replica identity; None where every table has a key."""
+    old, done = move.old, move.journal.latest("replicate.identities")
+    keyless = [
+        table
+        for table in ([] if done and done.state == "recorded" else host.tables(old))  # else finished as recorded
+        if table["kind"] == "r" and not table["unlogged"] and table["identity"] is None
+    ]
+    if not keyless:
+        return Command(old, ":", check="true") if done else None
+    changes, undo = [], []
+    for table in keyless:
+        name, index = table["name"], table["offer"]
+        changed = f"USING INDEX {index.rpartition('.')[2]}" if index else "FULL"
+        before = "NOTHING" if table["replica"] == "n" else "DEFAULT"
+        changes.append(f"ALTER TABLE {name} REPLICA IDENTITY {changed};")
+        undo.append(f"ALTER TABLE IF EXISTS {name} REPLICA IDENTITY {before};")
+    values = ", ".join(f"({sql(table['name'])})" for table in keyless)
+    left = f"SELECT count(*) FROM (VALUES {values}) v (name) JOIN pg_class c ON c.oid = v.name::regclass"
+    left += " WHERE relreplident NOT IN ('f', 'i')"
+    one_by_one = _mode(old, "one-by-one")
+    return Command(
+        old,
+        f"{one_by_one} <after/set.sql",
+        f"{one_by_one} <after/back.sql",
+        check=says(left, 0, old.database.name),
+        shown="\n".join(changes),
+        files=programs("follow-database") | {"set.sql": _lines(changes), "back.sql": _lines(undo)},
+    )
+
+
+def identities_as_before(move: Move, undo: str) -> list[Command]:
+    """new: the tables that got their replica identity from old for the move have the one of before."""
+    new, entries = move.new, move.journal.active("replicate.identities")
+    paths = " ".join(sh(f"{move.journal.path(entry)}/after/back.sql") for entry in entries)
+    back = move.old.look(f"cat {paths} 2>/dev/null", check=False).out if paths else ""
+    if not back:
+        return []
+    files = programs("follow-database") | {"back.sql": back.encode()}
+    run = f"{_mode(new, 'one-by-one')} <after/back.sql"
+    return [Command(new, run, undo, shown=back.strip(), files=files, part="identities")]
+
+
+def publication(old: Server) -> Command:
+    """*old* publishes the changes of all tables, and has a table for the move's heartbeat."""
+    return _piece(old, "publication", "unpublished", f"CREATE PUBLICATION {FORWARD} FOR TABLE … (every one)")
+
+
 def subscription(move: Move, server: Server, name: str, *, enabled: bool) -> Command:
-    """*server*'s database follows the other's, from the slot of the same *name*, or is ready to."""
+    """*server*'s database subscribes to the other's publication and slot *name*; not *enabled*: it is only prepared."""
     database, connection = server.database.name, link.connection(move, move.other(server))
     options = f"copy_data = false, create_slot = false, enabled = {str(enabled).lower()}, slot_name = '{name}'"
     create = f"CREATE SUBSCRIPTION {name} CONNECTION {sql(connection)} PUBLICATION {name} WITH ({options});"
     there = f"SELECT count(*) FROM pg_subscription WHERE subname = '{name}'"
-    run = f'[ "$({PSQL} -c {sh(there)})" != 0 ] || {PSQL} -d {sh(database)} <after/subscribe.sql'
+    run = f"{says(there, 1)} || {PSQL} -d {sh(database)} <after/subscribe.sql"
     undo = f"sh after/follow-database unsubscribed {sh(database)} {name}"
-    return Command(
-        server, run, undo, shown=create, files=programs("follow-database") | {"subscribe.sql": _lines([create])}
-    )
+    files = programs("follow-database") | {"subscribe.sql": _lines([create])}
+    return Command(server, run, undo, shown=create, files=files)
 
 
 def way_back(move: Move) -> list[Command]:
-    """Both: all is ready for old to follow new after the switch; until then it does not."""
+    """Both: all is ready for old to replicate new after the switch; until then it does not."""
     old, new, program = move.old, move.new, "way-back-logins"
     name = sh(new.database.name)
     # Old's PostgreSQL has to log in for a moment. Meanwhile the application's roles cannot.
@@ -113,22 +120,42 @@ def way_back(move: Move) -> list[Command]:
     ]
 
 
-def passing_over(server: Server, slot: str) -> list[File | Service]:
-    """*server*, each minute while its database follows: what came by that is not kept in *slot* for the other one."""
+def way_back_timer(server: Server, slot: str) -> list[File | Service]:
+    """*server*, each minute while its database replicates: *slot* does not keep what was replicated for the other."""
     units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
-    # A run of it that the undo met half-way has failed, and systemd would remember that.
-    forgotten = f"systemctl stop {name}.service 2>/dev/null || :; {reload}; "
-    forgotten += f"systemctl reset-failed {name}.service 2>/dev/null || :"
+    # If undo interrupts a run, that run has failed, and systemd would remember it.
+    forget = f"systemctl stop {name}.service 2>/dev/null || :; {reload}; "
+    forget += f"systemctl reset-failed {name}.service 2>/dev/null || :"
     script, database = f"{ETC}/way-back.sql", server.database.name
     follows = FORWARD if slot == BACK else BACK
-    sql_ = render("templates/way-back.sql.j2", database=database, slot=slot, follows=follows)
+    statements = render("templates/way-back.sql.j2", database=database, slot=slot, follows=follows)
     service = render("templates/way-back.service.j2", database=database, script=script)
     timer = render("templates/way-back.timer.j2", every=60)
     return [
-        File(server, script, sql_, "root:root", "644"),
-        File(server, f"{units}/{name}.service", service, "root:root", "644", then=forgotten),
+        File(server, script, statements, "root:root", "644"),
+        File(server, f"{units}/{name}.service", service, "root:root", "644", then=forget),
         File(server, f"{units}/{name}.timer", timer, "root:root", "644", then=reload),
         Service(server, f"{name}.timer", running=True, at_boot=True),
+    ]
+
+
+def ended(move: Move, undo: str) -> list[Resource]:
+    """Both: neither database replicates the other, and neither server keeps changes for the other."""
+    old, new = move.old, move.new
+    # Old's fence stays, but for the move's own role, which goes.
+    revoke = f"{PSQL} -c {sh(f'REVOKE CONNECT ON DATABASE {ident(old.database.name)} FROM {link.ROLE}')}"
+
+    def end(server: Server, *modes: str, then: str = "") -> Command:
+        lines = [f"sh after/follow-database {mode}" for mode in modes]
+        part = modes[0].partition(" ")[0]
+        files = programs("follow-database")
+        return Command(server, "\n".join([*lines, then]), undo, shown="; ".join(modes), files=files, part=part)
+
+    of_old, of_new = (f"{sh(server.database.name)} {sh(server.database.owner)}" for server in move.servers)
+    return [
+        end(old, f"unsubscribed {sh(old.database.name)} {BACK}"),
+        end(new, f"unsubscribed {sh(new.database.name)} {FORWARD}", f"no-way-back {of_new}", f"unpublished {of_new}"),
+        end(old, f"slot-gone {of_old}", f"unpublished {of_old}", then=revoke),
     ]
 
 
@@ -137,9 +164,9 @@ def _mode(server: Server, mode: str) -> str:
     return f"sh after/follow-database {mode} {sh(server.database.name)} {sh(server.database.owner)}"
 
 
-def _piece(server: Server, do: str, undo: str, shown: str) -> Command:
-    """A mode of scripts/server/follow-database on *server*, and the one that takes it back."""
-    return Command(server, _mode(server, do), _mode(server, undo), shown=shown, files=programs("follow-database"))
+def _piece(server: Server, mode: str, undo: str, shown: str) -> Command:
+    """A mode of scripts/server/follow-database on *server*, and the mode that undoes it."""
+    return Command(server, _mode(server, mode), _mode(server, undo), shown=shown, files=programs("follow-database"))
 
 
 def _lines(statements: list[str]) -> bytes:

@@ -1,4 +1,4 @@
-"""Roles that both databases need: the move's own may replicate, and those of others come along."""
+"""Roles that both databases need: the move's own, which may replicate, and those of others, which new gets from old."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..move import Move
 from ..programs import programs
 from ..quote import sh, sql
 from ..resources import Command
-from ..resources.postgres import PSQL, ask
+from ..resources.postgres import PSQL, ask, says
 from ..server import Server
 from . import link
 
@@ -20,15 +20,15 @@ def may_replicate(server: Server) -> Command:
     there = f"SELECT rolreplication FROM pg_roles WHERE rolname = {sql(link.ROLE)}"
     back = f"SELECT 'ALTER ROLE {link.ROLE} NOREPLICATION' WHERE EXISTS ({there}) \\gexec"
     alter = f"ALTER ROLE {link.ROLE} REPLICATION"
-    check = f'[ "$({PSQL} -c {sh(there)})" = t ]'
-    return Command(server, f"{PSQL} -c {sh(alter)}", f"printf '%s\\n' {sh(back)} | {PSQL}", check, shown=alter)
+    undo = f"printf '%s\\n' {sh(back)} | {PSQL}"
+    return Command(server, f"{PSQL} -c {sh(alter)}", undo, says(there, "t"), shown=alter)
 
 
 def carried(move: Move) -> list[Command]:
     """new: the roles of others that old's database knows (reports, integrations), with their passwords."""
     old, new = move.old, move.new
-    asked = ask(old.database.name, QUESTION, owner=old.database.owner, new_owner=new.database.owner)
-    statements = old.look(asked).out.splitlines()
+    question = ask(old.database.name, QUESTION, owner=old.database.owner, new_owner=new.database.owner)
+    statements = old.look(question).out.splitlines()
     names = sorted({line.partition("\t")[0] for line in statements})
     if not names:
         return []
@@ -39,7 +39,7 @@ def carried(move: Move) -> list[Command]:
             new,
             "sh after/carried-roles create",
             "sh after/carried-roles drop",
-            check=f'[ "$({PSQL} -c {sh(there)})" = {len(names)} ]',
+            check=says(there, len(names)),
             shown="\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names),
             files=programs("carried-roles") | {"roles": "".join(f"{line}\n" for line in statements).encode()},
         )

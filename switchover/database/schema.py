@@ -14,9 +14,9 @@ from ..resources.postgres import ask
 from ..server import Server
 
 QUESTION = (Path(__file__).parent / "schema.sql").read_text()
-# Of old: tables that no publication of ours names, so that their rows do not come.
+# Of old: tables that are not in our publication, so that their rows are not replicated.
 UNPUBLISHED = """
-SELECT 'unfollowed' || E'\\t' || format('%I.%I', nspname, relname)
+SELECT 'unpublished' || E'\\t' || format('%I.%I', nspname, relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind = 'r' AND relpersistence <> 't'
   AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover', 'switchover_own')
@@ -37,25 +37,26 @@ def differences(move: Move) -> list[str]:
 
 def compare(old: Lines, new: Lines) -> list[str]:
     """The differences between two answers to schema.sql, in words."""
-    there, here = _by_thing(old), _by_thing(new)
-    found, alone = [], {k[:2] for k in there.keys() ^ here.keys() if k[0] in ("table", "view")}
-    for key in sorted(there.keys() | here.keys()):
+    on_old, on_new = _by_part(old), _by_part(new)
+    differences, alone = [], {key[:2] for key in on_old.keys() ^ on_new.keys() if key[0] in ("table", "view")}
+    for key in sorted(on_old.keys() | on_new.keys()):
         kind, name, part = key
-        one, two = there.get(key), here.get(key)
+        ours, theirs = on_old.get(key), on_new.get(key)
         # A table that is missing stands for all of its columns and indexes.
-        if one == two or (part and alone & {("table", name), ("view", name)}):
+        if ours == theirs or (part and alone & {("table", name), ("view", name)}):
             continue
         what = f"the {kind} {_plain(name)}" + (f".{part}" if kind == "column" else f" {part}" if part else "")
-        if one is not None and two is not None:
-            found.append(f"{what} is {one} on old, {two} on new")
+        if ours is not None and theirs is not None:
+            differences.append(f"{what} is {ours} on old, {theirs} on new")
             continue
-        more = f" ({one or two})" if kind == "column" else ""
-        found.append(
-            f"{what}{more} is on old and not on new" if two is None else f"{what}{more} is on new and not on old"
-        )
+        more = f" ({ours or theirs})" if kind == "column" else ""
+        sides = ("old", "new") if theirs is None else ("new", "old")
+        differences.append("{} is on {} and not on {}".format(what + more, *sides))
     missing = {name for _, name in alone}
-    since = sorted(line[1] for line in old if line[0] == "unfollowed" and line[1] not in missing)
-    return found + [f"the table {_plain(name)} came since and is not followed" for name in since]
+    later = sorted(line[1] for line in old if line[0] == "unpublished" and line[1] not in missing)
+    return differences + [
+        f"the table {_plain(name)} is newer than the publication: it is not replicated" for name in later
+    ]
 
 
 def parse(out: str) -> Lines:
@@ -63,9 +64,9 @@ def parse(out: str) -> Lines:
     return {tuple(line.split("\t", 3)) for line in out.splitlines() if "\t" in line}
 
 
-def _by_thing(lines: Lines) -> dict[tuple[str, str, str], str]:
-    whole = ((*line, "", "", "")[:4] for line in lines if line[0] != "unfollowed")
-    return {(kind, name, part): said for kind, name, part, said in whole}
+def _by_part(lines: Lines) -> dict[tuple[str, str, str], str]:
+    whole = ((*line, "", "", "")[:4] for line in lines if line[0] != "unpublished")
+    return {(kind, name, part): definition for kind, name, part, definition in whole}
 
 
 def _plain(name: str) -> str:

@@ -19,7 +19,7 @@ class Database(Part):
     config: AnyPath = "config/database.yml"
     """The application's settings of it; a relative path is below the application's directory."""
     host: Name = "localhost"
-    """Where it listens, as the application says it."""
+    """Where it listens, as the application's settings have it."""
     port: Port = 5432
     """The port where it listens."""
 
@@ -30,9 +30,9 @@ class PgBouncer(Part):
     port: Port = 6432
     """The port where it listens, for new alone."""
     pool: Annotated[int, Field(strict=True, ge=1, le=500)] = 20
-    """Its connections to the database, which always stay open."""
+    """Its connections to the database, which stay open all the time."""
     keep: Flag = False
-    """It stays when the move is over."""
+    """Whether it stays when the move is over."""
 
 
 class Switch(Part):
@@ -41,4 +41,4 @@ class Switch(Part):
     max_drain: Seconds = 60
     """Seconds to wait for a moment when no query runs longer than 0.2 s."""
     max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    """The longest hold, in seconds; after it visitors continue with the old database."""
+    """Seconds that queries are held, at most; then visitors continue on the old database."""

@@ -1,4 +1,4 @@
-"""The switch of a database that follows: its program on new, and what that asks of both databases."""
+"""The switch of a replicated database: its program on new, and the functions that it calls in both databases."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from ..programs import ETC, programs
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, Service
-from ..resources.postgres import PSQL
+from ..resources.postgres import PSQL, says
 from ..server import Server
 from . import capacity, host, pgbouncer, proof
 
 PROGRAM = "/usr/local/sbin/switchover-switch"
 CONFIG = f"{ETC}/switch.json"
+BESIDE = ("detached-switch", "detached.sh")  # in the entry of a switch
 LIBRARY = "/usr/local/lib/switchover"  # its modules, where it finds them at a boot too
 MODULES = ("switch.py", *proof.PROGRAMS[1:])
 RECOVERY = "switchover-recover.service"
-QUESTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
+FUNCTIONS = (Path(__file__).parent / "switch.sql").read_bytes()
 
 
 def state(move: Move) -> str:
@@ -91,16 +92,16 @@ def switch(move: Move) -> Command:
         "sh after/detached-switch new",
         "sh after/detached-switch old",
         shown=f"PgBouncer: {old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)",
-        files=programs("detached-switch", "detached.sh"),
+        files=programs(*BESIDE),
         part="hold",
     )
 
 
-def asks(server: Server) -> Command:
-    """*server*'s database answers what the switch asks, and notes who writes to it while it follows."""
+def functions(server: Server) -> Command:
+    """*server*'s database has the functions of the switch, which also record late writes."""
     psql = f"{PSQL} -d {sh(server.database.name)}"
-    there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'switchover_own'"
     make = f"{psql} -c 'SET client_min_messages = warning' -f - <after/switch.sql >/dev/null"
     drop = f"{psql} -c 'SET client_min_messages = warning' -c 'DROP SCHEMA IF EXISTS switchover_own CASCADE'"
-    check, files = f'[ "$({psql} -c {sh(there)})" = 1 ]', {"switch.sql": QUESTIONS}
+    there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'switchover_own'"
+    check, files = says(there, 1, server.database.name), {"switch.sql": FUNCTIONS}
     return Command(server, make, drop, check, shown="schema switchover_own: see switch.sql", files=files)

@@ -1,1 +1,1 @@
-"""The site's names: what is said of them, asked and changed."""
+"""The site's DNS records: looked up, and changed."""

@@ -1,4 +1,4 @@
-"""Records of the name system, as a step wants them: they are on no server; new's journal has what was done to them."""
+"""DNS records, as a step wants them. They are on neither server; new's journal records their changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND = "dns"
 
 @dataclass(frozen=True)
 class Records(Resource):
-    """Every authoritative server says what *desired* makes of what they say. *ends_undo*: it is not taken back."""
+    """Every authoritative server has what *desired* makes of what they have now. *ends_undo*: sh for a final change."""
 
     move: Move
     desired: Callable[[Look], Iterable[Addresses]]
@@ -30,14 +30,14 @@ class Records(Resource):
 
     @property
     def server(self) -> Host:
-        """Where it is written down."""
+        """The server whose journal records it."""
         return self.move.new
 
     def change(self) -> Change | None:
-        """The records that go and come; None where every server has them already."""
+        """The records to delete and to add; None where every server has them already."""
         look = self.move.names.look()
         for server, why in look.silent.items():
-            raise Problem(f"does not answer ({why})", server, "Every name server must, else nobody knows what it says")
+            raise Problem(f"does not answer ({why})", server, "Fix it, or remove it from the zone")
         desired = list(self.desired(look))
         differing = {now.key: now for _, now in reversed(list(look.differences(desired)))}
         after = [want for want in desired if want.key in differing]
@@ -62,7 +62,7 @@ class Records(Resource):
 
 
 def _undo(before: list[Addresses]) -> str:
-    """sh that cannot change the records, since nobody's credentials are on a server: it sees whether they are back."""
-    lines = [line for one in before for line in one.lines or [f"no {one.kind} of {one.name}"]]
-    said = sh(f"put these records back where you manage the name, then run this again: {'; '.join(lines)}")
-    return f'said=$(python3 after/{PROGRAM} after/before.json 2>&1) || refuse {said}" (now $said)"'
+    """sh that checks whether the records are back: it cannot change them, as the credentials are on neither server."""
+    lines = [line for record in before for line in record.lines or [f"no {record.kind} of {record.name}"]]
+    reason = sh(f"put these records back at your DNS provider, then run this again: {'; '.join(lines)}")
+    return f'now=$(python3 after/{PROGRAM} after/before.json 2>&1) || refuse {reason}" (now: $now)"'

@@ -1,4 +1,4 @@
-"""What this room needs of a move, which stands above it."""
+"""What this room needs of a move, which it cannot import: that would be upwards."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Settings(Protocol):
 
     @property
     def domains(self) -> Sequence[str]:
-        """The site's names."""
+        """The site's domains."""
 
 
 class Move(Protocol):
-    """What it needs of a move: *names* are asked for from *new*, where the journal has what was done to them."""
+    """What it needs of a move."""
 
     dry: bool
 
@@ -36,19 +36,19 @@ class Move(Protocol):
 
     @property
     def journal(self) -> Journal:
-        """What was done."""
+        """Its journal."""
 
     @property
     def names(self) -> Names:
-        """The site's names, as authoritative servers have them."""
+        """The site's records, as the authoritative name servers have them."""
 
     @property
     def old(self) -> Host:
-        """The server that the site leaves."""
+        """The old server."""
 
     @property
     def new(self) -> Host:
-        """The server that the site moves to."""
+        """The new server."""
 
     @property
     def ci(self) -> Host | None:

@@ -1,6 +1,6 @@
-"""The site's names: what every authoritative server of theirs says, each asked by itself.
+"""The site's DNS records, as each of its authoritative name servers has them.
 
-They are asked from new, through its ssh connection, as `resolver` does; who they are new's resolver says.
+They are asked from new, through its ssh connection, as in `resolver`; new's own resolver finds them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Key = tuple[str, str]  # a name and a kind
 
 @dataclass(frozen=True)
 class Addresses:
-    """All addresses of a kind that a name has; *ttl*: seconds for which resolvers may remember them."""
+    """All addresses of a *kind* (A or AAAA) that a name has; *ttl*: the seconds for which resolvers may cache them."""
 
     name: str
     kind: str
@@ -32,59 +32,58 @@ class Addresses:
 
     @property
     def key(self) -> Key:
-        """What they are about."""
+        """The name and the kind."""
         return self.name, self.kind
 
     @property
     def lines(self) -> list[str]:
-        """The records, as a zone's file has them."""
-        return [f"{self.name}. {self.ttl} IN {self.kind} {one}" for one in self.data]
+        """The records, as in a zone file."""
+        return [f"{self.name}. {self.ttl} IN {self.kind} {address}" for address in self.data]
 
     def same(self, other: Addresses) -> bool:
-        """Whether visitors are told the same."""
+        """Whether resolvers get the same answer."""
         return set(self.data) == set(other.data) and (not self.data or self.ttl == other.ttl)
 
     def __str__(self) -> str:
-        said = f"{', '.join(self.data)} (TTL {self.ttl})" if self.data else "not there"
-        return f"{self.name} {self.kind} is {said}"
+        value = f"{', '.join(self.data)} (TTL {self.ttl})" if self.data else "not there"
+        return f"{self.name} {self.kind} is {value}"
 
 
-def as_json(several: Iterable[Addresses]) -> list[Any]:
+def as_json(records: Iterable[Addresses]) -> list[Any]:
     """As a journal keeps them."""
-    return [[one.name, one.kind, one.ttl, list(one.data)] for one in several]
+    return [[record.name, record.kind, record.ttl, list(record.data)] for record in records]
 
 
 def from_json(data: Iterable[Any]) -> list[Addresses]:
     """Those that a journal kept."""
-    return [Addresses(name, kind, ttl, tuple(found)) for name, kind, ttl, found in data]
+    return [Addresses(name, kind, ttl, tuple(addresses)) for name, kind, ttl, addresses in data]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the servers said. *said*: by server; *silent*: by server, why; *aliases*: by name, for whom it stands."""
+    """What the servers answer. *answers*: by server; *silent*: by server, why; *aliases*: by CNAME, its target."""
 
-    said: dict[str, dict[Key, Addresses]] = field(default_factory=dict)
+    answers: dict[str, dict[Key, Addresses]] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
 
     @property
     def found(self) -> list[Addresses]:
-        """What there is, as the first server has it that was asked for it."""
-        found: dict[Key, Addresses] = {}
-        for said in self.said.values():
-            for key, one in said.items():
-                found.setdefault(key, one)
-        return list(found.values())
+        """What there is, by the first server that answers for it."""
+        records: dict[Key, Addresses] = {}
+        for answer in self.answers.values():
+            records = {**answer, **records}
+        return list(records.values())
 
     def differences(self, desired: Iterable[Addresses]) -> Iterator[tuple[str, Addresses]]:
-        """Servers that say something else than *desired*, with what they say."""
+        """Servers that do not answer what is *desired*, with what they answer."""
         for want in desired:
-            for server, said in self.said.items():
-                if (now := said.get(want.key)) and not now.same(want):
+            for server, answer in self.answers.items():
+                if (now := answer.get(want.key)) and not now.same(want):
                     yield server, now
 
     def missing(self, desired: Iterable[Addresses]) -> str | None:
-        """Why not every server says what is wanted, in a few words."""
+        """What not every server answers yet, in a few words; None when all do."""
         for server, why in self.silent.items():
             return f"{server} does not answer ({why})"
         for server, now in self.differences(desired):
@@ -93,14 +92,14 @@ class Look:
 
 
 class Names:
-    """The *domains*, asked for from *host*; *zone*: theirs, where it is not found by asking."""
+    """The *domains*, looked up from *host*; *zone*: theirs, where DNS does not show it."""
 
     def __init__(self, host: Host, domains: Sequence[str], zone: str | None) -> None:
         self._host, self._domains, self._given = host, domains, zone
-        self._found: dict[str, dict[str, list[str]]] = {}
+        self._servers: dict[str, dict[str, list[str]]] = {}
 
     def look(self) -> Look:
-        """What each authoritative server says now. Raises Problem where nobody knows who they are."""
+        """What each authoritative server answers now. Raises Problem where they cannot be found."""
         look = Look()
         for zone, names in self.zones.items():
             for server, addresses in self.servers(zone).items():
@@ -115,39 +114,35 @@ class Names:
         """The zones that the site's names are in, with those names."""
         zones: dict[str, list[str]] = {}
         for name in self._domains:
-            zones.setdefault(self._zone(name), []).append(name)
+            zones.setdefault(self._find_zone(name), []).append(name)
         return zones
+
+    def zone_of(self, name: str) -> str:
+        """The zone that *name*, one of the site's, is in."""
+        return next(zone for zone, names in self.zones.items() if name in names)
 
     def servers(self, zone: str) -> dict[str, list[str]]:
         """The zone's authoritative servers by name, with their addresses."""
-        if zone not in self._found:
-            from dns import rdatatype
-
-            answer = self._resolve(zone, "NS")
-            names = [d.target.to_text() for s in answer.answer if s.rdtype == rdatatype.NS for d in s]
-            self._found[zone] = {name.rstrip("."): self.addresses(name) for name in sorted(names)}
+        if zone not in self._servers:
+            names = [record.target.to_text() for record in self._records(zone, "NS")]
             if not names:
-                raise Problem(f"{zone} has no name servers", str(self._host), "See dns.zone in the settings")
-        return self._found[zone]
+                raise Problem(f"{zone} has no name servers", str(self._host), "Fix dns.zone in the settings")
+            self._servers[zone] = {name.rstrip("."): self.addresses(name) for name in sorted(names)}
+        return self._servers[zone]
 
     def primary(self, zone: str) -> tuple[str, list[str]]:
-        """The server that the zone itself names as the one that takes changes."""
-        from dns import rdatatype
-
-        found = [s for s in self._resolve(zone, "SOA").answer if s.rdtype == rdatatype.SOA]
-        name = found[0][0].mname.to_text() if found else zone
+        """The primary server, which takes changes, by the zone's SOA record; with its addresses."""
+        name = next((record.mname.to_text() for record in self._records(zone, "SOA")), zone)
         return name.rstrip("."), self.addresses(name)
 
     def addresses(self, name: str) -> list[str]:
-        """A name server's addresses, those by which it is rather reached first."""
-        from dns import rdatatype
+        """A name server's addresses; IPv4 first, which more networks can reach."""
+        return [record.address for kind in KINDS for record in self._records(name, kind)]
 
-        kinds = (rdatatype.A, rdatatype.AAAA)
-        return [
-            d.address for kind in kinds for s in self._resolve(name, kind.name).answer if s.rdtype == kind for d in s
-        ]
+    def _records(self, name: str, kind: str) -> list[Any]:
+        return resolver.of_type(self._resolve(name, kind), kind)
 
-    def _zone(self, name: str) -> str:
+    def _find_zone(self, name: str) -> str:
         from dns import rdatatype
         from dns.name import from_text
 
@@ -159,51 +154,51 @@ class Names:
             at = from_text(zone)
             if any(s.rdtype == rdatatype.SOA and s.name == at for s in self._resolve(zone, "SOA").answer):
                 return zone
-        do = "Mend domains in the settings; where the names are nobody's business write there dns: {kind: none}"
-        raise Problem(f"nobody knows {name}", str(self._host), do)
+        do = "Fix `domains:`; to leave DNS alone set `dns: {kind: none}`"
+        raise Problem(f"{name} does not resolve", str(self._host), do)
 
     def _resolve(self, name: str, kind: str) -> Any:
         try:
             return self._answers(name, kind)
         except Unanswered as why:
-            do = "See resolv.conf there; or write dns: {kind: none}, and change the records without this"
-            raise Problem(f"cannot ask for names: {why}", str(self._host), do) from None
+            do = "Check /etc/resolv.conf there; or set `dns: {kind: none}`, and change the records yourself"
+            raise Problem(f"cannot look up names: {why}", str(self._host), do) from None
 
     @cached_property
     def _answers(self) -> Any:
         return resolver.answers(self._host)
 
     def _ask(self, look: Look, server: str, addresses: list[str], names: list[str]) -> None:
-        """Asks one server, at the first of its addresses that answers."""
+        """Asks a server, at the first of its addresses that answers."""
         why: Exception = Unanswered("it has no address")
         for address in addresses:
             try:
                 with closing(self._host.dial(address, 53, resolver.PATIENCE)) as line:
-                    said = {(name, kind): one(line, look, name, kind) for name in names for kind in KINDS}
+                    answers = {(name, kind): ask_server(line, look, name, kind) for name in names for kind in KINDS}
             except (Unanswered, OSError) as error:
                 why = error
                 continue
-            look.said[server] = {key: found for key, found in said.items() if found}
+            look.answers[server] = {key: record for key, record in answers.items() if record}
             return
         raise why
 
 
 def plain(address: object) -> str:
-    """An address as everybody here writes it."""
+    """An address in its usual form, so that two can be compared."""
     try:
         return str(ipaddress.ip_address(str(address)))
     except ValueError:
         return str(address)
 
 
-def one(line: Any, look: Look, name: str, kind: str) -> Addresses | None:
-    """What a server says to one question; None where the name is an alias, which *look* then has."""
+def ask_server(line: Any, look: Look, name: str, kind: str) -> Addresses | None:
+    """What a server answers, by the connection *line*; None where the name is an alias, which is put into *look*."""
     from dns import flags, rdatatype
     from dns.name import from_text
 
     answer = resolver.question(line, name, kind)
     if not answer.flags & flags.AA:
-        raise Unanswered(f"it does not know {name} by itself")
+        raise Unanswered(f"it is not authoritative for {name}")
     at, found = from_text(name), Addresses(name, kind)
     for records in answer.answer:
         if records.name == at and records.rdtype == rdatatype.CNAME:

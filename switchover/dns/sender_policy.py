@@ -1,4 +1,4 @@
-"""SPF (RFC 7208): what a receiver of mail thinks of an address that sends it for a domain."""
+"""SPF (RFC 7208): whether receivers accept mail of a domain from an address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def passes(ask: Ask, domain: str, address: str) -> bool:
     import spftrace
 
     class Resolver(spftrace.BaseResolver):
-        """Has *ask* look the names up, whoever's name servers that asks."""
+        """Looks names up by *ask*."""
 
         async def _lookup(self, name: str, rtype: str) -> tuple[str, list[str]]:
             answers = ask(name, rtype)

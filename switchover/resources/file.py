@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -84,30 +84,39 @@ class File(Resource):
         edited = self.server.look(f"[ -e {ours} ] && ! cmp -s {ours} {sh(self.path)}", check=False).status == 0
         return self.path if edited else ""
 
-    def plan(self, found: FileState) -> Change | None:
-        """What must change, given what was *found*."""
-        owner = self.owner or found.owner or "root:root"
-        mode = self.mode or found.mode or "644"
-        if found == FileState(self.content, owner, mode):
+    def plan(self, now: FileState) -> Change | None:
+        """What must change, given what is there *now*."""
+        owner = self.owner or now.owner or "root:root"
+        mode = self.mode or now.mode or "644"
+        if now == FileState(self.content, owner, mode):
             return None
         with_these = _variables(self.server, self.test, self.then, self.test_file)
         apply = f"{with_these} put_file {sh(self.path)} {sh(owner)} {mode}"
         undo = f"{with_these} put_file_back {sh(self.path)}"
         name = PurePosixPath(self.path).name
-        return Change(self._diff(found, owner, mode), apply, undo, (self.path,), {name: self.content, **self.files})
+        return Change(self._diff(now, owner, mode), apply, undo, (self.path,), {name: self.content, **self.files})
 
-    def _diff(self, found: FileState, owner: str, mode: str) -> str:
+    def _diff(self, now: FileState, owner: str, mode: str) -> str:
         if self.secret:
-            was = "absent" if found.content is None else f"sha256 {_short(found.content)}, {found.owner} {found.mode}"
+            was = "absent" if now.content is None else f"sha256 {_short(now.content)}, {now.owner} {now.mode}"
             return f"{self.path}: {was} -> sha256 {_short(self.content)}, {owner} {mode} (a secret: not shown)"
-        lines = unified(found.content or b"", self.content, self.path, found.content is None)
-        if found.content is None and not self.content:
+        lines = unified(now.content or b"", self.content, self.path, now.content is None)
+        if now.content is None and not self.content:
             lines = f"{self.path}: absent -> an empty file\n"
-        if found.content is None:
+        if now.content is None:
             lines += f"owner and mode: {owner} {mode}\n"
-        elif (found.owner, found.mode) != (owner, mode):
-            lines += f"owner and mode: {found.owner} {found.mode} -> {owner} {mode}\n"
+        elif (now.owner, now.mode) != (owner, mode):
+            lines += f"owner and mode: {now.owner} {now.mode} -> {owner} {mode}\n"
         return lines
+
+
+def with_lines(server: Host, path: str, lines: Sequence[str], user: str, replaces: str = "") -> File:
+    """*path* on *server*, *user*'s, has these *lines* after those that are there; *replaces*: what old ones contain."""
+    found = read(server, path)
+    there = [line for line in (found.content or b"").decode().splitlines() if not replaces or replaces not in line]
+    there += [line for line in lines if line not in there]
+    content = "".join(f"{line}\n" for line in there).encode()
+    return File(server, path, content, found.owner or f"{user}:{user}", found.mode or "600")
 
 
 @dataclass(frozen=True)
@@ -129,9 +138,9 @@ class Absent(Resource):
         """Its removal; None where it is absent already."""
         return self.plan(read(self.server, self.path))
 
-    def plan(self, found: FileState) -> Change | None:
-        """What must change, given what was *found*."""
-        if found.content is None:
+    def plan(self, now: FileState) -> Change | None:
+        """What must change, given what is there *now*."""
+        if now.content is None:
             return None
         path, with_these = sh(self.path), _variables(self.server, self.test, self.then)
         apply, undo = f"{with_these} remove_file {path}", f"{with_these} put_removed_file_back {path}"

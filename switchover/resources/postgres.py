@@ -26,6 +26,12 @@ def ask(database: str, questions: str, **variables: str) -> str:
     return f"printf '%s\\n' {sh(questions)} | {PSQL} -d {sh(database)}{values}"
 
 
+def says(query: str, answer: object, database: str = "") -> str:
+    """sh: succeeds where PostgreSQL answers *query* with *answer*."""
+    where = f" -d {sh(database)}" if database else ""
+    return f'[ "$({PSQL}{where} -c {sh(query)})" = {answer} ]'
+
+
 def scram(password: str, salt: bytes | None = None, rounds: int = ROUNDS) -> str:
     """The SCRAM-SHA-256 verifier of *password* (RFC 5803), so that the password itself never meets a server's log."""
     salt = salt or os.urandom(16)
@@ -82,12 +88,10 @@ class Role(Resource):
         query = f"SELECT rolpassword FROM pg_authid WHERE rolname = {sql(self.name)} AND rolcanlogin"
         query += f" AND pg_has_role(oid, (SELECT oid FROM pg_roles WHERE rolname = {sql(self.member_of)}), 'MEMBER')"
         if self.acts_as_it:
-            setting = sql(f"role={self.member_of}")
-            query += (
-                f" AND {setting} IN (SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = pg_authid.oid)"
-            )
-        found = self.server.look(f"{PSQL} -c {sh(query)}").out.strip()
-        if matches(found, self.password):
+            settings = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = pg_authid.oid"
+            query += f" AND {sql(f'role={self.member_of}')} IN ({settings})"
+        verifier = self.server.look(f"{PSQL} -c {sh(query)}").out.strip()
+        if matches(verifier, self.password):
             return None
         name, group = ident(self.name), ident(self.member_of)
         acts = f"ALTER ROLE {name} SET role = {group}" if self.acts_as_it else ""
@@ -112,9 +116,7 @@ COMMIT;
         undo = f"""
 printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/dev/null
 """
-        shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}" + (
-            f"; {acts}" if acts else ""
-        )
+        shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}{f'; {acts}' if acts else ''}"
         files = {"verifier": scram(self.password).encode(), "create.sql": create.encode()}
         return Change(shown, apply, undo, (), files)
 

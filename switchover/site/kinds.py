@@ -1,27 +1,31 @@
-"""How a kind is chosen: by the key `kind` of the settings, among the modules of its room."""
+"""What all kinds have in common, and how one is chosen: by the key `kind` of the settings, among its room's modules."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from ..desired import Nothing
 from ..hosts import Host
 from ..vocabulary import Part
+
+if TYPE_CHECKING:
+    from .app import Application
 
 S = TypeVar("S", bound=Part)
 
 
 class Kind(ABC, Generic[S]):
-    """One part of a site on one *server*, as the *settings* describe it: abstract where a kind must say something."""
+    """One part of a site on one *server*, as the *settings* describe it; abstract what a kind must define."""
 
     def __init__(self, server: Host, settings: S) -> None:
         self.server, self.settings = server, settings
@@ -33,18 +37,35 @@ class Kind(ABC, Generic[S]):
 
     @property
     def services(self) -> dict[str, str]:
-        """Which services must exist there: the settings' key, below the server's -> the service's name."""
+        """Services that must exist there: the settings' key, below the server's -> the service's name."""
         return {}
 
     @property
     def paths(self) -> dict[str, str]:
-        """What must exist there: the settings' key, below the server's -> the path from the root."""
+        """Paths that must exist there: the settings' key, below the server's -> the absolute path."""
         return {}
+
+
+class OfApplication(Kind[S]):
+    """A part of a site that needs to know the application, *app*, of the same server."""
+
+    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
+        super().__init__(server, settings)
+        self.app = app
+
+
+def nothing(why: str) -> Callable[..., Nothing]:
+    """A method of a kind that has nothing to do; *why*: in it, `{role}` is its server's role."""
+
+    def verb(self: Kind[Any], *_: Any, **__: Any) -> Nothing:
+        return Nothing(why.format(role=self.server.role))
+
+    return verb
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a monitor has to know of a program: its *name*, what starts and stops it, how it is seen to run."""
+    """What a monitor needs to know of a program: its *name*, what starts and stops it, how to see that it runs."""
 
     name: str
     start: str
@@ -55,11 +76,11 @@ class Watched:
 
 @cache
 def kinds(room: str) -> Mapping[str, type[Part]]:
-    """The kinds of a *room*, with what the settings may say of each: the `Settings` of every module in its package."""
+    """The kinds of a *room*, each with its settings: the class `Settings` of every module in the package."""
     package = _package(room)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     settings = [importlib.import_module(f"{package.__name__}.{name}").Settings for name in names]
-    return {get_args(found.model_fields["kind"].annotation)[0]: found for found in settings}
+    return {get_args(part.model_fields["kind"].annotation)[0]: part for part in settings}
 
 
 def _package(room: str) -> ModuleType:
@@ -68,13 +89,13 @@ def _package(room: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Of a key of the settings: its value is of one kind of a *room*, by its `kind`; without one of the default."""
+    """The value of a settings key: one kind of a *room*, chosen by its `kind`, else the default."""
 
     room: str
 
     @property
     def default(self) -> str:
-        """The kind that is meant where the settings name none: the room's `DEFAULT`."""
+        """The kind where the settings name none: the room's `DEFAULT`."""
         return str(_package(self.room).DEFAULT)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -84,10 +105,10 @@ class OneOf:
         return core_schema.tagged_union_schema(choices, self._kind)
 
     def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """By conditions, not by `oneOf`: so an editor names the key that is wrong, and completes those of the kind."""
+        """Conditions, not `oneOf`: an editor then names the wrong key, and completes the keys of the kind."""
         parts = {kind: handler(choice) for kind, choice in inner["choices"].items()}
         for part in parts.values():
-            part.pop("title", None)  # which is `Settings`, of each
+            part.pop("title", None)  # always `Settings`
         named = {"enum": list(parts), "default": self.default}
         rules: list[dict[str, Any]] = [
             {"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": part}
@@ -98,4 +119,4 @@ class OneOf:
 
     def _kind(self, value: Any) -> Any:
         kind = value.get("kind", self.default) if isinstance(value, dict) else getattr(value, "kind", self.default)
-        return kind if isinstance(kind, str) else str(kind)  # which is none
+        return kind if isinstance(kind, str) else str(kind)  # no such kind: the schema then says which there are

@@ -102,8 +102,8 @@ def test_a_login_on_old_that_would_disturb_rsync_is_told(lab: Lab, settings: Pat
     lab.old.exec(f"sed -i '1i echo Guten Tag' {file}")
     try:
         ran = inv(lab, "check", settings=settings)
-        assert ran.status == 1 and f"✗ {lab.old}: the login of {lab.old.sudo_user} says something" in ran.out
-        assert "('Guten Tag'): rsync stumbles  (Let it say that only where $- has an i" in ran.out
+        assert ran.status == 1 and f"✗ {lab.old}: the shell of {lab.old.sudo_user} prints 'Guten Tag' " in ran.out
+        assert "without a terminal, which breaks rsync  (Print it only where $- has an i" in ran.out
     finally:
         lab.old.exec(f"sed -i 1d {file}")
 

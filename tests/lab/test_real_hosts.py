@@ -261,32 +261,32 @@ def test_a_talkative_login_does_no_harm(laptop: Laptop, lab: Lab) -> None:
 def test_one_machine_under_two_names(laptop: Laptop, lab: Lab) -> None:
     laptop.config.write_text(laptop.config.read_text().replace("Host shop-old", "Host shop-old shop-new"))
     found = crossed(laptop.put("new.ssh", "shop-new").inv("check"))
-    assert "old and new are the same machine  (Mend old.ssh or new.ssh in the settings)" in found
+    assert "old and new are the same machine  (Fix old.ssh or new.ssh in the settings)" in found
 
 
 @pytest.mark.parametrize(
     ("key", "value", "finding"),
     [
-        ("old.app.path", "/nowhere", "old: /nowhere does not exist  (Mend old.app.path in the settings)"),
-        ("new.web.site", "/etc/nginx/x y", "new: /etc/nginx/x y does not exist  (Mend new.web.site in the settings)"),
-        ("old.certificate.key", "/x.pem", "old: /x.pem does not exist  (Mend old.certificate.key in the settings)"),
-        ("old.app.service", "thin", "old: no service thin  (Mend old.app.service in the settings)"),
-        ("new.app.user", "anna", "new: no user anna  (Mend new.app.user in the settings)"),
-        ("old.database.name", "shop", "old: no database shop  (Mend old.database.name in the settings)"),
+        ("old.app.path", "/nowhere", "old: /nowhere does not exist  (Fix old.app.path in the settings)"),
+        ("new.web.site", "/etc/nginx/x y", "new: /etc/nginx/x y does not exist  (Fix new.web.site in the settings)"),
+        ("old.certificate.key", "/x.pem", "old: /x.pem does not exist  (Fix old.certificate.key in the settings)"),
+        ("old.app.service", "thin", "old: no service thin  (Fix old.app.service in the settings)"),
+        ("new.app.user", "anna", "new: no user anna  (Fix new.app.user in the settings)"),
+        ("old.database.name", "shop", "old: no database shop  (Fix old.database.name in the settings)"),
         (
             "new.database.owner",
             "anna",
-            f"new: database {NEW.database} belongs to {NEW.owner}  (Mend new.database.owner in the settings)",
+            f"new: database {NEW.database} belongs to {NEW.owner}  (Fix new.database.owner in the settings)",
         ),
         (
             "carry",
             [{"from": "config/none.yml", "to": "config/none.yml"}],
-            f"old: {OLD.app}/config/none.yml does not exist  (Mend carry.0.from in the settings)",
+            f"old: {OLD.app}/config/none.yml does not exist  (Fix carry.0.from in the settings)",
         ),
         (
             "uploads",
             [{"from": "public/none/", "to": "public/none/"}],
-            f"old: {OLD.app}/public/none/ does not exist  (Mend uploads.0.from in the settings)",
+            f"old: {OLD.app}/public/none/ does not exist  (Fix uploads.0.from in the settings)",
         ),
     ],
 )
@@ -319,9 +319,9 @@ FAULTS = [
           r"new: lacks rsync  \(Install the packages of rsync\)"),
     Fault("old", "runuser -u postgres -- psql -qc 'ALTER SYSTEM SET ssl = off' -c 'SELECT pg_reload_conf()'",
           "runuser -u postgres -- psql -qc 'ALTER SYSTEM RESET ssl' -c 'SELECT pg_reload_conf()'",
-          r"old: PostgreSQL does not speak TLS  \(Set ssl = on .*reload it\)"),
+          r"old: PostgreSQL does not have TLS  \(Set ssl = on .*reload it\)"),
     Fault("new", "echo 'nonsense on;' >/etc/nginx/conf.d/x.conf", "rm /etc/nginx/conf.d/x.conf",
-          r"new: nginx refuses its configuration \(.*nonsense.*\)  \(Mend it: nginx -t\)"),
+          r"new: nginx refuses its configuration \(.*nonsense.*\)  \(Fix it: nginx -t\)"),
     Fault("old", instead("date", 'exec /bin/date -d "+60 sec" "$@"'), "rm /usr/local/sbin/date",
           r"the clocks are \d\d\.\d\d s apart  \(Set them: timedatectl set-ntp true, on both\)"),
     Fault("new", instead("df", '/bin/df "$@" | sed "2s/ [0-9]*  *[0-9]*%/ 9000 99%/"'), "rm /usr/local/sbin/df",
@@ -344,10 +344,7 @@ def meanwhile(server: LabServer, make: str, mend: str) -> Iterator[None]:
 def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
     with meanwhile(lab.old, "ufw default allow incoming", "ufw default deny incoming"):
         found = crossed(laptop.inv("check"))
-    assert found == [
-        "old: the firewall lets everybody reach every port  "
-        "(Let it refuse what no rule allows: ufw default deny incoming)"
-    ]
+    assert found == ["old: the firewall lets everybody reach every port  (Run: ufw default deny incoming)"]
 
 
 @pytest.mark.thorough
@@ -355,7 +352,7 @@ def test_a_firewall_that_is_off_is_no_fault(laptop: Laptop, lab: Lab) -> None:
     with meanwhile(lab.old, "ufw --force disable", "ufw --force enable"):
         ran = laptop.inv("check")
     assert crossed(ran) == []
-    assert "old: the firewall (ufw) is off: `prepare-old` switches it on, ssh first" in ran.out
+    assert "old: the firewall (ufw) is off: `prepare-old` turns it on, with ssh allowed first" in ran.out
 
 
 @pytest.fixture

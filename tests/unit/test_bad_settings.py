@@ -223,7 +223,9 @@ def in_turn() -> Iterator[None]:
         for module in (replication_status, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
         patch.setattr(certbot.Certbot, "name", lambda self: self.place.front.domains[0])
-        patch.setattr(certificates, "read_pem", lambda content: certificates.Shown((), "--key-type rsa", "1", ""))
+        patch.setattr(
+            certificates, "read_pem", lambda content: certificates.CertificateFacts((), "--key-type rsa", "1", "")
+        )
         yield
 
 

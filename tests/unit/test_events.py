@@ -239,8 +239,8 @@ def inv(told: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("where", "why"),
     [
-        (".", "is no file that events could be appended to"),
-        ("pipe", "is no file that events could be appended to"),
+        (".", "is not a file that events can be appended to"),
+        ("pipe", "is not a file that events can be appended to"),
         ("none/events", "events cannot be written (No such file or directory)"),
         ("move.yaml/events", "events cannot be written (Not a directory)"),
     ],
@@ -250,7 +250,7 @@ def test_a_file_that_cannot_be_written_is_told_before_a_server_is_asked(nowhere:
     if where == "pipe":
         os.mkfifo(path)
     done = inv(path, "-f", nowhere, "switch-app")
-    do = "SWITCHOVER_EVENTS names the file for events: choose one that you may write, or unset it"
+    do = "SWITCHOVER_EVENTS names the file for events: choose one that you can write to, or unset it"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{path}: {why}. {do}\n")
 
 

@@ -430,7 +430,7 @@ def test_two_journals_of_one_move_are_told_wherever_they_are(here: Made, setting
     for domain in ("shop.example.org", "www.example.org"):
         record(here(check(data | {"domains": [domain]}, "move.yaml")), CHANGE)
     both = here(check(data | {"domains": ["shop.example.org", "www.example.org"]}, "move.yaml"))
-    with pytest.raises(Problem, match=r"two journals: \S+/shop\.example\.org and \S+/www\.example\.org\. Put one"):
+    with pytest.raises(Problem, match=r"two journals: \S+/shop\.example\.org and \S+/www\.example\.org\. Rename one"):
         _ = both.journal.entries
 
 

@@ -150,7 +150,7 @@ def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:
     site.old.status, site.old.failing = 1, "rev-parse --git-dir"
     [finding] = in_the_way(site)
     assert (finding.key, finding.kind, finding.server) == ("deploys", "blocker", "old")
-    assert "is no git repository" in finding.what and "old.deploys.kind: none" in finding.do
+    assert "is not a git repository" in finding.what and "old.deploys.kind: none" in finding.do
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_repository_that_is_none_could_not_refuse_a_push(site: Site) -> None:
     [
         ({}, {"worker": {"kind": "none"}}, "old has a worker, new has none"),
         ({}, {"worker": {"kind": "none"}, "schedule": {"kind": "worker"}}, "on new the worker runs the schedule"),
-        ({"code": {"kind": "none"}}, {}, "old's code is of another kind than new's (none, git)"),
+        ({"code": {"kind": "none"}}, {}, "old.code and new.code have different kinds (none, git)"),
     ],
 )
 def test_kinds_that_do_not_fit_each_other(

@@ -118,7 +118,7 @@ PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)(?: ; (?P<when>[^\\]
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
 
-def pins() -> Iterator[tuple[str, str, list[str]]]:
+def locked_packages() -> Iterator[tuple[str, str, list[str]]]:
     """Name, version and hashes of every entry. Raises AssertionError at a line that is none of one."""
     for entry in re.split(r"^(?=[^ #])", LOCK, flags=re.MULTILINE)[1:]:
         first, *more = entry.splitlines()
@@ -131,7 +131,7 @@ def pins() -> Iterator[tuple[str, str, list[str]]]:
 
 def test_the_lock_file_satisfies_what_is_declared() -> None:
     versions: dict[str, list[str]] = {}
-    for name, version, hashes in pins():
+    for name, version, hashes in locked_packages():
         assert hashes, f"{name} {version} has no hash"
         versions.setdefault(name, []).append(version)
     for line in (line for lines in GROUPS.values() for line in lines):

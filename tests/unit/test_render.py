@@ -60,7 +60,7 @@ def test_a_missing_template_or_one_with_a_fault_is_a_problem() -> None:
 
 
 def test_what_a_filter_refuses_is_a_problem() -> None:
-    with pytest.raises(Problem, match=r"^nginx/old-proxy\.conf\.j2: .*plain text.*Mend the template or the setting"):
+    with pytest.raises(Problem, match=r"^nginx/old-proxy\.conf\.j2: .*plain text.*Fix the template or the setting"):
         render("nginx/old-proxy.conf.j2", domains=["a$b"], fullchain="", key="", uploads=[], new_addresses=[],
                new_host="h")  # fmt: skip
 

@@ -116,8 +116,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("maintenance.texts", {"english": "x"}, "maintenance.texts.english: a language like en or pt-BR"),
     ("ssh_config", "~nobody-here/config", "ssh_config: there is no such user here"),
     ("dns.kind", "manual", "dns.kind: 'by-hand', 'update', 'lexicon' or 'none', not 'manual'"),
-    ("dns.kind", "update", "dns: kind: update takes a key_file"),
-    ("dns.kind", "lexicon", "dns: kind: lexicon takes a provider"),
+    ("dns.kind", "update", "dns: kind: update needs key_file"),
+    ("dns.kind", "lexicon", "dns: kind: lexicon needs provider"),
     ("dns.ttl", 0, "dns.ttl: greater than or equal to 1, not 0"),
     ("dns.ttl", 7200, "dns.ttl: less than or equal to 3600, not 7200"),
     ("dns.ttl", "5m", "dns.ttl: a whole number, not '5m'"),
@@ -188,7 +188,7 @@ def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
 def test_one_machine_for_both_is_refused(data: dict[str, Any], path: str, value: Any) -> None:
     assert faults(put(data, path, value)) == (
         "move.yaml: old and new are the same server (new.ssh, new.address). "
-        "Give the new server's own name and addresses"
+        "Write the new server's own name and addresses"
     )
 
 

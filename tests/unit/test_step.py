@@ -433,7 +433,7 @@ def test_a_section_says_what_it_does_and_what_its_undo_takes_and_loses(whole: Se
 
 
 def test_the_help_of_a_step_and_of_a_section() -> None:
-    assert "old: nginx passes every visitor to the new server." in inv("--help", "switch-app.proxy").stdout
+    assert "old: nginx proxies every visitor to new." in inv("--help", "switch-app.proxy").stdout
     assert "Undo: " in inv("--help", "switch-app").stdout
 
 

@@ -1,7 +1,7 @@
-"""Changes of the site's names, made from here by whoever may: a dynamic update, a provider's API, or people by hand.
+"""Changes of the site's DNS records, made from the operator's machine: a dynamic update, a provider's API, or by hand.
 
-What is written to the name system and what then is seen in it are different things: a change is made where it is not
-made yet, and then every authoritative server is waited for. So it may be cut short anywhere, and be made again.
+To write a change and to see it everywhere are two things: what is not written yet is written, then every authoritative
+name server is waited for. So it can be interrupted anywhere, and repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...errors import NothingDone, NotYet, Problem
 from ..needs import Move
 from ..records import Addresses, from_json
 
-Changes = Sequence[tuple[Addresses, Addresses]]  # what there is, what there shall be
+Changes = Sequence[tuple[Addresses, Addresses]]  # what there is -> what there shall be
 EVERY = 1.0  # seconds between two looks
 
 
@@ -26,17 +26,17 @@ class Writer(Protocol):
         """What there is."""
 
     def write(self, changes: Changes) -> None:
-        """Makes the changes; raises Problem where it may not. No name is without its addresses meanwhile."""
+        """Makes the changes; every name has an address all the time. Raises Problem where that is refused."""
 
 
 def carry_out(move: Move, facts: Mapping[str, Any], on_line: Callable[[str], None], *, back: bool = False) -> None:
-    """Makes the change that a journal has the *facts* of, or takes it *back*; returns when every server says so.
+    """Makes the change whose *facts* a journal has, or reverts it (*back*); returns when every name server has it.
 
-    Raises NotYet where that takes too long; NothingDone where what there is cannot be known, or somebody has changed it
-    since; Problem where the change cannot be made.
+    Raises NotYet where that takes too long; NothingDone where the present records cannot be read, or somebody has
+    changed them since; Problem where the change cannot be made.
     """
     if move.dry:
-        raise NothingDone("a change was tried under --dry", "names", "Please report this: it is a fault of ours")
+        raise NothingDone("a change was tried under --dry", "dns", "Please report this bug")
     was, desired = from_json(facts["before"]), from_json(facts["after"])
     if back:
         was, desired = desired, was
@@ -53,17 +53,17 @@ def carry_out(move: Move, facts: Mapping[str, Any], on_line: Callable[[str], Non
 def _there(
     writer: Writer, was: Sequence[Addresses], desired: Sequence[Addresses]
 ) -> Iterator[tuple[Addresses, Addresses]]:
-    """What there is and shall be. Raises Problem where that is neither what was nor what is wanted."""
+    """What there is and shall be. Raises Problem where somebody else has changed it."""
     for before, want in zip(was, desired, strict=True):
         now = writer.present(*want.key)
         if not {*now.data} <= {*before.data, *want.data}:
-            what = f"{now}, which is neither what it was nor what it shall be"
-            raise Problem(what, "names", f"Mend that by hand: {'; '.join(want.lines) or f'no {want.kind}'}")
+            what = f"{now}: somebody has changed it"
+            raise Problem(what, "dns", f"Set it by hand: {'; '.join(want.lines) or f'no {want.kind}'}")
         yield now, want
 
 
 def shown(changes: Changes) -> str:
-    """The records that go and come, as a diff."""
+    """The records to delete and to add, as a diff."""
     lines = []
     for before, after in changes:
         lines += [f"-{line}" for line in before.lines if line not in after.lines]
@@ -72,7 +72,7 @@ def shown(changes: Changes) -> str:
 
 
 def undoing(facts: Mapping[str, Any]) -> str:
-    """What goes and comes when it is taken back."""
+    """The same diff for reverting it."""
     return shown(list(zip(from_json(facts["after"]), from_json(facts["before"]), strict=True)))
 
 
@@ -81,15 +81,15 @@ def _wait(move: Move, desired: Sequence[Addresses], on_line: Callable[[str], Non
     while (missing := move.names.look().missing(desired)) is not None:
         waited = time.monotonic() - started
         if waited > within:
-            do = "Run the same command again when it does; or take it back: inv undo"
-            raise NotYet(f"not every name server says so yet: {missing}", f"waited {within} s", do)
+            do = "Run the same command again later; or undo it: inv undo"
+            raise NotYet(f"not every name server has the change yet: {missing}", f"waited {within} s", do)
         on_line(f"doing {missing}")
         on_line(f"progress {waited:.0f} {within} seconds")
         time.sleep(EVERY)
 
 
 def writer_of(move: Move) -> Writer:
-    """Who changes the records of this move: the module here that is named as the settings' `dns.kind`."""
+    """The writer of this move's records: `Kind` of the module here that the settings' `dns.kind` names."""
     module = importlib.import_module(f".{move.settings.dns.kind.replace('-', '_')}", __name__)
     writer: Writer = module.Kind(move)
     return writer

@@ -1,4 +1,4 @@
-"""People, who are told what to change."""
+"""You: the changes are shown, and you make them at your provider."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from . import Changes, shown
 
 
 class Kind:
-    """People, who are told what to change."""
+    """Shows the operator what to change."""
 
     def __init__(self, move: Move) -> None:
-        self._found = {found.key: found for found in move.names.look().found}
+        self._found = {record.key: record for record in move.names.look().found}
 
     def present(self, name: str, kind: str) -> Addresses:
-        """What there is, as a name server says."""
+        """What there is, by the first name server."""
         return self._found.get((name, kind), Addresses(name, kind))
 
     def write(self, changes: Changes) -> None:
-        """Prints it."""
-        output.note("Change these records where you manage the name (- goes, + comes); it is looked for meanwhile:")
+        """Prints them."""
+        output.note(
+            "Change these records at your DNS provider (- delete, + add); this waits until every name server has them:"
+        )
         output.diff(shown(changes))

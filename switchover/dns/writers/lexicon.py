@@ -1,4 +1,4 @@
-"""A provider's API, by dns-lexicon, which knows some hundred of them."""
+"""A DNS provider's API, through dns-lexicon, which supports some hundred of them."""
 
 from __future__ import annotations
 
@@ -14,65 +14,67 @@ from . import Changes
 
 
 class Kind:
-    """A provider's API, by dns-lexicon. Its credentials come from its own places: LEXICON_… and lexicon.yml."""
+    """A provider's API, through dns-lexicon, which finds the credentials itself: LEXICON_… or lexicon.yml."""
 
     def __init__(self, move: Move) -> None:
         self._move, self._provider = move, str(move.settings.dns.provider)
-        # It guesses the zone by a list of public suffixes, looked for in the net; ours is known.
+        # It looks for a list of public suffixes online, to guess the zone; we know the zone.
         logging.getLogger("tldextract").setLevel(logging.CRITICAL)
 
     def present(self, name: str, kind: str) -> Addresses:
         """What the provider has."""
-        found = self._do(name, lambda api: _of(api, name, kind))
-        ttl = next((int(one["ttl"]) for one in found if str(one.get("ttl") or "").isdigit()), 0)
-        return Addresses(name, kind, ttl, tuple(sorted(plain(one["content"]) for one in found)))
+        records = self._do(name, lambda api: _of(api, name, kind))
+        ttl = next((int(record["ttl"]) for record in records if str(record.get("ttl") or "").isdigit()), 0)
+        return Addresses(name, kind, ttl, tuple(sorted(plain(record["content"]) for record in records)))
 
     def write(self, changes: Changes) -> None:
-        """Has it make them, one record after the other; what comes first."""
+        """Makes them, record by record: new addresses are added before old ones are deleted."""
         for before, after in changes:
             self._do(after.name, lambda api: self._records(api, before, after), after.ttl)  # noqa: B023
 
     def _records(self, api: Any, before: Addresses, after: Addresses) -> None:
         name, kind = after.key
-        for datum in after.data:
-            if datum not in before.data:
-                api.create_record(kind, name, datum)
-        for found in _of(api, name, kind):
-            if plain(found["content"]) not in after.data:
-                api.delete_record(found["id"], kind, name, found["content"])
-            elif str(found.get("ttl")) != str(after.ttl):
-                api.update_record(found["id"], kind, name, found["content"])
-        left = {str(found["ttl"]) for found in _of(api, name, kind) if found.get("ttl") is not None}
+        for address in after.data:
+            if address not in before.data:
+                api.create_record(kind, name, address)
+        for record in _of(api, name, kind):
+            if plain(record["content"]) not in after.data:
+                api.delete_record(record["id"], kind, name, record["content"])
+            elif str(record.get("ttl")) != str(after.ttl):
+                api.update_record(record["id"], kind, name, record["content"])
+        left = {str(record["ttl"]) for record in _of(api, name, kind) if record.get("ttl") is not None}
         if left - {str(after.ttl)}:
-            # Taken away and made anew it would have it; but then visitors could find no address for a moment.
+            # Deleted and created again it would change; but then the name has no address for a moment.
             do = f"Set it there by hand to {after.ttl}, and run this again"
-            raise Problem(f"leaves the TTL of {name} {kind} at {', '.join(sorted(left))}", self._provider, do)
+            raise Problem(
+                f"did not change the TTL of {name} {kind}: it is {', '.join(sorted(left))}", self._provider, do
+            )
 
     def _do(self, name: str, work: Callable[[Any], Any], ttl: int | None = None) -> Any:
         try:
             from lexicon.client import Client
             from lexicon.config import ConfigResolver, DictConfigSource
         except ImportError:
-            do = "pip install dns-lexicon, or write dns: {kind: by-hand}"
+            do = "Run `pip install dns-lexicon`, or set `dns: {kind: by-hand}`"
             raise Problem("dns-lexicon is not installed", "dns.kind: lexicon", do) from None
-        zone = next(zone for zone, names in self._move.names.zones.items() if name in names)
+        zone = self._move.names.zone_of(name)
         given = {"provider_name": self._provider, "domain": zone, "ttl": ttl}
         resolver: Any = ConfigResolver
         config = resolver().with_dict({k: v for k, v in given.items() if v is not None})
         try:
             client = Client(config.with_env().with_config_dir(str(Path.cwd())))
-            client.config.add_config_source(DictConfigSource({"domain": zone}), 0)  # no guess of its own
+            client.config.add_config_source(DictConfigSource({"domain": zone}), 0)  # instead of its guess
             with client as api:
                 return work(api)
         except Problem:
             raise
         except Exception as error:  # whatever the provider's module raises
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            do = "See its credentials in the environment (LEXICON_…) or in lexicon.yml"
-            raise Problem(f"did not do it: {said[:200]}", self._provider, do) from None
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            do = "Check its credentials in the environment (LEXICON_…) or in lexicon.yml"
+            raise Problem(f"its API failed: {reason[:200]}", self._provider, do) from None
 
 
 def _of(api: Any, name: str, kind: str) -> list[dict[str, Any]]:
-    """A provider's records of one name: for that of the zone itself some modules give those of all names."""
-    found = api.list_records(kind, name)
-    return [one for one in found if str(one.get("name", "")).rstrip(".").removeprefix("@.").lower() == name.lower()]
+    """A provider's records of one name; for the zone's own name, some of lexicon's modules list those of all names."""
+    records = api.list_records(kind, name)
+    return [r for r in records if str(r.get("name", "")).rstrip(".").removeprefix("@.").lower() == name.lower()]

@@ -1,4 +1,4 @@
-"""The application: the processes that answer visitors."""
+"""The application: the processes that answer requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...resources.service import Service
 from ...vocabulary import Absolute, Line, Name, Part
 from ..kinds import Kind, Watched
 
-STARTS, RELOADS = 90, 120  # seconds that a start may take, and that requests under way may take when it restarts
+STARTS, RELOADS = 90, 120  # seconds: for a start; for requests under way during a graceful restart
 
 DEFAULT = "unicorn"  # the kind, where the settings name none
 
@@ -32,7 +32,7 @@ class Settings(Part):
     environment: Name = "production"
     """Its `RAILS_ENV`."""
     build: tuple[Line, ...] = ()
-    """Commands after new code is in place, run by the application's user in its directory (`bundle install …`)."""
+    """Commands to run after new code is in place, by the application's user in its directory (`bundle install …`)."""
 
     @abstractmethod
     def on(self, server: Host) -> Application[Any]:
@@ -43,62 +43,42 @@ S = TypeVar("S", bound=Settings)
 
 
 def backlog(listens: str) -> str:
-    """sh: prints how many requests may wait where something *listens*, as nginx names it; nothing where nothing does.
+    """sh: prints the backlog of the socket that *listens* names, as for nginx; nothing where nothing listens there.
 
-    It is a listening socket's Send-Q.
+    `ss` shows the backlog of a listening socket as its Send-Q.
     """
     if listens.startswith("unix:"):
         path = sh(listens.removeprefix("unix:"))
         return f"""ss -Hlxn | awk -v a={path} -v b="$(readlink -f {path})" '$5 == a || $5 == b {{ print $4 }}'"""
-    port = sh(f":{listens.rpartition(':')[2]}")  # on that address, or on all
+    port = sh(f":{listens.rpartition(':')[2]}")  # whatever the address: it may listen on all
     ends = "substr($4, length($4) - length(p) + 1) == p"
     return f"ss -Hltn | awk -v p={port} '{ends} {{ print $3 }}' | sort -n | head -n 1"
 
 
 class Application(Kind[S]):
-    """What every kind of application can do. sh runs as root, with the functions of the journal at hand."""
+    """What every kind of application can do. All sh here runs as root, and may use the functions of functions.sh."""
 
-    @property
-    def path(self) -> str:
-        """Its directory, from the root."""
-        return self.settings.path
+    def __init__(self, server: Host, settings: S) -> None:
+        super().__init__(server, settings)
+        self.path, self.user, self.service = settings.path, settings.user, settings.service
+        self.environment, self.build = settings.environment, settings.build
 
     def within(self, path: str) -> str:
-        """*path* below its directory, unless it is absolute."""
+        """*path*, from the root; a relative one is below its directory."""
         return under(self.path, path)
 
     @property
-    def user(self) -> str:
-        """The user it runs as."""
-        return self.settings.user
-
-    @property
-    def service(self) -> str:
-        """Its service, as for `systemctl`."""
-        return self.settings.service
-
-    @property
-    def environment(self) -> str:
-        """Its `RAILS_ENV`."""
-        return self.settings.environment
-
-    @property
-    def build(self) -> tuple[str, ...]:
-        """Commands after new code is in place."""
-        return self.settings.build
-
-    @property
     def paths(self) -> dict[str, str]:
-        """What must exist there: the settings' key, below the server's -> the path from the root."""
+        """Its directory."""
         return {"app.path": self.path}
 
     @property
     def services(self) -> dict[str, str]:
-        """Its own."""
+        """Its service."""
         return {"app.service": self.service}
 
     def run(self, command: str) -> str:
-        """sh: *command* (sh), run by its user in its directory."""
+        """sh: *command* (sh), run as its user in its directory."""
         return as_user(self.user, self.path, command, self.environment)
 
     def rails(self, code: str) -> str:
@@ -108,7 +88,7 @@ class Application(Kind[S]):
     @property
     @abstractmethod
     def listens(self) -> str:
-        """Where it takes requests, as nginx's `server` names it."""
+        """Where it takes requests, as for nginx's `server`."""
 
     @property
     @abstractmethod
@@ -118,7 +98,7 @@ class Application(Kind[S]):
     @property
     @abstractmethod
     def started(self) -> str:
-        """sh: prints since when it runs, in seconds since 1970."""
+        """sh: prints when it was started, in seconds since 1970."""
 
     @property
     @abstractmethod
@@ -128,14 +108,14 @@ class Application(Kind[S]):
     @property
     @abstractmethod
     def facts(self) -> str:
-        """sh: says, by `output`, its `backlog` (how many requests wait where it listens) and `app_workers`.
+        """sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh.
 
-        `app_configuration`: lines of its configuration that tell both, where nothing runs now.
+        `app_configuration`: lines of its configuration that have both, for when it does not run.
         """
 
     @abstractmethod
     def reload(self) -> str:
-        """sh: it runs anew, and each request under way ends first; nothing where it does not run."""
+        """sh: it restarts gracefully: each request under way ends first; nothing where it does not run."""
 
     @property
     @abstractmethod
@@ -144,9 +124,9 @@ class Application(Kind[S]):
 
     @abstractmethod
     def on_deploy(self) -> str:
-        """sh for a deploy hook, run by its user: the function `restart`, which fails where the new code does not boot.
+        """sh for a deploy hook, run as its user: the function `restart`, which fails where the new code does not boot.
 
-        It sets `restarted` where that code has run meanwhile.
+        It sets `restarted` where the new code did run.
         """
 
     def check(self) -> Found:
@@ -155,19 +135,17 @@ class Application(Kind[S]):
 
     @abstractmethod
     def watched(self) -> Watched:
-        """What a monitor has to know of it."""
+        """What a monitor needs to know of it."""
 
-    @property
-    def pidfile(self) -> str:
-        """The file with its process id, where systemd does not know it by itself; else empty."""
-        return ""
+    pidfile = ""
+    """The file with its process id, where systemd does not know that; else empty."""
 
     def running(self) -> Service:
         """It runs."""
         return Service(self.server, self.service, running=True, pidfile=self.pidfile)
 
     def stopped(self, *, at_boot: bool | None = None, record_only: bool = False) -> Service:
-        """It has ended its requests and stopped; *at_boot*: whether it starts then, as it is where None."""
+        """It has ended its requests and stopped; *at_boot*: whether it starts at boot, None: as it is."""
         return Service(
             self.server, self.service, running=False, at_boot=at_boot, pidfile=self.pidfile, record_only=record_only
         )
@@ -177,11 +155,11 @@ class Application(Kind[S]):
         return Service(self.server, self.service, at_boot=on, record_only=record_only)
 
     def restart_where_it_runs(self) -> str:
-        """sh: it is restarted; requests under way may end by that. Nothing where it does not run."""
+        """sh: it is restarted; requests under way may fail. Nothing where it does not run."""
         return f"! {self.runs} || systemctl restart {sh(self.service)}"
 
     def restarted(self, files: Sequence[str], *, certain: bool = True) -> Command:
-        """It runs, and was started after each of these *files* has changed; not *certain*: they will change yet."""
+        """It runs, and was started after the last change of these *files*; not *certain*: they are about to change."""
         names = " ".join(sh(file) for file in files)
         changed = f"stat -L -c %Z {names} 2>/dev/null | sort -n | tail -n 1"
         check = f'{self.runs} && [ "$({changed})" -lt "$({self.started})" ]'

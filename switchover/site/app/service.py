@@ -19,8 +19,8 @@ LISTENS = (
 
 
 class Settings(app.Settings):
-    """Any service that answers visitors: its verbs are sh, run by the application's user in its directory (what takes
-    root: by sudo); one that is left out is systemctl's, by root.
+    """Any service that answers requests. Its verbs are sh, run by the application's user in its directory (with sudo
+    where they need root); the default of each is systemctl's, run by root.
     """
 
     kind: Literal["service"] = "service"
@@ -28,10 +28,10 @@ class Settings(app.Settings):
     listens: Annotated[str, Form(LISTENS, "an address with a port, like 127.0.0.1:3000, or a socket's path")]
     """Where it takes requests: `address:port`, or a socket; a relative path is below the application's directory."""
     reload: Line | None = None
-    """Has it run anew, each request under way ending first; `systemctl reload-or-restart SERVICE` (in a deploy hook by
-    sudo) if it is left out."""
+    """Restarts it gracefully: each request under way ends first; `systemctl reload-or-restart SERVICE` (in a deploy
+    hook with sudo) if it is left out."""
     reloaded: Line | None = None
-    """Succeeds when that is done and it answers; `systemctl is-active -q SERVICE` if it is left out."""
+    """Succeeds when that restart is done and it answers; `systemctl is-active -q SERVICE` if it is left out."""
 
     def on(self, server: Host) -> ServiceApplication:
         """This application on *server*."""
@@ -39,7 +39,7 @@ class Settings(app.Settings):
 
 
 class ServiceApplication(app.Application[Settings]):
-    """An application that systemd knows well: it runs where its service is active."""
+    """An application that runs where its service is active."""
 
     @property
     def listens(self) -> str:
@@ -54,8 +54,8 @@ class ServiceApplication(app.Application[Settings]):
 
     @property
     def started(self) -> str:
-        """sh: since when its service is active, in seconds since 1970."""
-        # In the server's own time zone it may have a name that `date` does not know.
+        """sh: prints when its service became active, in seconds since 1970."""
+        # In UTC, as `date` may not know the name of the server's own time zone.
         return f'date +%s -d "$(TZ=UTC systemctl show -p ActiveEnterTimestamp --value {sh(self.service)})"'
 
     @property
@@ -69,16 +69,16 @@ class ServiceApplication(app.Application[Settings]):
 
     @property
     def facts(self) -> str:
-        """sh: its `backlog`. How many processes it has nobody knows: one at least."""
+        """sh: its `backlog`. The number of its processes is not known."""
         return f"{app.backlog(self.listens)} | say backlog"
 
     def reload(self) -> str:
-        """sh: the settings' verb, by its user, or systemd's, by root; nothing where it does not run."""
+        """sh: the settings' verb, as its user, or systemd's, as root; nothing where it does not run."""
         reload = self.run(self.settings.reload) if self.settings.reload else self._reload
         reloaded = self.run(self.settings.reloaded) if self.settings.reloaded else self.runs
         return f"""
 if {self.runs}; then
-  {reload} || refuse {sh(self.service)}" does not reload"
+  {reload} || refuse {sh(self.service)}" does not reload: see its log"
   wait_until {app.RELOADS} {reloaded} || refuse {sh(self.service)}" does not run: see its log"
 fi
 """
@@ -89,22 +89,22 @@ fi
         return self.settings.reload or self._reload
 
     def on_deploy(self) -> str:
-        """sh for a deploy hook: the settings' verbs, by the application's user."""
+        """sh for a deploy hook: the settings' verbs, as the application's user."""
         reload = self.settings.reload or f"sudo -n {self._reload}"
         return render("hooks/app-service.sh.j2", reload=reload, reloaded=self.settings.reloaded or self.runs).decode()
 
     def check(self) -> Found:
-        """Its unit can reload it, where no verb of the settings does."""
+        """Its unit or the settings say how to reload it."""
         can = self.server.look(f"systemctl show -p CanReload --value {sh(self.service)}", check=False).out.strip()
         if can == "no" and not self.settings.reload:
-            do = f"Give its unit an ExecReload, or say {self.server.role}.app.reload"
-            yield warning(f"{self.service} cannot reload: restarted, it ends visitors' requests", do)
+            do = f"Give its unit an ExecReload, or set {self.server.role}.app.reload"
+            yield warning(f"{self.service} cannot reload, and a restart ends visitors' requests", do)
         if not self.settings.reloaded:
-            do = f"Say {self.server.role}.app.reloaded: what succeeds when it answers with what is new"
-            yield warning(f"nothing tells when {self.service} has reloaded", do)
+            do = f"Set {self.server.role}.app.reloaded: a command that succeeds when the new code answers"
+            yield warning(f"nothing shows when {self.service} has reloaded", do)
 
     def watched(self) -> Watched:
         """Its service."""
-        systemctl = "/bin/systemctl"  # where older systems have it, and newer ones too
+        systemctl = "/bin/systemctl"  # its path on older systems, and on newer ones too
         runs = f"{systemctl} is-active -q {self.service}"
         return Watched(self.service, f"{systemctl} start {self.service}", f"{systemctl} stop {self.service}", runs=runs)

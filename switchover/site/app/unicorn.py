@@ -1,4 +1,4 @@
-"""unicorn, started by an init script or a unit, known by its pid file."""
+"""unicorn, started by an init script or a unit, found by its pid file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Settings(app.Settings):
     kind: Literal["unicorn"] = "unicorn"
     """The program."""
     socket: AnyPath = "tmp/sockets/unicorn.sock"
-    """The socket where it listens; a relative path is below the application's directory."""
+    """Its socket; a relative path is below the application's directory."""
     pidfile: AnyPath = "tmp/pids/unicorn.pid"
     """The file with its process id; a relative path is below the application's directory."""
 
@@ -28,12 +28,11 @@ class Settings(app.Settings):
 
 
 class Unicorn(app.Application[Settings]):
-    """A master and its workers. SIGUSR2 has a new master take over, and each process ends its request first."""
+    """A master and its workers. On SIGUSR2 a new master takes over; each process finishes its request first."""
 
-    @property
-    def pidfile(self) -> str:
-        """The file with the master's process id."""
-        return self.within(self.settings.pidfile)
+    def __init__(self, server: Host, settings: Settings) -> None:
+        super().__init__(server, settings)
+        self.pidfile = self.within(settings.pidfile)
 
     @property
     def listens(self) -> str:
@@ -47,7 +46,7 @@ class Unicorn(app.Application[Settings]):
 
     @property
     def started(self) -> str:
-        """sh: since when its master runs, in seconds since 1970."""
+        """sh: prints when its master was started, in seconds since 1970."""
         return f'echo $(( $(date +%s) - $(ps -o etimes= -p "$(cat {sh(self.pidfile)})") ))'
 
     @property
@@ -57,7 +56,7 @@ class Unicorn(app.Application[Settings]):
 
     @property
     def facts(self) -> str:
-        """sh: where nothing listens now, its configuration tells."""
+        """sh: by its socket and processes, or by its configuration."""
         return f"""
 {app.backlog(self.listens)} | say backlog
 grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' {sh(self.path)}/config/unicorn.rb | say app_configuration
@@ -65,7 +64,7 @@ grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' {sh(self.path)}/confi
 """
 
     def reload(self) -> str:
-        """sh: its master is replaced by a new one; nothing where it does not run."""
+        """sh: a new master replaces the old one; nothing where it does not run."""
         pidfile, service = sh(self.pidfile), sh(self.service)
         return f"""
 if {self.runs}; then
@@ -81,7 +80,7 @@ fi
         return f"kill -USR2 ({self.service})"
 
     def on_deploy(self) -> str:
-        """sh for a deploy hook: a new master takes over, and where it cannot boot the old one stays."""
+        """sh for a deploy hook: a new master takes over; where it cannot boot, the old one stays."""
         return render("hooks/app-unicorn.sh.j2", pidfile=self.pidfile).decode()
 
     def watched(self) -> Watched:

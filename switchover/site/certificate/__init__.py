@@ -1,4 +1,4 @@
-"""New's own certificate for the production domains: how it comes, is shown, and is renewed."""
+"""New's own certificate for the production domains: how it is ordered, served and renewed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...desired import Nothing, Precondition, Resource
+from ...desired import Desired
 from ...findings import Found
 from ...hosts import Host
 from ...vocabulary import Part
@@ -29,8 +29,8 @@ class Settings(Part):
 
 @dataclass(frozen=True)
 class Place:
-    """Where it goes: *new*, with the application and the web server that visitors meet there (*front*); and old, whose
-    web server passes visitors on and shows the certificate in the file *old_fullchain*.
+    """Where it goes: *new*, with its application and web server, which serves as *front* says; and old, whose web
+    server proxies visitors, with the certificate in the file *old_fullchain*.
     """
 
     new: Host
@@ -42,51 +42,50 @@ class Place:
 
 
 S = TypeVar("S", bound=Settings)
-Some = Nothing | list[Resource | Precondition]
 
 
 class Certificate(Kind[S]):
-    """What every kind of certificate can do; all of new unless another server is named."""
+    """What every kind of certificate can do; all on new unless a docstring says old."""
 
     def __init__(self, place: Place, settings: S) -> None:
         super().__init__(place.new, settings)
         self.place = place
 
     @abstractmethod
-    def installed(self) -> Some:
-        """What orders it is installed."""
+    def installed(self) -> Desired:
+        """The program that orders it is installed."""
 
     @abstractmethod
-    def challenge_passes(self) -> Some:
-        """old: passes on what an authority asks."""
+    def challenge_passes(self) -> Desired:
+        """old: proxies the authority's challenge."""
 
     @abstractmethod
-    def ordered(self) -> Some:
-        """It is there, for every production domain."""
+    def ordered(self) -> Desired:
+        """It exists, for every production domain."""
 
     @abstractmethod
-    def trusted(self) -> Some:
-        """old: its web server, which passes visitors on, trusts whoever gave it."""
+    def trusted(self) -> Desired:
+        """old: its web server, which proxies visitors, trusts the authority."""
 
     @abstractmethod
-    def renewed(self) -> Some:
-        """Exactly one thing renews it, and the web server takes the renewed one."""
+    def renewed(self) -> Desired:
+        """Exactly one timer or cron job renews it, and the web server loads the renewed one."""
 
     @abstractmethod
-    def shown(self) -> Some:
-        """The web server shows it."""
+    def shown(self) -> Desired:
+        """The web server serves it."""
 
     @abstractmethod
-    def seen(self) -> Some:
-        """Who asks for a production domain is shown it, by old as before."""
+    def seen(self) -> Desired:
+        """new serves every production domain with it; old proxies as before."""
 
     @abstractmethod
-    def renews(self) -> Some:
-        """A trial of its renewal succeeds."""
+    def renews(self) -> Desired:
+        """A test of its renewal succeeds."""
 
     @abstractmethod
-    def stays(self) -> Some:
-        """Old may go: what the web server shows is renewed on new."""
+    def stays(self) -> Desired:
+        """Old may be retired: the certificate that the web server serves is renewed on new."""
 
     @abstractmethod
     def check(self) -> Found:

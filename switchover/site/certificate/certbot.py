@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from ... import certificates, output
-from ...desired import Nothing, Precondition, Resource
+from ...desired import Desired, Precondition, Resource
 from ...errors import Problem
 from ...findings import Found, blocker, good, warning
+from ...hosts import Host
 from ...http import ANSWERS, CHALLENGE, ask, host
 from ...outcome import Outcome
 from ...programs import program, programs
@@ -21,11 +22,12 @@ from ...resources.precondition import succeeds
 from ...resources.service import Service
 from ...vocabulary import Email, Flag, Form
 from .. import certificate
+from ..kinds import nothing
 
 LIVE = "/etc/letsencrypt/live"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/nginx"
 UNIT = "certbot-renew"
-CURRENT = "/opt/certbot"  # where a current release has its environment
+CURRENT = "/opt/certbot"  # the environment of a current release
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -39,84 +41,70 @@ class Settings(certificate.Settings):
     kind: Literal["certbot"] = "certbot"
     """It is ordered from an ACME authority."""
     certbot: Literal["package", "current"] = "package"
-    """`package`: the distribution's; `current`: the current release, in an environment of its own."""
+    """`package`: the distribution's; `current`: the current release, in its own Python environment."""
     version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
-    """With `certbot: current`: this release instead, in quotes."""
+    """With `certbot: current`: another release, in quotes."""
     server: Annotated[str, Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")] = (
         f"{LETS_ENCRYPT}directory"
     )
-    """The authority's directory; Let's Encrypt's unless it is given."""
+    """The authority's directory URL; Let's Encrypt's if it is left out."""
     email: Email | None = None
-    """Where the authority writes to before the certificate ends; optional."""
+    """Where the authority may write to you; optional."""
     agree_tos: Flag = False
-    """Say `true` when you have read the authority's terms and agree to them."""
+    """Set it to `true` when you have read the authority's terms and agree to them."""
     staging: Flag = False
-    """A trial with the authority's staging, of which nothing is kept."""
+    """A trial run with the authority's staging server; nothing is kept."""
 
     def on(self, place: certificate.Place) -> Certbot:
         """The certificate that goes there."""
-        return Certbot(place, self)
+        return (Trial if self.staging else Certbot)(place, self)
 
 
 class Certbot(certificate.Certificate[Settings]):
-    """A certificate of every production domain, by the challenge that comes to port 80."""
+    """A certificate for every production domain, by the HTTP challenge at port 80."""
+
+    def __init__(self, place: certificate.Place, settings: Settings) -> None:
+        super().__init__(place, settings)
+        self._domains, self._domain = place.front.domains, place.front.domains[0]
+        self._lets_encrypt = settings.server.startswith(LETS_ENCRYPT)
+        # sh, with renewals.sh: prints the name of a valid certificate for every domain, as certbot calls it.
+        self._named = f"named {sh(settings.server)} {' '.join(sh(domain) for domain in self._domains)}"
 
     @property
-    def _domains(self) -> tuple[str, ...]:
-        return self.place.front.domains
-
-    @property
-    def _domain(self) -> str:
-        return self._domains[0]
-
-    @property
-    def _old(self) -> certificates.Shown:
-        """What old shows."""
-        return certificates.shown_by(self.place.front.other, self.place.old_fullchain)
+    def _old(self) -> certificates.CertificateFacts:
+        """Old's certificate."""
+        return certificates.read_on(self.place.front.other, self.place.old_fullchain)
 
     @property
     def program(self) -> str:
-        """certbot, as new runs it; by the authorities that new itself trusts."""
-        where = f"{CURRENT}/bin/certbot" if self.settings.certbot == "current" else "certbot"
-        return f"env REQUESTS_CA_BUNDLE={BUNDLE} {where}"
+        """certbot, as new runs it: it trusts the authorities that new itself trusts."""
+        certbot = f"{CURRENT}/bin/certbot" if self.settings.certbot == "current" else "certbot"
+        return f"env REQUESTS_CA_BUNDLE={BUNDLE} {certbot}"
 
     @property
     def trial(self) -> str:
-        """What certbot is told for a trial, of which nothing is kept: it asks Let's Encrypt's staging by itself."""
-        ours = self.settings.server.startswith(LETS_ENCRYPT)
-        return "--dry-run" if ours else f"--dry-run --server {sh(self.settings.server)}"
+        """certbot's options for a trial run, which keeps nothing; for Let's Encrypt that is its staging server."""
+        return "--dry-run" if self._lets_encrypt else f"--dry-run --server {sh(self.settings.server)}"
 
     @property
     def account(self) -> str:
-        """sh: the accounts of the authority that certbot has already."""
-        trial = self.settings.staging and self.settings.server.startswith(LETS_ENCRYPT)
-        server = STAGING if trial else self.settings.server
+        """sh: prints the accounts that certbot has with the authority."""
+        server = STAGING if self.settings.staging and self._lets_encrypt else self.settings.server
         return f"ls -d /etc/letsencrypt/accounts/{sh(server.removeprefix('https://'))}/*/ 2>/dev/null"
 
-    def _named(self, domains: tuple[str, ...]) -> str:
-        """sh, with renewals.sh at hand: the name that certbot gave to a certificate of every domain, if it is good."""
-        return f"named {sh(self.settings.server)} {' '.join(sh(domain) for domain in domains)}"
-
     def name(self) -> str:
-        """That name; empty without such a certificate. It only looks."""
-        return self.server.look(f"{RENEWALS}\n{self._named(self._domains)}").out.strip()
+        """The name of that certificate in certbot; empty where there is none. It only looks."""
+        return self.server.look(f"{RENEWALS}\n{self._named}").out.strip()
 
     def live(self) -> str:
-        """The directory of that certificate; under --dry the one where it will be. Raises Problem without one."""
+        """The directory of that certificate; under --dry where it will be. Raises Problem where there is none."""
         name = self.name()
         if not name and not self.server.dry:
-            raise Problem("it has no certificate of its own yet", str(self.server), "Run: inv expand-cert.order")
+            raise Problem("there is no certificate of its own yet", str(self.server), "Run: inv expand-cert.order")
         return f"{LIVE}/{name or self._domain}"
 
-    @property
-    def _trial(self) -> Nothing | None:
-        """Why nothing more is wanted after a trial."""
-        return (
-            Nothing("a trial brings no certificate, as certificate.staging is true") if self.settings.staging else None
-        )
-
     def installed(self) -> Parts:
-        """certbot is there, by whatever way it came; or a current release in an environment of its own."""
+        """certbot is there, however it was installed; or a current release in its own Python environment."""
         if self.settings.certbot == "current":
             return [packages(self.server, "python3-venv", "/etc/letsencrypt"), self._environment()]
         return [packages(self.server, "certbot", "/etc/letsencrypt", installed="command -v certbot >/dev/null")]
@@ -135,26 +123,24 @@ class Certbot(certificate.Certificate[Settings]):
         )
 
     def challenge_passes(self) -> Parts:
-        """new: is asked by old what the authority asks, by plain HTTP."""
+        """old: proxies the authority's challenge, which is plain HTTP, to new."""
         lines = []
         for domain in self._domains:
             at = f"--resolve {sh(f'{domain}:80:{host(self.place.front.other)}')}"
-            lines.append(f"said=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
-            lines.append(
-                f"""[ "$said" = new ] || {{ echo {sh(domain)}": $(printf '%s' "$said" | head -n 1)"; exit 1; }}"""
-            )
-        otherwise = "the authority would not find new's answer by old: inv switch-app"
+            lines.append(f"answer=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
+            failed = f"""echo {sh(domain)}": $(printf '%s' "$answer" | head -n 1)"; exit 1"""
+            lines.append(f'[ "$answer" = new ] || {{ {failed}; }}')
+        otherwise = "old does not proxy the authority's challenge to new. Run: inv switch-app"
         return [succeeds(self.server, "\n".join(lines), otherwise, within=3)]
 
     def ordered(self) -> Parts:
-        """certbot orders it, or has it. Raises Problem where nobody has agreed to the authority's terms."""
+        """certbot orders it, or has it. Raises Problem where the authority's terms are not agreed to."""
         ours, domain, new = self.settings, self._domain, self.server
         if not (ours.agree_tos or self.server.dry or self.name() or new.look(self.account, check=False).out):
-            what = f"nobody has agreed to the terms of {ours.server}"
-            do = "Read them, then say in the settings: certificate: {agree_tos: true}"
-            raise Problem(what, str(new), do)
+            do = "Read them, then set `certificate: {agree_tos: true}`"
+            raise Problem(f"the terms of {ours.server} are not agreed to", str(new), do)
         command = self._order()
-        # An order that is taken back while nginx uses it would leave that without a certificate.
+        # Undone while nginx uses it, the order would leave nginx without a certificate.
         used = f"grep -rqsF {sh(f'{LIVE}/{domain}/')} /etc/nginx/sites-enabled /etc/nginx/conf.d"
         undo = f"""
 [ -e before/live/{sh(domain)} ] || ! {used} || refuse "nginx uses the certificate of {domain}"
@@ -165,7 +151,7 @@ sh after/order-certificate back {sh(domain)}
                 new,
                 f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
                 undo,
-                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named(self._domains)})" ]',
+                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]',
                 shown=f"certbot {command}",
                 files=programs("order-certificate"),
             )
@@ -180,41 +166,37 @@ sh after/order-certificate back {sh(domain)}
         webroot = sh(self.place.app.within("public"))
         return f"certonly --non-interactive --webroot -w {webroot} --cert-name {sh(domain)} {names} {how}{who} {where}"
 
-    def trusted(self) -> Nothing | Parts:
-        """old: its web server would take the certificate for new's, by the authorities that it has read."""
-        if self._trial:
-            return self._trial
+    def trusted(self) -> Desired:
+        """old: its web server would accept the certificate, by the list of authorities that it has read."""
         old, web, domain = self.place.front.other, self.place.old_web, self._domain
         chain = "" if self.server.dry else self.server.look(f"cat {sh(self.live())}/fullchain.pem").out
         trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
         return [
-            succeeds(old, trusts, "old would refuse visitors: update ca-certificates there"),
+            succeeds(old, trusts, "old does not trust the authority: run `apt-get install ca-certificates` there"),
             Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown),
         ]
 
-    def renewed(self) -> Nothing | Parts:
-        """A hook has the web server take what was renewed; and one timer or cron job renews."""
-        if self._trial:
-            return self._trial
+    def renewed(self) -> Desired:
+        """A hook makes the web server load the renewed certificate; and one timer or cron job renews it."""
         live = self.live()
         hooks = f"{RENEWALS}\nhooks {sh(live.rpartition('/')[2])} {HOOK}"
-        if "nginx" in self.server.look(hooks).out:  # somebody else's
+        if "nginx" in self.server.look(hooks).out:  # somebody's own hook
             return self._scheduled()
         content = render("templates/renewed.sh.j2", domain=self._domain, live=live)
         return [File(self.server, HOOK, content, "root:root", "755", test_file="sh -n"), *self._scheduled()]
 
     def _scheduled(self) -> Parts:
-        """What shall start renewals; nothing where exactly one thing does. Raises Problem where more do."""
+        """What shall start renewals; nothing where exactly one thing does already. Raises Problem where more do."""
         new = self.server
         others = [line.strip() for line in certificates.scheduled(new) if UNIT not in line]
         if len(others) > 1:
             what = f"renewals are scheduled {len(others)} times: {'; '.join(others)}"
-            raise Problem(what, str(new), "Leave one of them")
+            raise Problem(what, str(new), "Remove all but one")
         if self.settings.certbot == "package":
             return [] if others else [Service(new, "certbot.timer", running=True, at_boot=True)]
         if others and not others[0].endswith("certbot.timer"):
-            return []  # a cron job, which somebody wrote
+            return []  # somebody's own cron job
         return self._own_timer()
 
     def _own_timer(self) -> Parts:
@@ -229,29 +211,28 @@ sh after/order-certificate back {sh(domain)}
             *([Service(new, "certbot.timer", running=False, at_boot=False)] if packaged else []),
         ]
 
-    def shown(self) -> Nothing | Parts:
-        """The site's file names it; where visitors who come by old would not be passed on any more it goes back."""
-        if self._trial:
-            return self._trial
-        live, old, web = self.live(), self.place.front.other.main_address, self.place.web
-        asked = [f'[ "$({ask(domain, old, ANSWERS, "-fk")})" = new ]' for domain in self._domains]
-        # Who comes by old must not wait for a person to put it back.
+    def _answered(self, domain: str, server: Host, how: str) -> str:
+        """sh: succeeds where *server* answers for *domain* with new's page; *how*: curl's options."""
+        return f'[ "$({ask(domain, server.main_address, ANSWERS, how)})" = new ]'
+
+    def shown(self) -> Desired:
+        """The site's file names it; it is reverted at once where old then no longer proxies visitors."""
+        live, old, web = self.live(), self.place.front.other, self.place.web
+        asked = [self._answered(domain, old, "-fk") for domain in self._domains]
+        # Visitors who are proxied by old must not wait until a person reverts it.
         shows = f"sh after/certificate-shown {sh(self._domain)} {sh(live)}/cert.pem"
         passed_on = f"sh -c {sh('{ ' + ' && '.join(asked) + '; } 2>/dev/null')}"
         then = f"""{web.reload}
 if [ "${{0##*/}}" = apply ]; then
-  wait_until 10 {shows} || refuse "nginx does not show it"
-  wait_until 5 {passed_on} || refuse "old does not pass visitors on to a server with that certificate"
+  wait_until 10 {shows} || refuse "nginx does not serve it"
+  wait_until 5 {passed_on} || refuse "old does not proxy visitors to a server with that certificate"
 fi
 """
         front = replace(self.place.front, fullchain=f"{live}/fullchain.pem", key=f"{live}/privkey.pem")
-        site = web.answers(front, then)
-        return [replace(site, files=programs("certificate-shown"))]
+        return [replace(web.answers(front, then), files=programs("certificate-shown"))]
 
-    def seen(self) -> Nothing | Parts:
-        """old: by new's address it is shown and good, by old's visitors are passed on as before."""
-        if self._trial:
-            return self._trial
+    def seen(self) -> Desired:
+        """old: new serves it, and it is valid; old proxies visitors as before."""
         live = sh(self.live())
         serial = self.server.look(f"openssl x509 -in {live}/cert.pem -noout -serial", check=False).out.strip()
         lines = []
@@ -261,16 +242,14 @@ fi
             asks = f"openssl s_client {at} {checked} </dev/null 2>/dev/null"
             shown = f'"$({asks} | openssl x509 -noout -serial)" = {sh(serial)}'
             lines.append(f"[ {shown} ] || {{ echo {sh(f'{domain} by new')}; exit 1; }}")
-            # What old itself shows is as it was, for a name that its certificate lacks too.
+            # Old's own certificate may lack a name, so it is not checked.
             for server, how in ((self.server, "-f"), (self.place.front.other, "-fk")):
-                answer = ask(domain, server.main_address, ANSWERS, how)
-                lines.append(f'[ "$({answer})" = new ] || {{ echo {sh(f"{domain} by {server.role}")}; exit 1; }}')
-        return [succeeds(self.place.front.other, "\n".join(lines), "visitors are not answered with it", within=15)]
+                failed = f"{{ echo {sh(f'{domain} by {server.role}')}; exit 1; }}"
+                lines.append(f"{self._answered(domain, server, how)} || {failed}")
+        return [succeeds(self.place.front.other, "\n".join(lines), "visitors do not get it", within=15)]
 
-    def renews(self) -> Nothing | Parts:
-        """certbot tries its renewal; where old's is still shown it says who renews that: nobody."""
-        if self._trial:
-            return self._trial
+    def renews(self) -> Desired:
+        """certbot tests its renewal; where new still serves old's certificate, a note says that nobody renews that."""
         name = self.name()
         if not name:
             return [Precondition(self._nobody_renews)]
@@ -280,34 +259,36 @@ fi
 
     def _nobody_renews(self) -> None:
         ends = self._old.ends
-        what = f"{self._domain} has old's certificate on new, which nobody renews there and which ends on {ends}"
-        output.outcome(Outcome.NOTE, f"{what}: inv expand-cert")
+        what = f"new serves {self._domain} with old's certificate, which is not renewed there and ends on {ends}"
+        output.outcome(Outcome.NOTE, f"{what}. Run: inv expand-cert")
 
-    def stays(self) -> Nothing | Parts:
-        """The web server shows one that certbot renews, and exactly one thing has it do that."""
-        if self._trial:
-            return self._trial
+    def stays(self) -> Desired:
+        """The web server serves one that certbot renews, and exactly one timer or cron job runs certbot."""
 
         def missing() -> str | None:
             name = self.name()
-            uses = f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.place.web.site)}"
-            if (
-                name
-                and self.server.look(uses, check=False).status == 0
-                and len(certificates.scheduled(self.server)) == 1
-            ):
+            used = self.server.look(f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.place.web.site)}", check=False)
+            if name and used.status == 0 and len(certificates.scheduled(self.server)) == 1:
                 return None
-            return f"{self._domain} has no certificate on new that is renewed there: inv expand-cert"
+            return f"{self._domain} has no certificate on new that is renewed there. Run: inv expand-cert"
 
         return [Precondition(missing)]
 
     def check(self) -> Found:
-        """The authority's terms are agreed to, and it will be of every name that old's is of."""
+        """The authority's terms are agreed to, and it will be for every name that old's is for."""
         ours = self.settings
         agreed = ours.agree_tos or bool(self.server.look(self.account, check=False).out)
-        do = "Read them and say in the settings: certificate: {agree_tos: true}; or {kind: copied}"
-        what = f"the terms of {ours.server} are agreed to"
-        yield good(what) if agreed else blocker(what, do)
+        do = "Read them and set `certificate: {agree_tos: true}`; or `certificate: {kind: copied}`"
+        terms = f"the terms of {ours.server}"
+        yield good(f"{terms} are agreed to") if agreed else blocker(f"{terms} are not agreed to", do)
         if names := [name for name in self._old.names if name not in self._domains]:
-            what = f"old's certificate is of {', '.join(names)} too, new's will not be"
-            yield warning(what, "Where visitors use it: add it to domains")
+            what = f"old's certificate is also for {', '.join(names)}, new's will not be"
+            yield warning(what, "Add what visitors use to `domains:`")
+
+
+class Trial(Certbot):
+    """A trial run: the order is tried, and as it brings no certificate, nothing follows."""
+
+    trusted = renewed = shown = seen = renews = stays = nothing(
+        "a trial run brings no certificate, as certificate.staging is true"
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...desired import Nothing
 from ...findings import Found, note
 from .. import certificate
+from ..kinds import nothing
 
 
 class Settings(certificate.Settings):
@@ -21,13 +21,12 @@ class Settings(certificate.Settings):
 
 
 class Copied(certificate.Certificate[Settings]):
-    """There is nothing to do about it."""
+    """There is nothing to do."""
 
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        return Nothing("old's certificate stays, as certificate.kind is copied")
-
-    installed = challenge_passes = ordered = trusted = renewed = shown = seen = renews = stays = _nothing
+    installed = challenge_passes = ordered = trusted = renewed = shown = seen = renews = stays = nothing(
+        "old's certificate stays, as certificate.kind is copied"
+    )
 
     def check(self) -> Found:
         """No authority is asked."""
-        yield note("old's certificate is copied: no authority is asked for one")
+        yield note("old's certificate is copied: none is ordered")

@@ -1,4 +1,4 @@
-"""The code: how new comes to run exactly what old runs."""
+"""The code: how new gets exactly the version that old runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ...findings import Found
 from ...hosts import Host
 from ...vocabulary import Part
 from ..app import Application
-from ..kinds import Kind
+from ..kinds import OfApplication
 
 DEFAULT = "git"  # the kind, where the settings name none
 
 
 class Settings(Part):
-    """How the application's code comes from old to new."""
+    """How the application's code gets from old to new."""
 
     kind: str
 
@@ -29,38 +29,32 @@ class Settings(Part):
 S = TypeVar("S", bound=Settings)
 
 
-class Code(Kind[S]):
+class Code(OfApplication[S]):
     """What every kind of code can do."""
-
-    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
-        super().__init__(server, settings)
-        self.app = app
 
     @abstractmethod
     def version(self) -> str:
-        """Which version is there. Raises Problem where nobody can tell. It only looks."""
+        """The version that is there. Raises Problem where it cannot be found. It only looks."""
 
     def desired(self, old: Code[Any], revision: str | None) -> str:
-        """The version that it shall have: that of *old*, or *revision*, where the settings name one.
+        """The version that it shall have: *revision*, where the settings name one, else that of *old*.
 
-        Raises Problem where nobody can compare the two servers' versions. It only looks.
+        Raises Problem where the two servers' versions cannot be compared. It only looks.
         """
         if type(self) is not type(old):
-            what = f"old's code is of another kind than new's ({old.settings.kind}, {self.settings.kind})"
-            raise Problem(
-                what, "settings", "Give old.code and new.code the same kind, so that versions can be compared"
-            )
+            what = f"old.code and new.code have different kinds ({old.settings.kind}, {self.settings.kind})"
+            raise Problem(what, "settings", "Give both the same kind, so that versions can be compared")
         return revision or old.version()
 
     @abstractmethod
     def is_at(self, version: str, old: Code[Any]) -> Resource | Precondition:
-        """It is at exactly that *version*; where it has to be fetched it comes from *old*."""
+        """It is at exactly that *version*; what is missing is fetched from *old*."""
 
     @abstractmethod
     def check(self, desired: str) -> Found:
-        """What `inv check` finds, where new shall be of the version *desired*."""
+        """What `inv check` finds, where new shall have the version *desired*."""
 
     @property
     @abstractmethod
     def changed(self) -> str:
-        """A file that changes with it."""
+        """A file that changes whenever the code does."""

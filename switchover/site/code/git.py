@@ -1,4 +1,4 @@
-"""A git checkout in the application's directory: new fetches what it lacks from old's, by rsync."""
+"""A git checkout in the application's directory: new fetches what it lacks from old's, with rsync."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Checkout(code.Code[Settings]):
         return f"runuser -u {sh(app.user)} -- git -C {sh(app.path)} rev-parse HEAD"
 
     def version(self) -> str:
-        """Its commit, whole. Raises Problem where the directory is no checkout."""
+        """Its full commit id. Raises Problem where the directory is no checkout."""
         answer = self.server.look(self._head, check=False)
         commit = answer.out.strip()
         if answer.status != 0 or len(commit) != 40:
             old = self.server.role == "old"
-            do = "Say its commit in the settings: revision" if old else "Install the application there first, by git"
-            raise Problem(f"{self.app.path} is no git checkout", str(self.server), do)
+            do = "Set `revision:` to its commit" if old else "Install the application there first, with git"
+            raise Problem(f"{self.app.path} is not a git checkout", str(self.server), do)
         return commit
 
     def is_at(self, version: str, old: code.Code[Any]) -> Command:
-        """Its files are those of the commit *version*, and it was built; undone, those of before."""
+        """Its files are those of the commit *version*, and it was built; undone, they are as before."""
         app, owner = self.app, sh(f"{self.app.user}:{self.app.user}")
         objects, here = sh(on(old.server, f"{old.app.path}/.git/objects/")), sh(f"{app.path}/.git/objects/")
         build = "\n".join(app.run(command) for command in app.build)
@@ -63,7 +63,7 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old.server))} {objects}
         return Command(self.server, run, undo, f'[ "$({self._head})" = {sh(version)} ]', shown, part="commit")
 
     def check(self, desired: str) -> Found:
-        """It is a checkout; which commit it is at does not matter yet."""
+        """It is a checkout, at whatever commit."""
         here = self.version()
         yield good(f"the code is at {desired[:12]} on old" + ("" if here == desired else f", at {here[:12]} on new"))
 

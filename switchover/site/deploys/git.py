@@ -1,4 +1,4 @@
-"""Deploys by a push to a git repository on the server, whose hooks do the work."""
+"""Deploys by a push to a git repository on the server, whose hooks do the rest."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from ...desired import Precondition, Resource
-from ...findings import Found as Findings
-from ...findings import blocker
+from ...findings import Found, blocker
 from ...hosts import Host
 from ...quote import sh
 from ...render import render
@@ -33,7 +32,7 @@ class Settings(deploys.Settings):
     branch: Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
     """The branch that is deployed."""
     name: Name = "production"
-    """What people call the server's git remote."""
+    """The usual name of the server's git remote."""
 
     def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> Pushes:
         """The deploys to *server*."""
@@ -47,7 +46,7 @@ class Pushes(deploys.Deploys[Settings]):
 
     @property
     def url(self) -> str:
-        """What people push to."""
+        """The URL to push to."""
         app = self.app
         return f"{app.user}@{self.server.name}:{app.path}"
 
@@ -59,42 +58,40 @@ class Pushes(deploys.Deploys[Settings]):
         """The path of the hook *name*."""
         return f"{self.app.within(self.settings.repository)}/hooks/{name}"
 
-    def check(self) -> Findings:
-        """Its repository is one."""
+    def check(self) -> Found:
+        """Its repository exists."""
         repository = self.app.within(self.settings.repository)
         look = f"runuser -u {sh(self.app.user)} -- git --git-dir={sh(repository)} rev-parse --git-dir"
         if self.server.look(f"{look} >/dev/null 2>&1", check=False).status != 0:
             role = self.server.role
-            do = f"Mend {role}.deploys.repository, or say that deploys are not this tool's: {role}.deploys.kind: none"
-            yield blocker(f"{repository} is no git repository, and cannot refuse a push", do)
+            do = f"Fix {role}.deploys.repository; to leave deploys alone set {role}.deploys.kind: none"
+            yield blocker(f"{repository} is not a git repository, so pushes cannot be refused", do)
 
     def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> list[Resource]:
-        """old: a push is refused, with the reason, and with the new address where there is one."""
+        """old: a push is refused, with the reason, and the new URL where there is one."""
         values = {"date": notice.date, "who": notice.who, "domain": notice.domain, "moved": to is not None}
         values |= {"remote": to.settings.name, "url": to.url} if isinstance(to, Pushes) else {"remote": "", "url": ""}
         return [self._hook("pre-receive", render("hooks/old-pre-receive.j2", **values))]
 
     def ended(self) -> Precondition:
-        """old: no push is under way."""
+        """old: no push is running."""
         running = f"pgrep -u {sh(self.app.user)} -f 'git.receive-pack|hooks/post-receive' >/dev/null"
         return succeeds(self.server, f"not {running}", "a deploy is still running on old", within=LONGEST)
 
     def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
         """new: a push deploys, unless it changes the schema."""
         values = {"branch": self.settings.branch, "date": notice.date, "who": notice.who, "domain": notice.domain}
-        keeps_out = render("hooks/new-pre-receive.j2", moved=moved, **values)
-        return [self._post_receive(cron=cron, migrate=False), self._hook("pre-receive", keeps_out)]
+        refuses = render("hooks/new-pre-receive.j2", moved=moved, **values)
+        return [self._post_receive(cron=cron, migrate=False), self._hook("pre-receive", refuses)]
 
     def complete(self, before: Callable[[str], FileState | None]) -> list[Resource]:
-        """new: a push deploys all; the hook that kept migrations out is as it was before the move."""
+        """new: a push deploys everything; the hook that refused migrations is as it was before the move."""
         path = self.hook("pre-receive")
-        found, free = before(path), Absent(self.server, path)
-        if found is not None and found.content is not None:
-            return [
-                self._post_receive(cron=True, migrate=True),
-                File(self.server, path, found.content, found.owner, found.mode),
-            ]
-        return [self._post_receive(cron=True, migrate=True), free]
+        state = before(path)
+        hook: Resource = Absent(self.server, path)
+        if state is not None and state.content is not None:
+            hook = File(self.server, path, state.content, state.owner, state.mode)
+        return [self._post_receive(cron=True, migrate=True), hook]
 
     def _post_receive(self, *, cron: bool, migrate: bool) -> File:
         app = self.app
@@ -113,7 +110,7 @@ class Pushes(deploys.Deploys[Settings]):
         return self._hook("post-receive", content)
 
     def remote(self, ci: deploys.Ci, host: Host) -> list[Resource]:
-        """ci: its remote leads to this server."""
+        """ci: its remote is this server."""
         git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
         url, remote = sh(self.url), sh(ci.remote)
         return [
@@ -130,10 +127,10 @@ class Pushes(deploys.Deploys[Settings]):
         """ci: a push to this server deploys."""
         to = f"{sh(ci.remote)} HEAD:{sh(self.settings.branch)}"
         push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {to}"
-        # A deploy that fails is no failed push for git: its hook comes when the push is over. It says so by itself.
+        # git reports a push as successful when the deploy fails, as that hook runs after it: its output has the error.
         run = f"""
-s=0; said=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
-why=$(printf '%s\\n' "$said" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
-{{ [ "$s" -eq 0 ] && [ -z "$why" ]; }} || refuse "${{why:-$(printf '%s\\n' "$said" | tail -n 1)}}"
+s=0; out=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
+why=$(printf '%s\\n' "$out" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
+{{ [ "$s" -eq 0 ] && [ -z "$why" ]; }} || refuse "${{why:-$(printf '%s\\n' "$out" | tail -n 1)}}"
 """
         return [Command(host, run, shown=f"git push {ci.remote} HEAD:{self.settings.branch}")]

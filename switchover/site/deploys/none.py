@@ -1,22 +1,22 @@
-"""New code arrives in no way that this tool knows: whoever deploys has to wait for the end of the move by himself."""
+"""New code arrives in a way that this tool does not know: whoever deploys has to wait for the end of the move."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...desired import Nothing
 from ...hosts import Host
 from .. import deploys
 from ..app import Application
+from ..kinds import nothing
 from ..schedule import Schedule
 from ..worker import Worker
 
 
 class Settings(deploys.Settings):
-    """In no way that this tool knows: nobody deploys while the site moves."""
+    """In a way that this tool does not know: nobody may deploy during the move."""
 
     kind: Literal["none"] = "none"
-    """Nothing is done about deploys."""
+    """Deploys are left alone."""
 
     def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> NoDeploys:
         """The deploys to *server*."""
@@ -24,10 +24,8 @@ class Settings(deploys.Settings):
 
 
 class NoDeploys(deploys.Deploys[Settings]):
-    """Nothing is done about them."""
+    """They are left alone."""
 
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        role = self.server.role
-        return Nothing(f"deploys to {role} are not this tool's, as {role}.deploys.kind is none")
-
-    refused = ended = accepted = complete = remote = deploys = _nothing
+    refused = ended = accepted = complete = remote = deploys = nothing(
+        "deploys to {role} are left alone, as {role}.deploys.kind is none"
+    )

@@ -33,11 +33,11 @@ class Firewall(Kind[S]):
 
     @abstractmethod
     def on(self) -> Nothing | list[Resource | Precondition]:
-        """It is on; a change that would lock us out takes itself back."""
+        """It is on; a change that would lock us out reverts itself."""
 
     @abstractmethod
     def lets_in(self, sources: Sequence[str], port: int) -> Nothing | Resource:
-        """It lets *sources* (addresses) reach TCP *port*, and adds nobody else."""
+        """It lets *sources* (addresses) reach TCP *port*; it opens nothing else."""
 
     @abstractmethod
     def check(self) -> Found:
@@ -46,4 +46,4 @@ class Firewall(Kind[S]):
     @property
     @abstractmethod
     def rules(self) -> str:
-        """sh: prints a line for each rule that lets somebody in, as a person would type it; empty: nobody can tell."""
+        """sh: prints each rule that lets somebody in, as a person types it; empty where they are not known."""

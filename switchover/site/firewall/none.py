@@ -1,17 +1,17 @@
-"""No firewall of which this tool knows: it is left alone."""
+"""No firewall that this tool knows: it is left alone."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...desired import Nothing
 from ...findings import Found, note
 from ...hosts import Host
 from .. import firewall
+from ..kinds import nothing
 
 
 class Settings(firewall.Settings):
-    """None, or one that this tool leaves alone: what new has to reach on old is opened by you (`relay`, ssh)."""
+    """None, or one that this tool leaves alone: you open the ports that new has to reach on old (ssh, `relay`)."""
 
     kind: Literal["none"] = "none"
     """It is left alone."""
@@ -22,15 +22,11 @@ class Settings(firewall.Settings):
 
 
 class NoFirewall(firewall.Firewall[Settings]):
-    """It is left alone; a port that is for new alone lets in nobody else by itself, where the kernel can."""
+    """It is left alone. The ports of the move still accept only the other server, where the kernel can do that."""
 
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        role = self.server.role
-        return Nothing(f"{role}'s firewall is left alone, as {role}.firewall.kind is none")
-
-    on = lets_in = _nothing
+    on = lets_in = nothing("{role}'s firewall is left alone, as {role}.firewall.kind is none")
     rules = ""
 
     def check(self) -> Found:
         """It stays as it is."""
-        yield note("its firewall is left alone: what the other server has to reach there (ssh, `relay`) you open")
+        yield note("its firewall is left alone: open the ports that the other server has to reach (ssh, `relay`)")

@@ -18,7 +18,7 @@ from ...resources.command import Command
 from ...vocabulary import Form
 from .. import firewall
 
-BACK = "switchover-firewall-back"  # the unit that takes it back unless somebody can log in
+BACK = "switchover-firewall-back"  # the unit that turns it off again unless a login succeeds
 FILES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/etc/default/ufw")
 
 
@@ -28,7 +28,7 @@ class Settings(firewall.Settings):
     kind: Literal["ufw"] = "ufw"
     """The program."""
     allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
-    """The ports that stay open for everybody, besides ssh's own: what else is reached there has to be named."""
+    """The ports that stay open for everybody, besides ssh's: list every other one that is used."""
 
     def on(self, server: Host) -> Ufw:
         """The firewall of *server*."""
@@ -36,13 +36,13 @@ class Settings(firewall.Settings):
 
 
 class Ufw(firewall.Firewall[Settings]):
-    """ufw on one server. Only old's is turned on: new is installed with the firewall that it shall have."""
+    """ufw on one server. Only old's is turned on: new has the firewall that it was installed with."""
 
     tools = ("ufw",)
     rules = "! command -v ufw >/dev/null || LC_ALL=C ufw show added | sed -n 's/^ufw /ufw /p'"
 
     def on(self) -> list[Resource | Precondition]:
-        """It is on, ssh first; it takes itself back within a minute unless a second login succeeds."""
+        """It is on, with ssh allowed first; it turns off within a minute unless a second login succeeds."""
         allow = self.settings.allow
         restore = "\n".join(f"install_file before/{file.rpartition('/')[2]} {file}" for file in FILES)
         return [
@@ -68,12 +68,12 @@ class Ufw(firewall.Firewall[Settings]):
 
     def _second_login(self) -> str | None:
         if self.server.look(f"systemctl is-active -q {BACK}.timer", check=False).status != 0:
-            return None  # it stays on: nothing waits for a login
+            return None  # it stays on already
         second = self.server.again()
         try:
             second.look("true")
         except Problem as problem:
-            return f"{problem.what}; the firewall takes itself back within a minute"
+            return f"{problem.what}; the firewall turns off again within a minute"
         finally:
             second.close()
         return None
@@ -83,26 +83,27 @@ class Ufw(firewall.Firewall[Settings]):
         return Rule(self.server, tuple(sources), port)
 
     def check(self) -> Found:
-        """It is on, or will be, and refuses what no rule allows."""
+        """It is on, or will be, and its default is to refuse."""
         if self.server.role != "old":
             yield note("its firewall stays as it is")
             return
         status = self.server.look("ufw status verbose", check=False).out
         active = "Status: active" in status
-        yield good(f"the firewall (ufw) {'is on' if active else 'is off: `prepare-old` switches it on, ssh first'}")
+        yield good(
+            f"the firewall (ufw) {'is on' if active else 'is off: `prepare-old` turns it on, with ssh allowed first'}"
+        )
         if active and not refuses_the_rest(status):
-            do = "Let it refuse what no rule allows: ufw default deny incoming"
-            yield blocker("the firewall lets everybody reach every port", do)
+            yield blocker("the firewall lets everybody reach every port", "Run: ufw default deny incoming")
 
 
 def refuses_the_rest(status: str) -> bool:
-    """Whether what no rule allows is refused, by what `ufw status verbose` prints."""
+    """Whether its default is to refuse, by what `ufw status verbose` prints."""
     return re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M) is not None
 
 
 @dataclass(frozen=True)
 class Rule(Resource):
-    """*server*'s firewall lets *sources* (addresses) reach TCP *port*, and adds nobody else."""
+    """*server*'s firewall lets *sources* (addresses) reach TCP *port*."""
 
     server: Host
     sources: tuple[str, ...]
@@ -120,14 +121,10 @@ class Rule(Resource):
     def plan(self, added: str) -> Change | None:
         """What must change, given what `ufw show added` printed."""
         lines = added.splitlines()
-        missing = [s for s in self.sources if not any(line.startswith(f"ufw {self._rule(s)}") for line in lines)]
+        rules = [f"allow from {sh(source)} to any port {self.port} proto tcp" for source in self.sources]
+        missing = [rule for rule in rules if not any(line.startswith(f"ufw {rule}") for line in lines)]
         if not missing:
             return None
-        comment = sh("switchover: the move")
-        apply = [f"ufw {self._rule(s)} comment {comment} >/dev/null" for s in missing]
-        undo = [f"ufw delete {self._rule(s)} >/dev/null" for s in missing]
-        shown = "\n".join(f"ufw {self._rule(s)}" for s in missing)
-        return Change(shown, "\n".join(apply), "\n".join(undo))
-
-    def _rule(self, source: str) -> str:
-        return f"allow from {sh(source)} to any port {self.port} proto tcp"
+        shown = "\n".join(f"ufw {rule}" for rule in missing)
+        apply = "\n".join(f"ufw {rule} comment 'switchover: the move' >/dev/null" for rule in missing)
+        return Change(shown, apply, "\n".join(f"ufw delete {rule} >/dev/null" for rule in missing))

@@ -1,4 +1,4 @@
-"""The monitor: what restarts the application and the worker when they die, and tells somebody what goes wrong."""
+"""The monitor: what restarts the application and the worker when they die, and sends alerts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...hosts import Host
 from ...resources.file import FileState
 from ...vocabulary import Part
 from ..app import Application
-from ..kinds import Kind
+from ..kinds import OfApplication
 from ..worker import Worker
 
 DEFAULT = "monit"  # the kind, where the settings name none
@@ -31,16 +31,16 @@ S = TypeVar("S", bound=Settings)
 Some = Nothing | list[Resource]
 
 
-class Monitor(Kind[S]):
+class Monitor(OfApplication[S]):
     """What every kind of monitor can do."""
 
     def __init__(self, server: Host, settings: S, app: Application[Any], worker: Worker[Any]) -> None:
-        super().__init__(server, settings)
-        self.app, self.worker = app, worker
+        super().__init__(server, settings, app)
+        self.worker = worker
 
     @abstractmethod
     def forgets_application(self, *, record_only: bool = False) -> Some:
-        """It no longer watches the application, which it would start again."""
+        """It no longer watches the application, which it would restart."""
 
     @abstractmethod
     def forgets_worker(self) -> Some:
@@ -48,15 +48,15 @@ class Monitor(Kind[S]):
 
     @abstractmethod
     def remembers_application(self, before: Callable[[str], FileState | None]) -> Some:
-        """It watches the application as before; *before*: what a file of its configuration held then."""
+        """It watches the application as before; *before* returns a file of its configuration as it was then."""
 
     @abstractmethod
     def watches(self, is_ours: Callable[[str], bool]) -> Some:
-        """It watches the application and the worker; *is_ours*: whether the move wrote a file of its configuration."""
+        """It watches the application and the worker; *is_ours*: whether the move wrote that file."""
 
     @abstractmethod
     def watches_program(self, name: str, arguments: str) -> Some:
-        """It runs the program *name* of scripts/server/ now and then, and says when it fails."""
+        """It runs the program *name* of scripts/server/ regularly, and sends an alert when it fails."""
 
     @property
     def starts_worker(self) -> bool:

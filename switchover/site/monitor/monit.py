@@ -18,22 +18,22 @@ from ..app import Application
 from ..kinds import Watched
 from ..worker import Worker
 
-FOLDER = "/etc/monit/conf.d"  # where the settings name no file beside which another could lie
+FOLDER = "/etc/monit/conf.d"  # where the settings name no file of monit
 TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
-# A start that it has begun goes on when its file is gone, and ends after the next step has stopped what it starts.
+# A start that monit has begun continues after its file is removed, perhaps beyond the next step's stop: wait for it.
 STARTING = 'ps -o stat= --ppid "$(pgrep -x -d , monit)" 2>/dev/null | grep -qv ^Z'
 FORGET = f"{RELOAD}\nwait_showing 60 not sh -c {sh(STARTING)} || :"
 
 
 class Settings(monitor.Settings):
-    """monit, with a file of its settings for each of the two, or one for both."""
+    """monit, with a file of its configuration for each of the two, or one for both."""
 
     kind: Literal["monit"] = "monit"
     """The program."""
     app: Absolute | None = None
-    """The file of monit's settings that names the application, from the root."""
+    """The file of monit's configuration that watches the application, from the root."""
     worker: Absolute | None = None
-    """The file of monit's settings that names the worker, from the root."""
+    """The file of monit's configuration that watches the worker, from the root."""
 
     def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monit:
         """monit on *server*."""
@@ -41,16 +41,16 @@ class Settings(monitor.Settings):
 
 
 class Monit(monitor.Monitor[Settings]):
-    """monit of one server: what the settings name no file for is left alone."""
+    """monit of one server: where the settings name no file, nothing is changed."""
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """monit, where its settings are changed: on new it watches the certificate too."""
+        """monit, where its configuration is changed: on new it watches the certificate too."""
         return ("monit",) if self.settings.app or self.settings.worker or self.server.role == "new" else ()
 
     @property
     def starts_worker(self) -> bool:
-        """Where a file names the worker."""
+        """Where a file watches the worker."""
         return self.settings.worker is not None
 
     def _unnamed(self, what: str) -> Nothing:
@@ -70,38 +70,38 @@ class Monit(monitor.Monitor[Settings]):
         return [Absent(self.server, path, then=FORGET, record_only=record_only)]
 
     def remembers_application(self, before: Callable[[str], FileState | None]) -> Nothing | list[Resource]:
-        """Its file is there again."""
+        """Its file is back."""
         path = self.settings.app
         if not path:
             return self._unnamed("application")
-        found = before(path)
-        if found is None or found.content is None:
+        state = before(path)
+        if state is None or state.content is None:
             return Nothing(f"{self.server.role}'s monitor did not watch the application")
-        return [File(self.server, path, found.content, found.owner, found.mode, then=RELOAD)]
+        return [File(self.server, path, state.content, state.owner, state.mode, then=RELOAD)]
 
     def watches(self, is_ours: Callable[[str], bool]) -> Nothing | list[Resource]:
-        """A file for each is there; one that somebody wrote is wanted as it is."""
+        """A file for each is there; somebody's own file stays as it is."""
         pairs: tuple[tuple[str | None, Watched | None, str], ...] = (
             (self.settings.app, self.app.watched(), "templates/monit-app.j2"),
             (self.settings.worker, self.worker.watched(), "templates/monit-worker.j2"),
         )
         parts: dict[str, list[tuple[str, Watched]]] = {}
         for path, watched, template in pairs:
-            if path and watched:  # one file may have both
+            if path and watched:  # one file may be for both
                 parts.setdefault(path, []).append((template, watched))
         if not parts:
             return self._unnamed("application and the worker")
         return [self._file(path, watched, is_ours(path)) for path, watched in parts.items()]
 
     def _file(self, path: str, watched: list[tuple[str, Watched]], ours: bool) -> File:
-        found = read(self.server, path)
-        if found.content is None or ours:
-            content = b"\n".join(render(template, **asdict(one)) for template, one in watched)
-            found = FileState(content, "root:root", "600")
-        return File(self.server, path, found.content or b"", found.owner, found.mode, test=TEST, then=RELOAD)
+        state = read(self.server, path)
+        if state.content is None or ours:
+            content = b"\n".join(render(template, **asdict(program)) for template, program in watched)
+            state = FileState(content, "root:root", "600")
+        return File(self.server, path, state.content or b"", state.owner, state.mode, test=TEST, then=RELOAD)
 
     def watches_program(self, name: str, arguments: str) -> list[Resource]:
-        """The program is there, and a file beside the others that has it run: how often, its template says."""
+        """The program is there, and a file of configuration that runs it: its template says how often."""
         installed = f"/usr/local/sbin/{name}"
         check = render(f"templates/monit-{name}.j2", program=f"{installed} {arguments}")
         known = self.settings.app or self.settings.worker

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...desired import Nothing
 from ...hosts import Host
 from .. import monitor
 from ..app import Application
+from ..kinds import nothing
 from ..worker import Worker
 
 
 class Settings(monitor.Settings):
-    """None, or one that this tool leaves alone: it must start nothing that the move has stopped."""
+    """None, or one that this tool leaves alone: it must not start anything that the move has stopped."""
 
     kind: Literal["none"] = "none"
     """It is left alone."""
@@ -25,8 +25,6 @@ class Settings(monitor.Settings):
 class NoMonitor(monitor.Monitor[Settings]):
     """It is left alone."""
 
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        role = self.server.role
-        return Nothing(f"{role} has no monitor, as {role}.watch.kind is none")
-
-    forgets_application = forgets_worker = remembers_application = watches = watches_program = _nothing
+    forgets_application = forgets_worker = remembers_application = watches = watches_program = nothing(
+        "{role} has no monitor, as {role}.watch.kind is none"
+    )

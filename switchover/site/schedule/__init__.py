@@ -10,7 +10,7 @@ from ...desired import Nothing, Resource
 from ...hosts import Host
 from ...vocabulary import Part
 from ..app import Application
-from ..kinds import Kind
+from ..kinds import OfApplication
 
 DEFAULT = "crontab"  # the kind, where the settings name none
 
@@ -28,27 +28,21 @@ class Settings(Part):
 S = TypeVar("S", bound=Settings)
 
 
-class Schedule(Kind[S]):
+class Schedule(OfApplication[S]):
     """What every kind of schedule can do."""
-
-    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
-        super().__init__(server, settings)
-        self.app = app
 
     @property
     def on_deploy(self) -> str | None:
-        """sh with which a deploy installs it, by the application's user; None where a deploy does not."""
+        """sh by which a deploy installs it, as the application's user; None where a deploy does not."""
         return None
 
-    @property
-    def needs_worker(self) -> bool:
-        """Whether it is the worker that starts them."""
-        return False
+    needs_worker = False
+    """Whether the worker starts them."""
 
     @abstractmethod
     def cleared(self) -> Nothing | Resource:
-        """old: nothing is started by it any more."""
+        """old: it starts nothing any more."""
 
     @abstractmethod
     def installed(self, of_old: Schedule[Any], kept: str, paths: Mapping[str, str]) -> Nothing | Resource:
-        """new: it starts what *of_old* did; *kept*: the directory where the cleared one lies; *paths*: old's, new's."""
+        """new: it starts what *of_old* did; *kept*: the directory with a copy of old's; *paths*: old's -> new's."""

@@ -26,10 +26,10 @@ class Settings(schedule.Settings):
     kind: Literal["crontab"] = "crontab"
     """A user's crontab starts them."""
     user: Name | None = None
-    """Whose crontab; the application's user unless it is given."""
+    """The user whose crontab it is; the application's user by default."""
     install: Line | None = None
-    """The command that installs the crontab as the deploy hook does (sh, in the application's directory, by its user);
-    without one, old's crontab is copied and adapted."""
+    """The command by which a deploy installs the crontab (sh, run by the application's user in its directory); without
+    one, old's crontab is copied, with new's paths."""
 
     def on(self, server: Host, app: Application[Any]) -> Crontab:
         """The crontab on *server*."""
@@ -37,16 +37,16 @@ class Settings(schedule.Settings):
 
 
 class Crontab(schedule.Schedule[Settings]):
-    """The crontab of one user. Both servers' change well inside one minute, so that its turn finds exactly one."""
+    """The crontab of one user. cron runs at the turn of a minute; the crontab moves well within one minute."""
 
     @property
     def user(self) -> str:
-        """Whose it is."""
+        """The user whose it is."""
         return self.settings.user or self.app.user
 
     @property
     def path(self) -> str:
-        """Where it lies."""
+        """Its file."""
         return f"{SPOOL}/{self.user}"
 
     @property
@@ -55,7 +55,7 @@ class Crontab(schedule.Schedule[Settings]):
         return self.settings.install
 
     def cleared(self) -> Command:
-        """old: it is gone, from the middle of a minute on."""
+        """old: there is none, from the middle of a minute on."""
         path, kept = sh(self.path), f"before/{sh(self.user)}"
         return Command(
             self.server,
@@ -70,32 +70,31 @@ class Crontab(schedule.Schedule[Settings]):
     def installed(
         self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]
     ) -> File | Command | Nothing:
-        """new: it is installed by the settings' command; or old's is there, with new's paths."""
-        if self.settings.install is None and not isinstance(of_old, Crontab):
-            role = of_old.server.role
-            return Nothing(f"{role} has no crontab to be copied, as {role}.schedule.kind is another")
-        if self.settings.install is None:
-            assert isinstance(of_old, Crontab)
+        """new: the settings' command has installed it; or old's is there, with new's paths."""
+        path, before, install = sh(self.path), f"before/{sh(self.user)}", self.settings.install
+        if install is None and isinstance(of_old, Crontab):
             return File(self.server, self.path, _adapted(of_old, kept, paths), f"{self.user}:crontab", "600")
-        path, before = sh(self.path), f"before/{sh(self.user)}"
+        if install is None:
+            role = of_old.server.role
+            return Nothing(f"{role} has no crontab to copy, as {role}.schedule.kind is not crontab")
         put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
         return Command(
             self.server,
-            f"{self.app.run(self.settings.install)} >/dev/null",
+            f"{self.app.run(install)} >/dev/null",
             f"sh after/{PROGRAM}\n{put_back}",
             check=f"grep -q '^[^#]' {path} 2>/dev/null",
-            shown=self.settings.install,
+            shown=install,
             keep=(self.path,),
             files=programs(PROGRAM),
         )
 
 
 def _adapted(of_old: Crontab, kept: str, paths: Mapping[str, str]) -> bytes:
-    """old's crontab with new's paths, from the journal when it has been cleared."""
+    """old's crontab with new's paths; from the journal where old's is removed already."""
     server = of_old.server
     content = read(server, f"{kept}/{of_old.user}" if kept else of_old.path).content
     if content is None:
-        raise Problem(f"{of_old.user} has no crontab", str(server), "Say in the settings: old.schedule.kind: none")
+        raise Problem(f"{of_old.user} has no crontab", str(server), "Set old.schedule.kind: none")
     for before, after in paths.items():
         content = content.replace(before.encode(), after.encode())
     return content

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...desired import Nothing
 from ...hosts import Host
 from .. import schedule
 from ..app import Application
+from ..kinds import nothing
 
 
 class Settings(schedule.Settings):
@@ -22,10 +22,6 @@ class Settings(schedule.Settings):
 
 
 class NoSchedule(schedule.Schedule[Settings]):
-    """There is nothing to do about it."""
+    """There is nothing to do."""
 
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        role = self.server.role
-        return Nothing(f"{role} has no regular tasks, as {role}.schedule.kind is none")
-
-    cleared = installed = _nothing
+    cleared = installed = nothing("{role} has no regular tasks, as {role}.schedule.kind is none")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...desired import Nothing
 from ...hosts import Host
 from .. import schedule
 from ..app import Application
+from ..kinds import nothing
 
 
 class Settings(schedule.Settings):
@@ -22,12 +22,7 @@ class Settings(schedule.Settings):
 
 
 class WorkersSchedule(schedule.Schedule[Settings]):
-    """There is nothing to do about it."""
+    """There is nothing to do."""
 
     needs_worker = True
-
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        role = self.server.role
-        return Nothing(f"{role}'s worker starts regular tasks, as {role}.schedule.kind is worker")
-
-    cleared = installed = _nothing
+    cleared = installed = nothing("{role}'s worker starts regular tasks, as {role}.schedule.kind is worker")

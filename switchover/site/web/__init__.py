@@ -1,4 +1,4 @@
-"""The web server: what visitors' requests reach first."""
+"""The web server, which visitors' requests reach first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...programs import ETC
 from ...resources.file import File
 from ...vocabulary import Part
 from ..app import Application
-from ..kinds import Kind
+from ..kinds import OfApplication
 
 PAGE = "switchover-maintenance.html"
 
@@ -33,9 +33,9 @@ class Settings(Part):
 
 @dataclass(frozen=True)
 class Front:
-    """What a web server has to know of the move: the production *domains*, the *other* server, *uploads* that it serves
-    (the path in URLs, and the directory), the files of the certificate that it shows, seconds after which who met the
-    maintenance page may come again.
+    """What a web server needs to know of the move: the production *domains*, the *other* server, *uploads* that it
+    serves (the path in URLs, and the directory), the files of its certificate, and the seconds after which the
+    maintenance page says to try again.
     """
 
     domains: tuple[str, ...]
@@ -47,7 +47,7 @@ class Front:
 
 
 def public_uploads(app: Application[Any], directories: Sequence[str]) -> list[dict[str, str]]:
-    """Those of the *directories* that visitors fetch from below public/: the path in URLs, and the directory."""
+    """Those of the *directories* that are below public/: each one's path in URLs, and its full path."""
     public = [path for path in directories if path.startswith("public/")]
     return [{"url": path.removeprefix("public"), "directory": app.within(path)} for path in public]
 
@@ -55,32 +55,28 @@ def public_uploads(app: Application[Any], directories: Sequence[str]) -> list[di
 S = TypeVar("S", bound=Settings)
 
 
-class Web(Kind[S]):
-    """What every kind of web server can do. What is sh here runs as root."""
-
-    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
-        super().__init__(server, settings)
-        self.app = app
+class Web(OfApplication[S]):
+    """What every kind of web server can do. All sh here runs as root."""
 
     page = f"{ETC}/{PAGE}"
-    """new: visitors see this file, the maintenance page, while it is there."""
+    """new: the maintenance page; visitors see it as long as this file exists."""
 
     @property
     @abstractmethod
     def test(self) -> str:
-        """sh: fails where its configuration is unsound, and says why."""
+        """sh: fails where its configuration is invalid, and says why."""
 
     @property
     @abstractmethod
     def reload(self) -> str:
-        """sh, for a recorded script: it answers by its configuration as that is now, and by no other, when this ends;
-        requests under way end by the one before.
+        """sh, for a recorded script: when this ends, every new request is answered by the present configuration;
+        requests under way still end by the one before.
         """
 
     @property
     @abstractmethod
     def reload_shown(self) -> str:
-        """The same in a line, for people."""
+        """The same as one line, for people."""
 
     @property
     @abstractmethod
@@ -89,11 +85,11 @@ class Web(Kind[S]):
 
     @abstractmethod
     def answers(self, front: Front, then: str = "") -> File:
-        """new: it answers for the production domains; *then*: sh in place of its reload."""
+        """new: it answers for the production domains; *then*: sh instead of its reload."""
 
     @abstractmethod
     def passes_on(self, front: Front) -> File:
-        """old: it passes every visitor on to new."""
+        """old: it proxies every request to new."""
 
     @abstractmethod
     def gone(self, front: Front) -> File:
@@ -102,7 +98,7 @@ class Web(Kind[S]):
     @property
     @abstractmethod
     def drained(self) -> str:
-        """sh: a command that succeeds where every request from before its last change has ended."""
+        """sh: a command that succeeds when all requests from before its last change have ended."""
 
     @abstractmethod
     def drains(self, within: int) -> Precondition:
@@ -110,23 +106,23 @@ class Web(Kind[S]):
 
     @abstractmethod
     def reads_again(self, file: str) -> str:
-        """sh: succeeds where it has read *file* since that changed."""
+        """sh: succeeds where it has read *file* since that file changed."""
 
     @abstractmethod
     def nobody_for(self, seconds: int) -> Precondition:
-        """old: no visitor has come by it for so many seconds, since it passes them on."""
+        """old: it has proxied no visitor for so many seconds."""
 
     @abstractmethod
     def last_visitor(self) -> int | None:
-        """old: how many seconds ago the last visitor came by it, since it passes them on; None where nobody did."""
+        """old: how many seconds ago it proxied a visitor last; None where it never did."""
 
     @abstractmethod
     def visitors(self) -> dict[str, Any]:
-        """old: who came by it lately: `last_minute`, `last_seconds_ago`, `addresses`. It only looks."""
+        """old: the visitors that it proxied lately: `last_minute`, `last_seconds_ago`, `addresses`. It only looks."""
 
     @abstractmethod
     def errors(self) -> dict[str, Any]:
-        """Its errors of late: `recent` (how many) and `last`. It only looks."""
+        """Its recent errors: `recent` (how many) and `last`. It only looks."""
 
     @abstractmethod
     def check(self) -> Found:

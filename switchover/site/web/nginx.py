@@ -18,10 +18,11 @@ from .. import web
 from ..app import Application
 from ..web import PAGE
 
-LOG = "/var/log/nginx/switchover.log"  # on old: who came by the proxy
+LOG = "/var/log/nginx/switchover.log"  # on old: the requests that it proxies
+PROXY_LOG = program("proxy-log.sh").decode()  # sh: functions that read it
 ERRORS = "/var/log/nginx/error.log"
 _RELOAD = "systemctl reload nginx"
-_MASTER = "$(systemctl show -p MainPID --value nginx)"  # another nginx, of a container, is none of ours
+_MASTER = "$(systemctl show -p MainPID --value nginx)"  # not the nginx of a container
 
 
 class Settings(web.Settings):
@@ -42,11 +43,11 @@ class Nginx(web.Web[Settings]):
 
     tools = ("nginx",)
     test = "nginx -t"
-    # The command returns when nginx was asked; both configurations answer until the workers from before shut down.
+    # The command does not wait for nginx: until the old workers shut down, both configurations answer.
     reload = f"""workers=$(pgrep -d , -P "{_MASTER}" -f '^nginx: worker process') || :
 {_RELOAD} || refuse "nginx cannot reload: see its log"
 wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx: worker process *$'" ||
-  refuse "nginx did not take its configuration within 30 s: see its log"
+  refuse "nginx did not load its configuration within 30 s: see its log"
 """
     reload_shown = _RELOAD
     site = "/etc/nginx/sites-enabled/switchover"
@@ -76,7 +77,7 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
         return File(self.server, self.site, content, "root:root", "644", test=self.test, then=then or self.reload)
 
     def passes_on(self, front: web.Front) -> File:
-        """old: the site's file is a proxy's."""
+        """old: the site's file is the proxy's."""
         content = render(
             "nginx/old-proxy.conf.j2",
             domains=front.domains,
@@ -91,19 +92,19 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
 
     def gone(self, front: web.Front) -> File:
         """old: the site's file answers nobody."""
-        values = {"domains": front.domains, "fullchain": front.fullchain, "key": front.key}
-        return self._old_site(render("nginx/old-gone.conf.j2", **values))
+        names = {"domains": front.domains, "fullchain": front.fullchain, "key": front.key}
+        return self._old_site(render("nginx/old-gone.conf.j2", **names))
 
     def _old_site(self, content: bytes) -> File:
         return File(self.server, self.settings.site, content, test=self.test, then=self.reload)
 
     def drains(self, within: int) -> Precondition:
-        """The workers from before its last reload have ended."""
+        """The workers from before its last reload have exited."""
         otherwise = f"requests from before are still under way on {self.server.role}"
         return succeeds(self.server, self.drained, otherwise, within=within)
 
     def reads_again(self, file: str) -> str:
-        """sh: it has read *file* when it started, or was told to read its configuration again."""
+        """sh: its workers, which read *file* when they start, are younger than the file."""
         return f"""
 worker=$(pgrep -n -f '^nginx: worker process') || exit 1
 [ "$(stat -L -c %Z {sh(file)})" -lt $(( $(date +%s) - $(ps -o etimes= -p "$worker") )) ]
@@ -112,9 +113,9 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
     def nobody_for(self, seconds: int) -> Precondition:
         """old: by its log of the proxy."""
         script = f"""{self._ago}
-[ -z "$ago" ] || [ "$ago" -ge {seconds} ] || {{ echo "the last one $ago s ago; wanted: {seconds} s"; exit 1; }}
+[ -z "$ago" ] || [ "$ago" -ge {seconds} ] || {{ echo "the last one $ago s ago, not {seconds} s"; exit 1; }}
 """
-        return succeeds(self.server, script, f"visitors still come by {self.server.name}: see inv watch")
+        return succeeds(self.server, script, f"{self.server.name} still proxies visitors: see inv watch")
 
     def last_visitor(self) -> int | None:
         """old: by its log of the proxy."""
@@ -123,26 +124,26 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
 
     @property
     def _ago(self) -> str:
-        """sh: `ago` is how many seconds ago the last visitor came by the proxy, empty where nobody did."""
-        return f"{program('proxy-log.sh').decode()}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
+        """sh: sets `ago`: how many seconds ago it proxied a visitor last; empty where it never did."""
+        return f"{PROXY_LOG}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
 
     def visitors(self) -> dict[str, Any]:
         """old: by its log of the proxy."""
-        answer = self.server.look(f"{program('proxy-log.sh').decode()}\nvisitors {LOG}")
+        answer = self.server.look(f"{PROXY_LOG}\nvisitors {LOG}")
         numbers = [int(word) for word in answer.out.split()]
         if len(numbers) != 3:
             return {"last_minute": 0, "last_seconds_ago": None, "addresses": 0}
         return dict(zip(("last_seconds_ago", "addresses", "last_minute"), numbers, strict=True))
 
     def errors(self) -> dict[str, Any]:
-        """By its log of errors."""
+        """By its error log."""
         bad = f"tail -n 5000 {ERRORS} 2>/dev/null | grep -E '\\[(error|crit|alert|emerg)\\]'"
         number, _, last = self.server.look(f"{bad} | wc -l\n{bad} | tail -n 1 | cut -c 1-160").out.partition("\n")
         return {"recent": int(number), "last": last.strip()}
 
     def check(self) -> Found:
-        """Its configuration is sound."""
+        """Its configuration is valid."""
         answer = self.server.look(f"{self.test} 2>&1", check=False)
         if answer.status:
-            first = next(iter(answer.out.strip().splitlines()), f"exit status {answer.status}")  # the last sums up
-            yield blocker(f"nginx refuses its configuration ({first})", f"Mend it: {self.test}")
+            first = next(iter(answer.out.strip().splitlines()), f"exit status {answer.status}")  # the last is a summary
+            yield blocker(f"nginx refuses its configuration ({first})", f"Fix it: {self.test}")

@@ -1,4 +1,4 @@
-"""The worker: what works off the queue of jobs. It is stopped only after its present job, so that none runs twice."""
+"""The worker: what runs the jobs of the queue. It stops only after its current job, so that none runs twice."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
 from ...vocabulary import Part
 from ..app import Application
-from ..kinds import Kind, Watched
+from ..kinds import OfApplication, Watched
 
 STARTS = 60  # seconds that a start may take
-PATIENCE = 10  # seconds without a job, after which one that does nothing is put into the queue
+PATIENCE = 10  # seconds without a job, after which an empty one is queued
 
 DEFAULT = "delayed_job"  # the kind, where the settings name none
 
 
 class Settings(Part):
-    """What works off the queue of jobs. Relative paths are below the application's directory."""
+    """What runs the jobs of the queue. Relative paths are below the application's directory."""
 
     kind: str
 
@@ -34,15 +34,16 @@ class Settings(Part):
 S = TypeVar("S", bound=Settings)
 
 
-class Worker(Kind[S]):
-    """What every kind of worker can do. What is sh here runs as root, with the functions of the journal at hand."""
+def too_long(seconds: int) -> str:
+    """sh: refuses, as the current job did not end within so many *seconds*."""
+    return f"refuse 'the current job is still running after {seconds} s (worker.longest_job)'"
+
+
+class Worker(OfApplication[S]):
+    """What every kind of worker can do. All sh here runs as root, and may use the functions of functions.sh."""
 
     there = True
     """Whether there is one at all."""
-
-    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
-        super().__init__(server, settings)
-        self.app = app
 
     @property
     @abstractmethod
@@ -51,16 +52,16 @@ class Worker(Kind[S]):
 
     @property
     def works(self) -> str:
-        """sh: succeeds where it runs, and takes jobs."""
+        """sh: succeeds where it runs and takes jobs."""
         return self.runs
 
     @abstractmethod
     def starting(self) -> str:
-        """sh: starts it, where it does not run, and waits until it does."""
+        """sh: starts it, unless it runs, and waits until it does."""
 
     @abstractmethod
     def stopping(self) -> str:
-        """sh: it takes no new job, ends the present one, and then itself; refuses where that takes too long."""
+        """sh: it takes no new job, finishes the current one, and exits; refuses where that takes too long."""
 
     @property
     @abstractmethod
@@ -75,26 +76,26 @@ class Worker(Kind[S]):
     @property
     @abstractmethod
     def did_a_job(self) -> str:
-        """A command that succeeds where it is seen that a job ran; empty where nothing can tell."""
+        """A command that succeeds where a job is seen to have run; empty where nothing can tell."""
 
     @property
     @abstractmethod
     def a_job(self) -> str:
-        """sh: puts a job into the queue that does nothing; empty where that cannot be done."""
+        """sh: queues a job that does nothing; empty where that cannot be done."""
 
     @abstractmethod
     def on_deploy(self) -> str:
-        """sh for a deploy hook, run by the application's user: a function `worker` that restarts it where it runs."""
+        """sh for a deploy hook, run as the application's user: a function `worker` that restarts it where it runs."""
 
     @abstractmethod
     def queue(self, server: Host, database: str) -> dict[str, Any]:
-        """How long the queue is: `waiting`, and what else is known; empty where nobody can tell. It only looks.
+        """How long the queue is: `waiting`, and what else is known; empty where nothing is. It only looks.
 
-        *server*, *database*: which the application uses now.
+        *server*, *database*: those that the application uses now.
         """
 
     def boots(self, on: bool, *, record_only: bool = False) -> Resource | Nothing:
-        """It starts at boot, or does not, where it does that by itself; else a monitor starts it."""
+        """It starts at boot, or does not; Nothing where a monitor has to start it."""
         del on, record_only
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
 
@@ -104,37 +105,37 @@ class Worker(Kind[S]):
 
     @abstractmethod
     def watched(self) -> Watched | None:
-        """What a monitor has to know of it; None where it needs none."""
+        """What a monitor needs to know of it; None where it needs no monitor."""
 
     def running(self) -> Resource | Nothing:
         """It runs."""
         return Runs(self, True)
 
     def stopped(self, *, record_only: bool = False) -> Resource | Nothing:
-        """It has ended its present job and stopped."""
+        """It has finished its current job and stopped."""
         return Runs(self, False, record_only)
 
     def restart(self) -> str:
-        """sh: where it runs it ends its present job, and runs anew."""
+        """sh: where it runs, it finishes its current job and is started again."""
         return f"if {self.runs}; then\n{self.stopping()}\n{self.starting()}\nfi"
 
     def seen_working(self, within: int) -> Command | Nothing:
-        """A job was seen to run within so many seconds; where visitors bring none, one is put into the queue."""
+        """A job was seen to run within so many seconds; where visitors queue none, an empty one is queued."""
         role = self.server.role
         if not self.did_a_job:
-            return Nothing(f"nothing tells whether {role}'s worker did a job, as worker.did_a_job is not set")
+            return Nothing(f"no job can be seen to run on {role}, as {role}.worker.did_a_job is not set")
         seen, brings = self.did_a_job, f"{{ {self.a_job} >/dev/null; }}" if self.a_job else ":"
         run = f"""
 wait_until {min(PATIENCE, within)} {seen} || {brings}
-wait_showing {within} {seen} || refuse "no job was seen to run in {within} s: is {role}'s worker running? See its log"
+wait_showing {within} {seen} || refuse "no job ran within {within} s. Is {role}'s worker running? See its log"
 """
-        shown = f"waits for a job; after {PATIENCE} s one that does nothing is queued"
+        shown = f"waits for a job; after {PATIENCE} s an empty one is queued"
         return Command(self.server, run, check=seen, shown=shown if self.a_job else "waits for a job")
 
 
 @dataclass(frozen=True)
 class Runs(Resource):
-    """A *worker* runs (*desired*), or has ended its present job and stopped."""
+    """A *worker* runs (*desired*), or has finished its current job and stopped."""
 
     worker: Worker[Any]
     desired: bool
@@ -152,6 +153,7 @@ class Runs(Resource):
         answer = self.server.look(f"{FUNCTIONS}\n{looks} && echo running || echo stopped")
         if (answer.out.strip() == "running") == self.desired:
             return None
+        start, stop = worker.starting(), worker.stopping()
         if self.desired:
-            return Change(worker.starting_shown, worker.starting(), worker.stopping())
-        return Change(worker.stopping_shown, worker.stopping(), worker.starting())
+            return Change(worker.starting_shown, start, stop)
+        return Change(worker.stopping_shown, stop, start)

@@ -1,4 +1,4 @@
-"""delayed_job, started by its script, known by its pid file; its queue is a table of the application's database."""
+"""delayed_job, started by its script, found by its pid file; its queue is a table of the application's database."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Settings(worker.Settings):
     pidfile: AnyPath = "tmp/pids/delayed_job.pid"
     """The file with its process id."""
     log: AnyPath = "log/delayed_job.log"
-    """Its log, where a first job is looked for."""
+    """Its log, which shows that a job ran."""
     longest_job: Seconds = 600
     """Seconds to wait for the end of its current job before it stops."""
 
@@ -44,8 +44,8 @@ class Settings(worker.Settings):
 class DelayedJob(worker.Worker[Settings]):
     """One process.
 
-    `delayed_job stop` kills after some 20 s and the job then runs again when its lock expires; so the process
-    gets a SIGTERM, on which it ends its present job, and is waited for (`worker.longest_job` seconds).
+    `delayed_job stop` kills it after some 20 s, and the job runs again when its lock expires. So it gets a SIGTERM, on
+    which it finishes its current job and exits; that may take `worker.longest_job` seconds.
     """
 
     @property
@@ -59,7 +59,7 @@ class DelayedJob(worker.Worker[Settings]):
 
     @property
     def runs(self) -> str:
-        """sh: succeeds where its process is there."""
+        """sh: succeeds where its process exists."""
         return f"alive {self._pidfile}"
 
     def starting(self) -> str:
@@ -71,10 +71,9 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
 """
 
     def stopping(self) -> str:
-        """sh: SIGTERM, on which it ends its present job, and is waited for."""
+        """sh: SIGTERM, on which it finishes its current job and exits."""
         longest = self.settings.longest_job
-        late = f"the worker's present job runs longer than {longest} s"
-        return f'\nterminate {self._pidfile} {longest} || refuse "{late}"\n'
+        return f"\nterminate {self._pidfile} {longest} || {worker.too_long(longest)}\n"
 
     @property
     def starting_shown(self) -> str:
@@ -84,7 +83,7 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
     @property
     def stopping_shown(self) -> str:
         """The signal."""
-        return "kill -TERM (the worker ends its present job, then itself)"
+        return "kill -TERM (the worker finishes its current job, then exits)"
 
     @property
     def did_a_job(self) -> str:
@@ -93,11 +92,11 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
 
     @property
     def a_job(self) -> str:
-        """sh: has the length of a text computed."""
+        """sh: queues a job that computes the length of a text."""
         return self.app.rails("%q(switchover).delay.length")
 
     def on_deploy(self) -> str:
-        """sh for a deploy hook: SIGTERM, its end, and a start."""
+        """sh for a deploy hook: SIGTERM, its exit, and a start."""
         command = self.settings.command
         return render(
             "hooks/worker-delayed_job.sh.j2", pidfile=self.app.within(self.settings.pidfile), command=command

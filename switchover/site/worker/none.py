@@ -1,21 +1,21 @@
-"""No worker: nothing works off jobs, or the application does it by itself."""
+"""No worker: nothing runs jobs, or the application does it by itself."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...desired import Nothing
 from ...hosts import Host
 from ...render import render
 from .. import worker
 from ..app import Application
+from ..kinds import nothing
 
 
 class Settings(worker.Settings):
     """There is no worker."""
 
     kind: Literal["none"] = "none"
-    """Nothing works off jobs."""
+    """Nothing runs jobs."""
 
     def on(self, server: Host, app: Application[Any]) -> NoWorker:
         """No worker on *server*."""
@@ -23,17 +23,12 @@ class Settings(worker.Settings):
 
 
 class NoWorker(worker.Worker[Settings]):
-    """It is never there."""
+    """It never exists."""
 
     there = False
     runs = "false"
     starting_shown = stopping_shown = did_a_job = a_job = ""
-
-    def _nothing(self, *_: Any, **__: Any) -> Nothing:
-        role = self.server.role
-        return Nothing(f"{role} has no worker, as {role}.worker.kind is none")
-
-    running = stopped = boots = seen_working = _nothing
+    running = stopped = boots = seen_working = nothing("{role} has no worker, as {role}.worker.kind is none")
 
     def _no_sh(self) -> str:
         return ":"

@@ -19,8 +19,8 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 
 
 
 class Settings(worker.Settings):
-    """Any service that works off jobs: its verbs are sh, run by the application's user in its directory (what takes
-    root: by sudo); one that is left out is systemctl's, by root.
+    """Any service that runs jobs. Its verbs are sh, run by the application's user in its directory (with sudo where
+    they need root); the default of each is systemctl's, run by root.
     """
 
     kind: Literal["service"] = "service"
@@ -28,18 +28,18 @@ class Settings(worker.Settings):
     service: Name
     """Its service, as for `systemctl`."""
     quiet: Line | None = None
-    """Has it take no new job, while the present one goes on; without it `stop` alone has to do that."""
+    """Makes it take no new job, while the current one continues; without it `stop` alone has to do that."""
     drained: Line | None = None
-    """Succeeds when no job is under way; asked after `quiet`, before `stop`."""
+    """Succeeds when no job is running; called after `quiet`, before `stop`."""
     stop: Line | None = None
-    """Ends it; `systemctl stop SERVICE` (in a deploy hook by sudo) unless it is given, which ends its present job first
-    where its unit is written so."""
+    """Stops it; `systemctl stop SERVICE` (in a deploy hook with sudo) if it is left out, which finishes the current job
+    first where its unit says so."""
     start: Line | None = None
-    """Starts it; `systemctl start SERVICE` (in a deploy hook by sudo) unless it is given."""
+    """Starts it; `systemctl start SERVICE` (in a deploy hook with sudo) if it is left out."""
     did_a_job: Line | None = None
-    """Succeeds when a job is seen to have run (`grep -q done log/worker.log`); without it nothing can tell."""
+    """Succeeds when a job has run (`grep -q done log/worker.log`); without it nothing checks that."""
     a_job: Line | None = None
-    """Puts a job into the queue that does nothing, run by the application's user, where visitors bring none."""
+    """Queues a job that does nothing, for when visitors queue none."""
     queue_length: Line | None = None
     """Prints how many jobs wait, for `inv watch`."""
     longest_job: Seconds = 600
@@ -51,27 +51,27 @@ class Settings(worker.Settings):
 
 
 class ServiceWorker(worker.Worker[Settings]):
-    """A worker that systemd starts, at boot too."""
+    """A worker that systemd starts, also at boot."""
 
     @property
     def services(self) -> dict[str, str]:
-        """Its own."""
+        """Its service."""
         return {"worker.service": self.settings.service}
 
     @property
     def runs(self) -> str:
-        """sh: succeeds where its service runs, or still ends its present job."""
+        """sh: succeeds where its service runs, or is still finishing its current job."""
         return f"service_runs {sh(self.settings.service)}"
 
     @property
     def works(self) -> str:
-        """sh: succeeds where its service is active, and not about to end."""
+        """sh: succeeds where its service is active, and not stopping."""
         return f"systemctl is-active -q {sh(self.settings.service)}"
 
     def starting(self) -> str:
-        """sh: `start`. One that still ends its present job is not active: systemd starts it when it has.
+        """sh: `start`. One that is still finishing its current job is not active: systemd starts it after that.
 
-        One that was told to take no new job, and then took too long, runs still: it starts anew after its present job.
+        One that is quiet (the file `quiet`), and whose stop then took too long, still runs: it restarts after that job.
         """
         service = sh(self.settings.service)
         again = f"{{ systemctl restart --no-block {service}; rm -f quiet; }}"
@@ -86,19 +86,18 @@ wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see
         """sh: `quiet`, `drained` within `longest_job` seconds, `stop`."""
         longest, quiet, drained = self.settings.longest_job, self.settings.quiet, self.settings.drained
         lines = [f"if {self.runs}; then"]
-        too_long = f'refuse "the worker\'s present job runs longer than {longest} s"'
         if quiet:
-            failed = "refuse 'the worker cannot be told to take no new job (worker.quiet)'"
+            failed = "refuse 'worker.quiet failed: the worker still takes new jobs'"
             lines.append(f"  touch quiet; {self.app.run(quiet)} || {failed}")
         if drained:
-            lines.append(f"  wait_showing {longest} {self.app.run(drained)} || {too_long}")
-        # Not waited for by systemctl, so that it shows how long it takes.
+            lines.append(f"  wait_showing {longest} {self.app.run(drained)} || {worker.too_long(longest)}")
+        # systemctl does not wait for it, so that the wait below shows its progress.
         systemd = f"systemctl stop --no-block {sh(self.settings.service)}"
         stop = self.app.run(self.settings.stop) if self.settings.stop else systemd
         lines.append(f"  {stop}")
-        lines.append(f"  wait_showing {longest} not {self.runs} || {too_long}")
+        lines.append(f"  wait_showing {longest} not {self.runs} || {worker.too_long(longest)}")
         if quiet:
-            lines.append("  rm -f quiet")  # of a stop that came to its end nothing is left to take back
+            lines.append("  rm -f quiet")  # after a finished stop there is nothing to undo
         return "\n".join([*lines, "fi"])
 
     @property
@@ -124,7 +123,7 @@ wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see
         return self.app.run(self.settings.a_job) if self.settings.a_job else ""
 
     def on_deploy(self) -> str:
-        """sh for a deploy hook: the settings' verbs, by the application's user."""
+        """sh for a deploy hook: the settings' verbs, as the application's user."""
         settings, service = self.settings, sh(self.settings.service)
         start = settings.start or f"sudo -n systemctl start {service}"
         stop = settings.stop or f"sudo -n systemctl stop {service}"
@@ -143,21 +142,21 @@ wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see
         return Service(self.server, self.settings.service, at_boot=on, record_only=record_only)
 
     def check(self) -> Found:
-        """Its service is not killed while its present job may still run."""
+        """systemd does not kill its service while its current job may still run."""
         name, role, longest = self.settings.service, self.server.role, self.settings.longest_job
         killed = self.server.look(f"systemctl show -p TimeoutStopUSec --value {sh(name)}", check=False).out.strip()
         if seconds(killed) < longest and not (self.settings.drained or self.settings.stop):
-            what = f"systemd kills {name} {killed} after its stop: a longer job would run twice"
-            do = f"Set TimeoutStopSec={longest} in its unit, or say {role}.worker.longest_job (or quiet and drained)"
+            what = f"systemd kills {name} {killed} after a stop: a longer job would run twice"
+            do = f"Set TimeoutStopSec={longest} in its unit, or {role}.worker.longest_job (or quiet and drained)"
             yield warning(what, do)
 
     def watched(self) -> Watched | None:
-        """Nothing: systemd starts it again."""
+        """Nothing: systemd restarts it."""
         return None
 
 
 def seconds(span: str) -> float:
-    """How long that is which `systemctl show` prints: `1min 30s`, or `infinity`."""
+    """The seconds of a time span that `systemctl show` prints: `1min 30s`, or `infinity`."""
     if span == "infinity":
         return float("inf")
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([a-z]+)", span))

@@ -394,7 +394,7 @@ def test_the_command(lab: Lab) -> None:
     finally:
         lab.old.psql("SELECT lo_unlink(4711)", db=OLD.database)
     assert ran.status == told.status == 0, ran.out
-    assert "until the 1 below are mended, or say in the settings: strategy: copy" in ran.out
+    assert "with the blocker below (1). Fix it, or set `strategy: copy`" in ran.out
     assert "1 large objects, which do not replicate  (Keep them in bytea" in ran.out
     report = json.loads(told.out)
     assert report["strategy"] == "copy"

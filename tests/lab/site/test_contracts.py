@@ -220,7 +220,7 @@ def test_a_worker_that_does_not_come_to_its_end_is_said_to(lab: Lab, case: Case,
     started(move.old)
     number = slow_job(lab, case, 15)
     until(lambda: under_way(lab, case, number), 20, "the job does not begin", pause=0.2)
-    with pytest.raises(Problem, match=r"present job runs longer than 2 s"):
+    with pytest.raises(Problem, match=r"still running after 2 s"):
         made(move, patient.on(move.old, move.old.app).stopped())
     until(lambda: runs_of(lab, case, number) == 1, 45, "the job was ended", pause=0.2)
     made(move, worker.running())
@@ -563,7 +563,7 @@ def test_code_that_comes_by_another_way_is_compared(lab: Lab, case: Case, move: 
 
 @each(Case("none", SERVICES, {"code": {"kind": "none", "version": "cat REVISION"}}))
 def test_code_without_a_version_is_a_problem(lab: Lab, case: Case, move: Move) -> None:
-    with pytest.raises(Problem, match=r"no version of the code .*REVISION"):
+    with pytest.raises(Problem, match=r"version of the code is not known .*REVISION"):
         move.old.code.version()
     lab.old.exec(f": >{move.old.app.path}/REVISION")
     with pytest.raises(Problem, match="its command printed nothing"):

@@ -40,7 +40,7 @@ def test_a_tab_completes_a_section(script: Path) -> None:
 
 @pytest.mark.parametrize("script", ["fish"], indirect=True)
 def test_fish_completes_a_section(script: Path) -> None:
-    # Invoke's script names the long command alone; the README has this line too.
+    # Invoke's script names the long command alone; docs/commands.md has this line too.
     asked = f"source {script}; complete --command inv --wraps invoke; complete -C 'inv switch-j'"
     done = subprocess.run(["fish", "-N", "-c", asked], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert "switch-jobs" in done.stdout.split(), done.stderr

@@ -85,23 +85,23 @@ def test_the_same_schema_has_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "words"),
     [
         (ORDERS + "column\tpublic.orders\tnote\ttext\n", ORDERS, "column orders.note (text) is on old and not on new"),
         (ORDERS, ORDERS + "column\tpublic.orders\tnote\ttext\n", "column orders.note (text) is on new and not on old"),
         (ORDERS, ORDERS.replace("(10,2)", "(12,2)"), "orders.total is numeric(10,2) on old, numeric(12,2) on new"),
         (ORDERS, ORDERS.replace("index\t", "other\t"), "the index orders by_total is on old and not on new"),
-        (ORDERS + "unfollowed\tpublic.orders\n", ORDERS, "the table orders came since and is not followed"),
+        (ORDERS + "unpublished\tpublic.orders\n", ORDERS, "the table orders is newer than the publication"),
         (ORDERS + "type\tpublic.state\t\t'a', 'b'\n", ORDERS + "type\tpublic.state\t\t'a'\n", "'b' on old, 'a' on new"),
     ],
 )
-def test_a_difference_is_named(old: str, new: str, said: str) -> None:
-    assert any(said in one for one in compare(parse(old), parse(new)))
+def test_a_difference_is_named(old: str, new: str, words: str) -> None:
+    assert any(words in difference for difference in compare(parse(old), parse(new)))
 
 
 def test_a_missing_table_stands_for_its_columns() -> None:
     rest = "table\tpublic.tags\ncolumn\tpublic.tags\tid\tbigint\n"
-    assert compare(parse(ORDERS + rest + "unfollowed\tpublic.tags\n"), parse(ORDERS)) == [
+    assert compare(parse(ORDERS + rest + "unpublished\tpublic.tags\n"), parse(ORDERS)) == [
         "the table tags is on old and not on new"
     ]
     assert compare(parse(rest), parse(ORDERS + rest)) == ["the table orders is on new and not on old"]

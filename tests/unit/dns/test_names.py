@@ -73,7 +73,7 @@ def moved(net: Net) -> Callable[..., Move]:
 
 def test_every_server_is_asked_by_itself(net: Net) -> None:
     look = named(net, said()).look()
-    assert look.said == {f"ns{n}.example.org": {A.key: A, AAAA.key: AAAA} for n in (1, 2)}
+    assert look.answers == {f"ns{n}.example.org": {A.key: A, AAAA.key: AAAA} for n in (1, 2)}
     assert (look.found, look.silent, look.missing([A, AAAA])) == ([A, AAAA], {}, None)
     net.servers["192.0.2.2"].records = OLD.replace("192.0.2.11", "192.0.2.12")
     look = named(net, said()).look()
@@ -86,7 +86,7 @@ def test_every_server_is_asked_by_itself(net: Net) -> None:
 def test_a_server_that_does_not_answer_or_knows_nothing_is_told(net: Net) -> None:
     net.servers["192.0.2.2"].authoritative = False
     look = named(net, said()).look()
-    assert look.silent == {"ns2.example.org": "it does not know shop.example.org by itself"}
+    assert look.silent == {"ns2.example.org": "it is not authoritative for shop.example.org"}
     del net.servers["192.0.2.2"]
     look = named(net, said()).look()
     assert look.missing(look.found) == "ns2.example.org does not answer (nobody is at 192.0.2.2)"
@@ -103,7 +103,7 @@ def test_the_zone_is_found_or_given(net: Net) -> None:
     assert named(net, said()).zones == {ZONE: [SHOP]}
     assert named(net, said(zone=SHOP)).zones == {SHOP: [SHOP]}
     net.servers.clear()
-    with pytest.raises(Problem, match=r"new \(prod2\): cannot ask for names: .* or write dns: \{kind: none\}"):
+    with pytest.raises(Problem, match=r"new \(prod2\): cannot look up names: .* or set `dns: \{kind: none\}`"):
         named(net, said()).look()
 
 
@@ -251,7 +251,7 @@ def test_by_hand_the_exact_records_are_printed_and_then_seen(net: Net, moved: An
 
 
 def test_what_is_not_seen_in_time_is_no_failure_but_not_yet(moved: Any) -> None:
-    with pytest.raises(writers.NotYet, match=r"waited 1 s: not every name server says so yet: ns1.example.org"):
+    with pytest.raises(writers.NotYet, match=r"waited 1 s: not every name server has the change yet: ns1.example.org"):
         writers.carry_out(moved(within=1), FACTS, lambda line: None)
 
 
@@ -259,7 +259,7 @@ def test_what_somebody_else_changed_is_left(net: Net, moved: Any) -> None:
     for server in net.servers.values():
         server.records = OLD.replace("192.0.2.11", "192.0.2.99")
     for back in (False, True):
-        with pytest.raises(Problem, match=r"A is 192.0.2.99 \(TTL 3600\), which is neither what it was"):
+        with pytest.raises(Problem, match=r"A is 192.0.2.99 \(TTL 3600\): somebody has changed it"):
             writers.carry_out(moved(), FACTS, lambda line: None, back=back)
 
 
@@ -315,16 +315,16 @@ def test_a_provider_lowers_the_ttl_or_it_is_told_that_it_does_not(moved: Any, zo
     desired = Addresses(SHOP, "A", 60, A.data)
     api.write([(api.present(SHOP, "A"), desired)])
     assert api.present(SHOP, "A") == desired
-    says = r"localzone: leaves the TTL of shop.example.org A at 60. Set it there by hand to 90, and run this again"
+    says = r"localzone: did not change the TTL of shop.example.org A: it is 60. Set it there by hand to 90"
     with pytest.raises(Problem, match=says):
         api.write([(desired, Addresses(SHOP, "A", 90, A.data))])
 
 
 def test_what_a_providers_module_raises_is_one_line(moved: Any, zone_file: Path, monkeypatch: Any, caplog) -> None:
-    with pytest.raises(Problem, match=r"nosuch: did not do it: This provider \(nosuch\) is not supported"):
+    with pytest.raises(Problem, match=r"nosuch: its API failed: This provider \(nosuch\) is not supported"):
         lexicon.Kind(moved(kind="lexicon", provider="nosuch")).present(SHOP, "A")
     zone_file.unlink()
-    with pytest.raises(Problem, match=r"localzone: did not do it: .*No such file.*LEXICON_"):
+    with pytest.raises(Problem, match=r"localzone: its API failed: .*No such file.*LEXICON_"):
         lexicon.Kind(moved(kind="lexicon", provider="localzone")).present(SHOP, "A")
     assert not [one for one in caplog.records if one.name.startswith("tldextract")]
 
@@ -347,7 +347,8 @@ def test_a_key_is_read_as_tsig_keygen_writes_it_or_bare(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("c2VjcmV0", "says no key's name"), ("key op { };", "has no secret"), (None, "cannot be read")]
+    ("text", "says"),
+    [("c2VjcmV0", "has no name of the key"), ("key op { };", "has no secret"), (None, "cannot be read")],
 )
 def test_a_key_that_is_none_is_told(moved: Any, tmp_path: Path, text: str | None, says: str) -> None:
     if text is not None:

@@ -280,7 +280,7 @@ def test_a_removed_file_that_is_there_again(server: Server, path: Path) -> None:
     entry = server.make(Absent(server.server, str(path)))
     path.write_text("another\n")
     said = server.undo(entry)
-    assert said and "is there again, and not as it was" in said
+    assert said and "was created again, with other contents" in said
     assert path.read_text() == "another\n"
 
 

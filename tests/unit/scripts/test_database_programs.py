@@ -116,7 +116,8 @@ def test_a_setting_that_somebody_changed_since_is_left(entry: Entry) -> None:
     (entry.path / "before" / SETTING[0]).write_text("5s\n")
     entry.answers = [("pg_file_settings", "1s\n")]
     done = entry.run("setting", "back", *SETTING)
-    assert (done.returncode, done.stderr) == (3, "wal_retrieve_retry_interval was set to 1s since; it was: 5s\n")
+    was_set = "wal_retrieve_retry_interval was set to 1s since; before the move: 5s\n"
+    assert (done.returncode, done.stderr) == (3, was_set)
     entry.answers = [("pg_file_settings", "5s\n")]  # it is back already
     assert not any(line.startswith("ALTER") for line in entry.does("setting", "back", *SETTING))
 

@@ -105,8 +105,8 @@ def move(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Mov
     data["certificate"]["agree_tos"] = True
     request.param(data)
     settings = check(data, "move.yaml")
-    its = certificates.Shown(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
-    monkeypatch.setattr(certificates, "shown_by", lambda old, path: its)
+    its = certificates.CertificateFacts(tuple(settings.domains), "--key-type ecdsa", "0", "2026-01-01")
+    monkeypatch.setattr(certificates, "read_on", lambda old, path: its)
     move = Move(settings)
     for name in ("old", "new", "ci"):
         setattr(move, name, Pretended(name, settings.old if name == "ci" else getattr(settings, name)))

@@ -304,9 +304,13 @@ class Client:
 
     def __init__(self, config: dict[str, Any]) -> None: ...
 
-    def query(self) -> None: ...
+    def cursor(self) -> Client:
+        return self
 
-    def error(self, seconds: float) -> None: ...
+    def execute(self, sql: str) -> None: ...
+
+    def poll(self) -> int:
+        return 0
 
 
 def _remember(config: dict[str, Any], number: int, towards: str, phase: str) -> None:
@@ -355,7 +359,7 @@ def program(modules: types.SimpleNamespace) -> types.ModuleType:
     for name, value in values.items():
         setattr(switch, name, value)
     for module in (switch, modules.hold):
-        for name, value in {"Pooler": Pooler, "DeadMan": DeadMan, "Client": Client}.items():
+        for name, value in {"Pooler": Pooler, "DeadMan": DeadMan, "application": Client}.items():
             setattr(module, name, value)
     for module in (switch, modules.hold, modules.snapshots):
         module.time = Clock()

@@ -127,7 +127,7 @@ def said(tmp_path: Path, output: str, log: str = "") -> str:
     (tmp_path / "output").write_text(output)
     (tmp_path / "log").write_text(log)
     files = [str(tmp_path / name) for name in ("output", "log")]
-    return subprocess.run([SCRIPT, "said", *files], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([SCRIPT, "why", *files], capture_output=True, text=True, check=True).stdout
 
 
 def test_each_domain_that_failed_and_why(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_each_domain_that_failed_and_why(tmp_path: Path) -> None:
 def test_a_rate_limit_with_when_to_come_again(tmp_path: Path) -> None:
     assert said(tmp_path, TRIPPED, LIMITED) == (
         'too many certificates (5) already issued for this exact set of identifiers: "shop.test", retry after x '
-        "(rateLimited); it may be asked again after 86400 s\n"
+        "(rateLimited); try again after 86400 s\n"
     )
 
 
@@ -149,7 +149,7 @@ def test_what_certbot_itself_says(tmp_path: Path) -> None:
     asked = "You should register before running non-interactively, or provide --agree-tos and --email flags."
     assert said(tmp_path, f"Saving debug log to /x\n{asked}\nAsk for help\n") == f"{asked}\n"
     assert said(tmp_path, TRIPPED) == "AttributeError: can't set attribute\n"
-    assert said(tmp_path, "") == "certbot said nothing: see /var/log/letsencrypt/letsencrypt.log\n"
+    assert said(tmp_path, "") == "certbot printed no error: see /var/log/letsencrypt/letsencrypt.log\n"
 
 
 def test_shellcheck_finds_nothing_in_the_hook() -> None:
@@ -223,7 +223,7 @@ def test_an_order_that_fails_says_so_in_one_line_of_this_run_alone(tmp_path: Pat
     """Some releases of certbot keep one log for all runs."""
     (tmp_path / "letsencrypt.log").write_text(LIMITED)
     done = run(tmp_path, "order", "shop.test", "sh", "-c", "echo 'no network' >&2; exit 1")
-    assert (done.returncode, done.stdout, done.stderr) == (3, "", "there is no certificate: no network\n")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "no certificate was issued: no network\n")
     log = f"cat >>\"$LOG\" <<'E'\n{LIMITED}E\necho oops >&2; exit 1"
     done = run(tmp_path, "try", "sh", "-c", log)
-    assert done.returncode == 3 and done.stderr.startswith("it would not be renewed: too many certificates (5) ")
+    assert done.returncode == 3 and done.stderr.startswith("a renewal would fail: too many certificates (5) ")

@@ -34,7 +34,7 @@ def test_a_checkout_s_version_is_its_commit(server: Made, tmp_path: Path) -> Non
 
 def test_what_is_no_checkout_is_named(server: Made) -> None:
     old = server({"git": ("git-none.txt", 128)})
-    with pytest.raises(Problem, match="app is no git checkout") as raised:
+    with pytest.raises(Problem, match="app is not a git checkout") as raised:
         old.code.version()
     assert raised.value.where == str(old) and "revision" in raised.value.do
 
@@ -75,7 +75,7 @@ def test_it_is_the_same_where_the_application_s_own_files_are(
 
 def test_a_directory_without_an_application_has_no_version(server: Made) -> None:
     """Two of them would be alike."""
-    with pytest.raises(Problem, match="no version of the code"):
+    with pytest.raises(Problem, match="version of the code is not known"):
         server(code=NONE).code.version()
 
 
@@ -95,9 +95,9 @@ def test_a_command_of_the_settings_prints_it(server: Made, tmp_path: Path, comma
     if version:
         assert old.code.version() == version
         return
-    with pytest.raises(Problem, match="no version of the code") as raised:
+    with pytest.raises(Problem, match="version of the code is not known") as raised:
         old.code.version()
-    assert raised.value.do == "Mend old.code.version in the settings"
+    assert raised.value.do == "Fix old.code.version in the settings"
 
 
 def test_another_version_on_new_is_a_problem_that_says_both(server: Made) -> None:

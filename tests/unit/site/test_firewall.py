@@ -29,7 +29,7 @@ def test_no_rule_is_no_line(server: Made) -> None:
 @pytest.mark.parametrize(
     ("status", "good", "blocks"),
     [
-        ("inactive", "off: `prepare-old` switches it on, ssh first", False),
+        ("inactive", "off: `prepare-old` turns it on, with ssh allowed first", False),
         ("deny", "on", False),
         ("reject", "on", False),
         ("allow", "on", True),
@@ -38,7 +38,7 @@ def test_no_rule_is_no_line(server: Made) -> None:
 def test_what_its_state_means_for_the_move(server: Made, status: str, good: str, blocks: bool) -> None:
     first, *others = server({"ufw status verbose": f"ufw-status-{status}.txt"}).firewall.check()
     assert first == Finding(Severity.GOOD, OLD + good)
-    do = "Let it refuse what no rule allows: ufw default deny incoming"
+    do = "Run: ufw default deny incoming"
     assert others == [Finding(Severity.BLOCKER, "the firewall lets everybody reach every port", do)] * blocks
 
 

@@ -185,7 +185,7 @@ NONE = [
     ("monitor", "none", "old has no monitor, as old.watch.kind is none"),
     ("schedule", "none", "old has no regular tasks, as old.schedule.kind is none"),
     ("schedule", "worker", "old's worker starts regular tasks, as old.schedule.kind is worker"),
-    ("deploys", "none", "deploys to old are not this tool's, as old.deploys.kind is none"),
+    ("deploys", "none", "deploys to old are left alone, as old.deploys.kind is none"),
     ("firewall", "none", "old's firewall is left alone, as old.firewall.kind is none"),
     ("certificate", "copied", "old's certificate stays, as certificate.kind is copied"),
 ]
@@ -196,7 +196,9 @@ def test_what_has_nothing_to_do_says_why(room: str, kind: str, why: str) -> None
     """Whatever it is asked: all that may return Nothing does."""
     made = on_a_server(room, kind)
     promised = {n: f for n in dir(protocol(room)) if inspect.isfunction(f := getattr(protocol(room), n))}
-    asked = {n: f for n, f in promised.items() if re.search("Nothing|Some", str(f.__annotations__.get("return")))}
+    asked = {
+        n: f for n, f in promised.items() if re.search("Nothing|Some|Desired", str(f.__annotations__.get("return")))
+    }
     assert len(asked) >= 2
     for name, function in asked.items():
         takes = list(inspect.signature(function).parameters.values())[1:]

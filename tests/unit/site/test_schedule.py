@@ -61,7 +61,7 @@ def test_old_has_none(server: Made, spool: Path) -> None:
 def test_there_is_none_to_be_copied(server: Made, spool: Path, kind: str) -> None:
     new, old = server(role="new"), server(schedule={"kind": kind})
     made = new.schedule.installed(old.schedule, "", PATHS)
-    assert isinstance(made, Nothing) and made.why.startswith("old has no crontab to be copied")
+    assert isinstance(made, Nothing) and made.why.startswith("old has no crontab to copy")
 
 
 def test_a_command_of_the_settings_installs_it(server: Made, spool: Path) -> None:

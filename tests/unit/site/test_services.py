@@ -126,7 +126,7 @@ def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_go
     )
     if quieted:
         stopped = subprocess.run(["sh", "-s"], input=stop, capture_output=True, text=True, cwd=tmp_path)
-        assert stopped.returncode == 3 and "runs longer than 1 s" in stopped.stderr
+        assert stopped.returncode == 3 and "still running after 1 s" in stopped.stderr
     subprocess.run(["sh", "-s"], input=start, check=True, text=True, cwd=tmp_path)
     assert ("restart --no-block shop-worker" in log.read_text()) == quieted
     # Repeated, as after a connection that broke, it leaves a worker alone that works again.
@@ -159,6 +159,6 @@ esac
 
 def test_that_nothing_tells_when_it_has_reloaded_is_told() -> None:
     assert [
-        "nothing tells when shop-web has reloaded" in finding.what for finding in server(CanReload="yes\n").app.check()
+        "nothing shows when shop-web has reloaded" in finding.what for finding in server(CanReload="yes\n").app.check()
     ] == [True]
     assert list(server(app={"reloaded": "true"}, CanReload="yes\n").app.check()) == []

@@ -99,7 +99,7 @@ def test_no_log_is_no_error(server: Made, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_an_unsound_configuration_is_a_blocker_with_its_line(server: Made) -> None:
     (finding,) = server({"nginx -t": ("nginx-t-bad.txt", 1)}).web.check()
-    assert (finding.kind, finding.do) == (Severity.BLOCKER, "Mend it: nginx -t")
+    assert (finding.kind, finding.do) == (Severity.BLOCKER, "Fix it: nginx -t")
     assert 'unknown directive "servername" in /etc/nginx/conf.d/bad.conf:1' in finding.what
 
 

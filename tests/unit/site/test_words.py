@@ -9,21 +9,19 @@ from __future__ import annotations
 import ast
 import io
 import re
-import subprocess
 import token
 import tokenize
 from collections.abc import Collection
 from functools import cache
-from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from repository import ROOT, files
 
 from switchover.checklist import WHOLE
 from switchover.settings import Settings
 from switchover.settings_model import parts_of
 
-ROOT = Path(__file__).parents[3]
 PRODUCT = re.compile(r"unicorn|puma|delayed[_ -]?job|sidekiq|monit(?!or|ion)|ufw|crontab", re.IGNORECASE)
 WORD = re.compile(r"[\w./-]*\w")  # a name with its dots, or a path
 TEXT = {token.STRING, token.COMMENT, *(kind for name, kind in vars(token).items() if name.startswith("FSTRING_"))}
@@ -67,14 +65,6 @@ def is_step(function: ast.FunctionDef) -> bool:
 
 
 # --- the code -------------------------------------------------------------------------------------------------------
-
-
-@cache
-def files() -> list[str]:
-    """All files of this repository, those too that are new."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    out = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
-    return [file for file in out.decode().split("\0") if (ROOT / file).is_file()]
 
 
 def code() -> list[str]:
