@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from switchover import quote
 
 
@@ -18,6 +16,8 @@ def script(file: Path, *arguments: object) -> str:
 def render(file: Path, **values: Any) -> str:
     """The template in *file*, filled in; it may include others of its folder. HTML has its values
     escaped. Those that are functions are filters."""
+    import jinja2  # a server's supervisor needs no templates
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
         undefined=jinja2.StrictUndefined,

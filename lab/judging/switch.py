@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from switchover.database.proof import parse as parse_proof
@@ -50,7 +50,8 @@ class SwitchFacts:
     def as_json(self) -> dict[str, Any]:
         """As report.json has it."""
         names = ("hold_ms", "tries", "restart_hold_ms", "proof", "gap_between_commits_ms")
-        return {name: getattr(self, name) for name in names}
+        facts = asdict(self) | {"gap_between_commits_ms": self.gap_between_commits_ms}
+        return {name: facts[name] for name in names}
 
 
 def measure(old: LabServer, new: LabServer) -> SwitchFacts:

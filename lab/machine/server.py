@@ -12,6 +12,7 @@ from typing import Any
 from switchover.errors import Problem
 
 from ..place import LabPlace
+from ..texts import last_line
 from ..world import VISITORS, Role, World
 from . import cgroups, network, supervisor
 
@@ -69,9 +70,8 @@ class LabServer:
         except subprocess.TimeoutExpired:
             raise Problem(f"`{_short(cmd)}` took more than {timeout:.0f} s", str(self)) from None
         if check and done.returncode != 0:
-            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            said = lines[-1].decode(errors="replace") if lines else "it said nothing"
-            raise Problem(f"`{_short(cmd)}` ended with status {done.returncode}: {said}", str(self))
+            reason = last_line(*(text.decode(errors="replace") for text in (done.stderr, done.stdout)))
+            raise Problem(f"`{_short(cmd)}` ended with status {done.returncode}: {reason}", str(self))
         return done
 
     def psql(self, sql: str, db: str = "postgres") -> str:
@@ -133,5 +133,4 @@ def _short(cmd: str) -> str:
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return f"{log} ({lines[-1][:200] if lines else 'empty'})"
+    return f"{log} ({last_line(log.read_text(errors='replace')) if log.exists() else 'empty'})"

@@ -227,7 +227,7 @@ class Browser:
                             body = await response.read()
                     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                         refused = isinstance(error, aiohttp.ClientConnectorError)
-                        unsent = getattr(error, "errno", None) == errno.EPIPE and isinstance(data, bytes)
+                        unsent = isinstance(error, OSError) and error.errno == errno.EPIPE and isinstance(data, bytes)
                         if (method != "GET" and not unsent) or reopened or not reused.it or refused:
                             raise
                         reopened = True
