@@ -155,7 +155,9 @@ def mail_queue(facts: SiteFacts) -> Found:
     number, why = facts.queued
     if number:
         reason = f" ({why})" if why else ""
-        yield warning(f"{number} mails wait on old{reason}", "See `postqueue -p` there: `retire-old` waits for them")
+        yield warning(
+            f"{number} mails are queued on old{reason}", "See `postqueue -p` there: `retire-old` waits for them"
+        )
 
 
 # --- deploys --------------------------------------------------------------------------------------------------------

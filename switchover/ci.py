@@ -10,7 +10,7 @@ from .quote import sh
 from .resources import File
 from .resources.file import with_lines
 
-NONE = Nothing("no host deploys here, as the settings have no ci")
+NONE = Nothing("no CI host: the settings have no `ci:`")
 
 
 def authorized(move: Move) -> File | Nothing:

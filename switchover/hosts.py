@@ -1,4 +1,4 @@
-"""The servers: looked at freely, changed through one door.
+"""The servers: looked at freely, changed in one way only.
 
 The only module that knows Fabric. Scripts travel through standard input, so that nothing in them, secrets
 above all, shows in a process list. Host keys are strict: an unknown one is refused.
@@ -84,13 +84,13 @@ class Host:
         """
         answer = self._run(script, on_line)
         if check and answer.status != 0:
-            raise Problem(f"a look at it failed: {answer.last_error}", str(self), "Run `inv check`")
+            raise Problem(f"it could not be read: {answer.last_error}", str(self), "Run `inv check`")
         return answer
 
     def change(self, script: str, *, on_line: Callable[[str], None] | None = None) -> Answer:
-        """Runs *script* (sh, as root): the one door through which a server is changed. Refuses under --dry."""
+        """Runs *script* (sh, as root): the only way to change a server. Refuses under --dry."""
         if self.dry:
-            raise Problem("a change was tried under --dry", str(self), "Please report this: it is a fault of ours")
+            raise Problem("a change was tried under --dry", str(self), "Please report this bug")
         return self._run(script, on_line)
 
     def again(self) -> Host:
@@ -113,7 +113,7 @@ class Host:
         except paramiko.ChannelException as error:
             if error.code == 1:  # by its administrator
                 do = "Set AllowTcpForwarding to local there"
-                raise Problem("its ssh passes no connections on", str(self), do) from None
+                raise Problem("its sshd refuses port forwarding", str(self), do) from None
             raise OSError(f"no connection from {self}") from None
         except (paramiko.SSHException, EOFError) as error:
             raise OSError(f"no connection from {self} ({error or type(error).__name__})") from None

@@ -248,7 +248,7 @@ class Journal:
             if server.role != "ci":
                 raise
             server.unreached = problem
-            output.to_stderr(f"{server}: {problem.what}: what the move did there is not known, and left as it is")
+            output.to_stderr(f"{server}: {problem.what}: what the move did there is unknown, and stays as it is")
             return []
 
     def _homes_on(self, server: Host) -> list[str]:

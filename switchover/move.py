@@ -124,7 +124,7 @@ class Move:
                 held.append(server)
             self.journal.reread()
             if self.journal.home != home:  # somebody else opened it while the lock was waited for
-                what = f"this move was begun meanwhile, in {self.journal.home}"
+                what = f"somebody else began this move just now, in {self.journal.home}"
                 raise Problem(what, "", "Run the same command again")
             self._locked = True
             yield
@@ -168,7 +168,7 @@ printf '%s\\n' {sh(mine)} | cat >{lock}/holder || {{ rm -rf {lock}; exit 1; }}""
             what = f"the lock could not be taken ({answer.last_error})"
             raise Problem(what, str(server), "Fix that; if it stays so: inv unlock")
         what = f"{held.get('who')} has been at work here since {held.get('when')} ({held.get('why')})"
-        raise Problem(what, str(server), "Wait for them; if that command is gone for good: inv unlock")
+        raise Problem(what, str(server), "Wait for them. If that command cannot continue any more, run: inv unlock")
 
 
 def _runs(pid: object) -> bool:

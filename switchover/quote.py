@@ -71,7 +71,7 @@ def quoted(value: object) -> str:
         raise ValueError(f"{text!r} does not fit between quotes")
     mark = next((m for m in "\"'" if m not in text), None)
     if mark is None:
-        raise ValueError(f"both kinds of quotes are in it, and there is no third: {text}")
+        raise ValueError(f"it has both kinds of quotes, which cannot be written here: {text}")
     return mark + text + mark
 
 

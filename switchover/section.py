@@ -40,7 +40,7 @@ class Section(Task[Any]):
         """Says what it will do, on which servers, how that is undone, and what visitors feel."""
         output.heading(self.name, self.summary)
         if not self.steps_of(move):
-            output.note(f"Nothing to do where the settings say `strategy: {move.settings.strategy}`.")
+            output.note(f"Nothing to do when the settings say `strategy: {move.settings.strategy}`.")
             return
         end = "Nothing is changed now (--dry)." if move.dry else self.undoing
         output.note(f"{self.changes}. {end}")

@@ -161,7 +161,7 @@ class Settings(Part):
     """Pages that are requested from both servers and compared: status and title."""
     ssh_config: AnyPath | None = None
     """ssh's configuration file, if not your own; a relative path is beside the settings."""
-    revision: Annotated[str, Form(r"[0-9a-f]{40}", "a whole commit id, 40 hexadecimal digits")] | None = None
+    revision: Annotated[str, Form(r"[0-9a-f]{40}", "a full commit id, 40 hexadecimal digits")] | None = None
     """The commit for new; by default the one that old runs."""
     relay: Port = 5433
     """The port of old, open to new alone, that relays to old's database during the move."""
@@ -242,7 +242,7 @@ def _beside(path: str, beside: Path, key: str, name: str) -> str:
     try:
         return str(beside / Path(path).expanduser())
     except RuntimeError:
-        raise Problem(f"{key}: there is no such user here", name, "Write the path from the root") from None
+        raise Problem(f"{key}: there is no such user here", name, "Write an absolute path") from None
 
 
 def _host(destination: str) -> str:

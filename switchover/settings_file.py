@@ -25,7 +25,7 @@ def read(path: str | Path) -> dict[Any, Any]:
         do = "Copy move.example.yaml to move.yaml and write there what runs on your servers"
         raise Problem("there is no such file", str(path), do) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you may read") from None
+        raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you can read") from None
     try:
         data, twice = _parse(text)
     except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:

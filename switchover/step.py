@@ -75,7 +75,7 @@ class Step(Task[Any]):
         keys = [part.key for part in parts if isinstance(part, Resource)]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             what = f"{self.line} has two parts of one name: {twice}"
-            raise Problem(what, "", "Where the settings name it twice, keep one; else please report it")
+            raise Problem(what, "", "If the settings name it twice, keep one; otherwise please report this bug")
         return parts, why
 
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -203,7 +203,7 @@ class _Run:
         what = f"{edited} was edited since {self.step.line} wrote it"
         output.outcome(Outcome.NOTE, f"{what}; this would be changed:")
         output.diff(change.diff)
-        if not output.ask("Overwrite that edit? What the file says now is kept in the journal."):
+        if not output.ask("Overwrite that edit? The journal keeps the file as it is now."):
             raise Problem(what, str(server), "Put the edit into the template here, or answer y at a terminal")
 
     def _dependents(self) -> str | None:

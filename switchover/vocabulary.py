@@ -79,12 +79,12 @@ AnyPath = Annotated[
     Form(r"(?=\s*\S)[^\x00-\x1f\x7f]+", "a path is one line of text"),
     Form(r"(?!([^/]*/)*\.\.(/|$))[^\x00]*", "a path without '..'"),
 ]
-Absolute = Annotated[AnyPath, Form(r"/[^\x00]*", "a path from the root, like /home/app/current"), AfterValidator(_bare)]
+Absolute = Annotated[AnyPath, Form(r"/[^\x00]*", "an absolute path, like /home/app/current"), AfterValidator(_bare)]
 Source = Annotated[
     AnyPath,
     Form(
         r"(?!/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$))[^\x00]*",
-        "no queue of mail: old sends what is there, and it would be sent twice",
+        "not a mail queue: old sends that mail, and it would be sent twice",
     ),
 ]
 Page = Annotated[str, Form(r"""/[^\s"'\\]*""", "a page's path, like /products/1")]

@@ -677,7 +677,7 @@ class Copy:
         return 0
 
     def follow(self) -> int:
-        """All rows of old as they are at one moment, from which old keeps the changes; visitors go on there."""
+        """All rows of old as they are at one moment, from which old keeps the changes; visitors stay on old."""
         self.gentle = True
         yield_to_visitors([os.getpid()])
         slot = self._make_slot()

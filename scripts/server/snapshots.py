@@ -1,4 +1,4 @@
-"""New server, as root: a pair of snapshots, one on either server, that see the same rows while visitors go on working.
+"""New server, as root: a pair of snapshots, one on either server, that see the same rows while visitors keep writing.
 
 And the heartbeat: a row that is written on one server and awaited on the other. docs/proof.md says how the numbers of
 the transactions prove a pair, whoever writes meanwhile. Read by the programs beside it.

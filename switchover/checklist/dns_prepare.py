@@ -50,6 +50,6 @@ def ttl(move: Move) -> Desired:
             what = f"Until {until:%Y-%m-%d %H:%M:%S} UTC resolvers may use the old TTL; `inv switch-dns` waits for that"
             output.outcome(Outcome.NOTE, what)
             for name, other in move.names.look().aliases.items():
-                output.outcome(Outcome.NOTE, f"{name} is an alias of {other} (CNAME), and is left as it is")
+                output.outcome(Outcome.NOTE, f"{name} is an alias of {other} (CNAME), and stays as it is")
 
     return [Records(move, lower), Precondition(notes)]

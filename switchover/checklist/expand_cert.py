@@ -44,7 +44,7 @@ def renewed(move: Move) -> Desired:
 
 @step
 def site(move: Move) -> Desired:
-    """new: nginx shows that certificate."""
+    """new: nginx uses that certificate."""
     return move.certificate.shown()
 
 

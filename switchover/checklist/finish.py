@@ -72,7 +72,7 @@ def monit_certificate(move: Move) -> Desired:
 
 @step
 def one_renewal(move: Move) -> Desired:
-    """new: exactly one renewal of certificates is scheduled."""
+    """new: exactly one certificate renewal is scheduled."""
     return scheduled_once(move.new)
 
 

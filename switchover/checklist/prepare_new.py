@@ -1,7 +1,7 @@
 """Prepare new server: the application runs there as on old, with old's database, before any visitor is sent there.
 
 Visitors: they notice nothing: old serves them as before.
-Undo: new is as it was installed; uploads made there travel back to old first. Takes seconds, loses nothing.
+Undo: new is as it was installed; uploads made there are copied to old first. Takes seconds, loses nothing.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def no_pending_migrations(move: Move) -> Desired:
 
 @step
 def certificate(move: Move) -> Desired:
-    """new: has the production domain's certificate, as old shows it."""
+    """new: has a copy of the production certificate that old uses."""
     desired, ours = [], key(move.settings.domain)
     for source, target in (
         (move.old.certificate.fullchain, fullchain(move.settings.domain)),
@@ -172,7 +172,7 @@ def site(move: Move) -> Desired:
 
 @step
 def restart(move: Move) -> Desired:
-    """new: the application was restarted with its new code and configuration."""
+    """new: the application is restarted with its new code and configuration."""
     new = move.new
     carried = [new.in_app(carried.target) for carried in move.settings.carry]
     # Its undo is the first one of this section's code step.

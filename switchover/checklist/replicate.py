@@ -59,7 +59,7 @@ def limits(move: Move) -> Desired:
 
 @step_by("replicate")
 def own_role(move: Move) -> Desired:
-    """new: has the move's own role too; on both servers it may replicate."""
+    """new: has the move's own role too; it may replicate on both servers."""
     own = Role(move.new, link.ROLE, move.new.database.owner, link.password(move))
     return [database_roles.may_replicate(move.old), own, database_roles.may_replicate(move.new)]
 

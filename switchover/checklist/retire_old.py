@@ -1,7 +1,7 @@
 """Retire old server: after some quiet days, what was opened for the move is closed.
 
 Visitors: they notice nothing on new; old no longer answers anybody who still asks it.
-Asks: This ends undo. Nothing can go back to the old server afterwards.
+Asks: After this nothing can be undone: there is no way back to the old server.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def mail_has_left(move: Move) -> Desired:
 
 @step
 def certificate_of_its_own(move: Move) -> Desired:
-    """new: its nginx shows a certificate that is renewed there."""
+    """new: nginx uses a certificate that is renewed there."""
     return move.certificate.stays()
 
 
@@ -130,7 +130,7 @@ def way_back_ends(move: Move) -> Desired:
 
 @step_by("replicate")
 def deploy_hook(move: Move) -> Desired:
-    """new: deploys may change the database's schema again."""
+    """new: deploys may run migrations again."""
     return move.new.deploys.complete(move.before(move.new, "prepare-new.deploy-hook"))
 
 
@@ -181,7 +181,7 @@ def copies_removed(move: Move) -> Desired:
 
 @step
 def renewals_end(move: Move) -> Desired:
-    """old: no longer renews certificates of the site, which would fail from now on."""
+    """old: no longer renews the site's certificates, which would fail from now on."""
     return no_renewal(move.old, move.settings.domains, FINAL)
 
 

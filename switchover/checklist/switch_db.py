@@ -36,7 +36,7 @@ def can_switch(move: Move) -> Desired:
 
 @step_by("replicate")
 def pool_role(move: Move) -> Desired:
-    """new: its PostgreSQL has the role that PgBouncer logs in with."""
+    """new: PostgreSQL has the role that PgBouncer logs in with."""
     return pgbouncer.role(move, move.new)
 
 
@@ -48,7 +48,7 @@ def program(move: Move) -> Desired:
 
 @step_by("replicate")
 def gates(move: Move) -> Desired:
-    """new: every gate of the switch is open: the way back, disks, clocks, connections, transactions, lag."""
+    """new: ready to switch: way back, disks, clocks, connections, transactions, replication lag."""
     if move.journal.active("switch-db.switch") or not move.journal.active("switch-db.program"):
         return None
     return Precondition(lambda: switching.gates(move, "new"), within=move.settings.switch.max_drain)
@@ -121,15 +121,13 @@ def database_yml(move: Move) -> Desired:
     if own is None:
         if move.dry:
             return None
-        raise Problem(
-            "the journal has no database.yml of before the move", str(move.new), f"Run: inv {application.STEP}"
-        )
+        raise Problem("the journal has no earlier database.yml the move", str(move.new), f"Run: inv {application.STEP}")
     return [copying.closed(move.new), own]
 
 
 @step_by("copy")
 def copy(move: Move) -> Desired:
-    """new: its own database has everything that old's has; every row was compared."""
+    """new: its own database is a complete copy of old's; every row was compared."""
     return copying.whole_copy(move)
 
 
@@ -190,7 +188,7 @@ def start_worker(move: Move) -> Desired:
 
 @step_by("replicate")
 def proved(move: Move) -> Desired:
-    """new: every row is as it was on old at the moment of the switch."""
+    """new: every row is equal to old's at the moment of the switch."""
     entry = move.journal.latest("switch-db.switch", "new:hold")
     if entry is None:
         return None

@@ -100,7 +100,7 @@ def visitors_follow(move: Move) -> Desired:
         if ago is not None and ago < wanted:
             if time.monotonic() - started < move.settings.dns.ttl + 2 * WATCHED:
                 return f"old proxied a visitor {ago} s ago"
-            what = f"Old still proxies some visitors (the last {ago} s ago); they are served. `inv watch` shows them"
+            what = f"Old still proxies some visitors (the last {ago} s ago). `inv watch` shows them"
             output.outcome(Outcome.NOTE, what)
         left = quiet - ago if ago is not None else 0
         when = f"from {datetime.now(UTC) + timedelta(seconds=left):%Y-%m-%d %H:%M} UTC on" if left > 0 else "now"

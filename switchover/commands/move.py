@@ -17,7 +17,7 @@ from ..verb import verb
 
 @task(help={"yes": "do not ask before each section"})
 def move(context: Any, yes: bool = False) -> None:
-    """Both servers: all sections in the checklist's order, each after a question."""
+    """Both servers: runs all sections in order, and asks before each."""
     with verb(context) as the_move, the_move.lock("move"):
         for section in (section for section in MOVE if section.steps_of(the_move)):
             section.announce(the_move)

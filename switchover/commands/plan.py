@@ -18,7 +18,7 @@ from .preview import Preview, sections
 
 @task(help={"to": "a file to write the page to, instead of the terminal"})
 def plan(context: Any, to: str = "") -> None:
-    """Both servers: the exact commands and diffs of the whole move as a page to read (Markdown). Only looks."""
+    """Both servers: the exact commands and diffs of the whole move as a page to read (Markdown). Changes nothing."""
     with verb(context, preview=True) as move:
         page = "\n".join(_page(move))
         if not to:

@@ -23,7 +23,7 @@ from ..verb import verb
 @task(
     help={
         "files": "the uploads too, by checksum",
-        "jobs": "how many sessions read on each server; with 1 visitors feel it least",
+        "jobs": "sessions that read on each server; 1 slows visitors least",
         "json": "for programs",
     }
 )
@@ -58,8 +58,8 @@ def _refuse(move: Move, jobs: int) -> None:
         raise Problem("--jobs is from 1 to 16")
     if move.settings.strategy != "replicate":
         raise Problem(
-            "nothing follows here (strategy: copy): `inv switch-db` compares all rows by itself, under its page", "",
-            "With `strategy: replicate` in the settings it can be proved at any time",
+            "no replication (strategy: copy): `inv switch-db` compares all rows itself, under its page", "",
+            "With `strategy: replicate` in the settings, `inv prove` works at any time",
         )  # fmt: skip
 
 

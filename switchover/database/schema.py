@@ -76,5 +76,5 @@ def _plain(name: str) -> str:
 def _lines(server: Server, question: str) -> Lines:
     answer = server.look(ask(server.database.name, question), check=False)
     if answer.status != 0:
-        raise Problem(f"its schema cannot be read ({answer.last_error})", str(server), "See that PostgreSQL answers")
+        raise Problem(f"its schema cannot be read ({answer.last_error})", str(server), "Check that PostgreSQL runs")
     return parse(answer.out)

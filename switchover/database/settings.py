@@ -41,4 +41,4 @@ class Switch(Part):
     max_drain: Seconds = 60
     """Seconds to wait for a moment when no query runs longer than 0.2 s."""
     max_hold: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    """Seconds that queries are held, at most; then visitors continue on the old database."""
+    """Seconds that queries are held, at most; then visitors continue connected to old's database."""

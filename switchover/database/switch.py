@@ -68,12 +68,12 @@ def gates(move: Move, towards: str) -> str | None:
 
 
 def program(move: Move) -> list[Resource | Precondition]:
-    """new: the program of the switch is there, with its recovery after a crash, and nothing of an earlier switch."""
+    """new: the switch's program is installed, with its recovery after a crash, and nothing of an earlier switch."""
     new, pool = move.new, {server.role: f"{ETC}/pgbouncer.{server.role}.ini" for server in move.servers}
     unit = render("templates/switch-recover.service.j2", program=PROGRAM)
     forget = f"rm -f {sh(state(move))}"
     return [
-        Command(new, forget, forget, shown=f"{forget} (an earlier switch is not remembered)"),
+        Command(new, forget, forget, shown=f"{forget} (the record of an earlier switch is removed)"),
         *(File(new, pool[server.role], pgbouncer.ini(move, server), "root:root", "644") for server in move.servers),
         *(File(new, f"{LIBRARY}/{name}", data, "root:root", "644") for name, data in programs(*MODULES).items()),
         File(new, PROGRAM, programs("switch-database")["switch-database"], "root:root", "755"),

@@ -90,7 +90,7 @@ def untouched(lab: Lab) -> dict[str, Inventory]:
         thorough("old", 4, "lock could not be taken"),
     ],
 )
-def test_a_full_disk_is_told_and_nothing_is_changed(
+def test_a_full_disk_is_reported_and_nothing_is_changed(
     lab: Lab, untouched: dict[str, Inventory], role: str, kilobytes: int, said: str
 ) -> None:
     """There is room for the lock and no more, or not even for that."""
@@ -120,7 +120,7 @@ def test_check_finds_an_nginx_that_is_broken(lab: Lab, role: str) -> None:
 # --- prepare-old: two operators, and both servers rebooted -------------------------------------------------------
 
 
-def test_a_second_operator_is_told_who_is_at_work(lab: Lab) -> None:
+def test_a_second_operator_sees_who_is_at_work(lab: Lab) -> None:
     """And goes on by `inv unlock` when the first one's machine is gone for good."""
     laptop = ("unshare", "--uts", "sh", "-c", 'hostname annas-laptop; exec "$@"', "sh")
     first = Operator(lab, through=laptop).start("prepare-old")
@@ -201,7 +201,7 @@ def colleague(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Operator:
 
 
 @pytest.mark.thorough
-def test_another_clone_undoes_and_goes_on(lab: Lab, colleague: Operator) -> None:
+def test_another_clone_undoes_and_continues(lab: Lab, colleague: Operator) -> None:
     colleague.works("undo", "--yes", "prepare-new")
     assert "switchover" not in lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
     works(lab, "prepare-new.code", "prepare-new.carried-files")
@@ -219,7 +219,7 @@ def test_a_half_written_entry_is_passed_over(lab: Lab) -> None:
     lab.old.exec(f"rm -r {half}")
 
 
-def test_an_entry_cut_short_is_told(lab: Lab) -> None:
+def test_an_entry_cut_short_is_reported(lab: Lab) -> None:
     """As a file system may leave it after a power cut."""
     entry = f"{JOURNAL}/{[e for e in recorded(lab) if e.server is lab.new][-1].name}/entry.json"
     text = lab.new.exec(f"cat {entry}").stdout
@@ -233,7 +233,7 @@ def test_an_entry_cut_short_is_told(lab: Lab) -> None:
     works(lab, "status")
 
 
-def test_the_journal_of_another_move_is_told(lab: Lab, tmp_path: Path) -> None:
+def test_the_journal_of_another_move_is_reported(lab: Lab, tmp_path: Path) -> None:
     data = yaml.safe_load(lab.settings.read_text())
     data["ssh_config"] = str(lab.ssh_config)
     data["new"]["address"] = ["10.77.0.99"]

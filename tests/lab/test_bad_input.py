@@ -96,7 +96,7 @@ def test_check_passes(lab: Lab, settings: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_a_login_on_old_that_would_disturb_rsync_is_told(lab: Lab, settings: Path) -> None:
+def test_a_login_on_old_that_would_disturb_rsync_is_reported(lab: Lab, settings: Path) -> None:
     """It speaks where no person listens; on new, whose fish does, that is no matter."""
     file = f"/home/{lab.old.sudo_user}/.bashrc"
     lab.old.exec(f"sed -i '1i echo Guten Tag' {file}")
@@ -149,7 +149,7 @@ def test_a_crontab_is_installed_by_its_command(lab: Lab, settings: Path) -> None
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("role", ["old", "new"])
-def test_a_sudo_that_asks_for_a_password_is_told(lab: Lab, settings: Path, role: str) -> None:
+def test_a_sudo_that_asks_for_a_password_is_reported(lab: Lab, settings: Path, role: str) -> None:
     host = lab.old if role == "old" else lab.new
     host.exec("cp -a /etc/sudoers.d /root/sudoers.kept && sed -i 's/NOPASSWD://' /etc/sudoers.d/* /etc/sudoers")
     try:
@@ -166,7 +166,7 @@ def test_a_sudo_that_asks_for_a_password_is_told(lab: Lab, settings: Path, role:
 
 
 @pytest.mark.thorough
-def test_a_login_shell_that_lets_nobody_work_is_told(lab: Lab, settings: Path) -> None:
+def test_a_login_shell_that_lets_nobody_work_is_reported(lab: Lab, settings: Path) -> None:
     lab.new.exec(f"usermod -s /usr/sbin/nologin {lab.new.sudo_user}")
     try:
         ran = inv(lab, "status", settings=settings)

@@ -300,11 +300,11 @@ def test_what_the_settings_name_and_is_not_there(laptop: Laptop, key: str, value
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with a server: *make* and *mend* (sh there), and what `check` says."""
+    """Something wrong with a server: *make* and *fix* (sh there), and what `check` says."""
 
     server: str
     make: str
-    mend: str
+    fix: str
     finding: str
 
 
@@ -332,13 +332,13 @@ FAULTS = [
 
 
 @contextmanager
-def meanwhile(server: LabServer, make: str, mend: str) -> Iterator[None]:
+def meanwhile(server: LabServer, make: str, fix: str) -> Iterator[None]:
     """Something is otherwise on the server for the time of it."""
     server.exec(make)
     try:
         yield
     finally:
-        server.exec(mend)
+        server.exec(fix)
 
 
 def test_a_firewall_that_lets_everybody_in(laptop: Laptop, lab: Lab) -> None:
@@ -362,7 +362,7 @@ def faults(lab: Lab) -> Iterator[list[Fault]]:
         getattr(lab, fault.server).exec(fault.make)
     yield FAULTS
     for fault in FAULTS:
-        getattr(lab, fault.server).exec(fault.mend)
+        getattr(lab, fault.server).exec(fault.fix)
 
 
 def test_what_is_wrong_with_the_servers_is_found_each_with_what_to_do(laptop: Laptop, faults: list[Fault]) -> None:

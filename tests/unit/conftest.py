@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import DOOR, Here, right
+from here import BASE, Here, right
 
 from switchover.journal import Journal
 from switchover.move import Move
@@ -37,7 +37,7 @@ def here(tmp_path: Path, settings: Settings) -> Callable[..., Move]:
             server.root = tmp_path / name
             server.root.mkdir(exist_ok=True)
             setattr(move, name, server)
-        move.journal = Journal(move.journal.identity, move.servers, DOOR)
+        move.journal = Journal(move.journal.identity, move.servers, BASE)
         return move
 
     return make

@@ -34,7 +34,7 @@ def right() -> dict[str, Any]:
     return {"domains": ["shop.example.org"], "old": old, "new": new}
 
 
-DOOR = "/proc/self/fd/9"  # each server's own directory, under one name for both
+BASE = "/proc/self/fd/9"  # each server's own directory, under one name for both
 ENTER = ["sh", "-c", 'exec 9<"$1"; shift; exec "$@"', "enter"]
 
 

@@ -76,7 +76,7 @@ FOUND: list[tuple[str, SiteFacts, str]] = [
     ("mail-port", sound(greets=lambda role, address: role == "old"), "mx.mail.org port 25 does not answer new"),
     ("mail-port", sound(greets=lambda role, address: role == "old", relay="10.0.0.1"), "10.0.0.1 port 25 does not"),
     ("mail-arrives", sound({("shop.org", "MX"): ("10 prod1.shop.org.",)}), "arrives on old (MX prod1.shop.org)"),
-    ("mail-queue", sound(queued=(3, "host said: later")), "3 mails wait on old (host said: later)"),
+    ("mail-queue", sound(queued=(3, "host said: later")), "3 mails are queued on old (host said: later)"),
     ("known-hosts", sound(known={"shop.org": ("OLDKEY",)}), "ssh refuses after the DNS change"),
     ("known-hosts", sound(known={"prod2.shop.org": ("OTHER",)}), "ssh refuses now"),
     ("deploy-keys", sound(may_deploy={"old": ("ssh-rsa BBB bert",), "new": ()}), "old but not to new: bert"),

@@ -245,7 +245,7 @@ def inv(told: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
         ("move.yaml/events", "events cannot be written (Not a directory)"),
     ],
 )
-def test_a_file_that_cannot_be_written_is_told_before_a_server_is_asked(nowhere: Path, where: str, why: str) -> None:
+def test_a_file_that_cannot_be_written_fails_before_a_server_is_asked(nowhere: Path, where: str, why: str) -> None:
     path = nowhere.parent / where
     if where == "pipe":
         os.mkfifo(path)
@@ -316,7 +316,7 @@ time.sleep(60)
 """
 
 
-def test_a_writer_that_is_killed_leaves_whole_lines_and_the_next_goes_on(told: Path) -> None:
+def test_a_writer_that_is_killed_leaves_whole_lines_and_the_next_continues(told: Path) -> None:
     for _ in range(5):
         killed = subprocess.Popen([sys.executable, "-c", KILLED], cwd=ROOT)
         begun = told.stat().st_size if told.exists() else 0

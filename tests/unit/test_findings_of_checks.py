@@ -37,7 +37,7 @@ def test_a_check_that_finds_nothing_is_good_by_its_docstring() -> None:
         (TypeError(), "TypeError", "Look at it yourself, or run `inv check` again"),
     ],
 )
-def test_a_check_that_raises_is_unknown_and_the_others_go_on(error: Exception, what: str, do: str) -> None:
+def test_a_check_that_raises_is_unknown_and_the_others_continue(error: Exception, what: str, do: str) -> None:
     made = Checks[[list[str]]]("garden")
 
     @made.add

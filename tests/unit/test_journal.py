@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import DOOR
+from here import BASE
 
 from switchover import journal, opening, release
 from switchover.errors import Problem, Unreached
@@ -231,7 +231,7 @@ def test_where_the_journal_cannot_be_written_nothing_is_changed(here: Made, tmp_
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"number": 1}', "null", "\0"])
-def test_an_entry_that_cannot_be_read_is_told_and_not_passed_over(here: Made, text: str) -> None:
+def test_an_entry_that_cannot_be_read_is_reported_and_not_passed_over(here: Made, text: str) -> None:
     move = here()
     entry = record(move, CHANGE)
     (folder(move, entry) / "entry.json").write_text(text + "\n")
@@ -312,17 +312,17 @@ class Off(Host):
         raise Unreached("no ssh connection (timed out)", str(self), "Try `ssh ci true`")
 
 
-def test_a_ci_host_that_is_off_is_told_of_once_and_the_rest_is_read(
+def test_a_ci_host_that_is_off_is_reported_once_and_the_rest_is_read(
     here: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     move = here()
     first = record(move, CHANGE)
     off = Off("ci", "ci.example.org")
-    book = journal.Journal(move.journal.identity, [*move.servers, off], DOOR)
+    book = journal.Journal(move.journal.identity, [*move.servers, off], BASE)
     assert [entry.number for entry in book.entries] == [first.number]
     shown = capsys.readouterr()
     said = (
-        "ci (ci.example.org): no ssh connection (timed out): what the move did there is not known, and left as it is\n"
+        "ci (ci.example.org): no ssh connection (timed out): what the move did there is unknown, and stays as it is\n"
     )
     assert (shown.out, shown.err) == ("", said)
     # It may have entries of its own, whose numbers are not taken by others.
@@ -333,7 +333,7 @@ def test_a_ci_host_that_is_off_is_told_of_once_and_the_rest_is_read(
 
 def test_a_server_of_the_move_that_is_off_ends_the_command(here: Made) -> None:
     move = here()
-    book = journal.Journal(move.journal.identity, [move.old, Off("new", "prod2.example.org")], DOOR)
+    book = journal.Journal(move.journal.identity, [move.old, Off("new", "prod2.example.org")], BASE)
     with pytest.raises(Unreached, match="no ssh connection"):
         book.entries  # noqa: B018
 
@@ -424,7 +424,7 @@ def test_what_else_lies_beside_the_journals_is_left_alone(here: Made, name: str,
     assert record(here(), CHANGE).number == 1
 
 
-def test_two_journals_of_one_move_are_told_wherever_they_are(here: Made, settings: Settings) -> None:
+def test_two_journals_of_one_move_are_reported_wherever_they_are(here: Made, settings: Settings) -> None:
     """As where two sites that moved each by itself have become one in the settings."""
     data = settings.model_dump(by_alias=True, mode="json")
     for domain in ("shop.example.org", "www.example.org"):

@@ -104,7 +104,7 @@ def test_the_bar_ends_when_the_work_fails() -> None:
     assert progress.PATIENCE > 1
 
 
-def test_a_note_stays_and_is_told_once() -> None:
+def test_a_note_stays_and_is_shown_once() -> None:
     for terminal in (True, False):
         out = console(terminal)
         with Progress("undo switch-db.switch", out) as bar:

@@ -94,7 +94,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("old.address", [1], "old.address.0: an IPv4 or IPv6 address, in quotes, not 1"),
     ("old.address", ['fe80::1%" x'], "old.address.0: an IPv4 or IPv6 address, in quotes, not 'fe80::1%\" x'"),
     ("old.address", ["192.0.2.300"], "old.address.0: an IPv4 or IPv6 address, not '192.0.2.300'"),
-    ("old.app.path", "home/ofn", "old.app.path: a path from the root, like /home/app/current, not 'home/ofn'"),
+    ("old.app.path", "home/ofn", "old.app.path: an absolute path, like /home/app/current, not 'home/ofn'"),
     ("old.app.path", "/a/../b", "old.app.path: a path without '..', not '/a/../b'"),
     ("old.app.path", "/a\nb", r"old.app.path: a path is one line of text, not '/a\nb'"),
     ("old.app.user", "o'fn", 'old.app.user: a name of letters, digits and _ . @ -, not "o\'fn"'),
@@ -104,7 +104,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("old.worker.longest_job", True, "old.worker.longest_job: a whole number, not True"),
     ("relay", "5433", "relay: a whole number, not '5433'"),
     ("relay", 70000, "relay: less than or equal to 65535, not 70000"),
-    ("revision", "abc", "revision: a whole commit id, 40 hexadecimal digits, not 'abc'"),
+    ("revision", "abc", "revision: a full commit id, 40 hexadecimal digits, not 'abc'"),
     ("pages", ["about"], "pages.0: a page's path, like /products/1, not 'about'"),
     ("carry", [{"from": "a"}], "carry.0.to: missing; docs/settings.md says what it is"),
     (
@@ -133,7 +133,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("carry", [{"from": "a", "to": "b", "secret": 1}], "carry.0.secret: true or false, not 1"),
     ("retire.quiet", "1d", "retire.quiet: a whole number, not '1d'"),
     ("carry", [{"source": "a", "target": "b"}], "carry.0.from: missing"),
-    ("carry", [{"from": "/var/spool/exim4/input", "to": "b"}], "carry.0.from: no queue of mail"),
+    ("carry", [{"from": "/var/spool/exim4/input", "to": "b"}], "carry.0.from: not a mail queue"),
     ("third_parties", [{"name": "bank"}], "third_parties.0: either a url, or a host"),
     ("third_parties", [{"name": "bank", "url": "https://a.org", "host": "a.org"}], "third_parties.0: either a url, or"),
     ("old.app.path", " ", "old.app.path: a path is one line of text, not ' '"),
@@ -167,7 +167,7 @@ def test_what_is_missing_is_said(data: dict[str, Any], path: str) -> None:
     assert faults(data) == f"move.yaml: 1 to fix:\n  {path}: missing; docs/settings.md says what it is"
 
 
-def test_all_faults_are_told_at_once(data: dict[str, Any]) -> None:
+def test_all_faults_are_reported_at_once(data: dict[str, Any]) -> None:
     put(data, "old.app.user", 5)
     put(data, "domains", [])
     del data["new"]["database"]
@@ -203,7 +203,7 @@ def test_a_number_too_long_to_write(data: dict[str, Any]) -> None:
 
 def test_no_secret_is_repeated(data: dict[str, Any]) -> None:
     found = faults(put(data, "old.certificate.key", "-----BEGIN PRIVATE KEY-----"))
-    assert "BEGIN" not in found and "old.certificate.key: a path from the root" in found
+    assert "BEGIN" not in found and "old.certificate.key: an absolute path" in found
 
 
 # --- whatever YAML can hold -------------------------------------------------------------------------------------
@@ -340,6 +340,5 @@ def test_inv_looks_for_move_yaml_where_one_stands(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        "move.yaml: there is no such file. "
-        "Copy move.example.yaml to move.yaml and say there what runs on your servers\n"
+        "move.yaml: there is no such file. Copy move.example.yaml to move.yaml and describe your servers there\n"
     )

@@ -81,7 +81,7 @@ def test_a_word_or_a_number_is_what_editors_take_it_for(tmp_path: Path, text: st
 
 
 @pytest.mark.parametrize("line", ["a: !!bool maybe", "a: !!timestamp soon", "!!set a: 1", "!!omap a: 1", "a: !!int b"])
-def test_a_tag_that_its_value_does_not_go_with_is_told_in_one_line(tmp_path: Path, line: str) -> None:
+def test_a_tag_that_its_value_does_not_go_with_is_reported_in_one_line(tmp_path: Path, line: str) -> None:
     with pytest.raises(Problem, match=r"is not YAML.*Compare it with") as caught:
         read(tmp_path, f"{line}\n")
     assert "\n" not in str(caught.value)

@@ -92,7 +92,7 @@ def test_dry_says_where_when_it_is_the_other_server(here: Made, capsys) -> None:
     assert capsys.readouterr().out.splitlines()[1:] == ["      on new (prod2.example.org):", "      something"]
 
 
-def test_the_door_refuses_under_dry(here: Made) -> None:
+def test_the_journal_refuses_under_dry(here: Made) -> None:
     with pytest.raises(Problem, match="a change was tried under --dry"):
         here(dry=True).old.change("true")
 
@@ -114,7 +114,7 @@ def test_what_does_not_hold_is_put_back(here: Made, file: Path) -> None:
     assert file.read_text() == "old\nback\n" and states(here()) == [("0001-switch-app.a-step", "undone")]
 
 
-def test_what_cannot_be_put_back_is_told(here: Made) -> None:
+def test_what_cannot_be_put_back_is_reported(here: Made) -> None:
     with pytest.raises(Problem, match=r"failed: no\. It could NOT be put back \(nor back\)\. Fix that"):
         run_step(here(), of(lambda move: Command(move.old, "refuse no", "refuse nor back")))
     assert states(here()) == [("0001-switch-app.a-step", "recorded")]
@@ -237,7 +237,7 @@ def holder(server: Here, move: Move) -> Path:
     return server.root / move.settings.domain / "lock" / "holder"
 
 
-def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
+def test_a_second_operator_sees_who_is_at_work(here: Made) -> None:
     one, two = here(), here()
     with one.lock("switch-app"):
         found = json.loads(holder(one.old, one).read_text())  # type: ignore[arg-type]
@@ -246,7 +246,7 @@ def test_a_second_operator_is_told_who_is_at_work(here: Made) -> None:
             pass
         assert str(caught.value) == (
             f"old (prod1.example.org): {operator()} has been at work here since {found['when']} (switch-app). "
-            "Wait for them; if that command is gone for good: inv unlock"
+            "Wait for them. If that command cannot continue any more, run: inv unlock"
         )
         with one.lock("within"), here(dry=True).lock("a look"):  # neither asks
             pass
@@ -274,7 +274,10 @@ def test_a_move_that_somebody_else_began_under_another_domain_is_not_begun_twice
         taken(move, server, why)
 
     monkeypatch.setattr(Move, "_take", take)
-    with pytest.raises(Problem, match=r"was begun meanwhile, in .*/www\.example\.org\. Run the same"), ours.lock("x"):
+    with (
+        pytest.raises(Problem, match=r"began this move just now, in .*/www\.example\.org\. Run the same"),
+        ours.lock("x"),
+    ):
         pass
     assert other.locked(other.old)  # theirs is left alone
     other.unlock(other.old)
@@ -332,7 +335,7 @@ def test_a_lock_that_cannot_be_written_says_why(here: Made) -> None:
         pass
 
 
-def test_what_went_wrong_is_told_though_the_lock_cannot_be_taken_off(here: Made) -> None:
+def test_what_went_wrong_is_reported_though_the_lock_cannot_be_taken_off(here: Made) -> None:
     move = here()
     with pytest.raises(Problem, match="what went wrong"), move.lock("x"):
         move.old.dry = True

@@ -77,11 +77,11 @@ class Crontab(schedule.Schedule[Settings]):
         if install is None:
             role = of_old.server.role
             return Nothing(f"{role} has no crontab to copy, as {role}.schedule.kind is not crontab")
-        put_back = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
+        restore = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
         return Command(
             self.server,
             f"{self.app.run(install)} >/dev/null",
-            f"sh after/{PROGRAM}\n{put_back}",
+            f"sh after/{PROGRAM}\n{restore}",
             check=f"grep -q '^[^#]' {path} 2>/dev/null",
             shown=install,
             keep=(self.path,),

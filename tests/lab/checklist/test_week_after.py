@@ -36,17 +36,17 @@ def lab(lab_name: str) -> Iterator[Lab]:
         yield running
 
 
-# --- check: each finding appears, and vanishes when it is mended ---------------------------------------------------
+# --- check: each finding appears, and vanishes when it is fixed ---------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that would break: *make* and *mend* (sh on *server*), and what `check` says meanwhile."""
+    """Something that would break: *make* and *fix* (sh on *server*), and what `check` says meanwhile."""
 
     key: str
     server: str
     make: str
-    mend: str
+    fix: str
     says: str
 
 
@@ -84,7 +84,7 @@ def faults(lab: Lab) -> list[Fault]:
         Fault("mail-arrives", "ci", update("add shop.test 20 MX 10 prod1.shop.test."), update("delete shop.test MX"),
               "mail to shop.test arrives on old (MX prod1.shop.test)"),
         Fault("mail-queue", "old", f"postconf -e defer_transports=smtp; postfix reload; {mine}; sleep 1",
-              f"postconf -e defer_transports=; postfix reload; {sent}", "1 mails wait on old"),
+              f"postconf -e defer_transports=; postfix reload; {sent}", "1 mails are queued on old"),
         Fault("known-hosts", "ci", f"sed -n 's/^prod1.shop.test /shop.test /p' {known} >>{known}",
               f"sed -i '/^shop.test /d' {known}", "knows another host key for shop.test than new's"),
         Fault("deploy-keys", "old", f"echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBert bert@laptop' >>{keys}",
@@ -126,12 +126,12 @@ def three_looks(lab: Lab, settings: Path) -> list[list[dict[str, Any]]]:
     meanwhile = looked(lab, settings)
     assert "the week after: " in inv(lab, "check", settings=settings).out
     for fault in reversed(made):
-        getattr(lab, fault.server).exec(fault.mend)
+        getattr(lab, fault.server).exec(fault.fix)
     return [before, meanwhile, looked(lab, settings)]
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_what_would_break_is_found_and_gone_when_mended(
+def test_what_would_break_is_found_and_gone_when_fixed(
     lab: Lab, three_looks: list[list[dict[str, Any]]], key: str
 ) -> None:
     says = next(fault.says for fault in faults(lab) if fault.key == key)
@@ -172,7 +172,7 @@ def test_mail_that_is_queued_when_visitors_move_is_sent_once(lab: Lab) -> None:
     works(lab, "switch-jobs", "switch-app", "switch-cron", "expand-cert")
     assert mail.queued(lab.old) == 1
     assert json.loads(inv(lab, "watch", "--json").out)["old"]["mail_queued"] == 1
-    assert "1 mails wait on old (host 10.77.0.13" in inv(lab, "check").out
+    assert "1 mails are queued on old (host 10.77.0.13" in inv(lab, "check").out
 
 
 def lag(lab: Lab) -> tuple[int, str]:
@@ -232,7 +232,7 @@ def _broken_at_ci(lab: Lab) -> None:
 # --- a CI host that is off ------------------------------------------------------------------------------------------
 
 
-def test_without_the_ci_host_all_else_goes_on(lab: Lab) -> None:
+def test_without_the_ci_host_all_else_continues(lab: Lab) -> None:
     """What needs it says so; what was done there is undone when it is back."""
     lab.ci.exec("systemctl stop ssh.socket ssh")
     try:

@@ -24,7 +24,7 @@ YML = f"{OLD.shared}/config/database.yml"
 TIMEOUT = f"{NEW.app}/config/initializers/timeout.rb"
 FAKES = "/usr/local/sbin"  # before all else in a look's PATH
 
-Seen = dict[str, list[tuple[str, str]]]
+Observed = dict[str, list[tuple[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def move(lab: Lab) -> Iterator[Move]:
         server.close()
 
 
-def look(move: Move) -> Seen:
+def look(move: Move) -> Observed:
     """What is found now, by key, and neither good nor changing by itself."""
-    seen: Seen = {}
+    seen: Observed = {}
     for one in compatibility.find(host.gather(move)):
         seen.setdefault(one.key, [])
         if one.kind != "good":
@@ -52,7 +52,7 @@ def look(move: Move) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def before(move: Move) -> Seen:
+def before(move: Move) -> Observed:
     return look(move)
 
 
@@ -224,7 +224,7 @@ ALWAYS = ("superuser", "subscriptions", "long-transactions", "clocks", "grants",
     [(pytest.param if c.key in ALWAYS else thorough)(c, id=f"{c.key}-{n}") for n, c in enumerate(CASES)],
 )
 def test_appears_and_vanishes(
-    lab: Lab, move: Move, before: Seen, case: Case, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    lab: Lab, move: Move, before: Observed, case: Case, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(requirements, "LONG", 1.0)
     if case.key == "extensions":  # Debian 12 has all that Debian 11 had
@@ -241,7 +241,7 @@ def test_appears_and_vanishes(
 
 
 @pytest.mark.thorough
-def test_notes_of_rails_vanish(lab: Lab, move: Move, before: Seen) -> None:
+def test_notes_of_rails_vanish(lab: Lab, move: Move, before: Observed) -> None:
     """Here they are there from the beginning: PgBouncer 1.18, and a database.yml as it comes."""
     make, undo = added("  prepared_statements: false\n  advisory_locks: false")
     case = Case("prepared-statements", "note", "", make, undo)
@@ -265,7 +265,7 @@ def test_notes_of_rails_vanish(lab: Lab, move: Move, before: Seen) -> None:
     ],
 )
 def test_a_database_made_otherwise(
-    lab: Lab, move: Move, before: Seen, key: str, kind: str, words: str, how: str
+    lab: Lab, move: Move, before: Observed, key: str, kind: str, words: str, how: str
 ) -> None:
     lab.new.psql(f"CREATE DATABASE other TEMPLATE template0 {how}")
     database = move.new.database
@@ -286,7 +286,7 @@ def restart(server: Any, change: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def changed(lab: Lab, move: Move, before: Seen) -> Iterator[tuple[Seen, Seen]]:
+def changed(lab: Lab, move: Move, before: Observed) -> Iterator[tuple[Observed, Observed]]:
     """What is found with other settings, one restart each: small on new, and large enough for all on old; and after."""
     small = {
         "wal_level": "logical",
@@ -318,7 +318,7 @@ def changed(lab: Lab, move: Move, before: Seen) -> Iterator[tuple[Seen, Seen]]:
     ],
 )
 def test_small_settings_appear_and_vanish(
-    changed: tuple[Seen, Seen], before: Seen, key: str, kind: str, words: str
+    changed: tuple[Observed, Observed], before: Observed, key: str, kind: str, words: str
 ) -> None:
     during, after = changed
     assert [k for k, what in during[key] if words in what] == [kind]
@@ -327,7 +327,7 @@ def test_small_settings_appear_and_vanish(
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("key", ["wal-level", "listen-addresses"])
-def test_notes_of_new_vanish_with_settings(changed: tuple[Seen, Seen], before: Seen, key: str) -> None:
+def test_notes_of_new_vanish_with_settings(changed: tuple[Observed, Observed], before: Observed, key: str) -> None:
     during, after = changed
     assert any(what.startswith("new:") for _, what in before[key])
     assert not any(what.startswith("new:") for _, what in during[key])
@@ -353,7 +353,7 @@ HARMLESS = [
 
 
 @pytest.fixture(scope="module")
-def spoken(lab: Lab, move: Move) -> Iterator[tuple[Seen, Seen]]:
+def spoken(lab: Lab, move: Move) -> Iterator[tuple[Observed, Observed]]:
     """What is found after the application said all of these, and after they were forgotten."""
     restart(lab.old, "ALTER SYSTEM SET shared_preload_libraries = pg_stat_statements")
     lab.old.psql("CREATE EXTENSION pg_stat_statements SCHEMA public", db=OLD.database)
@@ -369,14 +369,16 @@ def spoken(lab: Lab, move: Move) -> Iterator[tuple[Seen, Seen]]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(("what", "kind", "statement"), STATEMENTS)
-def test_session_state_appears_and_vanishes(spoken: tuple[Seen, Seen], what: str, kind: str, statement: str) -> None:
+def test_session_state_appears_and_vanishes(
+    spoken: tuple[Observed, Observed], what: str, kind: str, statement: str
+) -> None:
     during, after = spoken
     assert [k for k, said in during["session-state"] if said.startswith(f"old: {what} (")] == [kind]
     assert after["session-state"] == []
 
 
 @pytest.mark.thorough
-def test_what_is_harmless_is_no_finding(spoken: tuple[Seen, Seen], before: Seen) -> None:
+def test_what_is_harmless_is_no_finding(spoken: tuple[Observed, Observed], before: Observed) -> None:
     during, _ = spoken
     said = [what for _, what in during["session-state"] if "SET authorization" not in what]  # the test's own
     assert len(said) == len(STATEMENTS), said

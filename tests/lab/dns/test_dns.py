@@ -128,7 +128,7 @@ def lagging(lab: Lab) -> Iterator[None]:
         lab.ci.exec(f"mv {config}.kept {config}; {again}")
 
 
-def test_a_server_that_lags_is_waited_for_and_the_command_goes_on_later(lab: Lab) -> None:
+def test_a_server_that_lags_is_waited_for_and_the_command_continues_later(lab: Lab) -> None:
     with lagging(lab):
         line = fails(lab, "dns-prepare", settings=changed(lab, "short", within=1))
         assert f"not every name server has the change yet: {NS2}: {SITE} A is 10.77.0.11 (TTL 20)" in line

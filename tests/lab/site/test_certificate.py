@@ -102,7 +102,7 @@ def test_terms_are_agreed_to_by_a_person(lab: Lab, untouched: str) -> None:
     assert "certificate: {agree_tos: true}" in said and letsencrypt(lab.new) == untouched
 
 
-def test_an_authority_that_cannot_come_by_old_is_quoted_and_nothing_changes(lab: Lab, untouched: str) -> None:
+def test_an_authority_that_cannot_reach_new_through_old_is_quoted_and_nothing_changes(lab: Lab, untouched: str) -> None:
     with shut(lab):
         ran = inv(lab, "expand-cert")
     [said] = ran.err.splitlines()
@@ -111,7 +111,7 @@ def test_an_authority_that_cannot_come_by_old_is_quoted_and_nothing_changes(lab:
         r"no certificate was issued: .*shop\.test: Get \"http://\S+\": dial tcp .*: connection refused", said
     )
     assert "It was put back as before" in said
-    assert "visitors are shown old's certificate, as copied to new. Run it again when that is mended." in ran.out
+    assert "new uses the copy of old's certificate. Fix that, then run it again." in ran.out
     assert letsencrypt(lab.new) == untouched
     order(lab, "in-spite-of-it")
 
@@ -255,7 +255,7 @@ def test_an_rsa_key_where_old_has_one(lab: Lab) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_old_s_renewal_ends_and_new_s_goes_on_when_the_name_leads_there(lab: Lab) -> None:
+def test_old_s_renewal_ends_and_new_s_continues_when_the_name_leads_there(lab: Lab) -> None:
     """Old has the site's certificate by certbot, and one of another site, which it keeps renewing."""
     lab.old.exec("tar -C /etc -x", input=lab.new.exec_bytes("tar -C /etc -c letsencrypt").stdout)
     other = "/etc/letsencrypt/renewal/other.conf"

@@ -498,7 +498,7 @@ def test_a_monitor_runs_a_program(lab: Lab, case: Case, move: Move) -> None:
 
 
 @each(Case("ufw", USUAL))
-def test_a_firewall_goes_on_and_lets_in_one_address(lab: Lab, case: Case, move: Move) -> None:
+def test_a_firewall_is_switched_on_and_lets_in_one_address(lab: Lab, case: Case, move: Move) -> None:
     firewall, port = move.old.firewall, 5555
     lab.old.exec(f"ufw --force disable; systemd-run --quiet -u contract python3 -m http.server {port}")
 
@@ -543,7 +543,7 @@ def test_code_is_fetched_from_old(lab: Lab, case: Case, move: Move) -> None:
     Case("none", SERVICES, {"code": {"kind": "none"}}),
     Case("none, by a command", SERVICES, {"code": {"kind": "none", "version": "cat REVISION"}}),
 )
-def test_code_that_comes_by_another_way_is_compared(lab: Lab, case: Case, move: Move) -> None:
+def test_code_that_is_deployed_by_other_means_is_compared(lab: Lab, case: Case, move: Move) -> None:
     """New lacks old's last commit, until somebody brings it."""
     old, new = move.old.app.path, move.new.app.path
     for server in move.servers:

@@ -102,7 +102,7 @@ class Broken(Section):
         raise self.error
 
 
-def test_the_move_goes_on_without_what_it_can_do_without(here: Made, capsys) -> None:
+def test_the_move_continues_without_what_it_can_do_without(here: Made, capsys) -> None:
     refused = Problem("the authority gives none", "new (prod2)", "Wait")
     moving._run(here(), Broken(refused, "Expand.\n\nFails: The move goes on."))
     assert "new (prod2): the authority gives none. Wait" in capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_the_move_goes_on_without_what_it_can_do_without(here: Made, capsys) -> 
         moving._run(here(), Broken(Unreached("no ssh connection"), "Expand.\n\nFails: The move goes on."))
 
 
-def test_undo_ends_at_what_cannot_be_undone_and_goes_on_from_there(here: Made) -> None:
+def test_undo_ends_at_what_cannot_be_undone_and_continues_from_there(here: Made) -> None:
     did(here(), *DONE[:3])
     gate = here().old.root.parent / "gate"  # type: ignore[attr-defined]
     did(here(), "old:prepare-new.site", undo=f"[ -e {gate} ] || refuse 'edited since'")

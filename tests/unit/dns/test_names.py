@@ -83,7 +83,7 @@ def test_every_server_is_asked_by_itself(net: Net) -> None:
     assert look.missing(look.found) == "ns2.example.org: shop.example.org A is not there"
 
 
-def test_a_server_that_does_not_answer_or_knows_nothing_is_told(net: Net) -> None:
+def test_a_server_that_does_not_answer_or_knows_nothing_is_reported(net: Net) -> None:
     net.servers["192.0.2.2"].authoritative = False
     look = named(net, said()).look()
     assert look.silent == {"ns2.example.org": "it is not authoritative for shop.example.org"}
@@ -92,7 +92,7 @@ def test_a_server_that_does_not_answer_or_knows_nothing_is_told(net: Net) -> Non
     assert look.missing(look.found) == "ns2.example.org does not answer (nobody is at 192.0.2.2)"
 
 
-def test_an_alias_is_told_from_what_it_stands_for(net: Net) -> None:
+def test_an_alias_is_distinguished_from_what_it_stands_for(net: Net) -> None:
     settings = check(right() | {"domains": [SHOP, f"www.{SHOP[5:]}"]}, "move.yaml")
     look = named(net, settings).look()
     assert look.aliases == {"www.example.org": SHOP}
@@ -309,7 +309,7 @@ def test_a_providers_api_adds_before_it_takes_away(moved: Any, zone_file: Path, 
     assert "other 600 IN A 192.0.2.11" in zone_file.read_text()
 
 
-def test_a_provider_lowers_the_ttl_or_it_is_told_that_it_does_not(moved: Any, zone_file: Path) -> None:
+def test_a_provider_lowers_the_ttl_or_a_message_says_that_it_does_not(moved: Any, zone_file: Path) -> None:
     """This one gives a record that it changes the zone's own, which is 60."""
     api = lexicon.Kind(moved(kind="lexicon", provider="localzone"))
     desired = Addresses(SHOP, "A", 60, A.data)
@@ -350,7 +350,7 @@ def test_a_key_is_read_as_tsig_keygen_writes_it_or_bare(
     ("text", "says"),
     [("c2VjcmV0", "has no name of the key"), ("key op { };", "has no secret"), (None, "cannot be read")],
 )
-def test_a_key_that_is_none_is_told(moved: Any, tmp_path: Path, text: str | None, says: str) -> None:
+def test_a_key_that_is_none_is_reported(moved: Any, tmp_path: Path, text: str | None, says: str) -> None:
     if text is not None:
         (tmp_path / "key").write_text(text)
     with pytest.raises(Problem, match=says) as caught:
@@ -358,7 +358,7 @@ def test_a_key_that_is_none_is_told(moved: Any, tmp_path: Path, text: str | None
     assert "c2VjcmV0" not in str(caught.value)
 
 
-def test_a_secret_that_is_not_base64_is_told_without_it(moved: Any, tmp_path: Path) -> None:
+def test_a_secret_that_is_not_base64_is_reported_without_it(moved: Any, tmp_path: Path) -> None:
     (tmp_path / "key").write_text('key "op" { secret "not*base64"; };')
     with pytest.raises(Problem, match="the key's secret is not base64") as caught:
         update.Kind(moved(kind="update", key_file=str(tmp_path / "key"))).write([(A, TO_NEW[0])])
@@ -377,7 +377,7 @@ def test_a_secret_that_is_not_base64_is_told_without_it(moved: Any, tmp_path: Pa
         ([(2, ANSWERS)], [], None),
     ],
 )
-def test_the_last_visitor_by_old_is_told_from_the_moves_own_looks(
+def test_the_last_visitor_by_old_is_known_from_the_moves_own_looks(
     tmp_path: Path, today: list[tuple[int, str]], yesterday: list[tuple[int, str]], ago: int | None
 ) -> None:
     """As nginx writes it; also from the log that was put aside in the night."""

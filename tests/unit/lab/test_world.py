@@ -156,7 +156,7 @@ def test_a_comparison_leaves_out_what_the_world_s_sites_write() -> None:
     assert len(inventory.compare("old", {}, after, inventory.left_out(SHOP))) == 3
 
 
-def test_namespaces_of_another_lab_or_world_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_namespaces_of_another_lab_or_world_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "NAMESPACES", tmp_path)
     assert network.left(LabPlace(tmp_path)) == []
     for name in ("switchover-hub", "switchover-web2", "switchover-b-hub", "switchover-b-old", "other"):

@@ -163,7 +163,7 @@ def test_what_is_no_file_is_refused(server: Server, tmp_path: Path) -> None:
         File(server.server, str(tmp_path), b"x").change()
 
 
-def test_the_program_is_told_both_times(server: Server, path: Path) -> None:
+def test_the_program_is_reloaded_both_times(server: Server, path: Path) -> None:
     path.write_text("old\n")
     then = f"echo told >>{path.parent}/log"
     entry = server.make(mine(server.server, str(path), b"new\n", then=then))

@@ -62,7 +62,7 @@ def test_what_systemd_prints_is_so_many_seconds(span: str, long: float) -> None:
         ("1min 30s\n", {"stop": "bin/stop-when-idle"}, False),
     ],
 )
-def test_a_job_that_systemd_would_kill_is_told(shown: str, worker: dict[str, Any], warned: bool) -> None:
+def test_a_job_that_systemd_would_kill_is_reported(shown: str, worker: dict[str, Any], warned: bool) -> None:
     found = list(server(worker=worker, TimeoutStopUSec=shown).worker.check())
     assert [finding.kind for finding in found] == [Severity.WARNING] * warned
     if warned:
@@ -72,7 +72,7 @@ def test_a_job_that_systemd_would_kill_is_told(shown: str, worker: dict[str, Any
 @pytest.mark.parametrize(
     ("can", "app", "warned"), [("no\n", {}, True), ("yes\n", {}, False), ("no\n", {"reload": "bin/reload"}, False)]
 )
-def test_a_service_that_cannot_reload_is_told(can: str, app: dict[str, Any], warned: bool) -> None:
+def test_a_service_that_cannot_reload_is_reported(can: str, app: dict[str, Any], warned: bool) -> None:
     found = list(server(app={"reloaded": "true", **app}, CanReload=can).app.check())
     assert [finding.kind for finding in found] == [Severity.WARNING] * warned
 
@@ -111,7 +111,7 @@ def test_a_service_runs_until_it_has_ended_what_it_has_under_way(tmp_path: Path,
 
 
 @pytest.mark.parametrize("quieted", [True, False])
-def test_a_worker_that_was_told_to_take_no_new_job_takes_jobs_again_when_that_goes_back(
+def test_a_worker_that_was_asked_to_take_no_new_job_takes_jobs_again_when_that_goes_back(
     tmp_path: Path, quieted: bool
 ) -> None:
     """Its present job ran for too long, so the step failed, and is put back: the worker runs, and works."""
@@ -157,7 +157,7 @@ esac
     assert verbs.count("stop") == verbs.count("start") == 1 and "restart" not in verbs
 
 
-def test_that_nothing_tells_when_it_has_reloaded_is_told() -> None:
+def test_that_nothing_tells_when_it_has_reloaded_is_reported() -> None:
     assert [
         "nothing shows when shop-web has reloaded" in finding.what for finding in server(CanReload="yes\n").app.check()
     ] == [True]

@@ -47,7 +47,7 @@ def at(server: Made, monkeypatch: pytest.MonkeyPatch, now: float) -> Any:
 @pytest.mark.parametrize(
     ("later", "last_minute", "last_visitor"), [(10, 4, 12), (30, 3, 32), (90, 0, 92), (86400, 0, 86402)]
 )
-def test_who_came_by_the_proxy(
+def test_who_was_proxied(
     server: Made, log: Path, monkeypatch: pytest.MonkeyPatch, later: int, last_minute: int, last_visitor: int
 ) -> None:
     log.write_bytes((RECORDED / "nginx-access.txt").read_bytes())
