@@ -248,7 +248,7 @@ def scripts(settings: Settings) -> tuple[list[str], list[tuple[str, str]]]:
         try:
             desired = one.desired(move)
         except Problem as problem:
-            if "Mend the template or the setting" in str(problem):
+            if "Fix the template or the setting" in str(problem):
                 raise
             continue
         for resource in desired:
