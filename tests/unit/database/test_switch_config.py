@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from switchover.database import capacity, host, switch
 from switchover.move import Move
+
+ROOT = Path(__file__).parents[3]
+SQL = ROOT / "switchover/database/switch.sql"
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,15 @@ def test_what_nobody_could_find_out_shortens_nothing(
 
     monkeypatch.setattr(host, "gather", unknown)
     assert json.loads(switch.config(here(), {}))["max_hold"] == 5
+
+
+def test_what_is_asked_of_a_database_is_there() -> None:
+    """Programs, templates and looks ask by name; a name that is not in switch.sql would be found on a server alone."""
+    made = set(
+        re.findall(r"CREATE (?:OR REPLACE FUNCTION|TABLE IF NOT EXISTS) switchover_own[.](\w+)", SQL.read_text())
+    )
+    asked = set()
+    for folder in ("switchover", "templates", "scripts/server"):
+        for file in (path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"):
+            asked |= set(re.findall(r"switchover_own[.](\w+)", file.read_text()))
+    assert len(made) > 25 and asked == made
