@@ -170,12 +170,12 @@ def test_the_schema_is_compared(lab: Lab) -> None:
     lab.new.psql("DROP INDEX by_hand", NEW.database)
 
 
-# Takes a lock in the middle of the proof, on a table that it comes to at the end.
+# Takes a lock when the pair of snapshots is there and the first reader begins, on a table that is read at the end.
 LOCK = """
 SET application_name = 'locks';
 DO $$ BEGIN
-  WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query ~ '^SELECT count.*pg_relation_filenode') LOOP
-    PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+  WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name ~ '^switchover prove .*rows') LOOP
+    PERFORM pg_sleep(0.001), pg_stat_clear_snapshot();
   END LOOP;
   LOCK TABLE products;
   PERFORM pg_sleep(60);

@@ -152,7 +152,7 @@ def test_the_old_ttl_is_remembered_and_put_back(lab: Lab) -> None:
 
 
 def test_the_name_switches_when_the_old_ttl_is_over(lab: Lab) -> None:
-    [until_] = re.findall(r"Until (20\d\d-\S+ \S+) UTC somebody", works(lab, "dns-prepare").out)
+    [until_] = re.findall(r"Until (20\d\d-\S+ \S+) UTC resolvers", works(lab, "dns-prepare").out)
     while_waiting = works(lab, "switch-dns")
     assert datetime.now(UTC).replace(tzinfo=None) >= datetime.fromisoformat(until_)
     everywhere(lab, LOWERED, lab.new)
