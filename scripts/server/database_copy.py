@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -93,43 +93,12 @@ SELECT format('ANALYZE %s', c.oid::regclass) FROM pg_class c WHERE relkind IN ('
     OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
     OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL))
 """
-# What roles (empty: all) other than the owner may do; the owner may have another name here.
-GRANTS = """
-WITH named AS (SELECT oid, rolname FROM pg_roles
-    WHERE NOT rolsuper AND rolname NOT LIKE 'pg\\_%' AND rolname NOT LIKE 'switchover%'
-      AND oid <> (SELECT datdba FROM pg_database WHERE datname = current_database())
-  UNION ALL SELECT 0, ''),
-spaces AS (SELECT oid, nspname, nspacl FROM pg_namespace
-  WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'),
-things AS (
-  SELECT 'DATABASE' AS kind, {here} AS name, datacl AS acl FROM pg_database WHERE datname = current_database()
-  UNION ALL SELECT 'SCHEMA', format('%I', nspname), nspacl FROM spaces
-  UNION ALL SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, format('%I.%I', nspname, relname), relacl
-    FROM pg_class c JOIN spaces n ON n.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-      AND NOT EXISTS (
-        SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-  UNION ALL SELECT 'FUNCTION', p.oid::regprocedure::text, proacl FROM pg_proc p JOIN spaces n ON n.oid = pronamespace
-    WHERE prokind IN ('f', 'w') AND NOT EXISTS (
-      SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
-)
-SELECT rolname, format('GRANT %s ON %s %s TO %s%s', privilege_type, kind, name,
-    CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END,
-    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END) AS line
-  FROM things CROSS JOIN aclexplode(acl) JOIN named ON named.oid = grantee
-  WHERE grantee <> 0 OR kind NOT IN ('DATABASE', 'FUNCTION') AND name <> 'public'
-UNION ALL SELECT rolname, format('GRANT %s (%I) ON TABLE %I.%I TO %s', privilege_type, attname, nspname, relname,
-    CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END)
-  FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN spaces n ON n.oid = relnamespace
-    CROSS JOIN aclexplode(attacl) JOIN named ON named.oid = grantee WHERE NOT attisdropped
-UNION ALL SELECT rolname, format('ALTER DEFAULT PRIVILEGES FOR ROLE %s%s GRANT %s ON %s TO %s', {owner},
-    ' IN SCHEMA ' || quote_ident(nspname), privilege_type,
-    CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' END,
-    quote_ident(rolname))
-  FROM pg_default_acl a LEFT JOIN spaces n ON n.oid = defaclnamespace CROSS JOIN aclexplode(defaclacl)
-    JOIN named ON named.oid = grantee AND grantee <> 0
-  WHERE defaclobjtype IN ('r', 'S', 'f')
-    AND defaclrole = (SELECT datdba FROM pg_database WHERE datname = current_database())
-ORDER BY line
+# What other roles than the owner may do with the database itself, which pg_restore does not carry.
+DATABASE_GRANTS = """
+SELECT format('GRANT %s ON DATABASE %s TO %I%s;', privilege_type, {here}, rolname,
+  CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
+FROM pg_database CROSS JOIN aclexplode(datacl) JOIN pg_roles r ON r.oid = grantee
+WHERE datname = current_database() AND grantee <> datdba
 """
 FOREIGN_KEYS = """
 SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
@@ -361,6 +330,8 @@ class Copy:
         self.name = Identifier(database)
         self.cluster = Database("new", {"database": "postgres"})
         self.snapshot = ""  # of old, exported
+        # Each piece of rows has a transaction of its own, so that it locks no table for long.
+        self._begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
         self._later: list[str] = []  # keys that take over their indexes
         self._rest: list[str] = []  # lines of pg_restore's list
         self._known: set[int] = set()
@@ -485,29 +456,27 @@ class Copy:
 
         Raises Refused (SW63, SW64).
         """
-        start = time.monotonic()
 
-        def create(_: object, session: Any) -> None:
+        def create() -> str:
             with session.cursor() as cursor:
                 cursor.execute(f"CREATE_REPLICATION_SLOT {SLOT} LOGICAL pgoutput EXPORT_SNAPSHOT")
-                self.snapshot = cursor.fetchone()[2]
-
-        def waiting() -> None:
-            if time.monotonic() - start > OPEN:
-                who = "SELECT DISTINCT format('%s (pid %s)', usename, pid) FROM pg_stat_activity WHERE "
-                who += "coalesce(xact_start, now()) < now() - interval '4 minutes' AND pid <> pg_backend_pid()"
-                names = ", ".join(self.old.texts(who))
-                raise Refused("SW64", f"a transaction has been open on old for too long: {names}")
-            if time.monotonic() - self._told >= 1:
-                self._told = time.monotonic()
-                progress(self._told - start, OPEN, "seconds")
+                return str(cursor.fetchone()[2])
 
         with refusing(f"the slot {SLOT} cannot be made on old"):
             self.drop_slot()  # of an interrupted run
             print("doing waiting for the transactions that are open on old", flush=True)
             session = psycopg2.connect(OLD, connection_factory=LogicalReplicationConnection)
-            Work([Piece(0, 0, "", create)]).run([session], waiting)
-        return session
+            created = ThreadPoolExecutor(1).submit(create)
+            for second in range(OPEN):
+                if wait([created], 1).done:
+                    self.snapshot = created.result()
+                    self._begin_reading += f" SET TRANSACTION SNAPSHOT '{self.snapshot}';"
+                    return session
+                progress(second + 1, OPEN, "seconds")
+        who = "SELECT DISTINCT format('%s (pid %s)', usename, pid) FROM pg_stat_activity WHERE "
+        who += "coalesce(xact_start, now()) < now() - interval '4 minutes' AND pid <> pg_backend_pid()"
+        names = ", ".join(self.old.texts(who))
+        raise Refused("SW64", f"a transaction has been open on old for too long: {names}")
 
     # --- pieces of work ---------------------------------------------------------------------------------------------
 
@@ -527,21 +496,16 @@ class Copy:
         psql = f'chrt -b 0 stdbuf -o 64K psql -XAtq -v ON_ERROR_STOP=1 -f {FILL}/$1.sql "{OLD} passfile={FILL}/pgpass"'
         (FILL / "reader").write_text(f"exec 2>>{FILL}/errors\nexport {exported}\nexec {psql}\n")
 
-    def _reading(self) -> str:
-        """What a transaction that reads rows begins with: of its own, so that it locks no table for long."""
-        snapshot = f" SET TRANSACTION SNAPSHOT '{self.snapshot}';" if self.snapshot else ""
-        return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{snapshot}"
-
     def _pull(self, table: Table, _: object, target: Any) -> None:
         """New's PostgreSQL reads a large table of old by itself."""
         copy = f"COPY {table.name} {table.columns}"
-        (FILL / f"{table.oid}.sql").write_text(f"{self._reading()} {copy} TO STDOUT (FORMAT {table.format});\n")
+        (FILL / f"{table.oid}.sql").write_text(f"{self._begin_reading} {copy} TO STDOUT (FORMAT {table.format});\n")
         program = f"FROM PROGRAM 'exec sh {FILL}/reader {table.oid}' (FREEZE, FORMAT {table.format})"
         rows(target, f"BEGIN; TRUNCATE ONLY {table.name}; {copy} {program}; COMMIT")
         rows(target, f"ANALYZE {table.name}")
 
     def _carry(self, tables: Sequence[Table], source: Any, target: Any, *, fresh: bool) -> None:
-        rows(source, self._reading())
+        rows(source, self._begin_reading)
         rows(target, "BEGIN")
         for table in tables:
             if fresh:
@@ -554,6 +518,7 @@ class Copy:
 
     def _plan_indexes(self, pieces: dict[int, Piece]) -> None:
         """The large indexes of each table, for when its rows are here. The rest of the schema is for the end."""
+        self.old.rows("SET search_path = pg_catalog")  # whatever new's is, it knows what is meant
         indexes = {(kind, oid): index for kind, oid, *index in self.old.rows(INDEXES, small=SMALL)}
         for line in self._list("post-data"):
             words = line.split()
@@ -585,11 +550,15 @@ class Copy:
         lines = self._tool("pg_restore", f"--section={section}", "-l", str(FILL / "schema")).splitlines()
         return [line for line in lines if line and not line.startswith(";")]
 
-    def _restore_schema(self, lines: Sequence[str], *words: str) -> None:
-        """Does what these lines of pg_restore's list say."""
+    def _listed(self, lines: Sequence[str]) -> list[str]:
+        """Words of pg_restore for these lines of its list."""
         (FILL / "list").write_text("".join(f"{line}\n" for line in lines))
-        own = ["-d", self.database, "--no-owner", "--no-acl", f"--role={self.owner}", "--exit-on-error"]
-        self._tool("pg_restore", *own, "-L", str(FILL / "list"), *words, str(FILL / "schema"))
+        return ["--no-owner", "-L", str(FILL / "list"), str(FILL / "schema")]
+
+    def _restore(self, lines: Sequence[str], *words: str) -> None:
+        """Does here what these lines say."""
+        own = ["-d", self.database, "--no-acl", f"--role={self.owner}", "--exit-on-error"]
+        self._tool("pg_restore", *own, *words, *self._listed(lines))
 
     def _tool(self, *words: str) -> str:
         """What a program of PostgreSQL's prints, run as its user. Raises Failed."""
@@ -672,13 +641,13 @@ class Copy:
             pieces = self._plan_rows(self.old.tables(), fresh=True)
             self._plan_indexes(pieces)
             # Extensions are the superuser's, and so are their comments.
-            self._restore_schema([line for line in self._list("pre-data") if " EXTENSION " not in line])
+            self._restore([line for line in self._list("pre-data") if " EXTENSION " not in line])
         self._fill(pieces, self.old, self.here)
         print("doing constraints", flush=True)
         with refusing("the constraints could not be made"):
             self.here.run_all([role, *self._later, "RESET ROLE"])
             if self._rest:
-                self._restore_schema(self._rest, "-j", str(self._jobs))
+                self._restore(self._rest, "-j", str(self._jobs))
         print("doing statistics", flush=True)
         with refusing("sequences and views could not be carried"):
             self.here.run_all([*self.old.texts(SEQUENCES), *self.old.texts(VIEWS)])
@@ -686,6 +655,19 @@ class Copy:
 
     def _quoted(self, name: str) -> str:
         return str(Identifier(name).as_string(self.cluster.session))
+
+    def _grant(self) -> None:
+        """What other roles may do on old they may do here, if they are here; the owner may have another name."""
+        roles = {"PUBLIC", *self.here.texts("SELECT quote_ident(rolname) FROM pg_roles WHERE NOT rolsuper")}
+        owner = self.old.texts("SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()")[0]
+        listed = [line for line in self._list("pre-data") + self._list("post-data") if " ACL " in line]
+        script = self._tool("pg_restore", "-f", "-", *self._listed(listed)).splitlines() if listed else []
+        for line in script + self.old.texts(DATABASE_GRANTS, here=self._quoted(self.database)):
+            grant = re.fullmatch(
+                r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;", line
+            )
+            if grant and grant[2] in (None, owner) and grant[3] in roles and not grant[3].startswith("switchover"):
+                self.here.rows(line.replace(f" FOR ROLE {owner} ", f" FOR ROLE {self._quoted(self.owner)} "))
 
     def copy_here(self) -> int:
         """Old's database into a fresh one here; nobody works with it."""
@@ -701,11 +683,8 @@ class Copy:
         slot = self._make_slot()
         self._begin()
         self._fill_here()
-        there = set(self.here.texts("SELECT rolname::text FROM pg_roles UNION ALL SELECT ''"))
-        here, owner = self._quoted(self.database), self._quoted(self.owner)
-        granted = self.old.rows(GRANTS, here=here, owner=owner)
         with refusing("the privileges of other roles could not be carried"):
-            self.here.run_all(line for role, line in granted if role in there)
+            self._grant()
         slot.close()
         return 0
 
