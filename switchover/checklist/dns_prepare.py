@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .. import output
 from ..desired import Desired, Precondition
-from ..dns.addresses import NO_NAMES, has_names, old_ttl_until
+from ..dns.addresses import needs_names, old_ttl_until
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
 from ..errors import Problem
@@ -21,10 +21,9 @@ from ..step import step
 
 
 @step
+@needs_names
 def servers_agree(move: Move) -> Desired:
     """dns: every authoritative server answers, and all give the same records."""
-    if not has_names(move):
-        return NO_NAMES
 
     def otherwise() -> str | None:
         look = move.names.look()
@@ -37,10 +36,9 @@ def servers_agree(move: Move) -> Desired:
 
 
 @step
+@needs_names
 def ttl(move: Move) -> Desired:
     """dns: TTL lowered to `dns.ttl` seconds; a note says from when on that counts."""
-    if not has_names(move):
-        return NO_NAMES
 
     def lower(look: Look) -> list[Addresses]:
         return [replace(record, ttl=min(record.ttl, move.settings.dns.ttl)) for record in look.found if record.data]

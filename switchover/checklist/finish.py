@@ -6,6 +6,8 @@ Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 from .. import ci, mail
 from ..certificates import SOON, scheduled_once
 from ..database import fence
@@ -32,29 +34,25 @@ def pushes_answered(move: Move) -> Desired:
 @step
 def ci_authorized(move: Move) -> Desired:
     """new: the CI host's key may deploy."""
-    return ci.authorized(move)
+    return ci.where_it_deploys(move, partial(ci.authorized, move.new))
 
 
 @step
 def ci_knows_new(move: Move) -> Desired:
     """ci: knows new's host key, so that ssh does not ask."""
-    return ci.knows_new(move)
+    return ci.where_it_deploys(move, partial(ci.knows, move.new))
 
 
 @step
 def ci_remote(move: Move) -> Desired:
     """ci: its git remote is new."""
-    if move.ci is None or move.settings.ci is None:
-        return ci.NONE
-    return move.new.deploys.remote(move.settings.ci, move.ci)
+    return ci.where_it_deploys(move, move.new.deploys.remote)
 
 
 @step
 def ci_deploys(move: Move) -> Desired:
     """ci: a deploy to new succeeds."""
-    if move.ci is None or move.settings.ci is None:
-        return ci.NONE
-    return move.new.deploys.deploys(move.settings.ci, move.ci)
+    return ci.where_it_deploys(move, move.new.deploys.deploys)
 
 
 @step

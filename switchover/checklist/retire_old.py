@@ -14,7 +14,7 @@ from ..certificates import no_renewal
 from ..database import application, copy, replication
 from ..database import pgbouncer as pool
 from ..desired import Desired, Precondition
-from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, records_before, to_new
+from ..dns.addresses import has_names, needs_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
 from ..http import host
@@ -30,10 +30,9 @@ FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step
+@needs_names
 def dns_points_to_new(move: Move) -> Desired:
     """dns: every domain points to new, at every authoritative server, and no resolver gives old's address any more."""
-    if not has_names(move):
-        return NO_NAMES
 
     def otherwise() -> str | None:
         look = move.names.look()

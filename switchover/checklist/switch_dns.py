@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from .. import output
 from ..desired import Desired, Precondition
-from ..dns.addresses import NO_NAMES, has_names, old_remembered_until, old_ttl_until, to_new
+from ..dns.addresses import needs_names, old_remembered_until, old_ttl_until, to_new
 from ..dns.change import Records
 from ..errors import Problem
 from ..http import ANSWERS, ask
@@ -30,10 +30,9 @@ def _seconds_left(until: datetime | None) -> float:
 
 
 @step
+@needs_names
 def old_ttl_over(move: Move) -> Desired:
     """dns: no resolver still uses the TTL of before `dns-prepare`."""
-    if not has_names(move):
-        return NO_NAMES
 
     def left() -> str | None:
         until = old_ttl_until(move)
@@ -51,10 +50,9 @@ def old_ttl_over(move: Move) -> Desired:
 
 
 @step
+@needs_names
 def new_answers(move: Move) -> Desired:
     """old: new answers for every domain with a valid certificate, and old proxies everybody else to it."""
-    if not has_names(move):
-        return NO_NAMES
     six = any(":" in address for address in move.old.addresses)
     old = ask(move.settings.domain, move.old.main_address, ANSWERS, "-f")
     asks = [
@@ -68,25 +66,24 @@ def new_answers(move: Move) -> Desired:
 
 
 @step
+@needs_names
 def way_back(move: Move) -> Desired:
     """new: prepared for undo, which waits until browsers close the connections that they keep to new."""
-    if not has_names(move):
-        return NO_NAMES
     wait = f"wait_showing {move.settings.dns.ttl} false || :\n{move.new.web.reload}"
     return Command(move.new, run=":", undo=wait, shown="(undone: waits for the TTL, and reloads nginx)")
 
 
 @step
+@needs_names
 def records(move: Move) -> Desired:
     """dns: every domain points to new, at every authoritative server."""
-    return Records(move, lambda look: to_new(move, look)) if has_names(move) else NO_NAMES
+    return Records(move, lambda look: to_new(move, look))
 
 
 @step
+@needs_names
 def visitors_follow(move: Move) -> Desired:
     """old: closes the connections that browsers keep to it; a note says whether it still proxies visitors."""
-    if not has_names(move):
-        return NO_NAMES
 
     def remembered() -> str | None:
         seconds = _seconds_left(old_remembered_until(move))

@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem
 from ..move import Move
 from ..programs import programs, unpacked
 from ..quote import sh
 from ..server import Server
-from ..settings import UploadDirectory
 from . import replication_status
+
+if TYPE_CHECKING:
+    from ..settings import UploadDirectory
 
 PROGRAMS = ("prove", "proof.py", "snapshots.py", "hold.py", "servers.py", "refusals.py")
 DIFFERENT = 4  # the program's exit status

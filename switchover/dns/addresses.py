@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
+from typing import TypeVar
 
-from ..desired import Nothing
+from ..desired import Desired, Nothing
 from ..errors import Problem
 from ..journal import Entry
 from .needs import Move
 from .records import KINDS, Addresses, Look, from_json
 
+M = TypeVar("M", bound=Move)
 NO_NAMES = Nothing("the DNS records are left alone, as dns.kind is none")
 
 
 def has_names(move: Move) -> bool:
     """Whether the move changes DNS records."""
     return move.settings.dns.kind != "none"
+
+
+def needs_names(body: Callable[[M], Desired]) -> Callable[[M], Desired]:
+    """Decorator of a step's function: there is nothing to do where the settings leave DNS alone."""
+
+    @wraps(body)
+    def guarded(move: M) -> Desired:
+        return body(move) if has_names(move) else NO_NAMES
+
+    return guarded
 
 
 def to_new(move: Move, look: Look) -> list[Addresses]:
