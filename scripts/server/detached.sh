@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Either server, as root: a program as a unit of its own, which goes on where the operator's machine is gone. Read in by
+# Either server, as root: a program as a unit of its own, which runs on when the operator's machine is gone. Read in by
 # other programs, in the directory of a journal's entry; there lie what it says (said, errors) and, when it has ended,
 # its exit status (status):
 #

@@ -184,7 +184,7 @@ def test_another_database_s_certificate_is_refused(lab: Lab) -> None:
 # --- old's PostgreSQL is restarted --------------------------------------------------------------------------------
 
 
-def test_while_visitors_come_by_old_a_restart_is_refused(lab: Lab, visitors: Visitors) -> None:
+def test_while_old_proxies_visitors_past_pgbouncer_a_restart_is_refused(lab: Lab, visitors: Visitors) -> None:
     with felt(visitors) as refused:
         line = fails(lab, "replicate.wal-level")
     assert "bypass PgBouncer" in line and "inv switch-app" in line

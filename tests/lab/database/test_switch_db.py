@@ -132,7 +132,7 @@ def test_a_transaction_left_open_is_named(lab: Lab) -> None:
     leads(lab, "old")
 
 
-def test_a_lag_that_does_not_shrink_is_told(lab: Lab) -> None:
+def test_a_lag_that_does_not_shrink_is_named(lab: Lab) -> None:
     with session(lab.new, NEW.database, "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE"):
         lab.old.psql("INSERT INTO orders (number, total, created_at) VALUES ('late', 1, now())", OLD.database)
         line = fails(lab, "switch-db")
@@ -170,7 +170,7 @@ def test_the_network_of_the_operator_is_cut_and_a_second_one_comes(lab: Lab) -> 
         leads(lab, "new")
 
 
-def test_who_writes_past_the_fence_is_told_and_what_would_be_lost_is_refused(lab: Lab) -> None:
+def test_late_writes_are_named_and_what_would_be_lost_is_refused(lab: Lab) -> None:
     lab.old.psql("INSERT INTO products (id, name, price) VALUES (777777, 'past the fence', 1)", OLD.database)
     lab.old.psql("UPDATE products SET name = 'too' WHERE id = 3", OLD.database)
     found = "old has what new lacks, written past the fence: insert products id=777777, update products id=3"
@@ -350,7 +350,7 @@ def test_new_loses_its_power_in_the_hold(lab: Lab, part: str) -> None:
         leads(lab, right)
 
 
-def test_after_all_of_it_the_move_goes_on(lab: Lab) -> None:
+def test_after_all_of_it_the_move_proceeds(lab: Lab) -> None:
     switched(lab, "old")  # where the journal has it
     works(lab, "switch-db")
     leads(lab, "new")
