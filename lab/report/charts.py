@@ -106,6 +106,7 @@ def _frame(axes: Axes, line: Timeline) -> None:
     axes.set_xlim(0, line.seconds)
     for mark in line.marks:
         axes.axvspan(mark.started, mark.ended, color=PALE, zorder=0, linewidth=0)
+        axes.axvline(mark.started, color=LINE, linewidth=0.8, zorder=0.5)
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
