@@ -168,7 +168,7 @@ def test_it_speaks_tls_with_the_database(lab: Lab) -> None:
 
 
 def test_another_database_s_certificate_is_refused(lab: Lab) -> None:
-    """No visitor comes by PgBouncer yet."""
+    """No visitor uses PgBouncer yet."""
     both = "/etc/switchover/old-database.crt"
     stranger = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -days 9 -subj /CN=other"
     lab.new.exec(f"cp -p {both} /root/both && {stranger} >{both} 2>/dev/null && systemctl restart pgbouncer")

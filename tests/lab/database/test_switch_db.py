@@ -56,7 +56,7 @@ def server(lab: Lab, role: str) -> LabServer:
 def leads(lab: Lab, role: str) -> None:
     """The application is with that database, and with no other; soon, where PgBouncer has just lost its connections."""
     ask = f"psql -XAtq '{WAY} sslmode=disable' -c 'SELECT 1'"
-    until(lambda: lab.new.exec(ask, check=False).returncode == 0, 10, "the application's way leads nowhere", pause=0.2)
+    until(lambda: lab.new.exec(ask, check=False).returncode == 0, 10, "the application gets no answer", pause=0.2)
     assert (leads_to(lab), enters(lab, role), enters(lab, OTHER[role])) == (role, True, False)
 
 
