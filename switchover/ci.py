@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .desired import Desired, Nothing
 from .errors import Problem
@@ -12,7 +13,9 @@ from .quote import sh
 from .resources import File
 from .resources.file import with_lines
 from .server import Server
-from .site.deploys import Ci
+
+if TYPE_CHECKING:
+    from .site.deploys import Ci
 
 
 def where_it_deploys(move: Move, want: Callable[[Ci, Host], Desired]) -> Desired:

@@ -22,7 +22,7 @@ def read(path: str | Path) -> dict[Any, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        do = "Copy move.example.yaml to move.yaml and write there what runs on your servers"
+        do = "Copy move.example.yaml to move.yaml and describe your servers there"
         raise Problem("there is no such file", str(path), do) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"cannot be read ({error})", str(path), "Save it as UTF-8 text that you can read") from None

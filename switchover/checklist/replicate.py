@@ -19,7 +19,7 @@ from ..resources import File, Role
 from ..step import step_by
 
 CATCHES_UP = 900  # seconds: what was written during the copy
-FAR = (64, 60)  # megabytes, seconds of lag from which monit warns
+FAR = (64, 60)  # megabytes, seconds of lag from which somebody is warned
 
 
 @step_by("replicate")

@@ -206,7 +206,7 @@ def test_every_section_says_what_visitors_feel(one: Section) -> None:
 
 def test_a_section_shows_it_to_the_operator(here: Made, capsys: pytest.CaptureFixture[str]) -> None:
     whole(of(lambda move: None)).run(here())
-    assert "\n  Visitors: they notice nothing; jobs, mail among them, wait" in capsys.readouterr().out
+    assert "\n  Visitors: they notice nothing; jobs (mail too) wait" in capsys.readouterr().out
 
 
 # --- the file -------------------------------------------------------------------------------------------------------

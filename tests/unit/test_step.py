@@ -423,7 +423,7 @@ def test_the_list_for_programs_has_the_same_order() -> None:
 @pytest.mark.parametrize("one", checklist.steps(), ids=STEPS)
 def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
     doc = (one.__doc__ or "").strip()
-    assert re.fullmatch(r"(old|new|ci|names): [^\n]+\.", doc)
+    assert re.fullmatch(r"(old|new|ci|dns): [^\n]+\.", doc)
     assert one.summary == doc.removesuffix(".") and len(doc) < 120
     assert one.line == f"{one.section}.{one.name}" and "_" not in one.line
 
@@ -432,7 +432,7 @@ def test_a_step_says_in_one_line_on_which_server_and_what(one: Step) -> None:
 def test_a_section_says_what_it_does_and_what_its_undo_takes_and_loses(whole: Section) -> None:
     assert re.fullmatch(r"[A-Z].{20,}", whole.summary)
     assert whole.question or re.match(rf"Undo \(inv undo {whole.name}\): .+\.", whole.undoing)
-    assert re.fullmatch(r"Changes (old|new|ci|names)(, (new|ci|names))*", whole.changes)
+    assert re.fullmatch(r"Changes (old|new|ci|dns)(, (new|ci|dns))*", whole.changes)
 
 
 def test_the_help_of_a_step_and_of_a_section() -> None:

@@ -12,10 +12,9 @@ SAID = """\
 {"event": "ready", "towards": "new", "sequences": 11}
 {"event": "switched", "towards": "new", "hold_ms": 21.4, "tries": 2, "parts": {"pause": 1.5, "fence": 4.2}}
 progress 3 15 tables
-table {"table": "public.orders", "old": 500, "new": 500, "equal": true, "why": ""}
-table {"table": "public.tags", "old": 3, "new": 4, "equal": false, "why": ""}
-sequence {"sequence": "orders_id_seq", "old": 510, "new": 500, "equal": false}
-took {"ms": 812}
+proof {"tables": [{"table": "public.orders", "old": 500, "new": 500, "equal": true, "why": ""}, \
+{"table": "public.tags", "old": 3, "new": 4, "equal": false, "why": ""}], \
+"sequences": [{"sequence": "orders_id_seq", "old": 510, "new": 500, "equal": false}], "seconds": 0.8}
 {"event": "proved", "equal": false}
 """
 INTERRUPTED = '{"event": "interrupted", "why": "x", "right": "new", "hold_ms": 90.1, "tries": 1}\n'

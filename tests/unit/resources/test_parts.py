@@ -71,7 +71,7 @@ def test_two_parts_of_one_name_are_refused_before_anything_is_done(data: dict[st
     one = of(
         lambda given: [File(given.new, "/etc/a.yml", text) for text in (b"1", b"2")], "prepare-new", "carried-files"
     )
-    with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:/etc/a\.yml\. Where the"):
+    with pytest.raises(Problem, match=r"carried-files has two parts of one name: new:/etc/a\.yml\. If the"):
         resources(one, move(data))
 
 

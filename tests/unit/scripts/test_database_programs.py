@@ -270,7 +270,7 @@ def test_a_switch_that_failed_says_why(entry: Entry) -> None:
 def test_a_switch_that_died_after_the_commit_was_completed_by_its_recovery(entry: Entry) -> None:
     switches(entry, "kill -KILL $$", "new")
     done = entry.run("detached-switch", "new")
-    assert done.returncode == 0 and done.stdout.startswith("note that moment was not proved")
+    assert done.returncode == 0 and done.stdout.startswith("note that moment was not compared")
 
 
 # --- the copy under the page --------------------------------------------------------------------------------------
