@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 import servers
+from psycopg2.errors import UndefinedColumn, UndefinedFunction, UndefinedObject, UndefinedTable
 from psycopg2.extras import LogicalReplicationConnection
 from psycopg2.sql import SQL, Identifier, Literal
 from refusals import Refused
@@ -311,9 +312,9 @@ def in_a_process(work: Callable[[], int], tidy: Callable[[], None]) -> int:
         os.killpg(process.pid or os.getpid(), signal.SIGKILL)
     process.kill()  # where it had no group of its own yet
     process.join()
+    shutil.rmtree(FILL, ignore_errors=True)  # first, as what follows may wait for a server
     if stopped or process.exitcode:
         tidy()
-    shutil.rmtree(FILL, ignore_errors=True)
     return 143 if stopped else process.exitcode or 0
 
 
@@ -328,7 +329,6 @@ class Copy:
         self.gentle = False  # visitors' processes come first
         self.kept = f"{database}_before_move"
         self.name = Identifier(database)
-        self.cluster = Database("new", {"database": "postgres"})
         self.snapshot = ""  # of old, exported
         # Each piece of rows has a transaction of its own, so that it locks no table for long.
         self._begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
@@ -341,6 +341,11 @@ class Copy:
     def old(self) -> Database:
         """Old's, which need not answer for what happens here alone."""
         return Database("old", {})
+
+    @cached_property
+    def cluster(self) -> Database:
+        """New's PostgreSQL, which need not answer for what happens on old alone."""
+        return Database("new", {"database": "postgres"})
 
     @cached_property
     def here(self) -> Database:
@@ -357,7 +362,8 @@ class Copy:
         """Those with the database here; also a program that one of them runs, and which may wait for old."""
         ended = "SELECT pid::text, pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {name}"
         if pids := self.cluster.texts(ended, name=self.database):
-            subprocess.run(["pkill", "-P", ",".join(pids)])
+            with contextlib.suppress(FileNotFoundError):  # without procps it ends when old answers
+                subprocess.run(["pkill", "-P", ",".join(pids)])
         self.__dict__.pop("here", None)
 
     def fresh(self) -> None:
@@ -408,8 +414,9 @@ class Copy:
 
     def tidy(self, *, slot: bool) -> None:
         """No session stays of a copy that was stopped or failed; nor, on old, its *slot*."""
-        if self.is_kept():
-            self.end_sessions()
+        with contextlib.suppress(psycopg2.Error):  # a server that is down has no sessions
+            if self.is_kept():
+                self.end_sessions()
         for _ in range(20 if slot else 0):
             try:
                 # pg_dump's session does not notice that it ended while it waits for a lock.
@@ -605,8 +612,9 @@ class Copy:
             copied = "0"
         shares = [f"coalesce({part}_done / nullif({part}_total, 0.0), 0)" for part in ("blocks", "tuples")]
         built = f"SELECT coalesce(avg({' + '.join(shares)}) / 2, 0) FROM pg_stat_progress_create_index"
+        built = f"({built} WHERE datname = {{name}})" if self.cluster.session.server_version >= 120000 else "0"
         pids = "array(SELECT pid FROM pg_stat_activity WHERE datname = {name})"
-        asked = f"SELECT {copied}::float8, ({built} WHERE datname = {{name}})::float8, {pids}"
+        asked = f"SELECT {copied}::float8, {built}::float8, {pids}"
         now, share, found = self.cluster.rows(asked, name=self.database)[0]
         if self.gentle:
             yield_to_visitors(set(found) - self._known)
@@ -667,7 +675,11 @@ class Copy:
                 r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;", line
             )
             if grant and grant[2] in (None, owner) and grant[3] in roles and not grant[3].startswith("switchover"):
-                self.here.rows(line.replace(f" FOR ROLE {owner} ", f" FOR ROLE {self._quoted(self.owner)} "))
+                # PostgreSQL's own functions, and an extension's, may be others in new's version.
+                try:
+                    self.here.rows(line.replace(f" FOR ROLE {owner} ", f" FOR ROLE {self._quoted(self.owner)} "))
+                except (UndefinedFunction, UndefinedTable, UndefinedColumn, UndefinedObject) as error:
+                    print(f"note not granted on new: {line} {first_line(error)}", flush=True)
 
     def copy_here(self) -> int:
         """Old's database into a fresh one here; nobody works with it."""

@@ -42,6 +42,7 @@ QUIET = 0.5  # seconds in which a moment without a query is looked for; without 
 SPARE = 2  # connections beside those that were in use at once
 FILLED = 3  # seconds that PgBouncer may take to close the connections that nobody uses, or to open what it lacks
 ANSWER = 5  # seconds after which PgBouncer's console counts as hanging
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 CONNECTIONS = ("sv_active", "sv_idle", "sv_used", "sv_tested")  # in SHOW POOLS, those that are open
 
 
@@ -78,13 +79,17 @@ def end_on_signals() -> None:
     """A signal that ends this program lets it clean up, once."""
 
     def ended(number: int, frame: Any) -> None:
-        for other in signals:
-            signal.signal(other, signal.SIG_IGN)
+        ignore_signals()
         sys.exit(1)
 
-    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-    for number in signals:
+    for number in SIGNALS:
         signal.signal(number, ended)
+
+
+def ignore_signals() -> None:
+    """What this program has begun it ends."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def wait(session: Any, seconds: float = ANSWER) -> None:
@@ -105,6 +110,18 @@ def application(config: dict[str, Any]) -> Any:
     )  # fmt: skip
     wait(session)
     return session
+
+
+def answers(config: dict[str, Any]) -> bool:
+    """Whether a query of the application's is answered now, by a session of its own."""
+    try:
+        session = application(config)
+        cursor = session.cursor()  # which must live for as long as it waits
+        cursor.execute("SELECT 1")
+        wait(session)
+    except psycopg2.Error:
+        return False
+    return True
 
 
 class Pooler:
@@ -227,12 +244,15 @@ class DeadMan:
         subprocess.run(["systemd-run", *options, *self.command], check=True)
 
     @staticmethod
-    def disarm() -> bool:
-        """It does not come any more; whether it was still to come."""
-        states = DeadMan.states()
+    def is_to_come() -> bool:
+        """Whether it has not come yet."""
+        return DeadMan.states() == ["active", "inactive"]
+
+    @staticmethod
+    def disarm() -> None:
+        """It does not come any more."""
         # The program of the dead man itself must not be ended by this.
         systemctl("stop", *UNITS[: 1 if "SWITCHOVER_DEAD_MAN" in os.environ else 2])
-        return states == ["active", "inactive"]
 
 
 def systemctl(*words: str) -> str:
@@ -243,21 +263,8 @@ def systemctl(*words: str) -> str:
 
 def let_go(port: int) -> list[str]:
     """The command of a dead man that needs no file of ours: the pool is restored, and queries proceed."""
-    command = "env --chdir=/ -u PGOPTIONS setpriv --reuid=postgres --regid=postgres --init-groups psql -XAq"
-    return [
-        *command.split(),
-        "-h",
-        SOCKET,
-        "-p",
-        f"{port}",
-        "-U",
-        "pgbouncer",
-        "pgbouncer",
-        "-c",
-        "RELOAD",
-        "-c",
-        "RESUME",
-    ]
+    psql = f"psql -XAq -h {SOCKET} -p {port} -U pgbouncer pgbouncer -c RELOAD -c RESUME"
+    return f"env --chdir=/ -u PGOPTIONS setpriv --reuid=postgres --regid=postgres --init-groups {psql}".split()
 
 
 class Hold:
@@ -281,6 +288,7 @@ class Hold:
         *ready* raises Refused where that must not be tried now. Raises Refused where *drain* seconds were not enough.
         """
         begun = time.monotonic()
+        self.dead_man.disarm()  # an earlier hold's would come in the middle of this one
         while True:
             try:
                 self.check()
@@ -291,7 +299,7 @@ class Hold:
             except Refused as refused:
                 why, pause = refused, 0.1
             else:
-                end = time.monotonic() + longest
+                end = time.monotonic() + longest - min(0.5, longest / 4)  # before the dead man comes
                 if self._tried(longest):
                     return end
                 why = Refused("SW08", f"a query ran longer than {TRY * 1000:.0f} ms in each of {self.tries} tries")
@@ -305,10 +313,14 @@ class Hold:
 
     def _tried(self, longest: float) -> bool:
         self.tries += 1
+        armed = time.monotonic()
         self.dead_man.arm(longest)
         self.pooler.wait_for_idle(min(QUIET, longest / 2))
         self.since = time.monotonic()
         if self.pooler.pause(TRY):
+            if time.monotonic() - armed > longest:  # it was stopped, and the dead man has come already
+                self.pooler.resume()
+                raise Refused("SW11", "this program stood still")
             self.cursor.execute("SELECT 1")  # it waits among the first; when it is answered, visitors are
             return True
         self.lost += time.monotonic() - self.since
@@ -330,6 +342,7 @@ class Hold:
     def end(self) -> bool:
         """Nothing is held, whatever was begun, and the pool is restored. Returns whether the dead man did not do it."""
         self.pooler.resume()
-        in_time = self.dead_man.disarm()
-        self.pooler.restore_pool()
+        in_time = self.dead_man.is_to_come()
+        self.pooler.restore_pool()  # where this is interrupted, the dead man does it
+        self.dead_man.disarm()
         return in_time

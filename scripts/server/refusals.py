@@ -5,6 +5,7 @@ docs/refusals.md has the same table.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,6 +45,7 @@ CODES = {
     "SW15": Meaning("PgBouncer answers no query after the hold", "Look at PgBouncer's log on new", waiting=False),
     "SW16": Meaning("a replication slot cannot be advanced", "See PostgreSQL's log there"),
     "SW17": Meaning("the database that was left does not answer", "When it does: switchover-switch recover, on new"),
+    "SW18": Meaning("a statement or a command failed", "Repair what it names, then try again"),
     "SW19": Meaning("a server does not answer", "Start it, then try again"),
     # The held restart of old's PostgreSQL.
     "SW21": Meaning("the application has sessions that do not pass PgBouncer", "First: inv switch-app"),
@@ -79,8 +81,10 @@ def run(main: Callable[[], int]) -> None:
     """Ends with *main*'s exit status; a refusal is a line and 3, or 5 where waiting does not help."""
     try:
         sys.exit(main())
-    except psycopg2.Error as error:
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         refused = Refused("SW19", first_line(error))
+    except (psycopg2.Error, OSError, subprocess.SubprocessError) as error:
+        refused = Refused("SW18", first_line(error))
     except Refused as error:
         refused = error
     print(refused, file=sys.stderr)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from hold import DeadMan, Hold, Pooler
+from hold import DeadMan, Hold, Pooler, soon, systemctl
 from proof import compare, counted_on
 from refusals import Refused
 from servers import OTHER, Server, first_line
@@ -104,6 +104,12 @@ def remembered(config: dict[str, Any]) -> dict[str, Any] | None:
     """The last switch: number, towards, phase."""
     state = Path(config["state"])
     return json.loads(state.read_text()) if state.exists() else None
+
+
+def unfinished(config: dict[str, Any]) -> bool:
+    """Whether there is something to recover."""
+    last = remembered(config)
+    return last is not None and last["phase"] not in ("finished", "aborted")
 
 
 def primary(config: dict[str, Any]) -> str:
@@ -348,7 +354,7 @@ def recover(config: dict[str, Any]) -> str:
     the source cannot follow yet.
     """
     last = remembered(config)
-    if last is None or last["phase"] in ("finished", "aborted"):
+    if last is None or not unfinished(config):
         return "nothing"
     towards, number = last["towards"], last["number"]
     # Without an intent it cannot have committed: then the target need not answer.
@@ -364,7 +370,10 @@ def recover(config: dict[str, Any]) -> str:
         end_sessions(source)
         source.ask("SELECT switchover_own.unfence()")  # before RESUME, or clients would be turned away
     point_pooler_at(right, config)
-    attempt(lambda: proceed(config), tries=3)
+    # Where PgBouncer does not run, it will start with that configuration, and holds nobody.
+    done = attempt(lambda: proceed(config), tries=3)
+    if not done and systemctl("is-active", "pgbouncer").strip() == "active":
+        raise Refused("SW15", "PgBouncer's console does not answer, and it may hold queries still")
     DeadMan.disarm()  # before this is over: what ends this program now must find it again
     remember(config, number, towards, state)
     say("recovered", state=state, primary=right)
@@ -375,11 +384,13 @@ def recover(config: dict[str, Any]) -> str:
     return right
 
 
-def proceed(config: dict[str, Any]) -> None:
+def proceed(config: dict[str, Any]) -> bool:
     """PgBouncer points where its configuration says, and holds nobody. Raises psycopg2.Error."""
     pooler = Pooler(config)
+    soon(lambda: not any(pool["sv_login"] for pool in pooler.pools()), 1)  # RELOAD would end a login
     pooler.reload()
     pooler.resume()
+    return True
 
 
 def end_sessions(server: Server) -> None:

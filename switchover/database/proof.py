@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,8 @@ def parse(out: str) -> Proof:
     """What the program printed among other lines; an empty proof where it did not come so far."""
     for line in out.splitlines():
         if line.startswith("proof {"):
-            return Proof(**json.loads(line.removeprefix("proof ")))
+            with suppress(ValueError):  # cut in its middle
+                return Proof(**json.loads(line.removeprefix("proof ")))
     return Proof()
 
 

@@ -181,7 +181,7 @@ def test_who_writes_past_the_fence_is_reported_and_what_would_be_lost_is_refused
     assert int(lab.old.psql(f"{kept} WHERE slot_name = 'switchover'")) < 100_000
     undone = inv(lab, "undo", "--yes", "switch-db")
     line = one_line(undone.status, undone.out, undone.err)
-    assert found in undone.out and 'at the moment of the switch: 1 differ: products' in undone.out
+    assert found in undone.out and "at the moment of the switch: 1 differ: products" in undone.out
     assert "all of it is undone, but" in line
     leads(lab, "old")
     line = fails(lab, "switch-db.can-switch", "switch-db.pool-role", "switch-db.program", "switch-db.gates")

@@ -24,11 +24,14 @@ class DatabaseError(Exception):
 def modules() -> Iterator[types.SimpleNamespace]:
     """Them by name, each imported anew; and `Error`, which stands for psycopg2's."""
     database, extensions = types.ModuleType("psycopg2"), types.ModuleType("psycopg2.extensions")
-    database.Error = database.OperationalError = DatabaseError  # type: ignore[attr-defined]
+    database.Error = database.OperationalError = database.InterfaceError = DatabaseError  # type: ignore[attr-defined]
     extensions.POLL_OK, extensions.POLL_READ, extensions.POLL_WRITE = 0, 1, 2  # type: ignore[attr-defined]
     extras, sql = types.ModuleType("psycopg2.extras"), types.ModuleType("psycopg2.sql")
     extras.LogicalReplicationConnection = sql.SQL = sql.Identifier = sql.Literal = object  # type: ignore[attr-defined]
-    fakes = {module.__name__: module for module in (database, extensions, extras, sql)}
+    errors = types.ModuleType("psycopg2.errors")
+    for name in ("Column", "Function", "Object", "Table"):
+        setattr(errors, f"Undefined{name}", DatabaseError)
+    fakes = {module.__name__: module for module in (database, errors, extensions, extras, sql)}
     kept = {name: sys.modules.pop(name, None) for name in (*fakes, *MODULES)}
     sys.modules |= fakes
     sys.path.insert(0, str(PROGRAMS))

@@ -318,6 +318,27 @@ def test_a_hold_that_does_not_succeed_within_its_budget_says_why(
     assert not held or (held[-1].endswith("RELOAD") and held[-2].endswith("RESUME"))
 
 
+def test_an_earlier_hold_s_dead_man_does_not_come_in_the_next_one(
+    modules: types.SimpleNamespace, bouncer: PgBouncer
+) -> None:
+    hold(modules).begin(1, 5)
+    assert "systemctl stop" in bouncer.log[: bouncer.log.index("2 SET default_pool_size = 2")]
+
+
+def test_a_program_that_stood_still_until_its_dead_man_came_holds_nobody(
+    modules: types.SimpleNamespace, bouncer: PgBouncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = hold(modules)
+
+    def stand_still(seconds: float) -> None:
+        bouncer.now += 6
+
+    monkeypatch.setattr(holding.pooler, "wait_for_idle", stand_still)
+    with pytest.raises(modules.refusals.Refused, match=r"^SW11: this program stood still\. "):
+        holding.begin(1, 5)
+    assert [line.split()[1] for line in bouncer.asked("PAUSE", "RESUME")] == ["PAUSE", "RESUME"]
+
+
 def test_a_query_of_the_application_s_waits_among_the_first_and_is_answered(
     modules: types.SimpleNamespace, bouncer: PgBouncer
 ) -> None:
@@ -355,7 +376,8 @@ def test_in_the_end_all_proceeds_whatever_was_begun(modules: types.SimpleNamespa
     holding.begin(1, 5)
     bouncer.log.clear()
     holding.end()
-    assert bouncer.log == ["2 RESUME", "systemctl is-active", "systemctl stop", "2 RELOAD"]
+    # Where it is interrupted before the pool is restored, the dead man does that.
+    assert bouncer.log == ["2 RESUME", "systemctl is-active", "2 RELOAD", "systemctl stop"]
     holding.end()
     assert bouncer.log[4:] == ["2 RESUME", "systemctl is-active", "systemctl stop"]
 
@@ -384,7 +406,8 @@ def test_a_dead_man_that_has_come_is_noticed(
         return states
 
     monkeypatch.setattr(modules.hold, "systemctl", systemctl)
-    assert modules.hold.DeadMan.disarm() is in_time
+    assert modules.hold.DeadMan.is_to_come() is in_time
+    modules.hold.DeadMan.disarm()
     assert asked[-1] == ("stop", "switchover-dead-man.timer", "switchover-dead-man.service")
     monkeypatch.setenv("SWITCHOVER_DEAD_MAN", "1")  # this is it: it does not end itself
     modules.hold.DeadMan.disarm()

@@ -22,8 +22,8 @@ def test_every_code_is_raised_and_none_is_unknown(modules: types.SimpleNamespace
     """A code stands in no other place than where something is refused."""
     programs = [file for file in PROGRAMS.iterdir() if file.name != "refusals.py" and file.is_file()]
     raised = {code for file in programs for code in re.findall(r'"(SW\d\d)"', file.read_text())}
-    # A server that does not answer is refused in refusals.py, for all programs.
-    assert raised | {"SW19"} == set(modules.refusals.CODES)
+    # What no program expects is refused in refusals.py, for all of them.
+    assert raised | {"SW18", "SW19"} == set(modules.refusals.CODES)
 
 
 @pytest.mark.parametrize(("code", "status"), [("SW06", 3), ("SW03", 5)])
@@ -41,12 +41,15 @@ def test_a_refusal_is_one_line_with_its_code_and_what_to_do(
     assert (ended.value.code, capsys.readouterr().err) == (status, f"{code}: it is so. {action}\n")
 
 
-def test_a_server_that_does_not_answer_is_a_refusal_too(
-    modules: types.SimpleNamespace, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("code", ["SW18", "SW19"])
+def test_what_no_program_expects_is_a_refusal_too(
+    modules: types.SimpleNamespace, capsys: pytest.CaptureFixture[str], code: str
 ) -> None:
+    kind = OSError if code == "SW18" else modules.Error
+
     def main() -> int:
-        raise modules.Error("could not connect\nIs the server running?")
+        raise kind("could not connect\nIs the server running?")
 
     with pytest.raises(SystemExit) as ended:
         modules.refusals.run(main)
-    assert ended.value.code == 3 and capsys.readouterr().err.startswith("SW19: could not connect. ")
+    assert ended.value.code == 3 and capsys.readouterr().err.startswith(f"{code}: could not connect. ")

@@ -256,6 +256,9 @@ class Pooler:
             else "no connections"
         )
 
+    def pools(self) -> list[dict[str, int]]:
+        return []
+
     def shrink_pool(self) -> None:
         world.tick()
         world.shrunk = True
