@@ -169,7 +169,7 @@ def test_the_undo_script_on_the_server_names_the_records_and_sees_them(lab: Lab)
     [entry] = [one for one in recorded(lab) if one.step == "switch-dns.records"]
     done = lab.new.exec(f"sh {JOURNAL}/{entry.name}/undo", check=False)
     assert done.returncode == 3
-    for text in ("shop.test. 2 IN A 10.77.0.11; shop.test. 2 IN AAAA fd77::11", f"now {NS1}: {SITE} A is 10.77.0.12"):
+    for text in ("shop.test. 2 IN A 10.77.0.11; shop.test. 2 IN AAAA fd77::11", f"now: {NS1}: {SITE} A is 10.77.0.12"):
         assert text in done.stderr
     update(
         lab, "del shop.test A", "del shop.test AAAA", "add shop.test 2 A 10.77.0.11", "add shop.test 2 AAAA fd77::11"
