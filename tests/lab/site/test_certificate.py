@@ -111,7 +111,7 @@ def test_an_authority_that_cannot_reach_new_through_old_is_quoted_and_nothing_ch
         r"no certificate was issued: .*shop\.test: Get \"http://\S+\": dial tcp .*: connection refused", said
     )
     assert "It was put back as before" in said
-    assert "new uses the copy of old's certificate. Fix that, then run it again." in ran.out
+    assert "new shows the copy of old's certificate. Run this again when that is fixed." in ran.out
     assert letsencrypt(lab.new) == untouched
     order(lab, "in-spite-of-it")
 
