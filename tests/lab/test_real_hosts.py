@@ -192,7 +192,7 @@ def test_a_changed_host_key_is_refused(laptop: Laptop, tmp_path: Path) -> None:
     laptop.known_hosts.write_text("".join(f"{laptop.lab.old.address4} {kind} {key}\n" for kind, key in keys))
     said = "its host key is not the one you know"
     assert laptop.fails("status") == f"old (shop-old): {said}. Find out why before you continue (ssh shop-old)"
-    assert f"old (shop-old): {said}  (Find out why before you go on" in laptop.inv("check").out
+    assert f"old (shop-old): {said}  (Find out why before you continue" in laptop.inv("check").out
 
 
 @pytest.mark.thorough
@@ -380,7 +380,7 @@ def test_what_could_not_be_checked_is_not_passed(laptop: Laptop, lab: Lab) -> No
     found = crossed(ran)
     assert ran.status == 1
     assert [line.split("(")[0].strip() for line in found] == [
-        "could not be checked: new: the database is there, and its owner's",
+        "could not be checked: new: the database exists and belongs to its owner",
         "could not be checked: new's PostgreSQL is no older than old's",
         "could not be checked: the database and uploads fit on new",
         "could not be checked: whether new's database can replicate old's",
@@ -417,4 +417,4 @@ def test_a_whole_move_by_one_command_between_ipv6_addresses(ipv6: Laptop, lab: L
     assert set(states.values()) <= {"done", "true", "nothing"}, states
     text = ipv6.inv("status", "--markdown").out.partition("(`inv retire-old`)")[0]
     assert "- [ ]" not in text and text.count("- [x]") > 30
-    assert re.search(r"- \[x\] old: nginx passes .* \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, \S+@\S+\)", text)
+    assert re.search(r"- \[x\] old: nginx proxies .* \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, \S+@\S+\)", text)

@@ -211,7 +211,7 @@ def test_monit_starts_a_worker_that_died(lab: Lab) -> None:
 
 def test_a_schema_change_waits_as_long_as_old_follows(lab: Lab) -> None:
     pushed = deploys.push(lab, "new", "migration", by="dev")
-    assert not pushed.ok and "It has to wait for the end of the move: inv retire-old" in pushed.output
+    assert not pushed.ok and "Migrations have to wait for the end of the move: inv retire-old" in pushed.output
     assert deploys.push(lab, "remote", "harmless", by="ci").ok
     # What fails at CI's own push is told with the hook's reason, though git calls it a success.
     works(lab, "undo", "--yes", "finish.ci-deploys")
@@ -239,7 +239,7 @@ def test_without_the_ci_host_all_else_continues(lab: Lab) -> None:
         ran = inv(lab, "finish.ci-remote")
         assert ran.status == 1 and f"{lab.ci}: no ssh connection (" in ran.err.splitlines()[-1]
         [line] = works(lab, "undo", "--yes", "finish").err.splitlines()
-        assert line.startswith(f"{lab.ci}: no ssh connection (") and line.endswith("is not known, and left as it is")
+        assert line.startswith(f"{lab.ci}: no ssh connection (") and line.endswith("is unknown, and stays as it is")
         stands = {entry.server.role for entry in recorded(lab) if entry.state == "done" and entry.step[:6] == "finish"}
         assert stands == {"ci"}
     finally:

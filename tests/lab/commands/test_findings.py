@@ -382,7 +382,7 @@ def test_what_is_harmless_is_no_finding(spoken: tuple[Observed, Observed], befor
     during, _ = spoken
     said = [what for _, what in during["session-state"] if "SET authorization" not in what]  # the test's own
     assert len(said) == len(STATEMENTS), said
-    assert "no pg_stat_statements" in before["session-state"][0][1]
+    assert "without pg_stat_statements" in before["session-state"][0][1]
 
 
 def test_the_command(lab: Lab) -> None:
