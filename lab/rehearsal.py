@@ -209,9 +209,9 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
 
 
 def _observers(lab: Lab, course: Course) -> list[Observer]:
-    """All need the ci host: it has the names, the authority, the customers' mail, and the checkouts."""
+    """The ci host has the names, the authority, the customers' mail, and the checkouts."""
     if lab.ci not in lab.hosts:
-        return []
+        return [DnsAudit(lab)]  # which counts the visitors of either server
     deploys = [DeployAudit(lab, course.quiet)] if {*lab.world.sites[0].pushers} == {"ci", "dev"} else []
     return [*deploys, MailAudit(lab), DnsAudit(lab), CertificateAudit(lab)]
 

@@ -43,10 +43,12 @@ class DnsAudit(Observer):
         self.last: float | None = None  # seconds after the change in which somebody still came to old
 
     def before(self, section: str) -> None:
-        if section == DNS_PREPARE:
+        if section == DNS_PREPARE and self.lab.name_servers:
             self.old_ttl = self._ttl()
 
     def after(self, section: str) -> None:
+        if not self.lab.name_servers:
+            return
         if section == DNS_PREPARE:
             self.new_ttl = self._ttl()
         if section == SWITCH_DNS:
@@ -57,7 +59,7 @@ class DnsAudit(Observer):
         old, new = (server.addresses for server in self.lab.servers)
         answers, spans = rehearsal.book.answers, rehearsal.spans
         self.came = Counter("old" if a.to in old else "new" if a.to in new else "" for a in answers)
-        if DNS_PREPARE not in {span.name for span in spans}:
+        if not self.lab.name_servers or DNS_PREPARE not in {span.name for span in spans}:
             return
         self._must_point_to(self.lab.new if SWITCH_DNS in done else self.lab.old)
         lowered = DNS_PREPARE in done and RETIRE not in done
