@@ -25,7 +25,7 @@ from switchover.dns import resolver
 
 OLD, NEW = SHOP.site("old"), SHOP.site("new")
 WORKER = f"{NEW.app}/tmp/pids/delayed_job.pid"
-RUNS = "The application that ran before"
+RUNS = "The version from before"
 
 pytestmark = [pytest.mark.usefixtures("lab_name"), pytest.mark.thorough]
 
