@@ -28,6 +28,7 @@ from switchover.desired import Desired, Nothing, Resource
 from switchover.errors import Problem
 from switchover.journal import FUNCTIONS
 from switchover.move import Move
+from switchover.section import SECTIONS
 from switchover.server import Server
 from switchover.settings import load
 from switchover.site.certificate import Certificate, copied
@@ -96,7 +97,7 @@ def made(move: Move, desired: Desired) -> str:
         return desired
 
     one = step(contract)
-    one.section, one._name = "finish", f"contract-{next(NUMBERS)}"
+    one.heading, one._name = SECTIONS["finish"], f"contract-{next(NUMBERS)}"
     run_step(move, one)
     return one.line
 
@@ -108,7 +109,7 @@ def already(move: Move, desired: Desired) -> bool:
         return desired
 
     one = step(contract)
-    one.section, one._name = "finish", f"contract-{next(NUMBERS)}"
+    one.heading, one._name = SECTIONS["finish"], f"contract-{next(NUMBERS)}"
     parts, _ = one.parts_and_why(move)
     return all(part.change() is None for part in parts if isinstance(part, Resource))
 
