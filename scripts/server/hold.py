@@ -244,20 +244,7 @@ def systemctl(*words: str) -> str:
 def let_go(port: int) -> list[str]:
     """The command of a dead man that needs no file of ours: the pool is restored, and queries proceed."""
     command = "env --chdir=/ -u PGOPTIONS setpriv --reuid=postgres --regid=postgres --init-groups psql -XAq"
-    return [
-        *command.split(),
-        "-h",
-        SOCKET,
-        "-p",
-        f"{port}",
-        "-U",
-        "pgbouncer",
-        "pgbouncer",
-        "-c",
-        "RELOAD",
-        "-c",
-        "RESUME",
-    ]
+    return f"{command} -h {SOCKET} -p {port} -U pgbouncer pgbouncer -c RELOAD -c RESUME".split()
 
 
 class Hold:
