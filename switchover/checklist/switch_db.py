@@ -69,7 +69,7 @@ def switch(move: Move) -> Desired:
     new = move.new
     return [
         # Undone last: the application forgets the other database's type OIDs.
-        Command(new, ":", new.app.reload(), shown="(undone: the application restarts)", part="restart"),
+        Command(new, ":", new.app.reload().sh, shown="(undone: the application restarts)", part="restart"),
         switching.switch(move),
     ]
 
@@ -183,7 +183,7 @@ def old_is_quiet(move: Move) -> Desired:
 def start_worker(move: Move) -> Desired:
     """new: the worker runs."""
     worker = move.new.worker
-    return again("switch-db.stop-worker" in move.would_change, worker.running(), worker.starting_shown)
+    return again("switch-db.stop-worker" in move.would_change, worker.running(), worker.starting().shown)
 
 
 @step_by("replicate")
