@@ -1,6 +1,6 @@
 """Kills the operator's command at every point of every step: does the same command complete the step, and undo it?
 
-    inv lab.kills [--sample N] [--seed S] [--json FILE] [--section NAME or STEP] [--strategy copy]
+    inv lab.kills [--sample N] [--seed S] [--section NAME or STEP] [--strategy copy]
 
 For each change that a step makes and each of the four points (see `switchover/failpoint.py`):
 
@@ -86,16 +86,13 @@ class Result:
         """One more point of *step*."""
         self.sections[_section(step)].update(points=1, completed=int(completed), undone=int(undone))
 
-    def report(self, out: Console, file: Path | None) -> int:
-        """Prints the table, writes the JSON; gives the exit status."""
+    def report(self, out: Console) -> int:
+        """Prints the table; gives the exit status."""
         sections = [*self.sections.items(), ("all", self.total)]
         rows = [[name, *(str(numbers[key]) for key in NUMBERS)] for name, numbers in sections]
         out.print(terminal.table("", ("section", *NUMBERS), rows))
         for problem in self.wrong:
             out.print(f"wrong: {problem}", style="red", markup=False)
-        if file:
-            data = {key: self.total[key] for key in NUMBERS} | {"wrong": self.wrong}
-            file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         return 1 if self.wrong else 0
 
 

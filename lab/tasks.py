@@ -16,8 +16,6 @@ from invoke.tasks import task
         "seed-mb": "about how large old's database is",
         "state": "start from this saved state",
         "plain": "bare servers, without the shop",
-        "ci": "the host that deploys is there too",
-        "firewall": "old has its firewall on",
         "strategy": "how its settings say that the database moves: replicate or copy",
     }
 )
@@ -28,14 +26,12 @@ def up(
     seed_mb: int = 300,
     state: str | None = None,
     plain: bool = False,
-    ci: bool = True,
-    firewall: bool = True,
     strategy: str = "replicate",
 ) -> None:
     """Boots old, new and the host that deploys, which then stay up until `inv lab.down`."""
     from .servers import Lab
 
-    with Lab(old, new, state, seed_mb=seed_mb, plain=plain, ci=ci, firewall=firewall, strategy=strategy) as lab:
+    with Lab(old, new, state, seed_mb=seed_mb, plain=plain, strategy=strategy) as lab:
         lab.keep()
     print(f"Up. Settings: {lab.settings}\nLook around: inv lab.ssh old (new, ci). End it: inv lab.down")
 
@@ -70,8 +66,6 @@ def down(_c: Context) -> None:
     help={
         "sample": "so many points, drawn by chance; all unless given",
         "seed": "for the drawing",
-        "json": "a file for the result",
-        "seed-mb": "about how large old's database is",
         "section": "only this section, or this step (those before it run without kills)",
         "strategy": "how the database moves: replicate or copy",
     }
@@ -80,14 +74,11 @@ def kills(
     _c: Context,
     sample: int = 0,
     seed: int = 0,
-    json: str = "",
-    seed_mb: int = 5,
     section: str = "",
     strategy: str = "replicate",
 ) -> None:
     """Kills commands at every point of every step, in a lab of its own: can each be completed, and undone?"""
     import sys
-    from pathlib import Path
 
     from .crash_points import Walk, all_points_of_the_last_section
     from .report import terminal
@@ -95,7 +86,7 @@ def kills(
     from .servers import Lab
 
     out = terminal.console()
-    with Lab("11", "12", seed_mb=seed_mb, strategy=strategy) as lab:
+    with Lab("11", "12", seed_mb=5, strategy=strategy) as lab:
         walk = Walk(lab, out)
         if section == RETIRE:
             walk.all_but_the_last()
@@ -105,7 +96,7 @@ def kills(
             lab.save("before-the-last")
     if last:
         all_points_of_the_last_section("before-the-last", walk.result, out)
-    sys.exit(walk.result.report(out, Path(json) if json else None))
+    sys.exit(walk.result.report(out))
 
 
 namespace = Collection("lab", up, ssh, save, down, kills)
