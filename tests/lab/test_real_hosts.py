@@ -319,7 +319,7 @@ FAULTS = [
           r"new: lacks rsync  \(Install the packages of rsync\)"),
     Fault("old", "runuser -u postgres -- psql -qc 'ALTER SYSTEM SET ssl = off' -c 'SELECT pg_reload_conf()'",
           "runuser -u postgres -- psql -qc 'ALTER SYSTEM RESET ssl' -c 'SELECT pg_reload_conf()'",
-          r"old: PostgreSQL does not have TLS  \(Set ssl = on .*reload it\)"),
+          r"old: PostgreSQL does not have TLS  \(Set ssl = on .*reload PostgreSQL\)"),
     Fault("new", "echo 'nonsense on;' >/etc/nginx/conf.d/x.conf", "rm /etc/nginx/conf.d/x.conf",
           r"new: nginx refuses its configuration \(.*nonsense.*\)  \(Fix it: nginx -t\)"),
     Fault("old", instead("date", 'exec /bin/date -d "+60 sec" "$@"'), "rm /usr/local/sbin/date",
