@@ -103,10 +103,7 @@ class Names:
         look = Look()
         for zone, names in self.zones.items():
             for server, addresses in self.servers(zone).items():
-                try:
-                    self._ask(look, server, addresses, names)
-                except (Unanswered, OSError) as why:
-                    look.silent[server] = str(why) or type(why).__name__
+                self._ask(look, server, addresses, names)
         return look
 
     @cached_property
@@ -169,18 +166,18 @@ class Names:
         return resolver.answers(self._host)
 
     def _ask(self, look: Look, server: str, addresses: list[str], names: list[str]) -> None:
-        """Asks a server, at the first of its addresses that answers."""
-        why: Exception = Unanswered("it has no address")
+        """Asks a server of a zone, at the first of its addresses that answers; it may be one of other zones too."""
+        why = "it has no address"
         for address in addresses:
             try:
                 with closing(self._host.dial(address, 53, resolver.PATIENCE)) as line:
                     answers = {(name, kind): ask_server(line, look, name, kind) for name in names for kind in KINDS}
             except (Unanswered, OSError) as error:
-                why = error
+                why = str(error) or type(error).__name__
                 continue
-            look.answers[server] = {key: record for key, record in answers.items() if record}
+            look.answers.setdefault(server, {}).update({key: record for key, record in answers.items() if record})
             return
-        raise why
+        look.silent[server] = why
 
 
 def plain(address: object) -> str:

@@ -99,6 +99,15 @@ def test_an_alias_is_distinguished_from_what_it_stands_for(net: Net) -> None:
     assert look.found == [A, AAAA]
 
 
+def test_a_server_of_two_zones_is_asked_for_the_names_of_both(net: Net) -> None:
+    for server in net.servers.values():
+        server.records += "shop 60 IN NS ns1\nmarket 60 IN A 192.0.2.11\n"
+    market = Addresses("market.example.org", "A", 60, ("192.0.2.11",))
+    names = named(net, check(right() | {"domains": [SHOP, market.name]}, "move.yaml"))
+    names.zones = {SHOP: [SHOP], ZONE: [market.name]}  # each with its own SOA
+    assert {record for record in names.look().found if record.data} == {A, AAAA, market}
+
+
 def test_the_zone_is_found_or_given(net: Net) -> None:
     assert named(net, said()).zones == {ZONE: [SHOP]}
     assert named(net, said(zone=SHOP)).zones == {SHOP: [SHOP]}
