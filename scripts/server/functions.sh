@@ -2,6 +2,7 @@
 # Functions for every recorded `apply` and `undo`, and for looks. Each entry of the journal has a copy, so that it needs
 # nothing else, and sources it (`. ./functions.sh`).
 
+cluster() { env -C / runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$@"; } # asks PostgreSQL as its superuser
 refuse() { printf '%s\n' "$*" >&2; exit 3; }
 mark() { date -u '+%Y-%m-%d %H:%M:%SZ' >"$1.new"; sync "$1.new"; mv "$1.new" "$1"; }
 there() { [ -e "$1" ] || [ -L "$1" ]; } # a broken link too
@@ -32,13 +33,6 @@ ended() { [ ! -d "/proc/$1" ]; } # pid
 alive() { # pidfile: its process exists and is not a zombie
   [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
   ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
-}
-terminate() { # pidfile seconds: ends its process, and one that was started meanwhile
-  for _ in 1 2 3; do # not forever, where something restarts it each time
-    alive "$1" || return 0
-    pid=$(cat "$1"); kill -TERM "$pid" 2>/dev/null || :
-    wait_showing "$2" ended "$pid" || return 1
-  done
 }
 service_runs() { # name: systemd says that it runs, starts, or is stopping
   case $(systemctl is-active "$1") in inactive | failed | unknown | '') return 1 ;; esac

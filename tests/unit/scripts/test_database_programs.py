@@ -59,6 +59,7 @@ class Entry:
             self.put(path / "bin" / name, text)
         for program in PROGRAMS.iterdir():
             shutil.copy(program, self.path / "after")
+        shutil.copy(PROGRAMS / "functions.sh", self.path)
 
     def put(self, path: Path, text: str) -> None:
         """A program of the test's own."""
