@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -146,52 +147,40 @@ class Work:
         self.free, self.sources = list(pieces), list(sources)
         self.taken: list[Piece] = []
         self.done: list[Piece] = []
-        self.failure: Exception | None = None
-        self._changed = threading.Condition()
 
-    def run(self, targets: Sequence[Any], meanwhile: Callable[[], None]) -> None:
-        """A worker for each session in *targets*, to the end; *meanwhile* is called again and again.
+    def run(self, targets: Iterable[Any], meanwhile: Callable[[], None]) -> None:
+        """All of it, a piece for each session in *targets* at a time; *meanwhile* is called again and again.
 
-        Raises what the first piece raised that failed.
+        Raises what the first piece raised that failed; what else is under way then is left to itself.
         """
-        for target in targets:
-            threading.Thread(target=self._worker, args=(target,), daemon=True).start()
-        while True:
-            with self._changed:
-                if self._changed.wait_for(self._ended, 0.2):
-                    break
-            meanwhile()
-        if self.failure:
-            raise self.failure
+        idle = list(targets)
+        ended: SimpleQueue[tuple[Piece, Any, Any, Exception | None]] = SimpleQueue()
 
-    def _ended(self) -> bool:
-        return self.failure is not None or not (self.free or self.taken)
-
-    def _possible(self) -> list[Piece]:
-        return [piece for piece in self.free if self.sources or not piece.tables]
-
-    def _worker(self, target: Any) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ended() or self._possible())
-                if self._ended():
-                    return
-                piece = max(self._possible(), key=lambda piece: piece.rank)
-                source = self.sources.pop() if piece.tables else None
-                self.free.remove(piece)
-                self.taken.append(piece)
-            failure = None
+        def do(piece: Piece, source: Any, target: Any) -> None:
             try:
                 piece.work(source, target)
             except Exception as error:  # whatever it is, the others end and it is told
-                failure = error
-            with self._changed:
-                self.failure = self.failure or failure
+                ended.put((piece, source, target, error))
+            else:
+                ended.put((piece, source, target, None))
+
+        while self.free or self.taken:
+            while idle and (possible := [piece for piece in self.free if self.sources or not piece.tables]):
+                piece = max(possible, key=lambda piece: piece.rank)
+                source = self.sources.pop() if piece.tables else None
+                self.free.remove(piece)
+                self.taken.append(piece)
+                threading.Thread(target=do, args=(piece, source, idle.pop()), daemon=True).start()
+            with contextlib.suppress(Empty):
+                piece, source, target, failure = ended.get(timeout=0.2)
+                if failure:
+                    raise failure
                 self.taken.remove(piece)
                 self.done.append(piece)
                 self.free += piece.then
                 self.sources += [source] if source else []
-                self._changed.notify_all()
+                idle.append(target)
+            meanwhile()
 
 
 class Database(servers.Server):
@@ -621,10 +610,10 @@ class Copy:
             self._known.update(found)
         if time.monotonic() - self._told >= 1:
             self._told = time.monotonic()
-            done, taken = list(work.done), list(work.taken)
-            now += sum(piece.size for piece in done) + share * sum(piece.size for piece in taken if not piece.tables)
-            titles = ", ".join(piece.title for piece in taken)
-            print(f"doing {sum(piece.tables for piece in done)} of {tables} tables done, now {titles}")
+            built_now = share * sum(piece.size for piece in work.taken if not piece.tables)
+            now += sum(piece.size for piece in work.done) + built_now
+            titles = ", ".join(piece.title for piece in work.taken)
+            print(f"doing {sum(piece.tables for piece in work.done)} of {tables} tables done, now {titles}")
             progress(min(now, total), total, "bytes")
 
     # --- copies -----------------------------------------------------------------------------------------------------
