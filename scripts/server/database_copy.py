@@ -46,6 +46,7 @@ NAME = "switchover copy"  # what PostgreSQL shows of them
 SLOT = servers.FOLLOWS["new"]
 SMALL = 8 * 1024**2  # bytes: a client carries the rows of smaller tables; smaller indexes are made at the end
 TOGETHER = 20  # small tables, in one transaction
+JOBS = len(os.sched_getaffinity(0)) + 1  # as rows wait for the other server now and then
 READERS = 2  # pieces of rows at a time: old serves visitors
 WAIT = 30  # seconds in which others may end their sessions
 OPEN = 300  # seconds in which transactions that are open on old may end
@@ -546,15 +547,10 @@ class Copy:
         lines = self._tool("pg_restore", f"--section={section}", "-l", str(FILL / "schema")).splitlines()
         return [line for line in lines if line and not line.startswith(";")]
 
-    def _listed(self, lines: Sequence[str]) -> list[str]:
-        """Words of pg_restore for these lines of its list."""
+    def _restore(self, lines: Sequence[str], *words: str) -> str:
+        """What pg_restore prints that does, where *words* say, what these lines of its list say."""
         (FILL / "list").write_text("".join(f"{line}\n" for line in lines))
-        return ["--no-owner", "-L", str(FILL / "list"), str(FILL / "schema")]
-
-    def _restore(self, lines: Sequence[str], *words: str) -> None:
-        """Does here what these lines say."""
-        own = ["-d", self.database, "--no-acl", f"--role={self.owner}", "--exit-on-error"]
-        self._tool("pg_restore", *own, *words, *self._listed(lines))
+        return self._tool("pg_restore", *words, "--no-owner", "-L", str(FILL / "list"), str(FILL / "schema"))
 
     def _tool(self, *words: str) -> str:
         """What a program of PostgreSQL's prints, run as its user. Raises Failed."""
@@ -582,17 +578,12 @@ class Copy:
         together = set(pieces.values())
         total = sum(piece.size + sum(index.size for index in piece.then) for piece in together)
         readers = [sources.connect() for _ in range(READERS)]
-        # Rows wait for the other server now and then: one worker more than processors.
-        workers = [targets.connect(self._quick if targets is self.here else "") for _ in range(self._jobs)]
+        workers = [targets.connect(self._quick if targets is self.here else "") for _ in range(JOBS)]
         work = Work(together, readers)
         with refusing("the rows could not be copied"):
             work.run(workers, lambda: self._watch(work, total, len(pieces)))
         for session in [*readers, *workers]:
             session.close()
-
-    @property
-    def _jobs(self) -> int:
-        return len(os.sched_getaffinity(0)) + 1
 
     def _watch(self, work: Work, total: int, tables: int) -> None:
         """What new's PostgreSQL does for the copy is gentle, and once a second a line says how far that is."""
@@ -632,19 +623,20 @@ class Copy:
         if dumping.returncode:
             raise Refused("SW63", f"old's schema could not be read: {reason(errors)}")
         role = f"SET ROLE {self._quoted(self.owner)}"
+        here = ("-d", self.database, "--no-acl", f"--role={self.owner}", "--exit-on-error")
         with refusing("the schema could not be made"):
             create = "SELECT format('CREATE EXTENSION IF NOT EXISTS %I', extname) FROM pg_extension"
             self.here.run_all(self.old.texts(create))
             pieces = self._plan_rows(self.old.tables(), fresh=True)
             self._plan_indexes(pieces)
             # Extensions are the superuser's, and so are their comments.
-            self._restore([line for line in self._list("pre-data") if " EXTENSION " not in line])
+            self._restore([line for line in self._list("pre-data") if " EXTENSION " not in line], *here)
         self._fill(pieces, self.old, self.here)
         print("doing constraints", flush=True)
         with refusing("the constraints could not be made"):
             self.here.run_all([role, *self._later, "RESET ROLE"])
             if self._rest:
-                self._restore(self._rest, "-j", str(self._jobs))
+                self._restore(self._rest, *here, "-j", str(JOBS))
         print("doing statistics", flush=True)
         with refusing("sequences and views could not be carried"):
             self.here.run_all([*self.old.texts(SEQUENCES), *self.old.texts(VIEWS)])
@@ -658,7 +650,7 @@ class Copy:
         roles = {"PUBLIC", *self.here.texts("SELECT quote_ident(rolname) FROM pg_roles WHERE NOT rolsuper")}
         owner = self.old.texts("SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()")[0]
         listed = [line for line in self._list("pre-data") + self._list("post-data") if " ACL " in line]
-        script = self._tool("pg_restore", "-f", "-", *self._listed(listed)).splitlines() if listed else []
+        script = self._restore(listed, "-f", "-").splitlines() if listed else []
         for line in script + self.old.texts(DATABASE_GRANTS, here=self._quoted(self.database)):
             grant = re.fullmatch(
                 r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;", line

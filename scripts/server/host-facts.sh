@@ -7,7 +7,6 @@
 
 say() { sed "s/^/$1\t/"; }
 getconf GNU_LIBC_VERSION 2>/dev/null | say libc
-nproc | say cores
 { dpkg-query -W -f '${Version}\n' pgbouncer 2>/dev/null ||
   apt-cache policy pgbouncer 2>/dev/null | sed -n 's/^ *Candidate: *//p'; } | say pgbouncer
 nginx -T 2>/dev/null | grep -E '^\s*(worker_connections|worker_processes|access_log)\s' | say nginx

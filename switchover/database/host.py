@@ -113,16 +113,14 @@ def parse(out: str) -> dict[str, Any]:
 
 def _script(server: Server, other: Server) -> str:
     database = server.database
-    variables = {
-        "app": server.app.path,
-        "yml": server.in_app(database.config),
-        "other": other.main_address,
-        "minutes": str(MINUTES),
-    }
     asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)
-    lines = [f"{name}={sh(value)}" for name, value in variables.items()]
-    lines += [f"master=$({server.app.main_process})", HOST, server.app.facts]
-    return "\n".join([*lines, f"{asked} | say sql"])
+    return f"""
+app={sh(server.app.path)} yml={sh(server.in_app(database.config))} other={sh(other.main_address)} minutes={MINUTES}
+master=$({server.app.main_process})
+{HOST}
+{server.app.facts}
+{asked} | say sql
+"""
 
 
 def clocks(old: Host, new: Host) -> tuple[float, float]:

@@ -24,23 +24,21 @@ def may_replicate(server: Server) -> Command:
     return Command(server, f"{PSQL} -c {sh(alter)}", undo, says(there, "t"), shown=alter)
 
 
-def carried(move: Move) -> list[Command]:
+def carried(move: Move) -> Command | None:
     """new: the roles of others that old's database knows (reports, integrations), with their passwords."""
     old, new = move.old, move.new
     question = ask(old.database.name, QUESTION, owner=old.database.owner, new_owner=new.database.owner)
     statements = old.look(question).out.splitlines()
     names = sorted({line.partition("\t")[0] for line in statements})
     if not names:
-        return []
+        return None
     listed = ", ".join(sql(name) for name in names)
     there = f"SELECT count(*) FROM pg_roles WHERE quote_ident(rolname) IN ({listed})"
-    return [
-        Command(
-            new,
-            "sh after/carried-roles create",
-            "sh after/carried-roles drop",
-            check=says(there, len(names)),
-            shown="\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names),
-            files=programs("carried-roles") | {"roles": "".join(f"{line}\n" for line in statements).encode()},
-        )
-    ]
+    return Command(
+        new,
+        "sh after/carried-roles create",
+        "sh after/carried-roles drop",
+        check=says(there, len(names)),
+        shown="\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names),
+        files=programs("carried-roles") | {"roles": "".join(f"{line}\n" for line in statements).encode()},
+    )
