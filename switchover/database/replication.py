@@ -25,11 +25,11 @@ def logical(server: Server) -> Command:
     """*server*'s wal_level is logical; its PostgreSQL, which nobody uses, restarts."""
     return Command(
         server,
-        "sh after/wal-level logical",
-        "sh after/wal-level before",
+        "sh after/setting put wal_level logical \"setting = 'logical'\"",
+        "sh after/setting back wal_level logical",
         check=says("SHOW wal_level", "logical"),
         shown="ALTER SYSTEM SET wal_level = logical; systemctl restart postgresql",
-        files=programs("wal-level"),
+        files=programs("setting"),
     )
 
 

@@ -132,6 +132,7 @@ def test_a_setting_does_not_count_as_put_back_where_postgresql_does_not_answer(e
 
 # --- wal_level ----------------------------------------------------------------------------------------------------
 
+LEVEL = ("wal_level", "logical")
 CONFIG_FILE = ("SHOW config_file", "/etc/postgresql/15/main/postgresql.conf\n")
 RESTART = ["SHOW config_file", "systemctl restart postgresql@15-main", "SELECT 1"]
 
@@ -139,20 +140,23 @@ RESTART = ["SHOW config_file", "systemctl restart postgresql@15-main", "SELECT 1
 @pytest.mark.parametrize(("before", "back"), [("", "RESET wal_level"), ("replica\n", "SET wal_level = 'replica'")])
 def test_wal_level_comes_back_as_it_was(entry: Entry, before: str, back: str) -> None:
     entry.answers = [("pg_file_settings", before), CONFIG_FILE]
-    assert entry.does("wal-level", "logical")[-4:] == ["ALTER SYSTEM SET wal_level = 'logical'", *RESTART]
-    assert entry.does("wal-level", "before")[-4:] == [f"ALTER SYSTEM {back}", *RESTART]
+    asked = entry.does("setting", "put", *LEVEL, "setting = 'logical'")
+    assert asked[-5:-1] == ["ALTER SYSTEM SET wal_level = 'logical'", *RESTART]
+    assert asked[-1].endswith("AND NOT (setting = 'logical')") and entry.has("before/wal_level") == before
+    entry.answers = [("pg_file_settings", "logical\n"), CONFIG_FILE]
+    assert entry.does("setting", "back", *LEVEL)[-4:] == [f"ALTER SYSTEM {back}", *RESTART]
 
 
 def test_wal_level_stays_while_a_slot_needs_it(entry: Entry) -> None:
     (entry.path / "before/wal_level").touch()
     entry.answers = [("pg_replication_slots", "switchover_back\n")]
-    done = entry.run("wal-level", "before")
+    done = entry.run("setting", "back", *LEVEL)
     assert (done.returncode, done.stderr) == (3, "there are logical replication slots still: switchover_back\n")
     assert "ALTER" not in entry.asked_file.read_text()
 
 
 def test_wal_level_that_was_not_changed_needs_no_restart(entry: Entry) -> None:
-    assert entry.does("wal-level", "before") == []
+    assert entry.does("setting", "back", *LEVEL) == []
 
 
 # --- roles --------------------------------------------------------------------------------------------------------
