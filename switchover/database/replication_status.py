@@ -14,7 +14,6 @@ from typing import Any
 from ..errors import Problem
 from ..findings import listed
 from ..move import Move
-from ..quote import sh
 from ..resources.postgres import PSQL, ask
 from ..server import Server
 from . import schema
@@ -28,7 +27,7 @@ SELECT json_build_object(
   'slots', (SELECT json_object_agg(slot_name, json_build_object('active', active,
       'behind', pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn),
       'kept', pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn),
-      'state', to_jsonb(s) ->> 'wal_status', 'left', (to_jsonb(s) ->> 'safe_wal_size')::bigint))
+      'state', to_jsonb(s) ->> 'wal_status'))
     FROM pg_replication_slots s WHERE slot_name IN ('{FORWARD}', '{BACK}')),
   'lag', (SELECT coalesce(extract(epoch FROM replay_lag), 0) FROM pg_stat_replication
     WHERE application_name IN ('{FORWARD}', '{BACK}') AND state IN ('streaming', 'catchup') LIMIT 1),
@@ -36,14 +35,11 @@ SELECT json_build_object(
     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND subname IN ('{FORWARD}', '{BACK}')),
   'limit', (SELECT setting::bigint * 1048576 FROM pg_settings
-    WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'))
-"""
-
-# On one line, like the rest; a server that does not record them has none.
-LATE_WRITES = """
+    WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'));
+-- A server that does not record them has none.
 SELECT to_regproc('switchover_own.late_writes_found') IS NOT NULL AS recorded \\gset
 \\if :recorded
-SELECT json_build_object('late_writes', switchover_own.late_writes_found());
+SELECT json_build_object('late', switchover_own.late_writes_found());
 \\endif
 """
 
@@ -199,16 +195,15 @@ def _size(number: float) -> str:
 
 
 def _ask(server: Server) -> dict[str, Any]:
-    database = server.database.name
     script = f"""
-{PSQL} -d {sh(database)} -c {sh(QUESTION)} || exit 1
-{ask(database, LATE_WRITES)} | grep . || echo '{{}}'
+{ask(server.database.name, QUESTION)} || exit 1
 df -Pk "$({PSQL} -c 'SHOW data_directory')/pg_wal/" | awk 'NR == 2 {{ printf "%.0f\\n", $4 * 1024 }}'
 """
-    facts, late, free = server.look(script).out.strip().splitlines()
-    answer: dict[str, Any] = json.loads(facts)
-    answer |= {name: answer[name] or {} for name in ("slots", "subscriptions")}
-    return answer | {"late": json.loads(late).get("late_writes"), "free": int(free)}
+    *answers, free = server.look(script).out.strip().splitlines()
+    answer: dict[str, Any] = {"late": None, "free": int(free)}
+    for line in answers:
+        answer |= json.loads(line)
+    return answer | {name: answer[name] or {} for name in ("slots", "subscriptions")}
 
 
 def _retained(answer: dict[str, Any], slot: dict[str, Any] | None) -> RetainedWal | None:
