@@ -111,10 +111,6 @@ FROM pg_constraint WHERE contype = 'f' AND connamespace <> 'pg_catalog'::regname
 OTHERS = "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
-class Failed(Exception):
-    """What a program of PostgreSQL's said when it failed."""
-
-
 class Table(NamedTuple):
     """A table that has rows. *columns*: those that can be written; *format*: of rows on their way; sizes in bytes."""
 
@@ -249,7 +245,7 @@ def refusing(what: str) -> Iterator[None]:
     """Raises Refused (SW63) where a statement or a program fails; *what*: that it was not done."""
     try:
         yield
-    except (psycopg2.Error, Failed, OSError) as error:
+    except (psycopg2.Error, OSError) as error:
         text = first_line(error)
         # Of a program that PostgreSQL runs it says no more than that it failed.
         if isinstance(error, psycopg2.Error) and error.pgcode == "38000" and (FILL / "errors").exists():
@@ -414,7 +410,7 @@ class Copy:
                 copy = Copy(self.database)
                 copy.old.rows(ours, name=NAME)
                 return copy.drop_slot()
-            except (psycopg2.Error, Failed):  # a server that restarts is there again soon
+            except (psycopg2.Error, OSError):  # a server that restarts is there again soon
                 time.sleep(1)
         if slot:  # it has its own undo, and old a limit for what it keeps
             print(f"the slot {SLOT} may stay on old, which does not answer: inv undo", file=sys.stderr)
@@ -437,7 +433,7 @@ class Copy:
     # --- the slot ---------------------------------------------------------------------------------------------------
 
     def drop_slot(self) -> None:
-        """Old keeps no changes for new any more; who reads them is ended. Raises psycopg2.Error, Failed."""
+        """Old keeps no changes for new any more; who reads them is ended. Raises psycopg2.Error, TimeoutError."""
         for _ in range(50):
             end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = {slot}"
             if not self.old.rows(end, slot=SLOT):
@@ -446,7 +442,7 @@ class Copy:
             with contextlib.suppress(psycopg2.Error):
                 self.old.rows(f"{drop} AND NOT active", slot=SLOT)
             time.sleep(0.1)
-        raise Failed(f"the slot {SLOT} on old cannot be dropped")
+        raise TimeoutError(f"the slot {SLOT} on old cannot be dropped")
 
     def _make_slot(self) -> Any:
         """Old keeps all changes from now on; gives the session whose snapshot sees exactly what was before.
@@ -553,11 +549,11 @@ class Copy:
         return self._tool("pg_restore", *words, "--no-owner", "-L", str(FILL / "list"), str(FILL / "schema"))
 
     def _tool(self, *words: str) -> str:
-        """What a program of PostgreSQL's prints, run as its user. Raises Failed."""
+        """What a program of PostgreSQL's prints, run as its user. Raises ChildProcessError with what it said."""
         env = os.environ | {"PGOPTIONS": f"{OPTIONS} {self._quick}"}
         done = subprocess.run([*AS_POSTGRES, *words], cwd="/", env=env, capture_output=True, text=True)
         if done.returncode:
-            raise Failed(reason(done.stderr))
+            raise ChildProcessError(reason(done.stderr))
         return done.stdout
 
     def _plan_rows(self, tables: Sequence[Table], *, fresh: bool) -> dict[int, Piece]:
