@@ -22,8 +22,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from switchover import certificates
-from switchover.checklist import LAST, SECTIONS
+from switchover import certificates, checklist
 from switchover.database import replication_status, schema
 from switchover.desired import Resource
 from switchover.errors import Problem
@@ -36,7 +35,6 @@ from switchover.server import Server
 from switchover.settings import Settings, check
 from switchover.settings_model import parts_of
 from switchover.site.certificate import certbot
-from switchover.step import Step
 
 PWNED = "switchover-pwned"
 EVIL = [
@@ -244,7 +242,7 @@ def scripts(settings: Settings) -> tuple[list[str], list[tuple[str, str]]]:
         move.ci = kind("ci", settings.ci.ssh)
     move.journal = Journal(move.journal.identity, [])
     move.journal.home, move.journal._entries = f"/var/lib/switchover/{settings.domain}", []
-    for one in [v for section in (*SECTIONS, LAST) for v in vars(section).values() if isinstance(v, Step)]:
+    for one in checklist.steps():
         try:
             desired = one.desired(move)
         except Problem as problem:
