@@ -11,7 +11,7 @@ from .hosts import Host
 from .programs import ETC, program, programs
 from .quote import sh
 from .resources.command import Command
-from .resources.file import read
+from .resources.file import existing
 from .resources.precondition import succeeds
 
 SOON = 20  # days before its end at which the monitor sends an alert: ten days after it should have been renewed
@@ -65,13 +65,12 @@ class CertificateFacts:
 
 def read_on(old: Host, path: str) -> CertificateFacts:
     """The certificate in the file *path* of *old*. Raises Problem where there is none."""
-    content = read(old, path).content
-    if content is None:
-        raise Problem(f"{path} does not exist", str(old), "Fix old.certificate in the settings")
+    do = "Fix old.certificate in the settings"
+    content, *_ = existing(old, path, do)
     try:
         return read_pem(content)
     except ValueError:
-        raise Problem(f"{path} contains no certificate", str(old), "Fix old.certificate in the settings") from None
+        raise Problem(f"{path} contains no certificate", str(old), do) from None
 
 
 def read_pem(content: bytes) -> CertificateFacts:

@@ -10,14 +10,13 @@ from ..certificates import fullchain, key
 from ..database import application
 from ..database import pgbouncer as pool
 from ..desired import Desired, Nothing, Precondition, Resource
-from ..errors import Problem
 from ..http import answered_by_new, titles
 from ..move import Move
 from ..programs import ETC
 from ..quote import sh
 from ..render import render
 from ..resources import Command, File, packages
-from ..resources.file import read
+from ..resources.file import existing, read
 from ..step import step, step_by
 
 
@@ -44,15 +43,12 @@ def carried_files(move: Move) -> Desired:
     desired = []
     for carried in move.settings.carry:
         source, target = move.old.in_app(carried.source), move.new.in_app(carried.target)
-        found = read(move.old, source)
-        if found.content is None:
-            raise Problem(f"{source} does not exist", str(move.old), "Fix or remove it under `carry:`")
-        content = found.content
+        content, owner, mode = existing(move.old, source, "Fix or remove it under `carry:`")
         for before, after in {**carried.replace, **(move.paths if carried.adapt else {})}.items():
             content = content.replace(before.encode(), after.encode())
-        user = move.new.app.user
-        owner = f"{user}:{user}" if found.owner.startswith(f"{move.old.app.user}:") else found.owner
-        desired.append(File(move.new, target, content, owner, found.mode, secret=carried.secret))
+        if owner.startswith(f"{move.old.app.user}:"):
+            owner = f"{move.new.app.user}:{move.new.app.user}"
+        desired.append(File(move.new, target, content, owner, mode, secret=carried.secret))
     return desired
 
 
@@ -152,16 +148,11 @@ def no_pending_migrations(move: Move) -> Desired:
 @step
 def certificate(move: Move) -> Desired:
     """new: has a copy of the production certificate that old uses."""
-    desired, ours = [], key(move.settings.domain)
-    for source, target in (
-        (move.old.certificate.fullchain, fullchain(move.settings.domain)),
-        (move.old.certificate.key, ours),
-    ):
-        found = read(move.old, source)
-        if found.content is None:
-            raise Problem(f"{source} does not exist", str(move.old), "Fix `old.certificate`")
-        desired.append(File(move.new, target, found.content, found.owner, found.mode, secret=target == ours))
-    return desired
+    old, domain, do = move.old.certificate, move.settings.domain, "Fix `old.certificate`"
+    return [
+        File(move.new, fullchain(domain), *existing(move.old, old.fullchain, do)),
+        File(move.new, key(domain), *existing(move.old, old.key, do), secret=True),
+    ]
 
 
 @step

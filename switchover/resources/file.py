@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -40,6 +41,14 @@ def read(server: Host, path: str) -> FileState:
     return FileState(base64.b64decode(rest), owner, mode)
 
 
+def existing(server: Host, path: str, do: str) -> tuple[bytes, str, str]:
+    """Content, owner and mode of the file *path* on *server*. Raises Problem, with what to *do*, where it is missing."""
+    found = read(server, path)
+    if found.content is None:
+        raise Problem(f"{path} does not exist", str(server), do)
+    return found.content, found.owner, found.mode
+
+
 def before(journal: Journal, server: Host, line: str, path: str) -> FileState | None:
     """*server*'s file *path* as it was before the step *line*; None where that step did not change it."""
     entry = journal.latest(line, f"{server.role}:{path}")
@@ -49,7 +58,28 @@ def before(journal: Journal, server: Host, line: str, path: str) -> FileState | 
 
 
 @dataclass(frozen=True)
-class File(Resource):
+class AtPath(Resource):
+    """What there shall be, or not be, at *path* on *server*."""
+
+    server: Host
+    path: str
+
+    @property
+    def part(self) -> str:
+        """Its path."""
+        return self.path
+
+    def change(self) -> Change | None:
+        """How what is there differs from that; None where it does not."""
+        return self.plan(read(self.server, self.path))
+
+    @abstractmethod
+    def plan(self, now: FileState) -> Change | None:
+        """What must change, given what is there *now*."""
+
+
+@dataclass(frozen=True)
+class File(AtPath):
     """*path* on *server* has *content*, *owner* (`user:group`, as it is when None) and *mode* (octal digits).
 
     *test_file* checks the new file by itself before it is put there (the file's name is added), *test* the
@@ -57,8 +87,6 @@ class File(Resource):
     *files*: what these need, to lie in `after/` too. Of a *secret* file only that it differs is shown.
     """
 
-    server: Host
-    path: str
     content: bytes
     owner: str | None = None
     mode: str | None = None
@@ -69,15 +97,6 @@ class File(Resource):
     record_only: bool = False
     files: Mapping[str, bytes] = field(default_factory=dict)
 
-    @property
-    def part(self) -> str:
-        """Its path."""
-        return self.path
-
-    def change(self) -> Change | None:
-        """The difference between the file there and the file wanted; None where there is none."""
-        return self.plan(read(self.server, self.path))
-
     def edited(self, entry: str) -> str:
         """Its path, where the file there is no longer the one that the change recorded in *entry* put there."""
         ours = sh(f"{entry}/after/{PurePosixPath(self.path).name}")
@@ -85,7 +104,7 @@ class File(Resource):
         return self.path if edited else ""
 
     def plan(self, now: FileState) -> Change | None:
-        """What must change, given what is there *now*."""
+        """The difference between the file *now* and the file wanted; None where there is none."""
         owner = self.owner or now.owner or "root:root"
         mode = self.mode or now.mode or "644"
         if now == FileState(self.content, owner, mode):
@@ -120,26 +139,15 @@ def with_lines(server: Host, path: str, lines: Sequence[str], user: str, replace
 
 
 @dataclass(frozen=True)
-class Absent(Resource):
+class Absent(AtPath):
     """There is no file *path* on *server*. *then* makes its program notice."""
 
-    server: Host
-    path: str
     test: str = ""
     then: str = ""
     record_only: bool = False
 
-    @property
-    def part(self) -> str:
-        """Its path."""
-        return self.path
-
-    def change(self) -> Change | None:
-        """Its removal; None where it is absent already."""
-        return self.plan(read(self.server, self.path))
-
     def plan(self, now: FileState) -> Change | None:
-        """What must change, given what is there *now*."""
+        """Its removal; None where it is absent already."""
         if now.content is None:
             return None
         path, with_these = sh(self.path), _variables(self.server, self.test, self.then)
