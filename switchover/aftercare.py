@@ -154,10 +154,8 @@ def mail_queue(facts: SiteFacts) -> Found:
     """No mail waits on old."""
     number, why = facts.queued
     if number:
-        reason = f" ({why})" if why else ""
-        yield warning(
-            f"{number} mails are queued on old{reason}", "See `postqueue -p` there: `retire-old` waits for them"
-        )
+        what = f"{number} mails are queued on old" + (f" ({why})" if why else "")
+        yield warning(what, "See `postqueue -p` there: `retire-old` waits for them")
 
 
 # --- deploys --------------------------------------------------------------------------------------------------------
@@ -248,7 +246,7 @@ def gather(move: Move) -> SiteFacts:
         with suppress(Unreached):  # that is a finding of its own
             known, own = _ci(move.ci, ci.user, [new.name, *move.settings.domains])
             may_deploy["old"] = tuple(key for key in may_deploy["old"] if key.split()[1:2] not in _bare(own))
-    parties = {party.name: (_answer(old, party), _answer(new, party)) for party in move.settings.third_parties}
+    parties = {party.name: (_of_party(old, party), _of_party(new, party)) for party in move.settings.third_parties}
     servers = {"old": old, "new": new}
     ours = {*old.addresses, *new.addresses}
     return SiteFacts(
@@ -259,8 +257,8 @@ def gather(move: Move) -> SiteFacts:
         new_name=new.name,
         sendmail={role: bool(answer["sendmail"]) for role, answer in answers.items()},
         relay=next(iter(answers["new"]["relay"]), "").strip("[]").partition(":")[0].rstrip("]"),
-        greets=lambda role, address: _greets(servers[role], address),
-        web_answers=partial(_connects, old, port=443),
+        greets=lambda role, address: _answers(servers[role], address, SMTP, b"220"),
+        web_answers=partial(_answers, old, port=443),
         queued=mail.queued(old),
         host_keys=tuple(line.split()[1] for line in answers["new"]["host"]),
         ci_user=ci.user if ci else "",
@@ -321,24 +319,17 @@ def _ci(ci: Host, user: str, hosts: list[str]) -> tuple[dict[str, tuple[str, ...
     return known, own.splitlines()
 
 
-def _answer(server: Server, party: Any) -> str:
+def _of_party(server: Server, party: Any) -> str:
     """What a third party answers *server*: the status of a page, or that a port is open."""
     if party.url:
         return server.look(f"curl -sS -o /dev/null -m 15 -w '%{{http_code}}' {sh(party.url)}", check=False).out or "000"
-    return "a connection" if _connects(server, party.host, party.port) else "silence"
+    return "a connection" if _answers(server, party.host, party.port) else "silence"
 
 
-def _connects(server: Server, address: str, port: int) -> bool:
+def _answers(server: Server, address: str, port: int, greeting: bytes = b"") -> bool:
+    """Whether *server* gets a connection to *address*, which begins with *greeting*, where one is expected."""
     try:
-        server.dial(address, port).close()
-    except OSError:
-        return False
-    return True
-
-
-def _greets(server: Server, address: str) -> bool:
-    try:
-        with closing(server.dial(address, SMTP)) as line:
-            return bytes(line.recv(3)) == b"220"
+        with closing(server.dial(address, port)) as line:
+            return not greeting or bytes(line.recv(len(greeting))) == greeting
     except OSError:
         return False
