@@ -108,14 +108,13 @@ def paths(server: Server, move: Move) -> Found:
 def services(server: Server, move: Move) -> Found:
     """every service that the settings name, and the application's user, exist."""
     names = {f"{server.role}.{key}": name for part in server.parts for key, name in part.services.items()}
-    user = server.app.user
-    lines = [f"systemctl cat {sh(name)} >/dev/null 2>&1 || echo {sh(key)}" for key, name in names.items()]
-    missing = server.look("\n".join([*lines, f"id {sh(user)} >/dev/null 2>&1 || echo user"])).out.split()
+    user, user_key = server.app.user, f"{server.role}.app.user"
+    looks = {key: f"systemctl cat {sh(name)}" for key, name in names.items()} | {user_key: f"id {sh(user)}"}
+    script = "\n".join(f"{look} >/dev/null 2>&1 || echo {sh(key)}" for key, look in looks.items())
+    missing = server.look(script).out.split()
     for key in missing:
-        if key in names:
-            yield blocker(f"no service {names[key]}", f"Fix {key} in the settings")
-    if "user" in missing:
-        yield blocker(f"no user {user}", f"Fix {server.role}.app.user in the settings")
+        what = f"service {names[key]}" if key in names else f"user {user}"
+        yield blocker(f"no {what}", f"Fix {key} in the settings")
     if not missing:
         yield good(f"service {', '.join(names.values())} and user {user} exist")
 

@@ -105,7 +105,7 @@ def test_sound_servers_have_nothing_in_the_way(site: Site) -> None:
 CASES = [
     ("new", "command -v", "rsync\n", "tools", "new: lacks rsync"),
     ("old", "[ -e ", "old.app.path\n", "paths", "does not exist"),
-    ("new", "systemctl cat", "new.app.service\nuser\n", "services", "new: no service "),
+    ("new", "systemctl cat", "new.app.service\nnew.app.user\n", "services", "new: no service "),
     ("old", "r.rolname", "", "database", "old: no database "),
     ("new", "r.rolname", "anna\n", "database", " belongs to anna"),
     ("old", "SHOW ssl", "off\n", "database", "old: PostgreSQL does not have TLS"),
