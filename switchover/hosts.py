@@ -196,34 +196,30 @@ def _known_hosts(options: Any) -> list[Path]:
 
 def _talk(channel: Any, script: bytes, on_line: Callable[[str], None] | None) -> Answer:
     """Sends *script* and reads both outputs together, so that neither side waits for the other."""
-    out, err, sent, line = bytearray(), bytearray(), 0, bytearray()
+    out, err, sent, rest = bytearray(), bytearray(), 0, b""
     quiet = time.monotonic()
     while True:
-        moved, ended = False, channel.eof_received  # asked first: what came before the end is read below
+        ended = channel.eof_received  # asked first: what came before the end is read below
+        so_far = sent, len(out), len(err)
         if sent < len(script) and channel.send_ready():
             sent += channel.send(script[sent : sent + 32768])
-            moved = True
             if sent == len(script):
                 channel.shutdown_write()
         while channel.recv_ready():
             data = channel.recv(65536)
             out += data
-            moved = True
             if on_line:
-                line += data
-                *whole, rest = bytes(line).split(b"\n")
-                line = bytearray(rest)
-                for whole_line in whole:
-                    on_line(whole_line.decode(errors="replace"))
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    on_line(line.decode(errors="replace"))
         while channel.recv_stderr_ready():
             err += channel.recv_stderr(65536)
-            moved = True
-        if moved:
+        if so_far != (sent, len(out), len(err)):
             quiet = time.monotonic()
         # A daemon that the script started may keep the outputs open: then a while without a word ends it too.
         elif ended or (channel.exit_status_ready() and time.monotonic() - quiet > 1):
             break
-        if not moved:
+        else:
             select.select([channel], [], [], 0.02)
     status = channel.recv_exit_status()
     channel.close()
