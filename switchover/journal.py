@@ -195,11 +195,11 @@ class Journal:
 
     def apply(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
         """Runs the entry's change. Waits where an interrupted command still runs there."""
-        return self._run(entry, "apply", on_line)
+        return entry.server.change(self._running(entry, "apply"), on_line=on_line)
 
     def undo(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
         """Runs the entry's undo script, as a person on the server would with `sh`."""
-        answer = self._run(entry, "undo", on_line)
+        answer = entry.server.change(self._running(entry, "undo"), on_line=on_line)
         if answer.status == 0:
             self._set(entry, "undone")
         return answer
@@ -222,9 +222,6 @@ class Journal:
             return datetime.strptime(facts["when"], TIME).replace(tzinfo=UTC)
         except (ValueError, KeyError, TypeError):
             return None
-
-    def _run(self, entry: Entry, script: str, on_line: Callable[[str], None] | None) -> Answer:
-        return entry.server.change(self._running(entry, script), on_line=on_line)
 
     def _running(self, entry: Entry, script: str) -> str:
         # The lock is held by the script itself: one that outlives a broken connection is waited for.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -61,11 +59,9 @@ def _print(*parts: str | tuple[str, str]) -> None:
     console().print(Text.assemble(*parts))
 
 
-@contextmanager
-def progress(title: str) -> Iterator[Progress]:
-    """Shows how far long work is: fed with the lines that a script on a server prints."""
-    with Progress(title, console()) as shown:
-        yield shown
+def progress(title: str) -> Progress:
+    """Shows how far long work is, in a `with` block: fed with the lines that a script on a server prints."""
+    return Progress(title, console())
 
 
 def ask(question: str) -> bool:

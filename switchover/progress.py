@@ -8,7 +8,6 @@ somebody to look into it; anything else it prints is not progress.
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -32,15 +31,12 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        for text in self._notes:
-            self._console.print(f"  · {text}", style="dim", markup=False, highlight=False)
-        for text in self.warnings:
-            self._console.print(f"  ! {text}", style="bold red", markup=False, highlight=False)
+        for texts, mark, style in ((self._notes, "·", "dim"), (self.warnings, "!", "bold red")):
+            for text in texts:
+                self._console.print(f"  {mark} {text}", style=style, markup=False, highlight=False)
 
     def line(self, text: str) -> None:
         """One line that a script printed."""

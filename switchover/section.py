@@ -27,6 +27,12 @@ class Section(Task[Any]):
 
     steps: Sequence[Step] = ()
 
+    def __init__(self, body: Any, **options: Any) -> None:
+        super().__init__(body, **options)
+        self.visitors = self._line("Visitors")  # what they feel while it runs
+        self.question = self._line("Asks")  # what is asked before, where it cannot be undone
+        self.without = self._line("Fails")  # how the move continues where it fails, if it does
+
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with verb(context) as move:
             if self.question and not move.dry and not kwargs.get("yes"):
@@ -85,21 +91,6 @@ class Section(Task[Any]):
         """How it is undone, what that takes and loses."""
         undo = self._line("Undo")
         return f"Undo (inv undo {self.name}): {undo}" if undo else self.question
-
-    @property
-    def visitors(self) -> str:
-        """What visitors feel while it runs."""
-        return self._line("Visitors")
-
-    @property
-    def question(self) -> str:
-        """What is asked before, where it cannot be undone."""
-        return self._line("Asks")
-
-    @property
-    def without(self) -> str:
-        """How the move continues where it fails, if it does."""
-        return self._line("Fails")
 
     @property
     def later(self) -> list[str]:

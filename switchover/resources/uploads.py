@@ -58,15 +58,9 @@ class Synchronised(Resource):
         """The directory on new."""
         return f"{self.target} {self.turn}".rstrip()
 
-    @property
-    def record_only(self) -> bool:
-        """Visitors continue to write, so no look can tell whether it was done."""
-        return True
-
-    @property
-    def observable(self) -> bool:
-        """Nor does one tell right after it."""
-        return False
+    # Visitors continue to write, so no look can tell whether it was done, nor right after it.
+    record_only = True
+    observable = False
 
     def change(self) -> Change | None:
         """What rsync would bring; None where old has nothing that new lacks."""
