@@ -42,7 +42,7 @@ def read(server: Host, path: str) -> FileState:
 
 
 def existing(server: Host, path: str, do: str) -> tuple[bytes, str, str]:
-    """Content, owner and mode of the file *path* on *server*. Raises Problem, with what to *do*, where it is missing."""
+    """Content, owner and mode of the file *path* on *server*. Raises Problem, with what to *do*, if it is missing."""
     found = read(server, path)
     if found.content is None:
         raise Problem(f"{path} does not exist", str(server), do)

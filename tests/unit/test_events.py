@@ -44,8 +44,12 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def whole(*steps: Step) -> Section:
     """The section switch-jobs, with these steps in place of its own."""
-    made = Section(lambda context: None, name="switch-jobs")
-    made.__doc__, made.steps = switch_jobs.__doc__, steps
+
+    def body(context: object) -> None: ...
+
+    body.__doc__ = switch_jobs.__doc__
+    made = Section(body, name="switch-jobs")
+    made.steps = steps
     return made
 
 
