@@ -79,6 +79,5 @@ class Nothing:
     why: str
 
 
-Desired = (
-    Resource | Precondition | Nothing | Sequence[Resource | Precondition | Nothing] | None
-)  # what a step's function returns
+# What a step's function returns.
+Desired = Resource | Precondition | Nothing | Sequence[Resource | Precondition | Nothing] | None

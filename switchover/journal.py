@@ -155,9 +155,8 @@ class Journal:
 
     def active(self, prefix: str = "") -> list[Entry]:
         """Entries that can be undone, newest first: all, a section's, or a step's."""
-        return [
-            e for e in reversed(self.entries) if e.state != "undone" and (not prefix or prefix in (e.step, e.section))
-        ]
+        active = [entry for entry in reversed(self.entries) if entry.state != "undone"]
+        return [entry for entry in active if not prefix or prefix in (entry.step, entry.section)]
 
     def date(self, line: str = "") -> tuple[str, str]:
         """When the step *line* was done, or the move begun, and by whom; now and we where it was not yet."""
@@ -206,11 +205,9 @@ class Journal:
 
     def done(self, entry: Entry) -> None:
         """Marks the change as made and verified."""
-        text = json.dumps({"who": operator(), "when": now()})
-        path = sh(self.path(entry))
-        answer = entry.server.change(
-            f"cd {path} && printf '%s\\n' {sh(text)} | cat >done.new && sync done.new && mv done.new done"
-        )
+        text, path = sh(json.dumps({"who": operator(), "when": now()})), sh(self.path(entry))
+        writing = f"cd {path} && printf '%s\\n' {text} | cat >done.new && sync done.new && mv done.new done"
+        answer = entry.server.change(writing)
         if answer.status != 0:
             raise Problem(f"the journal could not be written: {answer.last_error}", str(entry.server))
         self._set(entry, "done")

@@ -63,10 +63,9 @@ def _reached(host: Host) -> Finding:
         return blocker(f"{host}: sudo does not give root ({answer.out.strip()})", "See /etc/sudoers.d")
     if host.role == "old" and host.greeting.strip():
         greeting = host.greeting.strip().splitlines()[0][:40]
-        return blocker(
-            f"{host}: the shell of {host.user} prints '{greeting}' without a terminal, which breaks rsync",
-            "Print it only where $- has an i: see that user's .bashrc and the like",
-        )
+        do = "Print it only where $- has an i: see that user's .bashrc and the like"
+        what = f"the shell of {host.user} prints '{greeting}' without a terminal, which breaks rsync"
+        return blocker(f"{host}: {what}", do)
     return good(f"{host}: reached, its host key is known, sudo works")
 
 
@@ -246,10 +245,8 @@ def jobs(move: Move) -> Found:
         if old.worker.there:
             yield warning("old has a worker, new has none: jobs would wait", "Set new.worker")
         if new.schedule.needs_worker:
-            yield warning(
-                "on new the worker runs the schedule, and new has no worker",
-                "Fix new.schedule or new.worker in the settings",
-            )
+            do = "Fix new.schedule or new.worker in the settings"
+            yield warning("on new the worker runs the schedule, and new has no worker", do)
     elif not move.journal.active("switch-jobs"):
         runs = new.look(f"{FUNCTIONS}\n{new.worker.runs} && echo runs || :").out.strip()
         if runs:

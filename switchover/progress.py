@@ -57,9 +57,8 @@ class Progress:
         elif time.monotonic() - self._last >= PATIENCE or (done >= total and self._last > self._start):
             self._last = time.monotonic()
             doing = f" ({self._doing})" if self._doing else ""
-            self._console.print(
-                f"      {self.title}: {plain(done, total, unit, self._last - self._start)}{doing}", markup=False
-            )
+            so_far = plain(done, total, unit, self._last - self._start)
+            self._console.print(f"      {self.title}: {so_far}{doing}", markup=False)
 
     def _draw(self, done: int, total: int, unit: str) -> None:
         if self._bar is not None and unit != self._unit:  # the next part of the work

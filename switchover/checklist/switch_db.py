@@ -102,9 +102,8 @@ def fence(move: Move) -> Desired:
 def page_on(move: Move) -> Desired:
     """new: visitors see the maintenance page (503, with the time to try again)."""
     page = move.settings.maintenance
-    content = render(
-        "templates/maintenance.html.j2", domain=move.settings.domain, texts=page.texts, retry_after=page.retry_after
-    )
+    values = {"domain": move.settings.domain, "texts": page.texts, "retry_after": page.retry_after}
+    content = render("templates/maintenance.html.j2", **values)
     return File(move.new, move.new.web.page, content, "root:root", "644", record_only=True)
 
 
@@ -200,10 +199,8 @@ def proved(move: Move) -> Desired:
             what = "the moment of the switch was not proved; `inv prove` compares now"
             output.outcome(Outcome.NOTE, what, answer.err.strip())
         if result.different:
-            raise Problem(
-                f"{len(result.different)} differed at the moment of the switch: {listed(result.different)}",
-                str(move.new),
-                "docs/proof.md says how to find out more; to go back: inv undo switch-db",
-            )
+            what = f"{len(result.different)} differed at the moment of the switch: {listed(result.different)}"
+            do = "docs/proof.md says how to find out more; to go back: inv undo switch-db"
+            raise Problem(what, str(move.new), do)
 
     return Precondition(different)

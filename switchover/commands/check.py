@@ -45,9 +45,8 @@ def _groups(move: Move) -> Iterator[list[Finding]]:
         yield [finding]
     if preflight.both_reached(servers):
         # A move waits where nobody knows this: so it is a finding about the servers.
-        can_replicate = Finding(
-            Severity.UNKNOWN, "whether new's database can replicate old's", key="can-replicate", group=SERVERS
-        )
+        what = "whether new's database can replicate old's"
+        can_replicate = Finding(Severity.UNKNOWN, what, key="can-replicate", group=SERVERS)
         yield _gathered(lambda: compatibility.find(host.gather(move)), can_replicate)
         week = Finding(Severity.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
         yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)

@@ -138,7 +138,6 @@ def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
         for line in replication.lines():
             output.outcome(Outcome.NOTE if replication.replicates else Outcome.FAILED, line)
     for server in move.servers:
-        if holder := move.holder(server):
-            output.outcome(
-                Outcome.NOTE, f"{server}: {holder['who']} has been at work since {holder['when']} ({holder['why']})"
-            )
+        if held := move.holder(server):
+            what = f"{held['who']} has been at work since {held['when']} ({held['why']})"
+            output.outcome(Outcome.NOTE, f"{server}: {what}")

@@ -95,10 +95,7 @@ def _undo_step(move: Move, parts: Sequence[Entry]) -> list[str]:
             answer = revert(move, entry, shown.line)
         warnings += shown.warnings
         if answer.status != 0:
-            raise Problem(
-                f"{entry.step} could not be undone: {answer.last_error}",
-                str(entry.server),
-                f"Fix that and run this again, or on that server: sudo sh {move.journal.path(entry)}/undo",
-            )
+            do = f"Fix that and run this again, or on that server: sudo sh {move.journal.path(entry)}/undo"
+            raise Problem(f"{entry.step} could not be undone: {answer.last_error}", str(entry.server), do)
     output.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, watch.seconds)
     return warnings

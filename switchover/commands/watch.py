@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 EVERY = 5.0  # seconds between two looks
+COUNTS = {"mail queued": "mail_queued", "renewals scheduled": "renewals", "disk free, %": "disk_free_percent"}
 
 
 @task(help={"json": "print it once, for programs"})
@@ -92,11 +93,7 @@ def _table(move: Move, facts: dict[str, Any]) -> Table:
     table.add_row("jobs", "", ", ".join(jobs) or "unknown")
     if "replication" in new:
         table.add_row("replication", "", "\n".join(new["replication"]["lines"]))
-    for name, key in (
-        ("mail queued", "mail_queued"),
-        ("renewals scheduled", "renewals"),
-        ("disk free, %", "disk_free_percent"),
-    ):
+    for name, key in COUNTS.items():
         table.add_row(name, str(old[key]), str(new[key]))
     errors = [f"{s['nginx_errors']['recent']}\n{s['nginx_errors']['last']}".rstrip() for s in (old, new)]
     table.add_row("nginx errors, recent", *errors)
