@@ -3,8 +3,6 @@
 None of it blocks a move. Facts in, findings out; docs/check.md lists them all.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Certificates on the servers: new's copy of old's, what renews them, what is in one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Errors for people: one line that says what, where and what to do."""
 
-from __future__ import annotations
-
 from invoke.exceptions import Exit
 
 

@@ -3,8 +3,6 @@
 docs/events.md has every event and its facts, and what may change while `VERSION` stays.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

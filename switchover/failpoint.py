@@ -4,8 +4,6 @@
 SIGKILL does: nothing is tidied up. Between / and @ stand server and part as the journal has them, or * for any.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 

@@ -4,8 +4,6 @@ A check yields what it found. Where it yields nothing its docstring is true, and
 raises anything is unknown, which is not passed.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace

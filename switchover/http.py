@@ -1,7 +1,5 @@
 """Pages of the site, asked at one of the servers by the site's own name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from .hosts import Host

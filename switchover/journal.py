@@ -28,8 +28,6 @@ to check out; undo by `sh` works whatever the tool.
     2    `move` is JSON; parts have names                                        from 0.2 on
 """
 
-from __future__ import annotations
-
 import getpass
 import json
 import platform

@@ -1,7 +1,5 @@
 """Mail that waits on a server to go out. What old has taken, old sends, as long as it is on: new never gets it too."""
 
-from __future__ import annotations
-
 from . import output
 from .desired import Precondition
 from .hosts import Host

@@ -1,7 +1,5 @@
 """What became of a step, a check or a command: the mark that its line begins with."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Self
 

@@ -3,8 +3,6 @@
 A blocker of these prevents the move. Nothing is changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What the move puts on the two servers: where it lies, and the programs of `scripts/server/` that run there."""
 
-from __future__ import annotations
-
 import base64
 
 from .render import HOME

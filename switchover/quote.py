@@ -1,7 +1,5 @@
 """Quoting, in one place: a value from the settings never becomes shell, SQL or nginx syntax."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import PurePosixPath

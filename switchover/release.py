@@ -1,7 +1,5 @@
 """Which release this is: what a journal keeps of the tool that opened a move."""
 
-from __future__ import annotations
-
 import subprocess
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The sections of the checklist: Collections of steps, in order, each with a Task that runs all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any

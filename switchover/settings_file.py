@@ -4,8 +4,6 @@ It is read as editors read it: by YAML 1.2, where only `true` and `false` are no
 no octal number; and a key that stands twice is a fault, where PyYAML silently takes the last one.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The model of the settings, read: which parts a key may hold, and what to write where a value is at fault."""
 
-from __future__ import annotations
-
 import difflib
 from typing import Any
 

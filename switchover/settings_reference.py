@@ -1,7 +1,5 @@
 """The settings' reference, made from `settings.py`: the JSON schema for editors, and docs/settings.md for people."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence

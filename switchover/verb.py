@@ -1,7 +1,5 @@
 """How every command begins and fails: with the move that it is for, and with one line for a person."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

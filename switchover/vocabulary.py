@@ -3,8 +3,6 @@
 Everything is checked before a server is touched; each fault names its key and what to write instead.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any

@@ -5,8 +5,6 @@ Undo: the old TTL is back. Takes seconds, loses nothing.
 Until: switch-dns
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from .. import output

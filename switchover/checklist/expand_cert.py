@@ -5,8 +5,6 @@ Undo: new's nginx shows the copy of old's certificate again. Takes seconds, lose
 Fails: The move continues: new shows the copy of old's certificate. Run this again when that is fixed.
 """
 
-from __future__ import annotations
-
 from ..desired import Desired
 from ..move import Move
 from ..step import step

@@ -4,8 +4,6 @@ Visitors: they notice nothing.
 Undo: deploys and monitoring are as before. Takes seconds, loses nothing.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from .. import ci, mail

@@ -4,8 +4,6 @@ Visitors: they notice nothing: old serves them as before.
 Undo: new is as it was installed; uploads made there are copied to old first. Takes seconds, loses nothing.
 """
 
-from __future__ import annotations
-
 from ..certificates import fullchain, key
 from ..database import application
 from ..database import pgbouncer as pool

@@ -4,8 +4,6 @@ Visitors: they notice nothing.
 Undo: closes all of it again. Takes seconds, loses nothing.
 """
 
-from __future__ import annotations
-
 from ..database import link
 from ..desired import Desired
 from ..errors import Problem

@@ -4,8 +4,6 @@ Visitors: requests wait once for some 300 ms if old's PostgreSQL must restart; n
 Undo: new's database is as it was, and nothing is left on old. Visitors notice nothing, nothing is lost.
 """
 
-from __future__ import annotations
-
 from ..database import compatibility, hold, host, link, replication
 from ..database import copy as copying
 from ..database import roles as database_roles

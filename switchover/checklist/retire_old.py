@@ -4,8 +4,6 @@ Visitors: they notice nothing on new; old no longer answers anybody who still as
 Asks: After this nothing can be undone: there is no way back to the old server.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 

@@ -4,8 +4,6 @@ Visitors: they notice nothing: requests under way finish on old, the next ones a
 Undo: the old application starts, old's nginx serves it again, later uploads are copied back. Loses nothing.
 """
 
-from __future__ import annotations
-
 from ..desired import Desired
 from ..http import ANSWERS, answered_by_new, ask
 from ..move import Move

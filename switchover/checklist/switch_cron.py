@@ -4,8 +4,6 @@ Visitors: they notice nothing.
 Undo: the crontabs are as they were. Takes seconds, loses nothing.
 """
 
-from __future__ import annotations
-
 from ..desired import Desired
 from ..move import Move
 from ..step import step

@@ -4,8 +4,6 @@ Visitors: requests wait for a moment (some 40 ms) and none fails; with `strategy
 Undo: the same in the other direction; everything written since is on old then. Loses nothing.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from .. import output

@@ -4,8 +4,6 @@ Visitors: they notice nothing: their browsers ask new directly once they see the
 Undo: the records are as before, and browsers ask old again. Takes as long as the TTL, loses nothing.
 """
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime, timedelta
 

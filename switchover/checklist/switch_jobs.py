@@ -4,8 +4,6 @@ Visitors: they notice nothing; jobs (mail too) wait until the new worker has sta
 Undo: the new worker finishes its job and stops, the old one starts. Takes as long as that job, loses nothing.
 """
 
-from __future__ import annotations
-
 from ..desired import Desired
 from ..http import answered_by_new
 from ..move import Move

@@ -1,7 +1,5 @@
 """`inv check`: what blocks a move, found before anything is touched; each finding with what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any

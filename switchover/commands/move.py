@@ -1,7 +1,5 @@
 """`inv move`: the whole checklist, section by section."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from invoke.tasks import task

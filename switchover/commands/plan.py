@@ -1,7 +1,5 @@
 """`inv plan`: what the whole move would do, to read. It only looks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a step would change, without doing it. For `inv plan` and `inv render`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

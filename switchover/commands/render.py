@@ -1,7 +1,5 @@
 """`inv render`: every template as it would be on the servers. It only looks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Commands that print what is made from the settings' model: the JSON schema for editors, the page for people."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

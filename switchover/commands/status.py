@@ -1,7 +1,5 @@
 """`inv status`: which steps of the checklist are done, true already, open, or have nothing to do."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

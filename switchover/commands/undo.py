@@ -1,7 +1,5 @@
 """`inv undo`: undoes a section or a step, with the scripts that the journals recorded."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from itertools import groupby

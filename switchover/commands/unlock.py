@@ -1,7 +1,5 @@
 """`inv unlock`: removes the lock of a command that no longer runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from invoke.tasks import task

@@ -1,7 +1,5 @@
 """A command, for what no other resource says: with its check and its undo."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 

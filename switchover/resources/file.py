@@ -1,7 +1,5 @@
 """A file with its contents, owner and mode; written beside its target and renamed over it."""
 
-from __future__ import annotations
-
 import base64
 import difflib
 import hashlib

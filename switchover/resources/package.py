@@ -1,7 +1,5 @@
 """Packages of the system."""
 
-from __future__ import annotations
-
 from ..hosts import Host
 from ..programs import programs
 from .command import Command

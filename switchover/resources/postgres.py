@@ -1,7 +1,5 @@
 """PostgreSQL: what it is asked, and what is true of it: a role of the move's own, a setting."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """What must be so before the move continues, as a script on a server sees it."""
 
-from __future__ import annotations
-
 from ..desired import Precondition
 from ..hosts import Host
 from ..journal import FUNCTIONS

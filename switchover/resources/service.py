@@ -1,7 +1,5 @@
 """A service: whether it runs, and whether it starts at boot."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..desired import Resource

@@ -1,7 +1,5 @@
 """A directory that visitors write to, brought from old to new, server to server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..desired import Resource
