@@ -12,6 +12,7 @@ from .resources.command import Command
 from .resources.file import existing
 from .resources.precondition import succeeds
 
+RENEWALS = program("renewals.sh").decode()  # sh, for looks
 SOON = 20  # days before its end at which the monitor sends an alert: ten days after it should have been renewed
 
 
@@ -27,25 +28,23 @@ def key(domain: str) -> str:
 
 def scheduled(server: Host) -> list[str]:
     """What renews certificates on *server*: lines of cron, and timers. It only looks."""
-    return server.look(f"{program('renewals.sh').decode()}\nscheduled").out.splitlines()
+    return server.look(f"{RENEWALS}\nscheduled").out.splitlines()
 
 
 def scheduled_once(server: Host) -> Precondition:
     """*server*: exactly one renewal of certificates is scheduled."""
-    script = program("renewals.sh").decode()
-    script += '\ncount=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
-    return succeeds(server, script, "not exactly one renewal of certificates is scheduled on new")
+    one = 'count=$(scheduled | grep -c .); [ "$count" = 1 ] || { echo "$count found"; exit 1; }'
+    return succeeds(server, f"{RENEWALS}\n{one}", "not exactly one renewal of certificates is scheduled on new")
 
 
 def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
     """*server*: it no longer renews certificates of these *domains*."""
     ours = " ".join(sh(domain) for domain in domains)
-    library = program("renewals.sh").decode()
     return Command(
         server,
         f". after/renewals.sh\nretire {ours}",
         undo,
-        f'{library}\n[ -z "$(ours {ours})" ] && ! idle',
+        f'{RENEWALS}\n[ -z "$(ours {ours})" ] && ! idle',
         shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off",
         files=programs("renewals.sh"),
     )

@@ -57,7 +57,6 @@ class Resource(ABC):
 
         It is not overwritten unless the operator says so.
         """
-        del entry
         return ""
 
 

@@ -34,9 +34,6 @@ def sent(server: Host) -> list[Command | Precondition] | None:
 
 def none_left(server: Host) -> Precondition:
     """*server*: no mail waits there."""
-    script = f"""
-{FUNCTIONS}
-no_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}
-"""
+    script = f'{FUNCTIONS}\nno_mail || {{ echo "$(queued) of them: $(why_queued)"; exit 1; }}'
     do = "there, `postqueue -p` shows it, `postqueue -f` tries again, `postsuper -d` deletes one"
     return succeeds(server, script, f"mail is still queued on old: {do}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -73,14 +72,3 @@ def ask(question: str) -> bool:
         return input().strip().lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
         return False
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start

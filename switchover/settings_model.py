@@ -47,7 +47,8 @@ def _fault(error: ErrorDetails, settings: type[BaseModel]) -> str:
         return f"  {path}.kind: {_listed(error['ctx']['expected_tags'])}, not {shown(error['ctx']['tag'], quoted=True)}"
     message = MESSAGES.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     value = error.get("input")
-    plain = isinstance(value, (str, int, float)) and (kind == "bool_type" or not _hides(path))
+    secret = any(word in path for word in ("password", "secret", "key"))
+    plain = isinstance(value, (str, int, float)) and (kind == "bool_type" or not secret)
     return f"  {path}: {message[0].lower()}{message[1:]}" + (f", not {shown(value, quoted=True)}" if plain else "")
 
 
@@ -74,10 +75,6 @@ def _written(place: tuple[Any, ...], settings: type[BaseModel]) -> tuple[list[An
         room = room_of(field)
         model = kinds(room.room).get(rest.pop(0)) if room else part_in(field.annotation)
     return keys + rest, model
-
-
-def _hides(path: str) -> bool:
-    return any(word in path for word in ("password", "secret", "key"))
 
 
 def room_of(field: FieldInfo) -> OneOf | None:

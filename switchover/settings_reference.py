@@ -31,7 +31,7 @@ def schema() -> str:
     made = Settings.model_json_schema(schema_generator=_Schema)
     for part in made["$defs"].values():
         del part["title"]
-    _on_one_line(made)
+    made = json.loads(json.dumps(made), object_hook=_on_one_line)
     head = {
         "$schema": GenerateJsonSchema.schema_dialect,
         "$id": "urn:switchover:move.yaml",
@@ -64,14 +64,10 @@ class _Schema(GenerateJsonSchema):
         return made
 
 
-def _on_one_line(made: Any) -> None:
-    """Descriptions of several lines in the code have one in the schema."""
-    if isinstance(made, dict):
-        if isinstance(made.get("description"), str):
-            made["description"] = _line(made["description"])
-        made = list(made.values())
-    for inner in made if isinstance(made, list) else ():
-        _on_one_line(inner)
+def _on_one_line(part: dict[str, Any]) -> dict[str, Any]:
+    """*part* of the schema: a description of several lines in the code has one there."""
+    text = part.get("description")
+    return part | {"description": _line(text)} if isinstance(text, str) else part
 
 
 def page() -> str:
@@ -88,14 +84,14 @@ def _part(heading: str, model: type[BaseModel], plural: bool = False) -> Iterato
     # Two keys of one kind side by side, as old and new are, share what follows.
     for parts, group in groupby(model.model_fields.items(), lambda item: parts_of(item[1])):
         fields = list(group)
-        names = [".".join(filter(None, (prefix, _name(n, f)))) for prefix in prefixes for n, f in fields]
+        names = [".".join(filter(None, (prefix, f.alias or n))) for prefix in prefixes for n, f in fields]
         title = " and ".join(f"`{name}`" for name in names)
         if parts:
             below.append((title, fields[0][1], parts))
         for name, field in fields:
             needed = "**needed**, " if parts and field.is_required() else ""
             default = f"{needed}[its keys](#{anchor(title)})" if parts else _default(field)
-            rows.append((f"`{_name(name, field)}`", _what(field, parts), default))
+            rows.append((f"`{field.alias or name}`", _what(field, parts), default))
     yield _table(rows)
     for title, field, parts in below:
         if room_of(field):
@@ -110,7 +106,7 @@ def _kinds(heading: str, parts: Sequence[type[BaseModel]]) -> Iterator[str]:
     for number, part in enumerate(parts):
         kind = part.model_fields["kind"].default
         fields = [(name, field) for name, field in part.model_fields.items() if name != "kind"]
-        rows = [(f"`{_name(name, field)}`", _what(field, []), _default(field)) for name, field in fields]
+        rows = [(f"`{field.alias or name}`", _what(field, []), _default(field)) for name, field in fields]
         yield f"**`kind: {kind}`**{' (the default)' * (number == 0)}: {_line(part.__doc__ or '')}"
         if rows:
             yield _table(rows)
@@ -130,10 +126,6 @@ def _base(parts: Sequence[type[BaseModel]]) -> type[BaseModel]:
     """What the kinds of a room have in common."""
     base: type[BaseModel] = parts[0].__mro__[1]
     return base
-
-
-def _name(name: str, field: FieldInfo) -> str:
-    return field.alias or name
 
 
 def _line(text: str) -> str:

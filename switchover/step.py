@@ -126,7 +126,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         """Runs it, part by part; prints and gives its outcome."""
-        watch, done = output.Stopwatch(), set[Outcome]()
+        begun, done = time.monotonic(), set[Outcome]()
         parts, why = self.step.parts_and_why(self.move)
         left_behind = self._left_behind({part.key for part in parts if isinstance(part, Resource)})
         for part in (*left_behind, *parts):
@@ -144,7 +144,7 @@ class _Run:
         if outcome is Outcome.WOULD:
             detail = "would change" if self.diffs else "would look"
         summary = self.step.summary
-        output.outcome(outcome, summary, detail, None if self.move.dry else watch.seconds)
+        output.outcome(outcome, summary, detail, None if self.move.dry else time.monotonic() - begun)
         if self.diffs:
             self.move.would_change.add(self.step.line)
         for server, diff in self.diffs:

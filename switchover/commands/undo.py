@@ -1,6 +1,7 @@
 """`inv undo`: undoes a section or a step, with the scripts that the journals recorded."""
 
 import sys
+import time
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -87,7 +88,7 @@ def _to_undo(move: Move, name: str) -> list[Entry]:
 
 def _undo_step(move: Move, parts: Sequence[Entry]) -> list[str]:
     """Undoes one step, its last part first; returns warnings that somebody must look into."""
-    watch, warnings = output.Stopwatch(), list[str]()
+    begun, warnings = time.monotonic(), list[str]()
     for entry in parts:
         with output.progress(f"undo {entry.step}") as shown:
             answer = revert(move, entry, shown.line)
@@ -95,5 +96,5 @@ def _undo_step(move: Move, parts: Sequence[Entry]) -> list[str]:
         if answer.status != 0:
             do = f"Fix that and run this again, or on that server: sudo sh {move.journal.path(entry)}/undo"
             raise Problem(f"{entry.step} could not be undone: {answer.last_error}", str(entry.server), do)
-    output.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, watch.seconds)
+    output.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, time.monotonic() - begun)
     return warnings

@@ -111,9 +111,7 @@ COMMIT;
 {{ printf '\\\\set verifier '; printf "'%s'\\n" "$(cat after/verifier)"; cat after/create.sql; }} | {PSQL} >/dev/null
 """
         end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {sql(self.name)}"
-        undo = f"""
-printf '%s\\n' {sh(f"{end};")} {sh(f"DROP ROLE IF EXISTS {name};")} | {PSQL} >/dev/null
-"""
+        undo = f"printf '%s\\n' {sh(f'{end};')} {sh(f'DROP ROLE IF EXISTS {name};')} | {PSQL} >/dev/null"
         shown = f"CREATE ROLE {name} LOGIN PASSWORD (not shown); GRANT {group} TO {name}{f'; {acts}' if acts else ''}"
         files = {"verifier": scram(self.password).encode(), "create.sql": create.encode()}
         return Change(shown, apply, undo, (), files)
