@@ -13,7 +13,7 @@ from ..move import Move
 from ..programs import ETC
 from ..quote import sh
 from ..render import render
-from ..resources import Command, File, packages
+from ..resources import Command, File, packages, undone
 from ..resources.file import existing, read
 from ..step import step, step_by
 
@@ -24,13 +24,7 @@ def code(move: Move) -> Desired:
     app = move.new.app
     return [
         # Undone last of the section: by then code and configuration are as they were.
-        Command(
-            move.new,
-            ":",
-            app.restart_where_it_runs(),
-            shown=f"(undone: systemctl restart {app.service})",
-            part="restart",
-        ),
+        undone(move.new, app.restart_where_it_runs(), f"systemctl restart {app.service}", part="restart"),
         move.new.code.is_at(move.new.code.desired(move.old.code, move.settings.revision), move.old.code),
     ]
 

@@ -19,12 +19,10 @@ from ..http import host
 from ..move import Move
 from ..quote import ident, sh
 from ..resources import Command, succeeds
-from ..resources.command import reverted
+from ..resources.command import FINAL, reverted
 from ..resources.postgres import PSQL
 from ..resources.uploads import KEY, on, ssh
 from ..step import step, step_by
-
-FINAL = "refuse 'retire-old has ended undo'"
 
 
 @step

@@ -7,7 +7,7 @@ Undo: the old application starts, old's nginx serves it again, later uploads are
 from ..desired import Desired
 from ..http import ANSWERS, answered_by_new, ask
 from ..move import Move
-from ..resources import Command, succeeds
+from ..resources import Command, succeeds, undone
 from ..step import step
 
 DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload takes long
@@ -20,7 +20,7 @@ def uploads(move: Move) -> Desired:
     return [
         # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
         *move.uploads(deleting=not answered_by_new(move.old, move.settings.domain), always=True),
-        Command(move.old, run=":", undo=drained, shown="(undone: waits for requests under way)"),
+        undone(move.old, drained, "waits for requests under way"),
         *move.uploads(always=True, turn="once more"),
     ]
 

@@ -18,7 +18,7 @@ from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
 from ..render import render
-from ..resources import Absent, Command, File, Service
+from ..resources import Absent, File, Service, undone
 from ..resources.command import again
 from ..resources.file import FileState, read
 from ..step import step, step_by
@@ -67,7 +67,7 @@ def switch(move: Move) -> Desired:
     new = move.new
     return [
         # Undone last: the application forgets the other database's type OIDs.
-        Command(new, ":", new.app.reload(), shown="(undone: the application restarts)", part="restart"),
+        undone(new, new.app.reload(), "the application restarts", part="restart"),
         switching.switch(move),
     ]
 

@@ -16,7 +16,7 @@ from ..http import ANSWERS, ask
 from ..move import Move
 from ..outcome import Outcome
 from ..quote import sh
-from ..resources import Command, succeeds
+from ..resources import Command, succeeds, undone
 from ..step import step
 
 LONG = 600  # seconds that this waits; for longer, run it again later
@@ -68,7 +68,7 @@ def new_answers(move: Move) -> Desired:
 def way_back(move: Move) -> Desired:
     """new: prepared for undo, which waits until browsers close the connections that they keep to new."""
     wait = f"wait_showing {move.settings.dns.ttl} false || :\n{move.new.web.reload}"
-    return Command(move.new, run=":", undo=wait, shown="(undone: waits for the TTL, and reloads nginx)")
+    return undone(move.new, wait, "waits for the TTL, and reloads nginx")
 
 
 @step

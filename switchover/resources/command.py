@@ -8,6 +8,8 @@ from ..hosts import Host
 from ..journal import FUNCTIONS, Change
 from ..quote import sh
 
+FINAL = "refuse 'retire-old has ended undo'"  # the undo of what retire-old does
+
 
 @dataclass(frozen=True)
 class Command(Resource):
@@ -46,15 +48,13 @@ class Command(Resource):
 
 def reverted(server: Host, path: str, step: str) -> Command:
     """The change of *step* that is recorded in the directory *path* on *server* is reverted for good."""
-    script = f"sh {sh(path)}/undo"
-    return Command(
-        server,
-        script,
-        "refuse 'retire-old has ended undo'",
-        check=f"[ -e {sh(path)}/undone ]",
-        shown=f"{script}   # {step}",
-        part=PurePosixPath(path).name,
-    )
+    script, done = f"sh {sh(path)}/undo", f"[ -e {sh(path)}/undone ]"
+    return Command(server, script, FINAL, check=done, shown=f"{script}   # {step}", part=PurePosixPath(path).name)
+
+
+def undone(server: Host, undo: str, shown: str, part: str = "") -> Command:
+    """Nothing is changed on *server* until this is undone, by *undo* (sh)."""
+    return Command(server, ":", undo, shown=f"(undone: {shown})", part=part)
 
 
 def again(ended: bool, desired: Resource | Nothing, shown: str) -> Resource | Nothing:
