@@ -227,8 +227,7 @@ def check(data: dict[Any, Any], name: str, beside: Path = Path()) -> Settings:
         what = "old and new are the same server (new.ssh, new.address)"
         raise Problem(what, name, "Write the new server's own name and addresses")
     if settings.ssh_config:
-        path = _beside(settings.ssh_config, beside, "ssh_config", name)
-        settings = settings.model_copy(update={"ssh_config": path})
+        settings = settings.model_copy(update={"ssh_config": _beside(settings.ssh_config, beside, "ssh_config", name)})
     if settings.dns.key_on == "ci" and settings.ci is None:
         raise Problem("dns.key_on: there is no ci in these settings", name, "Say where the key is: here, old or new")
     if settings.dns.key_file and settings.dns.key_on == "here":

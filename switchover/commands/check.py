@@ -44,19 +44,16 @@ def _groups(move: Move) -> Iterator[list[Finding]]:
     if preflight.both_reached(servers):
         # A move waits where nobody knows this: so it is a finding about the servers.
         what = "whether new's database can replicate old's"
-        can_replicate = Finding(Severity.UNKNOWN, what, key="can-replicate", group=SERVERS)
-        yield _gathered(lambda: compatibility.find(host.gather(move)), can_replicate)
-        week = Finding(Severity.UNKNOWN, "the week after", key="aftercare", group=AFTERCARE)
-        yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), week)
+        yield _gathered(lambda: compatibility.find(host.gather(move)), what, "can-replicate", SERVERS)
+        yield _gathered(lambda: aftercare.CHECKS.find(aftercare.gather(move)), "the week after", "aftercare", AFTERCARE)
 
 
-def _gathered(find: Callable[[], Iterable[Finding]], otherwise: Finding) -> list[Finding]:
-    """The findings; *otherwise*, with the reason, where the facts could not be gathered."""
+def _gathered(find: Callable[[], Iterable[Finding]], what: str, key: str, group: str) -> list[Finding]:
+    """The findings; where the facts could not be gathered, that *what* is unknown, and why."""
     try:
         return list(find())
     except Exception as error:
-        why = unknown(otherwise.what, error)
-        return [replace(otherwise, what=why.what, do=why.do)]
+        return [replace(unknown(what, error), key=key, group=group)]
 
 
 def _show(move: Move, findings: list[Finding], everything: bool) -> None:
