@@ -53,11 +53,11 @@ class Move:
     @cached_property
     def certificate(self) -> Certificate[Any]:
         """New's own certificate for the production domains."""
-        from .site.certificate import Place
+        from .site.certificate import Certificate, Place
 
         old, new = self.old, self.new
         place = Place(new, new.app, new.web, self.front(new), old.web, old.certificate.fullchain)
-        return self.settings.certificate.on(place)
+        return Certificate[Any].of(place, self.settings.certificate)
 
     @cached_property
     def names(self) -> Names:

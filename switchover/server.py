@@ -17,16 +17,20 @@ class Server(Host):
     def __init__(
         self, role: str, settings: ServerSettings, *, ssh_config: str | None = None, dry: bool = False
     ) -> None:
+        from .site import app, code, deploys, firewall, monitor, schedule, web, worker  # with pydantic, which is slow
+
         addresses = [str(address) for address in settings.address]
         super().__init__(role, settings.ssh, addresses, ssh_config=ssh_config, dry=dry)
         self.database, self.certificate = settings.database, settings.certificate
-        self.app = settings.app.on(self)
+        self.app = app.Application[Any].of(self, settings.app)
         self.in_app = self.app.within
-        self.code, self.worker = settings.code.on(self, self.app), settings.worker.on(self, self.app)
-        self.schedule = settings.schedule.on(self, self.app)
-        self.deploys = settings.deploys.on(self, self.app, self.worker, self.schedule)
-        self.monitor = settings.watch.on(self, self.app, self.worker)
-        self.firewall, self.web = settings.firewall.on(self), settings.web.on(self, self.app)
+        self.code = code.Code[Any].of(self, settings.code, self.app)
+        self.worker = worker.Worker[Any].of(self, settings.worker, self.app)
+        self.schedule = schedule.Schedule[Any].of(self, settings.schedule, self.app)
+        self.deploys = deploys.Deploys[Any].of(self, settings.deploys, self.app, self.worker, self.schedule)
+        self.monitor = monitor.Monitor[Any].of(self, settings.watch, self.app, self.worker)
+        self.firewall = firewall.Firewall[Any].of(self, settings.firewall)
+        self.web = web.Web[Any].of(self, settings.web, self.app)
 
     @property
     def parts(self) -> tuple[Kind[Any], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -21,14 +21,32 @@ from ..vocabulary import Part
 if TYPE_CHECKING:
     from .app import Application
 
-S = TypeVar("S", bound=Part)
+
+class KindSettings(Part):
+    """The settings of a kind; each room has a class of it, and each kind one of its room's."""
+
+    kind: str
+
+
+S = TypeVar("S", bound=KindSettings)
 
 
 class Kind(ABC, Generic[S]):
     """One part of a site on one *server*, as the *settings* describe it; abstract what a kind must define."""
 
+    _beside: ClassVar[dict[str, type[Any]]] = {}  # by module: a kind stands beside its settings
+
+    def __init_subclass__(cls) -> None:
+        cls._beside.setdefault(cls.__module__, cls)
+
     def __init__(self, server: Host, settings: S) -> None:
         self.server, self.settings = server, settings
+
+    @classmethod
+    def of(cls, place: Any, settings: KindSettings, *others: Any) -> Self:
+        """The kind that these *settings* are of, on a server (*place*); *others*: what its room's kinds need too."""
+        kind: Self = cls._beside[type(settings).__module__](place, settings, *others)
+        return kind
 
     @property
     def tools(self) -> tuple[str, ...]:

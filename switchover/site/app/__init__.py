@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...findings import Found
 from ...hosts import Host
 from ...quote import sh, under
 from ...resources.command import Command, as_user
 from ...resources.service import Service
-from ...vocabulary import Absolute, Line, Name, Part
-from ..kinds import Kind, Watched
+from ...vocabulary import Absolute, Line, Name
+from ..kinds import Kind, KindSettings, Watched
 
 STARTS, RELOADS = 90, 120  # seconds: for a start; for requests under way during a graceful restart
 
 DEFAULT = "unicorn"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """The Rails application."""
 
-    kind: str
     path: Absolute
     """Its directory, from the root."""
     user: Name
@@ -33,10 +32,6 @@ class Settings(Part):
     """Its `RAILS_ENV`."""
     build: tuple[Line, ...] = ()
     """Commands to run after new code is in place, by the application's user in its directory (`bundle install …`)."""
-
-    @abstractmethod
-    def on(self, server: Host) -> Application[Any]:
-        """This application on *server*."""
 
 
 S = TypeVar("S", bound=Settings)

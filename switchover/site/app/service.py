@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from ...findings import Found, warning
-from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...vocabulary import Form, Line
@@ -32,10 +31,6 @@ class Settings(app.Settings):
     hook with sudo) if it is left out."""
     reloaded: Line | None = None
     """Succeeds when that restart is done and it answers; `systemctl is-active -q SERVICE` if it is left out."""
-
-    def on(self, server: Host) -> ServiceApplication:
-        """This application on *server*."""
-        return ServiceApplication(server, self)
 
 
 class ServiceApplication(app.Application[Settings]):

@@ -22,10 +22,6 @@ class Settings(app.Settings):
     pidfile: AnyPath = "tmp/pids/unicorn.pid"
     """The file with its process id; a relative path is below the application's directory."""
 
-    def on(self, server: Host) -> Unicorn:
-        """This application on *server*."""
-        return Unicorn(server, self)
-
 
 class Unicorn(app.Application[Settings]):
     """A master and its workers. On SIGUSR2 a new master takes over; each process finishes its request first."""

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Desired
 from ...findings import Found
 from ...hosts import Host
-from ...vocabulary import Part
 from ..app import Application
-from ..kinds import Kind
+from ..kinds import Kind, KindSettings, S
 from ..web import Front, Web
 
 DEFAULT = "certbot"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """New's own certificate for the production domains. Until it has one, old's copy serves."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, place: Place) -> Certificate[Any]:
-        """The certificate that goes there."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +32,6 @@ class Place:
     front: Front
     old_web: Web[Any]
     old_fullchain: str
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class Certificate(Kind[S]):

@@ -55,13 +55,13 @@ class Settings(certificate.Settings):
     staging: Flag = False
     """A trial run with the authority's staging server; nothing is kept."""
 
-    def on(self, place: certificate.Place) -> Certbot:
-        """The certificate that goes there."""
-        return (Trial if self.staging else Certbot)(place, self)
-
 
 class Certbot(certificate.Certificate[Settings]):
     """A certificate for every production domain, by the HTTP challenge at port 80."""
+
+    def __new__(cls, place: certificate.Place, settings: Settings) -> Certbot:
+        """The same, or a trial run."""
+        return super().__new__(Trial if settings.staging else cls)
 
     def __init__(self, place: certificate.Place, settings: Settings) -> None:
         super().__init__(place, settings)

@@ -15,10 +15,6 @@ class Settings(certificate.Settings):
     kind: Literal["copied"] = "copied"
     """None is ordered."""
 
-    def on(self, place: certificate.Place) -> Copied:
-        """The certificate that goes there."""
-        return Copied(place, self)
-
 
 class Copied(certificate.Certificate[Settings]):
     """There is nothing to do."""

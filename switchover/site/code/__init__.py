@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Precondition, Resource
 from ...errors import Problem
 from ...findings import Found
-from ...hosts import Host
-from ...vocabulary import Part
-from ..app import Application
-from ..kinds import OfApplication
+from ..kinds import KindSettings, OfApplication, S
 
 DEFAULT = "git"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """How the application's code gets from old to new."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, server: Host, app: Application[Any]) -> Code[Any]:
-        """The code on *server*."""
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class Code(OfApplication[S]):

@@ -6,12 +6,10 @@ from typing import Any, Literal
 
 from ...errors import Problem
 from ...findings import Found, good
-from ...hosts import Host
 from ...quote import sh
 from ...resources.command import Command
 from ...resources.uploads import on, ssh
 from .. import code
-from ..app import Application
 
 
 class Settings(code.Settings):
@@ -19,10 +17,6 @@ class Settings(code.Settings):
 
     kind: Literal["git"] = "git"
     """The commit is the version."""
-
-    def on(self, server: Host, app: Application[Any]) -> Checkout:
-        """The code on *server*."""
-        return Checkout(server, self, app)
 
 
 class Checkout(code.Code[Settings]):

@@ -8,10 +8,8 @@ from typing import Any, Literal
 from ...desired import Precondition
 from ...errors import Problem
 from ...findings import Found, warning
-from ...hosts import Host
 from ...vocabulary import Line
 from .. import code
-from ..app import Application
 
 # Of the application's own code, however it got there.
 CONTENTS = "find app lib db/migrate Gemfile.lock -type f -exec sha256sum {} + 2>/dev/null | sort -k 2 | sha256sum"
@@ -26,10 +24,6 @@ class Settings(code.Settings):
     version: Line = CONTENTS
     """The command that prints its version, run by the application's user in its directory (`cat REVISION`); by default
     a checksum of the application's own files."""
-
-    def on(self, server: Host, app: Application[Any]) -> Delivered:
-        """The code on *server*."""
-        return Delivered(server, self, app)
 
 
 class Delivered(code.Code[Settings]):

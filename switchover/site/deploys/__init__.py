@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Desired
 from ...findings import Found
@@ -13,21 +13,15 @@ from ...hosts import Host
 from ...resources.file import FileState
 from ...vocabulary import Absolute, Destination, Name, Part
 from ..app import Application
-from ..kinds import OfApplication
+from ..kinds import KindSettings, OfApplication, S
 from ..schedule import Schedule
 from ..worker import Worker
 
 DEFAULT = "git"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """How new code gets to the server."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> Deploys[Any]:
-        """The deploys to *server*."""
 
 
 class Ci(Part):
@@ -50,9 +44,6 @@ class Notice:
     date: str
     who: str
     domain: str
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class Deploys(OfApplication[S]):

@@ -15,9 +15,6 @@ from ...resources.file import Absent, File, FileState
 from ...resources.precondition import succeeds
 from ...vocabulary import AnyPath, Form, Name
 from .. import deploys
-from ..app import Application
-from ..schedule import Schedule
-from ..worker import Worker
 
 LONGEST = 900  # seconds that a deploy may take
 
@@ -33,10 +30,6 @@ class Settings(deploys.Settings):
     """The branch that is deployed."""
     name: Name = "production"
     """The usual name of the server's git remote."""
-
-    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> Pushes:
-        """The deploys to *server*."""
-        return Pushes(server, self, app, worker, schedule)
 
 
 class Pushes(deploys.Deploys[Settings]):

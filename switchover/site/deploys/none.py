@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...hosts import Host
 from .. import deploys
-from ..app import Application
 from ..kinds import nothing
-from ..schedule import Schedule
-from ..worker import Worker
 
 
 class Settings(deploys.Settings):
@@ -17,10 +13,6 @@ class Settings(deploys.Settings):
 
     kind: Literal["none"] = "none"
     """Deploys are left alone."""
-
-    def on(self, server: Host, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]) -> NoDeploys:
-        """The deploys to *server*."""
-        return NoDeploys(server, self, app, worker, schedule)
 
 
 class NoDeploys(deploys.Deploys[Settings]):

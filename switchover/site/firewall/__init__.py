@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
 from ...desired import Nothing, Precondition, Resource
 from ...findings import Found
-from ...hosts import Host
-from ...vocabulary import Part
-from ..kinds import Kind
+from ..kinds import Kind, KindSettings, S
 
 DEFAULT = "ufw"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """The server's firewall."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, server: Host) -> Firewall[Any]:
-        """The firewall of *server*."""
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class Firewall(Kind[S]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from ...findings import Found, note
-from ...hosts import Host
 from .. import firewall
 from ..kinds import nothing
 
@@ -15,10 +14,6 @@ class Settings(firewall.Settings):
 
     kind: Literal["none"] = "none"
     """It is left alone."""
-
-    def on(self, server: Host) -> NoFirewall:
-        """The firewall of *server*."""
-        return NoFirewall(server, self)
 
 
 class NoFirewall(firewall.Firewall[Settings]):

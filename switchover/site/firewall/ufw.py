@@ -30,10 +30,6 @@ class Settings(firewall.Settings):
     allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
     """The ports that stay open for everybody, besides ssh's: list every other one that is used."""
 
-    def on(self, server: Host) -> Ufw:
-        """The firewall of *server*."""
-        return Ufw(server, self)
-
 
 class Ufw(firewall.Firewall[Settings]):
     """ufw on one server. Only old's is turned on: new has the firewall that it was installed with."""

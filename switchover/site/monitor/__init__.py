@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Nothing, Resource
 from ...hosts import Host
 from ...resources.file import FileState
-from ...vocabulary import Part
 from ..app import Application
-from ..kinds import OfApplication
+from ..kinds import KindSettings, OfApplication, S
 from ..worker import Worker
 
 DEFAULT = "monit"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """What restarts the application and the worker when they die."""
 
-    kind: str
 
-    @abstractmethod
-    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monitor[Any]:
-        """The monitor on *server*."""
-
-
-S = TypeVar("S", bound=Settings)
 Some = Nothing | list[Resource]
 
 

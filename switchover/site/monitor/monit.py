@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 from ...desired import Nothing, Resource
-from ...hosts import Host
 from ...programs import program
 from ...quote import sh
 from ...render import render
 from ...resources.file import Absent, File, FileState, read
 from ...vocabulary import Absolute
 from .. import monitor
-from ..app import Application
 from ..kinds import Watched
-from ..worker import Worker
 
 FOLDER = "/etc/monit/conf.d"  # where the settings name no file of monit
 TEST, RELOAD = "monit -t", "monit reload >/dev/null 2>&1"
@@ -34,10 +31,6 @@ class Settings(monitor.Settings):
     """The file of monit's configuration that watches the application, from the root."""
     worker: Absolute | None = None
     """The file of monit's configuration that watches the worker, from the root."""
-
-    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> Monit:
-        """monit on *server*."""
-        return Monit(server, self, app, worker)
 
 
 class Monit(monitor.Monitor[Settings]):

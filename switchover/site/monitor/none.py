@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...hosts import Host
 from .. import monitor
-from ..app import Application
 from ..kinds import nothing
-from ..worker import Worker
 
 
 class Settings(monitor.Settings):
@@ -16,10 +13,6 @@ class Settings(monitor.Settings):
 
     kind: Literal["none"] = "none"
     """It is left alone."""
-
-    def on(self, server: Host, app: Application[Any], worker: Worker[Any]) -> NoMonitor:
-        """The monitor on *server*."""
-        return NoMonitor(server, self, app, worker)
 
 
 class NoMonitor(monitor.Monitor[Settings]):

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Nothing, Resource
-from ...hosts import Host
-from ...vocabulary import Part
-from ..app import Application
-from ..kinds import OfApplication
+from ..kinds import KindSettings, OfApplication, S
 
 DEFAULT = "crontab"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """What starts regular tasks."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, server: Host, app: Application[Any]) -> Schedule[Any]:
-        """The schedule on *server*."""
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class Schedule(OfApplication[S]):

@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 from ...desired import Nothing
 from ...errors import Problem
-from ...hosts import Host
 from ...programs import programs
 from ...quote import sh
 from ...resources.command import Command
 from ...resources.file import File, read
 from ...vocabulary import Line, Name
 from .. import schedule
-from ..app import Application
 
 SPOOL = "/var/spool/cron/crontabs"
 PROGRAM = "middle-of-a-minute"
@@ -30,10 +28,6 @@ class Settings(schedule.Settings):
     install: Line | None = None
     """The command by which a deploy installs the crontab (sh, run by the application's user in its directory); without
     one, old's crontab is copied, with new's paths."""
-
-    def on(self, server: Host, app: Application[Any]) -> Crontab:
-        """The crontab on *server*."""
-        return Crontab(server, self, app)
 
 
 class Crontab(schedule.Schedule[Settings]):

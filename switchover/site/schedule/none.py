@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...hosts import Host
 from .. import schedule
-from ..app import Application
 from ..kinds import nothing
 
 
@@ -15,10 +13,6 @@ class Settings(schedule.Settings):
 
     kind: Literal["none"] = "none"
     """Nothing starts any."""
-
-    def on(self, server: Host, app: Application[Any]) -> NoSchedule:
-        """The schedule on *server*."""
-        return NoSchedule(server, self, app)
 
 
 class NoSchedule(schedule.Schedule[Settings]):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...hosts import Host
 from .. import schedule
-from ..app import Application
 from ..kinds import nothing
 
 
@@ -15,10 +13,6 @@ class Settings(schedule.Settings):
 
     kind: Literal["worker"] = "worker"
     """The worker starts them: they move with it."""
-
-    def on(self, server: Host, app: Application[Any]) -> WorkersSchedule:
-        """The schedule on *server*."""
-        return WorkersSchedule(server, self, app)
 
 
 class WorkersSchedule(schedule.Schedule[Settings]):

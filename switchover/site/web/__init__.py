@@ -5,30 +5,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Precondition
 from ...findings import Found
 from ...hosts import Host
 from ...programs import ETC
 from ...resources.file import File
-from ...vocabulary import Part
 from ..app import Application
-from ..kinds import OfApplication
+from ..kinds import KindSettings, OfApplication, S
 
 PAGE = "switchover-maintenance.html"
 
 DEFAULT = "nginx"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """What visitors' requests reach first."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, server: Host, app: Application[Any]) -> Web[Any]:
-        """The web server on *server*."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +43,6 @@ def public_uploads(app: Application[Any], directories: Sequence[str]) -> list[di
     """Those of the *directories* that are below public/: each one's path in URLs, and its full path."""
     public = [path for path in directories if path.startswith("public/")]
     return [{"url": path.removeprefix("public"), "directory": app.within(path)} for path in public]
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class Web(OfApplication[S]):

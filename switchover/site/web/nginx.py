@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from ...desired import Precondition
 from ...findings import Found, blocker
-from ...hosts import Host
 from ...http import ANSWERS, host
 from ...programs import ETC, program
 from ...quote import sh
@@ -15,7 +14,6 @@ from ...resources.file import File
 from ...resources.precondition import succeeds
 from ...vocabulary import Absolute
 from .. import web
-from ..app import Application
 from ..web import PAGE
 
 LOG = "/var/log/nginx/switchover.log"  # on old: the requests that it proxies
@@ -32,10 +30,6 @@ class Settings(web.Settings):
     """The program."""
     site: Absolute
     """The file of the application's site, from the root."""
-
-    def on(self, server: Host, app: Application[Any]) -> Nginx:
-        """nginx on *server*."""
-        return Nginx(server, self, app)
 
 
 class Nginx(web.Web[Settings]):

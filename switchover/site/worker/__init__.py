@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ...desired import Nothing, Resource
 from ...findings import Found
 from ...hosts import Host
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
-from ...vocabulary import Part
-from ..app import Application
-from ..kinds import OfApplication, Watched
+from ..kinds import KindSettings, OfApplication, S, Watched
 
 STARTS = 60  # seconds that a start may take
 PATIENCE = 10  # seconds without a job, after which an empty one is queued
@@ -21,17 +19,8 @@ PATIENCE = 10  # seconds without a job, after which an empty one is queued
 DEFAULT = "delayed_job"  # the kind, where the settings name none
 
 
-class Settings(Part):
+class Settings(KindSettings):
     """What runs the jobs of the queue. Relative paths are below the application's directory."""
-
-    kind: str
-
-    @abstractmethod
-    def on(self, server: Host, app: Application[Any]) -> Worker[Any]:
-        """This worker on *server*."""
-
-
-S = TypeVar("S", bound=Settings)
 
 
 def too_long(seconds: int) -> str:

@@ -11,7 +11,6 @@ from ...render import render
 from ...resources.postgres import PSQL
 from ...vocabulary import AnyPath, Seconds
 from .. import worker
-from ..app import Application
 from ..kinds import Watched
 
 QUEUE = """
@@ -35,10 +34,6 @@ class Settings(worker.Settings):
     """Its log, which shows that a job ran."""
     longest_job: Seconds = 600
     """Seconds to wait for the end of its current job before it stops."""
-
-    def on(self, server: Host, app: Application[Any]) -> DelayedJob:
-        """This worker on *server*."""
-        return DelayedJob(server, self, app)
 
 
 class DelayedJob(worker.Worker[Settings]):

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from ...hosts import Host
 from ...render import render
 from .. import worker
-from ..app import Application
 from ..kinds import nothing
 
 
@@ -16,10 +15,6 @@ class Settings(worker.Settings):
 
     kind: Literal["none"] = "none"
     """Nothing runs jobs."""
-
-    def on(self, server: Host, app: Application[Any]) -> NoWorker:
-        """No worker on *server*."""
-        return NoWorker(server, self, app)
 
 
 class NoWorker(worker.Worker[Settings]):

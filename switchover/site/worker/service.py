@@ -12,7 +12,6 @@ from ...render import render
 from ...resources.service import Service
 from ...vocabulary import Line, Name, Seconds
 from .. import worker
-from ..app import Application
 from ..kinds import Watched
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}  # as systemd calls them
@@ -44,10 +43,6 @@ class Settings(worker.Settings):
     """Prints how many jobs wait, for `inv watch`."""
     longest_job: Seconds = 600
     """Seconds to wait for the end of its current job before it stops."""
-
-    def on(self, server: Host, app: Application[Any]) -> ServiceWorker:
-        """This worker on *server*."""
-        return ServiceWorker(server, self, app)
 
 
 class ServiceWorker(worker.Worker[Settings]):

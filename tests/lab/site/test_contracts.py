@@ -222,7 +222,7 @@ def test_a_worker_that_does_not_come_to_its_end_is_said_to(lab: Lab, case: Case,
     number = slow_job(lab, case, 15)
     until(lambda: under_way(lab, case, number), 20, "the job does not begin", pause=0.2)
     with pytest.raises(Problem, match=r"still running after 2 s"):
-        made(move, patient.on(move.old, move.old.app).stopped())
+        made(move, type(worker)(move.old, patient, move.old.app).stopped())
     until(lambda: runs_of(lab, case, number) == 1, 45, "the job was ended", pause=0.2)
     made(move, worker.running())
     after = slow_job(lab, case, 0)
@@ -625,7 +625,7 @@ def test_a_web_server_shows_the_page_while_its_file_is_there(lab: Lab, case: Cas
 @each(Case("copied", USUAL))
 def test_a_copied_certificate_is_left_alone(lab: Lab, case: Case, move: Move) -> None:
     """Each verb says why there is nothing to do. What certbot's does is test_certificate's, on servers of its own."""
-    certificate = copied.Settings().on(move.certificate.place)
+    certificate = Certificate.of(move.certificate.place, copied.Settings())
     verbs = sorted(Certificate.__abstractmethods__ - {"check"})
     assert len(verbs) > 5
     assert all(isinstance(getattr(certificate, verb)(), Nothing) for verb in verbs)

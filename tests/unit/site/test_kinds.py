@@ -96,6 +96,7 @@ def test_a_kind_is_called_as_its_file(room: str, kind: str) -> None:
     part = kinds(room)[kind]
     assert part.__module__ == f"switchover.site.{room}.{kind}"
     assert issubclass(part, module(room).Settings) and part.model_fields["kind"].default == kind
+    assert type(on_a_server(room, kind)).__module__ == part.__module__
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -115,9 +116,10 @@ def test_a_kind_that_lacks_a_method_cannot_be_made(room: str) -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_settings_that_are_on_no_server_cannot_be_made(room: str) -> None:
-    with pytest.raises(TypeError, match=r"abstract method '?on'?"):
-        module(room).Settings.model_construct(kind="toy")
+def test_settings_that_no_kind_is_for_are_on_no_server(room: str) -> None:
+    settings = module(room).Settings.model_construct(kind="toy")
+    with pytest.raises(TypeError, match="abstract class"):
+        protocol(room).of(None, settings)
 
 
 # --- the settings ---------------------------------------------------------------------------------------------------
@@ -215,7 +217,6 @@ from typing import Any, Literal
 
 from ...hosts import Host
 from .. import worker
-from ..app import Application
 
 
 class Settings(worker.Settings):
@@ -225,10 +226,6 @@ class Settings(worker.Settings):
     """The program."""
     queues: str
     """The queues that it works off."""
-
-    def on(self, server: Host, app: Application[Any]) -> Resque:
-        """This worker on *server*."""
-        return Resque(server, self, app)
 
 
 class Resque(worker.Worker[Settings]):
