@@ -96,7 +96,6 @@ class Names:
 
     def __init__(self, host: Host, domains: Sequence[str], zone: str | None) -> None:
         self._host, self._domains, self._given = host, domains, zone
-        self._servers: dict[str, dict[str, list[str]]] = {}
 
     def look(self) -> Look:
         """What each authoritative server answers now. Raises Problem where they cannot be found."""
@@ -120,12 +119,10 @@ class Names:
 
     def servers(self, zone: str) -> dict[str, list[str]]:
         """The zone's authoritative servers by name, with their addresses."""
-        if zone not in self._servers:
-            names = [record.target.to_text() for record in self._records(zone, "NS")]
-            if not names:
-                raise Problem(f"{zone} has no name servers", str(self._host), "Fix dns.zone in the settings")
-            self._servers[zone] = {name.rstrip("."): self.addresses(name) for name in sorted(names)}
-        return self._servers[zone]
+        names = [record.target.to_text() for record in self._records(zone, "NS")]
+        if not names:
+            raise Problem(f"{zone} has no name servers", str(self._host), "Fix dns.zone in the settings")
+        return {name.rstrip("."): self.addresses(name) for name in sorted(names)}
 
     def primary(self, zone: str) -> tuple[str, list[str]]:
         """The primary server, which takes changes, by the zone's SOA record; with its addresses."""

@@ -62,9 +62,9 @@ class Pushes(deploys.Deploys[Settings]):
 
     def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> list[Resource]:
         """old: a push is refused, with the reason, and the new URL where there is one."""
-        values = {"date": notice.date, "who": notice.who, "domain": notice.domain, "moved": to is not None}
-        values |= {"remote": to.settings.name, "url": to.url} if isinstance(to, Pushes) else {"remote": "", "url": ""}
-        return [self._hook("pre-receive", render("hooks/old-pre-receive.j2", **values))]
+        remote, url = (to.settings.name, to.url) if isinstance(to, Pushes) else ("", "")
+        content = render("hooks/old-pre-receive.j2", **vars(notice), moved=to is not None, remote=remote, url=url)
+        return [self._hook("pre-receive", content)]
 
     def ended(self) -> Precondition:
         """old: no push is running."""
@@ -73,8 +73,7 @@ class Pushes(deploys.Deploys[Settings]):
 
     def accepted(self, notice: deploys.Notice, *, cron: bool, moved: bool = False) -> list[Resource]:
         """new: a push deploys, unless it changes the schema."""
-        values = {"branch": self.settings.branch, "date": notice.date, "who": notice.who, "domain": notice.domain}
-        refuses = render("hooks/new-pre-receive.j2", moved=moved, **values)
+        refuses = render("hooks/new-pre-receive.j2", moved=moved, branch=self.settings.branch, **vars(notice))
         return [self._post_receive(cron=cron, migrate=False), self._hook("pre-receive", refuses)]
 
     def complete(self, before: Callable[[str], FileState | None]) -> list[Resource]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -65,13 +66,11 @@ class Ufw(firewall.Firewall[Settings]):
     def _second_login(self) -> str | None:
         if self.server.look(f"systemctl is-active -q {BACK}.timer", check=False).status != 0:
             return None  # it stays on already
-        second = self.server.again()
         try:
-            second.look("true")
+            with closing(self.server.again()) as second:
+                second.look("true")
         except Problem as problem:
             return f"{problem.what}; the firewall turns off again within a minute"
-        finally:
-            second.close()
         return None
 
     def lets_in(self, sources: Sequence[str], port: int) -> Rule:

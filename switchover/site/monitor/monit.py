@@ -51,15 +51,15 @@ class Monit(monitor.Monitor[Settings]):
 
     def forgets_application(self, *, record_only: bool = False) -> Nothing | list[Resource]:
         """Its file is not there."""
-        path = self.settings.app
-        return self._forgets(path, record_only) if path else self._unnamed("application")
+        return self._forgets("application", self.settings.app, record_only)
 
     def forgets_worker(self) -> Nothing | list[Resource]:
         """Its file is not there."""
-        path = self.settings.worker
-        return self._forgets(path) if path else self._unnamed("worker")
+        return self._forgets("worker", self.settings.worker)
 
-    def _forgets(self, path: str, record_only: bool = False) -> list[Resource]:
+    def _forgets(self, what: str, path: str | None, record_only: bool = False) -> Nothing | list[Resource]:
+        if not path:
+            return self._unnamed(what)
         return [Absent(self.server, path, then=FORGET, record_only=record_only)]
 
     def remembers_application(self, before: Callable[[str], FileState | None]) -> Nothing | list[Resource]:

@@ -54,43 +54,27 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
 
     def answers(self, front: web.Front, then: str = "") -> File:
         """new: a site of its own for the production domains, beside what is there."""
-        content = render(
-            "nginx/new-site.conf.j2",
-            domains=front.domains,
-            listens=self.app.listens,
-            fullchain=front.fullchain,
-            key=front.key,
-            public=self.app.within("public"),
-            old_addresses=front.other.addresses,
-            old_host=host(front.other),
-            page_directory=ETC,
-            page_name=PAGE,
-            retry_after=front.retry_after,
-            uploads=front.uploads,
-        )
+        content = self._rendered("nginx/new-site.conf.j2", front)
         return File(self.server, self.site, content, "root:root", "644", test=self.test, then=then or self.reload)
 
     def passes_on(self, front: web.Front) -> File:
         """old: the site's file is the proxy's."""
-        content = render(
-            "nginx/old-proxy.conf.j2",
-            domains=front.domains,
-            fullchain=front.fullchain,
-            key=front.key,
-            uploads=front.uploads,
-            new_addresses=front.other.addresses,
-            new_host=host(front.other),
-            log=LOG,
-        )
-        return self._old_site(content)
+        return self._old_site("nginx/old-proxy.conf.j2", front)
 
     def gone(self, front: web.Front) -> File:
         """old: the site's file answers nobody."""
-        names = {"domains": front.domains, "fullchain": front.fullchain, "key": front.key}
-        return self._old_site(render("nginx/old-gone.conf.j2", **names))
+        return self._old_site("nginx/old-gone.conf.j2", front)
 
-    def _old_site(self, content: bytes) -> File:
+    def _old_site(self, template: str, front: web.Front) -> File:
+        content = self._rendered(template, front)
         return File(self.server, self.settings.site, content, test=self.test, then=self.reload)
+
+    def _rendered(self, template: str, front: web.Front) -> bytes:
+        """Any of its templates."""
+        other = front.other
+        values = {f"{other.role}_addresses": other.addresses, f"{other.role}_host": host(other), "log": LOG}
+        values |= {"listens": self.app.listens, "public": self.app.within("public")}
+        return render(template, page_directory=ETC, page_name=PAGE, **vars(front), **values)
 
     def drains(self, within: int) -> Precondition:
         """The workers from before its last reload have exited."""
