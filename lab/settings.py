@@ -57,7 +57,7 @@ def has(file: Path, part: str) -> bool:
 def _server(world: World, moved: Deployment, role: Role) -> dict[str, Any]:
     site, developer = moved.servers[role], moved.pushers.get("dev")
     parts = installation(moved.installed).parts(site)
-    parts["app"] |= {"path": site.app, "user": site.user, "environment": "production"}
+    parts["app"] |= {"path": site.app, "user": site.user}
     if developer:
         parts["deploys"] |= {"name": developer.remote}
     live = f"/etc/letsencrypt/live/{site.domain}"
@@ -65,13 +65,7 @@ def _server(world: World, moved: Deployment, role: Role) -> dict[str, Any]:
         "ssh": world.hosts[role].name,
         "address": [*world.addresses(role)],
         **parts,
-        "database": {
-            "name": site.database,
-            "owner": site.owner,
-            "config": "config/database.yml",
-            "host": "localhost",
-            "port": 5432,
-        },
+        "database": {"name": site.database, "owner": site.owner},
         "web": {"kind": "nginx", "site": f"/etc/nginx/sites-available/{site.name}"},
         "certificate": {"fullchain": f"{live}/fullchain.pem", "key": f"{live}/privkey.pem"},
     }

@@ -45,17 +45,8 @@ def installation(name: str) -> Installation:
 def _usual(site: Site) -> Parts:
     monit = "/etc/monit/conf.d"
     return {
-        "app": {
-            "service": f"unicorn_{site.name}",
-            "socket": "tmp/sockets/unicorn.sock",
-            "pidfile": "tmp/pids/unicorn.pid",
-        },
-        "worker": {
-            "kind": "delayed_job",
-            "command": "script/delayed_job",
-            "pidfile": "tmp/pids/delayed_job.pid",
-            "log": "log/delayed_job.log",
-        },
+        "app": {"service": f"unicorn_{site.name}"},
+        "worker": {"kind": "delayed_job"},
         "watch": {
             "kind": "monit",
             "app": f"{monit}/unicorn_{site.name}",
@@ -70,7 +61,7 @@ def _by_git(site: Site) -> Parts:
     install = f"whenever --update-crontab {site.name} --set environment=production"
     return {
         "schedule": {"kind": "crontab", "user": site.user, "install": install},
-        "deploys": {"kind": "git", "branch": "master", "repository": ".git"},
+        "deploys": {"kind": "git"},
     }
 
 
