@@ -8,7 +8,7 @@
 A server's layers, from below: Debian (`lab.machine.images`), what provisioning added (kept, made once), those of saved
 states, and the running server's own, thrown away at the end. Provisioning is
 
-    lab.sites.provision.provision(server, role, site, ShopOptions(seed_mb, certificates, installed)) -> None
+    lab.sites.provision.provision(server, deployment, certificate, seed_mb) -> None
 
 called on the booted image with sshd, ufw, the sudo user and the CA's trust in place (`lab.machine.base`), for all
 hosts at the same time. It leaves the server as it shall be found after its next boot. `lab.ci` is the host that
@@ -41,8 +41,7 @@ from .machine.server import BOOT, LabServer, until
 from .place import place
 from .services import acme, bind, ci, postfix
 from .services.authority import Authority
-from .sites.installations import installation
-from .sites.provision import ShopOptions, provision
+from .sites.provision import provision
 from .world import SHOP, VISITORS, Role, World, one_of
 
 __all__ = ["Lab", "LabServer"]
@@ -247,10 +246,8 @@ class Lab:
         elif not self._variant.plain:
             here = [moved for moved in self.world.sites if server.role in moved.servers]
             for moved in here:
-                site = moved.servers[server.role]
-                certificates = {site.domain: authority.issue([site.domain])}
-                options = ShopOptions(self._variant.seed_mb, certificates, installation(moved.installed))
-                provision(server, server.role, site, options)
+                certificate = authority.issue([moved.servers[server.role].domain])
+                provision(server, moved, certificate, self._variant.seed_mb)
             if here:
                 postfix.sends(server)
 

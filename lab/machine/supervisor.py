@@ -44,11 +44,6 @@ class Spec:
         return folder(self.place, self.role)
 
     @property
-    def cgroup(self) -> str:
-        """The group of the server's processes."""
-        return cgroup(self.place, self.role)
-
-    @property
     def files(self) -> Path:
         """A tar of the files that are written before the first boot; gone when they are."""
         return self.folder / "files.tar"
@@ -102,7 +97,7 @@ def main(spec: Spec) -> int:
         network.plug(spec.place, spec.role, spec.addresses)
         status = _boot(spec)
         network.unplug(spec.place, spec.role)
-        cgroups.end(spec.cgroup)
+        cgroups.end(cgroup(spec.place, spec.role))
         if status != REBOOTED:
             return status
         _forget_firewall(spec)
@@ -120,7 +115,7 @@ def _mount(spec: Spec) -> None:
 
 
 def _boot(spec: Spec) -> int:
-    joins = cgroups.make(spec.cgroup)
+    joins = cgroups.make(cgroup(spec.place, spec.role))
     command = [*NSPAWN, f"--network-namespace-path={network.NAMESPACES / spec.place.netns(spec.role)}"]
     command += [f"--machine={spec.place.netns(spec.role)}", f"--directory={spec.folder / 'root'}"]
     # In its own group before it begins, since it takes the group it finds itself in.

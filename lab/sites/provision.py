@@ -10,47 +10,35 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import texts
 from ..machine.files import UNPACK, ServerFile, archive
 from ..machine.server import LabServer
-from ..world import Role, Site
+from ..world import Deployment, Site
 from .installations import Installation, installation
 
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class ShopOptions:
-    """What may differ from one shop to the next."""
-
-    seed_mb: int = 300
-    """Size of old's database, about, in MB."""
-    certificates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """For each domain fullchain.pem and privkey.pem, as text."""
-    installed: Installation = field(default_factory=lambda: installation("usual"))
-    """What runs it."""
-
-
-def provision(server: LabServer, role: Role, site: Site, options: ShopOptions) -> None:
-    """Installs the shop as *site* on *server*, with the profile of *role*: `old` or `new`. One after the other where a
-    server has several (needs: Debian's packages, the host's name, nothing else running).
+def provision(server: LabServer, moved: Deployment, certificate: tuple[str, str], seed_mb: int) -> None:
+    """Installs the shop as *server*, old or new, has it of *moved*. One after the other where a server has several
+    (needs: Debian's packages, the host's name, nothing else running). *certificate*: fullchain.pem and privkey.pem, as
+    text; *seed_mb*: about how large old's database is, in MB.
 
     Run it once, then shut the machine down cleanly. Raises what `server.exec` raises when a command fails.
     """
-    behind = role == "new" and options.installed.behind
-    given = {"site": site, "role": role, "host": server.name, "behind": behind}
+    role, site, installed = server.role, moved.servers[server.role], installation(moved.installed)
+    given = {"site": site, "role": role, "host": server.name, "behind": role == "new" and installed.behind}
     server.exec(f"useradd --create-home --shell /bin/bash {site.user} && chmod 755 {site.home}")
-    files = (*source(site.app), *_config(given), *_system(given, options), *_certificates(options, site))
+    files = (*source(site.app), *_config(given), *_system(given, installed), *_certificate(site.domain, certificate))
     server.exec(" ".join(UNPACK), input=archive(files))
     server.exec(render("provision.sh.j2", **given))
     if role == "old":
-        seed = ["psql", "-q", "-v", f"owner={site.owner}", "-v", f"seed_mb={options.seed_mb}", "-d", site.database]
+        seed = ["psql", "-q", "-v", f"owner={site.owner}", "-v", f"seed_mb={seed_mb}", "-d", site.database]
         server.exec(f"runuser -u postgres -- {shlex.join(seed)}", input=(HERE / "templates/seed.sql").read_bytes())
-    server.exec(render(options.installed.start, **given))
+    server.exec(render(installed.start, **given))
 
 
 def source(folder: str) -> Iterator[ServerFile]:
@@ -83,23 +71,21 @@ def _config(given: Mapping[str, Any]) -> Iterator[ServerFile]:
             yield ServerFile(f"{site.app}/{path}", text, 0o600)
 
 
-def _system(given: Mapping[str, Any], options: ShopOptions) -> Iterator[ServerFile]:
+def _system(given: Mapping[str, Any], installed: Installation) -> Iterator[ServerFile]:
     """What the rest of the server knows about the app."""
     site: Site = given["site"]
-    installed = options.installed
     for path, template in {**installed.system, **(installed.worker if given["role"] == "old" else {})}.items():
         mode = 0o755 if template.endswith(".sh.j2") else 0o644
         yield ServerFile(path.format(site=site), render(template, **given), mode)
     yield ServerFile(f"/etc/nginx/sites-enabled/{site.name}", link=f"/etc/nginx/sites-available/{site.name}")
 
 
-def _certificates(options: ShopOptions, site: Site) -> Iterator[ServerFile]:
+def _certificate(domain: str, certificate: tuple[str, str]) -> Iterator[ServerFile]:
     """The site's certificate as certbot keeps it."""
-    for name, text in zip(("fullchain", "privkey"), options.certificates[site.domain], strict=True):
-        mode = 0o600 if name == "privkey" else 0o644
-        yield ServerFile(f"/etc/letsencrypt/archive/{site.domain}/{name}1.pem", text, mode)
-        link = f"../../archive/{site.domain}/{name}1.pem"
-        yield ServerFile(f"/etc/letsencrypt/live/{site.domain}/{name}.pem", link=link)
+    for name, text, mode in zip(("fullchain", "privkey"), certificate, (0o644, 0o600), strict=True):
+        yield ServerFile(f"/etc/letsencrypt/archive/{domain}/{name}1.pem", text, mode)
+        link = f"../../archive/{domain}/{name}1.pem"
+        yield ServerFile(f"/etc/letsencrypt/live/{domain}/{name}.pem", link=link)
 
 
 def render(template: str, **values: object) -> str:
