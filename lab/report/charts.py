@@ -6,7 +6,6 @@ import base64
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -36,26 +35,17 @@ STYLE: Any = {  # by the types of matplotlib each key would be one of a list
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An SVG as two `data:` addresses, which no browser fetches from anywhere."""
+def picture(line: Timeline, *, wide: bool) -> str:
+    """Answers a second, how long they took, and where orders went, with the sections marked.
 
-    wide: str
-    narrow: str
-
-
-def picture(line: Timeline) -> Picture:
-    """Answers a second, how long they took, and where orders went, with the sections marked."""
-    return Picture(_address(line, WIDE), _address(line, NARROW))
-
-
-def _address(line: Timeline, width: int) -> str:
-    """Draws it *width* CSS pixels wide."""
+    An SVG as a `data:` address, which no browser fetches from anywhere.
+    """
+    width = WIDE if wide else NARROW
     with matplotlib.rc_context(STYLE):
         heights = [max(len(line.marks), 1) * ROW, *[PANEL] * 3]
         figure = Figure(figsize=(width / 96, (sum(heights) + 75) / 96), layout="constrained")
         head, *panels = figure.subplots(4, sharex=True, height_ratios=heights)
-        _sections(head, line, names=width == WIDE)
+        _sections(head, line, names=wide)
         for draw, panel in zip((_answers, _times, _orders), panels, strict=True):
             draw(panel, line)
             _frame(panel, line)

@@ -18,7 +18,8 @@ def page(found: Rehearsal) -> str:
     return render(
         Path(__file__).with_name("report.html.j2"),
         **data,
-        picture=charts.picture(timeline(found)) if data["traffic"]["requests"] else None,
+        line=timeline(found),
+        picture=charts.picture,
         content=content,
         rows=rows,
         total=total,
