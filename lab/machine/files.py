@@ -1,4 +1,4 @@
-"""Files that the lab puts on its servers, many at a time."""
+"""Files that the lab puts on its servers, many at a time, and on its own machine."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def archive(files: Iterable[ServerFile]) -> bytes:
             member.size, member.linkname = len(content), file.link
             tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def write_file(file: Path, text: str, mode: int = 0o644) -> None:
+    """Writes a *file* on this machine: all of it or nothing, and never with another *mode*."""
+    beside = file.with_name(f".{file.name}")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode)
+    beside.write_text(text)
+    beside.rename(file)
 
 
 def _member(path: str, mode: int, owner: str, kind: bytes) -> tarfile.TarInfo:

@@ -17,6 +17,7 @@ from ..place import LabPlace
 from ..services.authority import Authority
 from ..world import Role, World
 from . import cache, images, supervisor
+from .files import write_file
 
 LAB = Path(__file__).parents[1]
 # What a prepared server is made from, beside its image, its world and the authority's certificate.
@@ -37,11 +38,7 @@ class Described:
 
     def write(self, file: Path, **more: Any) -> None:
         """Writes it to *file*, which only root may read, beside *more*."""
-        beside = file.with_name(f".{file.name}")
-        beside.unlink(missing_ok=True)
-        beside.touch(0o600)
-        beside.write_text(json.dumps(asdict(self) | more))
-        beside.rename(file)
+        write_file(file, json.dumps(asdict(self) | more), 0o600)
 
     @classmethod
     def read(cls, file: Path) -> Described:
@@ -129,8 +126,7 @@ def restore_files(place: LabPlace, states: Path, name: str) -> None:
     for path, text in json.loads(_state(states, name).read_text())["files"].items():
         file = place.run / path
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        file.touch(0o600)
-        file.write_text(text)
+        write_file(file, text, 0o600)
 
 
 def running(place: LabPlace) -> Described:

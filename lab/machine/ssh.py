@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ..place import LabPlace
 from ..world import Role, World
 from . import network
-from .files import ServerFile
+from .files import ServerFile, write_file
 
 
 def generate(place: LabPlace, world: World, roles: Iterable[Role]) -> dict[Role, list[ServerFile]]:
@@ -27,13 +27,14 @@ def generate(place: LabPlace, world: World, roles: Iterable[Role]) -> dict[Role,
     folder = place.run / "ssh"
     folder.mkdir(mode=0o700)
     private, public = key_pair("operator@lab")
-    _write(folder / "operator", private, 0o600)
-    _write(folder / "operator.pub", public)
+    write_file(folder / "operator", private, 0o600)
+    write_file(folder / "operator.pub", public)
     files: dict[Role, list[ServerFile]] = {}
     for role in roles:
         user = world.hosts[role].sudo_user
         files[role] = [*identity(), ServerFile(f"/home/{user}/.ssh/authorized_keys", public, 0o600, user)]
-    _write(folder / "known_hosts", "".join(known_hosts(world.hosts[role].name, its) for role, its in files.items()))
+    known = "".join(known_hosts(world.hosts[role].name, its) for role, its in files.items())
+    write_file(folder / "known_hosts", known)
     return files
 
 
@@ -76,11 +77,6 @@ def config(place: LabPlace, world: World, roles: Iterable[Role]) -> str:
     StrictHostKeyChecking yes
     LogLevel ERROR
 """
-
-
-def _write(file: Path, text: str, mode: int = 0o644) -> None:
-    file.touch(mode)
-    file.write_text(text)
 
 
 def _private(key: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trustme import CA
 
+from ..machine.files import write_file
 from ..machine.locks import locked
 
 YEARS = datetime.timedelta(days=3650)
@@ -50,13 +51,5 @@ class Authority:
 
     def _make(self) -> None:
         ca = CA(path_length=0, organization_name="Switchover", organization_unit_name="Switchover lab CA")
-        _write(self.folder / "ca.key", ca.private_key_pem.bytes(), 0o600)
-        _write(self.certificate, ca.cert_pem.bytes(), 0o644)  # last: where it is, all is there
-
-
-def _write(file: Path, content: bytes, mode: int) -> None:
-    beside = file.with_name(f".{file.name}")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode)
-    beside.write_bytes(content)
-    beside.rename(file)
+        write_file(self.folder / "ca.key", ca.private_key_pem.bytes().decode(), 0o600)
+        write_file(self.certificate, ca.cert_pem.bytes().decode())  # last: where it is, all is there

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from switchover.dns.resolver import reverse
 
-from ..machine.files import ServerFile
+from ..machine.files import ServerFile, write_file
 from ..machine.server import LabServer
 from ..texts import render
 from ..world import Role, World
@@ -72,8 +72,7 @@ def switch_on(world: World, files: dict[Role, list[ServerFile]], run: Path) -> N
     """Adds to the *files* of the hosts the operator's key, new in each lab, and who asks whom; *run* gets it too."""
     secret = base64.b64encode(secrets.token_bytes(32)).decode()
     text = f'key "operator" {{\n\talgorithm hmac-sha256;\n\tsecret "{secret}";\n}};\n'
-    (run / OPERATORS).touch(0o600)
-    (run / OPERATORS).write_text(text)
+    write_file(run / OPERATORS, text, 0o600)
     files["ci"].append(ServerFile(KEY, text, 0o640, "bind"))
     asked = "".join(f"nameserver {server}\n" for server in world.name_servers)
     for role in files.keys() - {"ci"}:
