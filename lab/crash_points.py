@@ -18,11 +18,13 @@ here: its changes are read from the journals.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import random
 import re
 import subprocess
 import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +45,7 @@ from .texts import last_line, script
 
 NOTHING_TO_UNDO = "nothing to undo"
 KILLED = -9
+NUMBERS = ("points", "completed", "undone")
 STANDING = Path(__file__).with_name("judging") / "standing.sh"
 MOST_KILLS = 60  # of one step that nothing undoes
 # Different each time by its nature: that it is there at all is compared.
@@ -71,28 +74,28 @@ IGNORED = (
 class Result:
     """By section: how many `points` were tried, and after how many the step was `completed`, and `undone`."""
 
-    sections: dict[str, list[int]] = field(default_factory=dict)
+    sections: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     wrong: list[str] = field(default_factory=list)
 
     @property
-    def total(self) -> list[int]:
-        """Points, completed and undone of all sections."""
-        return [sum(numbers) for numbers in zip(*self.sections.values(), strict=True)] or [0, 0, 0]
+    def total(self) -> Counter[str]:
+        """The same of all sections."""
+        return sum(self.sections.values(), Counter[str]())
 
     def count(self, step: str, completed: bool, undone: bool) -> None:
         """One more point of *step*."""
-        numbers = self.sections.setdefault(_section(step), [0, 0, 0])
-        numbers[:] = [number + more for number, more in zip(numbers, (1, completed, undone), strict=True)]
+        self.sections[_section(step)].update(points=1, completed=int(completed), undone=int(undone))
 
     def report(self, out: Console, file: Path | None) -> int:
         """Prints the table, writes the JSON; gives the exit status."""
-        rows = [[section, *map(str, numbers)] for section, numbers in [*self.sections.items(), ("all", self.total)]]
-        out.print(terminal.table("", ("section", "points", "completed", "undone"), rows))
+        sections = [*self.sections.items(), ("all", self.total)]
+        rows = [[name, *(str(numbers[key]) for key in NUMBERS)] for name, numbers in sections]
+        out.print(terminal.table("", ("section", *NUMBERS), rows))
         for problem in self.wrong:
             out.print(f"wrong: {problem}", style="red", markup=False)
         if file:
-            numbers = dict(zip(("points", "completed", "undone"), self.total, strict=True))
-            file.write_text(json.dumps(numbers | {"wrong": self.wrong}, indent=1, ensure_ascii=False) + "\n")
+            data = {key: self.total[key] for key in NUMBERS} | {"wrong": self.wrong}
+            file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         return 1 if self.wrong else 0
 
 
@@ -120,15 +123,12 @@ class Walk:
             steps = steps[: steps.index(tried[-1]) + 1]
         if sample:  # some steps only look: there a kill has no point
             tried = chance.sample(tried, min(len(tried), round(1.3 * sample)))
-        passed: list[str] = []
-        for step in steps:
-            if step not in tried:
-                passed.append(step)
+        for is_tried, several in itertools.groupby(steps, lambda step: step in tried):
+            if not is_tried:
+                commands.must(self.lab.settings, *several)
                 continue
-            self._pass(passed)
-            passed = []
-            self._all_points(step, chance if sample else None)
-        self._pass(passed)
+            for step in several:
+                self._all_points(step, chance if sample else None)
         if sample and not only:
             for step in self._last_steps():
                 self._until_complete(step, [("*", chance.choice(POINTS)) for _ in range(MOST_KILLS)])
@@ -137,7 +137,8 @@ class Walk:
     def all_but_the_last(self) -> None:
         """Runs all sections before the last, without any kill."""
         sections = commands.sections(self.lab.settings)
-        self._pass([section.name for section in sections if section.steps and section.name != RETIRE])
+        names = [section.name for section in sections if section.steps and section.name != RETIRE]
+        commands.must(self.lab.settings, *names)
 
     def last_section(self, point: str, parts: dict[str, list[str]]) -> dict[str, Inventory]:
         """The last section, its steps killed at one *point* of each of their *parts*; gives what it leaves.
@@ -161,7 +162,7 @@ class Walk:
     def _all_points(self, step: str, chance: random.Random | None) -> None:
         """One step, at all points or at one that is drawn; it is done in the end."""
         before = self._inventories()
-        self._pass([step])
+        commands.must(self.lab.settings, step)
         if not self._parts(step):
             return
         self._undo(step, f"{step}: undo without any kill")
@@ -220,11 +221,6 @@ class Walk:
     def _last_steps(self) -> list[str]:
         sections = commands.sections(self.lab.settings)
         return [step for section in sections if section.name == RETIRE for step in section.steps]
-
-    def _pass(self, steps: list[str]) -> None:
-        """These steps, one after the other, without any kill. Raises Problem where they fail."""
-        if steps:
-            commands.must(self.lab.settings, *steps)
 
     def _inv(self, *words: str, kill: str = "") -> subprocess.CompletedProcess[str]:
         return commands.inv(self.lab.settings, *words, **{VARIABLE: kill})
