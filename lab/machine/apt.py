@@ -7,6 +7,7 @@ to mmdebstrap, which knows Debian's public one.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ RELEASE = "buster|bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stab
 
 @dataclass(frozen=True)
 class Source:
-    """One line of `sources.list`: an archive's address and a suite."""
+    """An archive's address and a suite, as a line of `sources.list` has them."""
 
     uri: str
     suite: str
@@ -29,37 +30,14 @@ class Source:
 
 
 def sources(folder: Path = Path("/etc/apt")) -> list[Source]:
-    """Every binary source that apt is configured with in *folder*."""
-    found: list[Source] = []
-    parts = sorted((folder / "sources.list.d").glob("*"))
-    for file in [folder / "sources.list", *parts]:
-        if file.suffix not in (".list", ".sources") or not file.is_file():
-            continue
-        text = file.read_text(errors="replace")
-        found += one_line(text) if file.suffix == ".list" else deb822(text)
-    return found
-
-
-def one_line(text: str) -> Iterable[Source]:
-    """The sources in a file of the old form: `deb [options] uri suite component …`."""
-    for line in text.splitlines():
-        if match := re.match(r"\s*deb\s+(?:\[[^]]*\]\s*)?(\S+)\s+(\S+)", line):
-            yield Source(match[1], match[2])
-
-
-def deb822(text: str) -> Iterable[Source]:
-    """The sources in a file of the new form: stanzas of `Types:`, `URIs:`, `Suites:` …"""
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-    for stanza in re.split(r"\n\s*\n", lines):
-        fields: dict[str, list[str]] = {}
-        for line in re.sub(r"\n[ \t]+", " ", stanza).splitlines():
-            name, _, value = line.partition(":")
-            fields[name.strip().lower()] = value.split()
-        if "deb" not in fields.get("types", []) or fields.get("enabled") == ["no"]:
-            continue
-        for uri in fields.get("uris", []):
-            for suite in fields.get("suites", []):
-                yield Source(uri, suite)
+    """Every binary source that apt is configured with in *folder*, once, as apt itself reads it; none without apt."""
+    if not shutil.which("apt-get"):
+        return []
+    command = ["apt-get", f"-oDir::Etc={folder}", "indextargets", "--no-release-info"]
+    shown = ["--format=$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    done = subprocess.run([*command, *shown], capture_output=True, text=True)
+    pairs = [line.split() for line in dict.fromkeys(done.stdout.splitlines())]
+    return [Source(uri.rstrip("/"), suite) for uri, suite in pairs]
 
 
 def lines(codename: str, *, security: bool, known: Iterable[Source] | None = None) -> list[str]:

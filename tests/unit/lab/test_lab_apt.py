@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lab.machine import apt
 ONE_LINE = """\
 # deb http://commented.example/debian bookworm main
 deb [signed-by=/a/key arch=amd64] http://mirror.example/debian bookworm main contrib
-deb-src http://mirror.example/debian bookworm main
+deb-src [signed-by=/a/key] http://mirror.example/debian bookworm main
 deb http://mirror.example/debian bookworm-updates main
 deb http://mirror.example/security bookworm-security main
 deb https://other.example/apt stable-thing main
@@ -29,23 +30,32 @@ Enabled: no
 Types: deb
 URIs: http://off.example/debian
 Suites: trixie
+Components: main
 
 Types: deb
 URIs: http://safe.example/debian
 Suites: trixie-security
+Components: main
 """
+reads_files = pytest.mark.skipif(not shutil.which("apt-get"), reason="a machine without apt has no such files")
 
 
+@reads_files
 def test_both_forms_are_read_from_their_files(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("deb http://a.example/debian sid main\n")
-    (tmp_path / "sources.list.d/b.sources").write_text("Types: deb\nURIs: http://b.example\nSuites: sid\n")
+    (tmp_path / "sources.list.d/b.sources").write_text(
+        "Types: deb\nURIs: http://b.example\nSuites: sid\nComponents: main\n"
+    )
     (tmp_path / "sources.list.d/c.list.save").write_text("deb http://c.example/debian sid main\n")
     assert [s.uri for s in apt.sources(tmp_path)] == ["http://a.example/debian", "http://b.example"]
 
 
-def test_lines_for_another_release_come_from_the_same_archive() -> None:
-    known = list(apt.one_line(ONE_LINE))
+@reads_files
+def test_lines_for_another_release_come_from_the_same_archive(tmp_path: Path) -> None:
+    (tmp_path / "sources.list").write_text(ONE_LINE)
+    known = apt.sources(tmp_path)
+    assert apt.Source("https://other.example/apt", "stable-thing") in known and len(known) == 4
     assert apt.lines("bullseye", security=False, known=known) == [
         "deb http://mirror.example/debian bullseye main",
         "deb http://mirror.example/debian bullseye-updates main",
@@ -55,8 +65,11 @@ def test_lines_for_another_release_come_from_the_same_archive() -> None:
     ]
 
 
-def test_the_new_form_with_continued_lines_comments_and_stanzas_switched_off() -> None:
-    known = list(apt.deb822(DEB822))
+@reads_files
+def test_the_new_form_with_continued_lines_comments_and_stanzas_switched_off(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d/debian.sources").write_text(DEB822)
+    known = apt.sources(tmp_path)
     assert {s.uri for s in known} == {
         "http://one.example/debian",
         "http://two.example/debian",
