@@ -18,6 +18,7 @@ WEB = {
     "/etc/nginx/sites-available/default": "nginx-default.conf.j2",
     "/etc/nginx/sites-available/{site.name}": "nginx-site.conf.j2",
     "/etc/tmpfiles.d/{site.name}.conf": "tmpfiles.conf.j2",
+    "/usr/local/lib/{site.name}-web-reload": "web-reload.sh.j2",
 }
 INIT = {"/etc/init.d/unicorn_{site.name}": "unicorn-init.sh.j2"}
 MONIT = {"/etc/systemd/system/monit.service.d/shop.conf": "monit-drop-in.conf.j2"}
@@ -117,7 +118,6 @@ INSTALLATIONS = {
             **MONIT,
             "/etc/systemd/system/{site.name}-web.service": "web.service.j2",
             "/etc/systemd/system/{site.name}-worker.service": "worker.service.j2",
-            "/usr/local/lib/{site.name}-web-reload": "web-reload.sh.j2",
             "/etc/sudoers.d/{site.name}": "sudoers.j2",
             "/etc/monit/conf.d/{site.name}_web": "monit-web.j2",
             "{site.app}/.git/hooks/post-receive": "post-receive-services.sh.j2",
