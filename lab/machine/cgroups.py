@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from functools import cache
@@ -56,29 +57,26 @@ def pids(name: str) -> set[int]:
     found: set[int] = set()
     for hierarchy in hierarchies():
         for folder, _, _ in os.walk(hierarchy / name):
-            with contextlib.suppress(OSError):
-                found.update(map(int, Path(folder, "cgroup.procs").read_text().split()))
-    return found - {0}
+            found |= _pids(Path(folder, "cgroup.procs"))
+    return found
+
+
+def _pids(file: Path) -> set[int]:
+    """The processes in a group by its *file*, without those that cannot be seen from here; none when it is gone."""
+    with contextlib.suppress(OSError):
+        return {*map(int, file.read_text().split())} - {0}
+    return set()
 
 
 def init(name: str) -> int | None:
     """The process, as this machine sees it, that is number 1 inside the server of group *name*."""
     payload = hierarchies()[0] / name / "payload"
     for file in (payload / "init.scope" / "cgroup.procs", payload / "cgroup.procs"):
-        with contextlib.suppress(OSError):
-            for pid in map(int, file.read_text().split()):
-                if _is_init(pid):
+        for pid in _pids(file):
+            with contextlib.suppress(OSError):
+                if re.search(r"^NSpid:\t\d+\t(.+\t)?1$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE):
                     return pid
     return None
-
-
-def _is_init(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                numbers = line.split()[1:]
-                return len(numbers) > 1 and numbers[-1] == "1"
-    return False
 
 
 def end(name: str, within: float = 20) -> None:

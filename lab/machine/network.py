@@ -30,7 +30,8 @@ def up(place: LabPlace, world: World) -> None:
     for part in (HUB, *parts):
         _ip("netns", "add", place.netns(part))
         # A machine that has IPv6 switched off hands that down to new namespaces.
-        _inside(place, part, "echo 0 | tee /proc/sys/net/ipv6/conf/all/disable_ipv6 >/dev/null")
+        enable = "echo 0 | tee /proc/sys/net/ipv6/conf/all/disable_ipv6 >/dev/null"
+        subprocess.run([*entry(place.netns(part)), "sh", "-c", enable], check=True)
     hub = place.netns(HUB)
     _ip("-n", hub, "link", "add", "switchover", "type", "bridge")
     _ip("-n", hub, "link", "set", "switchover", "up")
@@ -81,10 +82,6 @@ def left(place: LabPlace) -> list[str]:
 def entry(name: str) -> list[str]:
     """The beginning of a command line that runs the rest in the network namespace *name*."""
     return ["nsenter", f"--net={NAMESPACES / name}", "--"]
-
-
-def _inside(place: LabPlace, part: str, script: str) -> None:
-    subprocess.run([*entry(place.netns(part)), "sh", "-c", script], check=True)
 
 
 def _ip(*arguments: str, input: str | None = None, check: bool = True) -> str:

@@ -40,16 +40,13 @@ def zones(world: World) -> dict[str, str]:
         for name in world.names(role):
             zones = [zone for zone in found if f".{name}".endswith(f".{zone}")]
             zone = max(zones, key=len, default=name.partition(".")[2])
-            found[zone] = found.get(zone, head) + _addresses(f"{name}.", *world.addresses(role))
+            address4, address6 = world.addresses(role)
+            found[zone] = found.get(zone, head) + f"{name}. A {address4}\n{name}. AAAA {address6}\n"
         for address in world.addresses(role):
             back = reverse(address)
             zone = back.partition(".")[2]
             found[zone] = found.get(zone, head) + f"{back}. PTR {host.name}.\n"
     return found
-
-
-def _addresses(name: str, address4: str, address6: str) -> str:
-    return f"{name} A {address4}\n{name} AAAA {address6}\n"
 
 
 def provision(server: LabServer) -> None:
