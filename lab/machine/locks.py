@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,20 +28,16 @@ def locked(file: Path, give_up: Callable[[], bool] = lambda: False) -> Iterator[
 
 def try_lock(file: Path, text: str = "") -> FileLock | None:
     """Takes the lock *file* and writes *text* into it; None when somebody has it. It is held until its `release`."""
-    lock = _lock(file, on_acquired=lambda handle: _write(handle, text))
+    lock = _lock(file)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         return None
+    file.write_text(text)
     return lock
 
 
-def _lock(file: Path, on_acquired: Callable[[int], None] | None = None) -> FileLock:
+def _lock(file: Path) -> FileLock:
     file.parent.mkdir(parents=True, exist_ok=True)
     # A file that merely is there, filelock's way where there is no flock, would outlive its holder.
-    return FileLock(file, fallback_to_soft=False, thread_local=False, on_acquired=on_acquired)
-
-
-def _write(handle: int, text: str) -> None:
-    os.ftruncate(handle, 0)
-    os.write(handle, text.encode())
+    return FileLock(file, fallback_to_soft=False, thread_local=False)

@@ -98,15 +98,14 @@ def trusted(ci: LabServer, servers: Iterable[LabServer], visitors: Path) -> None
 def shown(server: LabServer, domain: str) -> dict[str, Any]:
     """The certificate by which *server* serves *domain*: `issuer`, `serial`, `names`, `days`."""
     from cryptography import x509
-    from cryptography.x509.oid import ExtensionOID
 
     ask = f"openssl s_client -connect 127.0.0.1:443 -servername {domain} </dev/null 2>/dev/null"
     found = x509.load_pem_x509_certificate(server.exec(ask).stdout.encode())
-    names: Any = found.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {
         "issuer": str(list(found.issuer)[-1].value),  # the last part of its name says most
         "serial": f"{found.serial_number:x}",
-        "names": sorted(str(name.value) for name in names),
+        "names": sorted(names.get_values_for_type(x509.DNSName)),
         "days": (found.not_valid_after_utc - datetime.now(UTC)).days,
     }
 

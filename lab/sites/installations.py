@@ -6,7 +6,7 @@ A site of a world names one (`Deployment.installed`); another is one more instan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..world import Site, one_of
@@ -32,9 +32,9 @@ class Installation:
     """
 
     system: Mapping[str, str]
-    worker: Mapping[str, str]
     start: str
     parts: Callable[[Site], Parts]
+    worker: Mapping[str, str] = field(default_factory=dict)
     behind: bool = True
 
 
@@ -107,9 +107,9 @@ INSTALLATIONS = {
             "/etc/monit/conf.d/unicorn_{site.name}": "monit-app.j2",
             "{site.app}/.git/hooks/post-receive": "post-receive.sh.j2",
         },
-        {"/etc/monit/conf.d/delayed_job_{site.name}": "monit-worker.j2"},
         "start.sh.j2",
         _usual,
+        worker={"/etc/monit/conf.d/delayed_job_{site.name}": "monit-worker.j2"},
     ),
     # Application and worker are services of systemd, which the application's user may restart by sudo.
     "services": Installation(
@@ -122,14 +122,12 @@ INSTALLATIONS = {
             "/etc/monit/conf.d/{site.name}_web": "monit-web.j2",
             "{site.app}/.git/hooks/post-receive": "post-receive-services.sh.j2",
         },
-        {},
         "start-services.sh.j2",
         _services,
     ),
     # As little as possible: jobs run within requests, and there is no worker, crontab, monit, ufw or git.
     "bare": Installation(
         {**WEB, **INIT, "{site.app}/config/initializers/jobs_in_requests.rb": "jobs-in-requests.rb.j2"},
-        {},
         "start-bare.sh.j2",
         _bare,
         behind=False,
