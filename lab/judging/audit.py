@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from switchover.findings import listed
+
 from ..machine.server import LabServer
 from ..visitors.ledger import Book, RequestOutcome
 from ..world import Site
@@ -145,17 +147,10 @@ class Audit:
 def counted(sorts: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What went wrong, in words: how many there are of each sort, and the first few by name, each with how."""
     return [
-        f"{len(faults)} {sort}: {few(f'{name} ({how})' for name, how in faults.items())}"
+        f"{len(faults)} {sort}: {listed((f'{name} ({how})' for name, how in faults.items()), 3)}"
         for sort, faults in sorts.items()
         if faults
     ]
-
-
-def few(names: Iterable[str], at_most: int = 3) -> str:
-    """The first few of many, and how many more there are."""
-    every = list(names)
-    rest = f" and {len(every) - at_most} more" if len(every) > at_most else ""
-    return ", ".join(every[:at_most]) + rest
 
 
 # --- judging ------------------------------------------------------------------------------------------------

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.judging.allowed import Allowed
-from lab.judging.audit import Audit, few
+from lab.judging.audit import Audit
 from lab.judging.inventory import LEFT_OUT, Difference
 from lab.judging.secrets import KEPT_IN
 from lab.judging.switch import SwitchFacts
 from lab.sections import SWITCH, SWITCH_CRON, SWITCH_DB
 from lab.visitors.ledger import Book, RequestOutcome, Response, percentile
+from switchover.findings import listed
 
-PAGE_SHOWN_BY = (SWITCH_DB, f"undo {SWITCH_DB}")  # sections that may show the maintenance page
+# The sections after which orders go to another server's database, and which; they may show the maintenance page.
+SWITCHES = {SWITCH_DB: "new", f"undo {SWITCH_DB}": "old"}
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
 STILL = "after"  # the stretch after the switch in which nobody moves anything
 WINDOWS = 0.5  # seconds from one window of it to the next
@@ -84,7 +86,7 @@ class Rehearsal:
 
     def failed(self, answers: Sequence[Response]) -> list[Response]:
         """Those that a visitor would call an error: all but good answers, and the page where it may be shown."""
-        may_show = [span for span in self.spans if span.name in PAGE_SHOWN_BY]
+        may_show = [span for span in self.spans if span.name in SWITCHES]
 
         def is_failure(answer: Response) -> bool:
             if answer.outcome is RequestOutcome.PAGE:
@@ -126,12 +128,11 @@ class Rehearsal:
     @property
     def switches(self) -> list[tuple[float, str]]:
         """When which server's database became the one that orders go to. None goes to any while it is copied."""
-        names = {SWITCH_DB: "new", f"undo {SWITCH_DB}": "old"}
-        done = [span for span in self.spans if span.name in names and not span.exit]
+        done = [span for span in self.spans if span.name in SWITCHES and not span.exit]
         ends = [max((step.ended for step in span.copies), default=span.ended) for span in done]
         first = self.switch.first_on_new  # exactly; the way back is not asked
         return [
-            (first if first and span.started < first < span.ended else end, names[span.name])
+            (first if first and span.started < first < span.ended else end, SWITCHES[span.name])
             for span, end in zip(done, ends, strict=True)
         ]
 
@@ -176,20 +177,20 @@ class Rehearsal:
         ]
         failed = self.failed(self.book.answers)
         if failed:
-            found.append(f"{len(failed)} request(s) failed: " + few([self._described(answer) for answer in failed]))
+            found.append(f"{len(failed)} request(s) failed: " + listed(map(self._described, failed), 3))
         for span in self.spans:
             shown, more, after = self.page(span)
-            if span.name in PAGE_SHOWN_BY and more > self.page_grace:
+            if span.name in SWITCHES and more > self.page_grace:
                 page = f"the maintenance page was shown for {shown:.1f} s in {span.name}"
                 found.append(f"{page}, {more:.1f} s longer than the copy ({after:.1f} s of that after it)")
         found += self.audit.problems
         if any(span.name == SWITCH_CRON and not span.exit for span in self.spans):
             found += self.audit.cron.problems
         if self.differences:
-            named = few([f"{difference.server}: {difference.what}" for difference in self.differences])
+            named = listed((f"{difference.server}: {difference.what}" for difference in self.differences), 3)
             found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
         if self.secrets_found:
-            found.append(f"{len(self.secrets_found)} secret(s) where none may be: {few(self.secrets_found)}")
+            found.append(f"{len(self.secrets_found)} secret(s) where none may be: {listed(self.secrets_found, 3)}")
         for event in self.book.named("broken"):
             found.append(f"the visitors themselves broke: {event['why']}")
         if not self.book.named("end"):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from switchover.errors import Problem
 
@@ -46,16 +46,13 @@ class Visitors:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for whoever began them, who ends them
             )
+        assert self._process.stdin
+        self._input = self._process.stdin
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-
-    @property
-    def _input(self) -> IO[bytes]:
-        assert self._process.stdin
-        return self._process.stdin
 
     def ask_for(self, line: str) -> None:
         """Sends them a control line. Raises Problem when they are gone."""

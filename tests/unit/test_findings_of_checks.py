@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from switchover.errors import Problem
-from switchover.findings import Checks, Finding, Found, Severity, blocker, blockers, good, note, to_do, warning
+from switchover.findings import Checks, Finding, Found, Severity, blocker, blockers, good, listed, note, to_do, warning
 
 
 def checks() -> Checks[[list[str]]]:
@@ -119,3 +119,8 @@ def test_which_stand_in_the_way_and_which_ask_for_a_hand() -> None:
     found = [good("a"), note("b"), warning("c", "C"), blocker("d", "D"), Finding(Severity.UNKNOWN, "e", "E")]
     assert [f.what for f in blockers(found)] == ["d", "e"]
     assert [f.what for f in to_do(found)] == ["c", "d", "e"]
+
+
+def test_only_the_first_few_are_named() -> None:
+    assert listed(["a", "b"], 3) == "a, b"
+    assert listed("abcdefg", 3) == "a, b, c and 4 more"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.judging.audit import Audit, Contents, Order, Run, few, judge
+from lab.judging.audit import Audit, Contents, Order, Run, judge
 from lab.visitors.ledger import Book, RequestOutcome, Response
 
 MINUTE = 1_700_000_040 // 60 * 60
@@ -193,8 +193,3 @@ def test_minutes_of_cron() -> None:
     assert twice.problems == []  # the report knows whether a section took care of cron
     without = judge(BOOK, replace(NOW, cron=()), Contents(), BEFORE, VISITORS, cron=False)
     assert (without.cron.promised, without.cron.problems) == (0, [])
-
-
-def test_only_the_first_few_are_named() -> None:
-    assert few(["a", "b"]) == "a, b"
-    assert few("abcdefg") == "a, b, c and 4 more"
