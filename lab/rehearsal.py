@@ -27,7 +27,7 @@ from switchover.errors import Problem
 from . import commands
 from . import sections as names
 from .judging import inventory, switch
-from .judging.audit import CRON_TAKES, Contents, Shop, drained, gather, judge
+from .judging.audit import CRON_TAKES, Audit, Contents, Shop, drained, gather, judge
 from .judging.dns import DnsAudit
 from .judging.inventory import Inventory
 from .judging.observer import Observer
@@ -41,7 +41,6 @@ from .servers import Lab
 from .services.acme import CertificateAudit
 from .services.bind import OPERATORS
 from .settings import STRATEGIES
-from .visitors import ledger
 from .visitors.developers import DeployAudit
 from .visitors.mail import MailAudit
 from .visitors.process import Visitors
@@ -111,7 +110,8 @@ class Course:
     def _add(self, span: Span) -> None:
         """Notes a span, and prints what the visitors felt during it."""
         self.spans.append(span)
-        felt = self.so_far.felt(self.so_far.during(span))
+        so_far = self.so_far
+        felt = so_far.felt(so_far.during(span))
         if not felt["requests"]:
             self.out.print("    no visitors meanwhile", style="dim")
             return
@@ -124,7 +124,7 @@ class Course:
     @property
     def so_far(self) -> Rehearsal:
         """What visitors felt until now; nothing is audited yet."""
-        return Rehearsal(self.visitors.book(), self.spans, judge(ledger.Book(), Contents(), Contents(), Contents()))
+        return Rehearsal(self.visitors.book(), self.spans, Audit())
 
     @contextlib.contextmanager
     def quiet(self, name: str, seconds: float = 0) -> Iterator[None]:

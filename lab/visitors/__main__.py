@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ..world import SHOP
 from .browser import Browser, Target
-from .crowd import cpu_seconds, record_own_lag
+from .crowd import record_own_lag
 from .ledger import Ledger, RequestOutcome
 from .scenarios import MIX, ShopVisitors, is_home
 
@@ -70,13 +70,10 @@ async def run(site: Target, ledger: Ledger, given: argparse.Namespace) -> int:
         beside.append(asyncio.create_task(record_own_lag(ledger)))
         ledger.event("start", at=time.time(), rate=given.rate, pid=os.getpid(), domain=site.domain)
         gc.freeze()  # what is loaded by now stays: no pauses for looking at it again
-        started, used = time.time(), cpu_seconds()
         try:
             await crowd.visit()
-            visited = time.time()
             await crowd.check_sessions()
-            cpu = round((cpu_seconds() - used) / (time.time() - started), 3)
-            ledger.event("end", at=time.time(), visited=visited, requests=crowd.requests, cpu=cpu)
+            ledger.event("end", at=time.time(), requests=crowd.requests)
         finally:
             for task in beside:
                 task.cancel()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import resource
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
@@ -111,17 +110,9 @@ async def record_own_lag(ledger: Ledger) -> None:
     """Writes down each second how late this program itself was: a busy machine is no slow server."""
     loop = asyncio.get_running_loop()
     while True:
-        since, worst, used = time.time(), 0.0, cpu_seconds()
+        since, worst = time.time(), 0.0
         for _ in range(50):
             due = loop.time() + 0.02
             await asyncio.sleep(0.02)
             worst = max(worst, loop.time() - due)
-        now = time.time()
-        cpu = round((cpu_seconds() - used) / (now - since), 3)
-        ledger.event("lag", since=round(since, 3), at=round(now, 3), max_ms=round(worst * 1000, 1), cpu=cpu)
-
-
-def cpu_seconds() -> float:
-    """What this process has used of the processor."""
-    use = resource.getrusage(resource.RUSAGE_SELF)
-    return use.ru_utime + use.ru_stime
+        ledger.event("lag", since=round(since, 3), at=round(time.time(), 3), max_ms=round(worst * 1000, 1))
