@@ -7,6 +7,7 @@ took, is in their events (docs/events.md).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -158,7 +159,5 @@ def _interrupt(command: subprocess.Popen[bytes]) -> None:
     for number, seconds in ((signal.SIGINT, PATIENCE), (signal.SIGKILL, 5)):
         if command.poll() is None:
             os.killpg(command.pid, number)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 command.wait(seconds)
-            except subprocess.TimeoutExpired:
-                continue

@@ -80,14 +80,13 @@ class Difference:
 
 
 def compare(
-    server: str, before: Inventory, after: Inventory, left_out: Iterable[Allowed] = LEFT_OUT
+    server: str, before: Inventory, after: Inventory, left_out: Sequence[Allowed] = LEFT_OUT
 ) -> list[Difference]:
     """The differences between two inventories of a server, without what is left out; sorted by name."""
-    rules = tuple(left_out)
     return [
         Difference(server, key, before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not any(rule.covers(key) for rule in rules)
+        if before.get(key) != after.get(key) and not any(rule.covers(key) for rule in left_out)
     ]
 
 
@@ -167,11 +166,10 @@ def take_all(servers: Sequence[LabServer]) -> dict[str, Inventory]:
 
 
 def differences(
-    before: dict[str, Inventory], after: dict[str, Inventory], left_out: Iterable[Allowed]
+    before: dict[str, Inventory], after: dict[str, Inventory], left_out: Sequence[Allowed]
 ) -> list[Difference]:
     """The differences between the inventories of several servers, without what is left out."""
-    rules = tuple(left_out)
-    return [difference for role in before for difference in compare(role, before[role], after[role], rules)]
+    return [difference for role in before for difference in compare(role, before[role], after[role], left_out)]
 
 
 def _folders(world: World) -> str:

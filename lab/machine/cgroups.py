@@ -17,6 +17,7 @@ from pathlib import Path
 from switchover.errors import Problem
 
 ROOT = Path("/sys/fs/cgroup")
+WITHIN = 20  # seconds in which processes that are killed end
 
 
 @cache
@@ -79,12 +80,12 @@ def init(name: str) -> int | None:
     return None
 
 
-def end(name: str, within: float = 20) -> None:
-    """Kills all in the group *name* and removes the group.
+def end(name: str) -> None:
+    """Kills all in the group *name* and removes it, with those below it.
 
-    Raises Problem when something is still there after *within* seconds.
+    Raises Problem when something is still there after `WITHIN` seconds.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + WITHIN
     while left := pids(name):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -92,11 +93,6 @@ def end(name: str, within: float = 20) -> None:
         if time.monotonic() > deadline:
             raise Problem(f"processes {sorted(left)[:5]} do not end", name, "Look at them with `ps`")
         time.sleep(0.01)
-    remove(name, deadline)
-
-
-def remove(name: str, deadline: float = 0) -> None:
-    """Removes the group *name*, which is empty, with those below it."""
     for hierarchy in hierarchies():
         while (hierarchy / name).exists():
             for folder, _, _ in os.walk(hierarchy / name, topdown=False):

@@ -45,9 +45,8 @@ class Described:
         """What `write` wrote. Raises Problem when another version did."""
         from pydantic import TypeAdapter, ValidationError
 
-        data = json.loads(file.read_text())
         try:
-            return TypeAdapter(cls).validate_python({name: data.get(name) for name in ("world", "releases", "layers")})
+            return TypeAdapter(cls).validate_json(file.read_text())
         except ValidationError:
             raise Problem("was made by another version", str(file), "Make it again") from None
 

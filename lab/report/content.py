@@ -46,13 +46,12 @@ def judged(count: int) -> Cell:
 
 def felt(data: dict[str, Any]) -> list[Row]:
     """What visitors felt: a row for each stretch of time, in order, and the last one for all of them (`FELT`)."""
-    quiet = {id(span) for span in data["quiet"]}
     numbers = {id(section): number for number, section in enumerate(data["sections"], 1)}
     rows = []
     for span in sorted(data["sections"] + data["quiet"], key=lambda span: span["started"]):
         notes = [span["title"], f"Visitors: {span['promised']}" if span["promised"] else ""]
-        number, between = numbers.get(id(span)), id(span) in quiet
-        rows.append(Row(span["name"], _felt(span), number, tuple(filter(None, notes)), between))
+        number = numbers.get(id(span))
+        rows.append(Row(span["name"], _felt(span), number, tuple(filter(None, notes)), quiet=number is None))
     page = sum(section["page_seconds"] for section in data["sections"])
     return [*rows, Row("all", _felt(data["traffic"] | {"page_seconds": page}))]
 
