@@ -247,10 +247,8 @@ def _judge_sessions(audit: Audit, book: Book) -> None:
 
 def _judge_data(audit: Audit, now: Contents, before: Contents) -> None:
     for product, total in before.stock.items():
-        if now.stock.get(product) != total:
-            audit.rows_changed[f"stock of product {product}"] = (
-                f"in stock plus sold was {total}, is {now.stock.get(product)}"
-            )
+        if (present := now.stock.get(product)) != total:
+            audit.rows_changed[f"stock of product {product}"] = f"in stock plus sold was {total}, is {present}"
     for rows, print_ in before.fingerprints.items():
         if now.fingerprints.get(rows) != print_:
             audit.rows_changed[rows] = f"was {print_}, is {now.fingerprints.get(rows)}"

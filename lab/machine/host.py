@@ -46,9 +46,8 @@ def check(place: LabPlace) -> None:
         raise Problem(f"cannot be made ({error.strerror})", str(place.root), "Set SWITCHOVER_LAB elsewhere") from None
     free = shutil.disk_usage(place.root).free / 1e9
     if free < FREE_GB:
-        raise Problem(
-            f"{free:.1f} GB free, {FREE_GB} GB needed", str(place.root), "Make room, or set SWITCHOVER_LAB elsewhere"
-        )
+        room = f"{free:.1f} GB free, {FREE_GB} GB needed"
+        raise Problem(room, str(place.root), "Make room, or set SWITCHOVER_LAB elsewhere")
     _check_overlay(place)
 
 
@@ -63,8 +62,6 @@ def _check_overlay(place: LabPlace) -> None:
             cwd=folder, capture_output=True, text=True,
         )  # fmt: skip
     if done.returncode != 0:
-        raise Problem(
-            f"overlayfs cannot be mounted here ({last_line(done.stderr)})",
-            str(place.root),
-            "Set SWITCHOVER_LAB to a directory on ext4 or xfs; the kernel must be 5.10 or later",
-        )
+        failed = f"overlayfs cannot be mounted here ({last_line(done.stderr)})"
+        do = "Set SWITCHOVER_LAB to a directory on ext4 or xfs; the kernel must be 5.10 or later"
+        raise Problem(failed, str(place.root), do)

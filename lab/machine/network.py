@@ -87,9 +87,6 @@ def entry(name: str) -> list[str]:
 def _ip(*arguments: str, input: str | None = None, check: bool = True) -> str:
     done = subprocess.run(["ip", *arguments], input=input, capture_output=True, text=True)
     if check and done.returncode != 0:
-        raise Problem(
-            f"`ip {' '.join(arguments)}` failed: {last_line(done.stderr)}",
-            "network",
-            "Run `inv lab.down`, then try again",
-        )
+        failed = f"`ip {' '.join(arguments)}` failed: {last_line(done.stderr)}"
+        raise Problem(failed, "network", "Run `inv lab.down`, then try again")
     return done.stdout

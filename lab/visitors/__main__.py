@@ -51,10 +51,8 @@ async def opening(crowd: ShopVisitors, seconds: float) -> bool:
         if reply.outcome is RequestOutcome.OK and is_home(reply):
             return True
         if time.monotonic() > until:
-            print(
-                f"The shop did not open: {reply.status or ''} {reply.answer.note or reply.text[:200]!r}",
-                file=sys.stderr,
-            )
+            why = f"{reply.status or ''} {reply.answer.note or reply.text[:200]!r}"
+            print(f"The shop did not open: {why}", file=sys.stderr)
             break
         await asyncio.sleep(0.2)
     return False

@@ -233,9 +233,8 @@ class Browser:
                         reopened = True
                         continue
                     outcome = judge(response.status, "Retry-After" in response.headers)
-                    whole = answer(
-                        outcome, None if outcome is RequestOutcome.OK else body[:200].decode(errors="replace")
-                    )
+                    note = None if outcome is RequestOutcome.OK else body[:200].decode(errors="replace")
+                    whole = answer(outcome, note)
                     to, by = cast(_Response, response).to, response.headers.get("X-Served-By")
                     return Reply(replace(whole, status=response.status, to=to, by=by), response.headers, body)
         except TimeoutError:

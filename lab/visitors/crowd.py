@@ -91,9 +91,8 @@ class Crowd:
         is_right = reply.outcome is not RequestOutcome.OK or _is_right(right, reply)  # which may add to the facts
         answer = replace(reply.answer, kind=kind, late_ms=round(late * 1000, 1), **facts or {})
         if not is_right:
-            answer = replace(
-                answer, outcome=RequestOutcome.WRONG, note=f"not what {path} should be: {reply.text[:160]}"
-            )
+            note = f"not what {path} should be: {reply.text[:160]}"
+            answer = replace(answer, outcome=RequestOutcome.WRONG, note=note)
         self.requests += 1
         self.ledger.answer(answer)
         return replace(reply, answer=answer)
