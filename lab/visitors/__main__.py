@@ -24,7 +24,7 @@ from pathlib import Path
 from ..world import SHOP
 from .browser import Browser, Target
 from .crowd import record_own_lag
-from .ledger import Ledger, RequestOutcome
+from .ledger import Ledger
 from .scenarios import MIX, ShopVisitors, is_home
 
 
@@ -48,7 +48,7 @@ async def opening(crowd: ShopVisitors, seconds: float) -> bool:
     until = time.monotonic() + seconds
     while not crowd.stopping.is_set():
         reply = await crowd.browser.ask("GET", "/", fresh=True)
-        if reply.outcome is RequestOutcome.OK and is_home(reply):
+        if reply.answer.acknowledged and is_home(reply):
             return True
         if time.monotonic() > until:
             why = f"{reply.status or ''} {reply.answer.note or reply.text[:200]!r}"

@@ -56,10 +56,6 @@ class Reply:
     body: bytes = b""
 
     @property
-    def outcome(self) -> RequestOutcome:
-        return self.answer.outcome
-
-    @property
     def status(self) -> int | None:
         return self.answer.status
 

@@ -88,7 +88,7 @@ class Crowd:
             headers, request["data"] = FORM | (headers or {}), urlencode(form).encode()
         method = "POST" if "data" in request else "GET"
         reply = await self.browser.ask(method, path, fresh=fresh, headers=headers, **request)
-        is_right = reply.outcome is not RequestOutcome.OK or _is_right(right, reply)  # which may add to the facts
+        is_right = not reply.answer.acknowledged or _is_right(right, reply)  # which may add to the facts
         answer = replace(reply.answer, kind=kind, late_ms=round(late * 1000, 1), **facts or {})
         if not is_right:
             note = f"not what {path} should be: {reply.text[:160]}"

@@ -16,7 +16,7 @@ from typing import Any
 
 from .browser import Browser, Reply
 from .crowd import Crowd, Scenario
-from .ledger import Ledger, RequestOutcome
+from .ledger import Ledger
 
 STATICS = (
     "/404.html",
@@ -112,12 +112,12 @@ class ShopVisitors(Crowd):
         """The form, its CSRF token, the redirect, and the page behind it."""
         session = Session(self._unique("visitor"))
         page = await self.ask("login_form", "/login", lambda reply: bool(_token(reply)), due=due)
-        if page.outcome is not RequestOutcome.OK:
+        if not page.answer.acknowledged:
             return
         session.take(page)
         form, facts = {"authenticity_token": _token(page), "name": session.name}, {"session": session.name}
         reply = await self.ask("login", "/login", _is_redirect_to_me, form=form, headers=session.header, facts=facts)
-        if reply.outcome is RequestOutcome.OK:
+        if reply.answer.acknowledged:
             session.take(reply)
             self._sessions.append(session)
             await self.check(session)
@@ -135,7 +135,7 @@ class ShopVisitors(Crowd):
             return bool(json.loads(reply.body)["name"] == session.name)
 
         reply = await self.ask("me", "/me", is_known, due=due, headers=session.header, facts={"session": session.name})
-        if reply.outcome is RequestOutcome.OK:
+        if reply.answer.acknowledged:
             session.take(reply)
 
     async def upload(self, due: float) -> None:
@@ -147,7 +147,7 @@ class ShopVisitors(Crowd):
         facts, data = {"upload": name, "sha256": digest}, head + content + tail
         right = _made("sha256", digest)
         reply = await self.ask("upload", "/uploads", right, due=due, headers=headers, data=data, facts=facts)
-        if reply.outcome is RequestOutcome.OK:
+        if reply.answer.acknowledged:
             self._uploads[name] = digest
 
     async def read_upload(self, due: float) -> None:

@@ -272,7 +272,7 @@ def ask_twice(shop: LittleShop, certificate: Path, method: str, path: str, **req
     async def both():
         async with opened(shop, certificate) as site, Browser(site) as browser:
             first = await browser.ask("GET", "/")
-            assert first.outcome is RequestOutcome.OK
+            assert first.answer.outcome is RequestOutcome.OK
             return await browser.ask(method, path, **request)
 
     return asyncio.run(both())
@@ -295,7 +295,7 @@ def test_a_get_on_a_kept_connection_is_asked_once_more(certificate: Path) -> Non
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "GET", "/cached")
-    assert (reply.outcome, reply.answer.reopened) == (RequestOutcome.OK, True)
+    assert (reply.answer.outcome, reply.answer.reopened) == (RequestOutcome.OK, True)
     assert shop.seen == ["GET /", "GET /cached", "GET /cached"]
 
 
@@ -303,7 +303,7 @@ def test_but_only_once(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 2)
     reply = ask_twice(shop, certificate, "GET", "/cached")
-    assert reply.outcome is RequestOutcome.RESET
+    assert reply.answer.outcome is RequestOutcome.RESET
     assert shop.seen == ["GET /", "GET /cached", "GET /cached"]
 
 
@@ -311,7 +311,7 @@ def test_not_on_a_new_connection(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "GET", "/cached", fresh=True)
-    assert (reply.outcome, reply.answer.reopened) == (RequestOutcome.RESET, False)
+    assert (reply.answer.outcome, reply.answer.reopened) == (RequestOutcome.RESET, False)
     assert shop.seen == ["GET /", "GET /cached"]
 
 
@@ -319,7 +319,7 @@ def test_a_post_that_may_have_been_taken_never(certificate: Path) -> None:
     shop = LittleShop()
     closing(shop, 1)
     reply = ask_twice(shop, certificate, "POST", "/orders", data=b"number=1")
-    assert reply.outcome is RequestOutcome.RESET
+    assert reply.answer.outcome is RequestOutcome.RESET
     assert shop.seen == ["GET /", "POST /orders"]
 
 
@@ -342,7 +342,7 @@ def test_a_post_that_could_not_be_sent_is_made_once_more_unless_it_is_a_stream(
     shop = LittleShop()
     reply = ask_twice(shop, certificate, "POST", "/orders", data=data)
     again = isinstance(data, bytes)
-    assert reply.answer.reopened == again and (reply.outcome is RequestOutcome.RESET) != again
+    assert reply.answer.reopened == again and (reply.answer.outcome is RequestOutcome.RESET) != again
     assert shop.seen == ["GET /"] + ["POST /orders"] * again
 
 
@@ -359,7 +359,7 @@ def test_an_answer_cut_short_is_a_failure(certificate: Path) -> None:
         return answer
 
     shop.trouble = cut
-    assert ask_twice(shop, certificate, "GET", "/cached").outcome is RequestOutcome.RESET
+    assert ask_twice(shop, certificate, "GET", "/cached").answer.outcome is RequestOutcome.RESET
 
 
 def test_a_certificate_of_another_authority_is_refused(certificate: Path, tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_certificate_of_another_authority_is_refused(certificate: Path, tmp_pa
                 return await browser.ask("GET", "/")
 
     reply = asyncio.run(ask())
-    assert reply.outcome is RequestOutcome.RESET
+    assert reply.answer.outcome is RequestOutcome.RESET
     assert "Certificate" in reply.answer.note
 
 
@@ -380,7 +380,7 @@ def test_nobody_listens(certificate: Path) -> None:
         async with Browser(site) as browser:
             return await browser.ask("GET", "/")
 
-    assert asyncio.run(ask()).outcome is RequestOutcome.RESET
+    assert asyncio.run(ask()).answer.outcome is RequestOutcome.RESET
 
 
 def test_a_lost_session_shows(certificate: Path, tmp_path: Path) -> None:
