@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from switchover import quote
+from switchover.render import environment
 
 
 def script(file: Path, *arguments: object) -> str:
@@ -16,18 +17,12 @@ def script(file: Path, *arguments: object) -> str:
 def render(file: Path, **values: Any) -> str:
     """The template in *file*, filled in; it may include others of its folder. HTML has its values
     escaped. Those that are functions are filters."""
-    import jinja2  # a server's supervisor needs no templates
+    from jinja2 import FileSystemLoader  # a server's supervisor needs no templates
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(file.parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=".html" in file.suffixes,
-        keep_trailing_newline=True,
-        autoescape=".html" in file.suffixes,
-    )
-    environment.filters.update({name: value for name, value in values.items() if callable(value)})
-    return environment.get_template(file.name).render(values)
+    html = ".html" in file.suffixes
+    jinja = environment().overlay(loader=FileSystemLoader(file.parent), lstrip_blocks=html, autoescape=html)
+    jinja.filters = jinja.filters | {name: value for name, value in values.items() if callable(value)}
+    return jinja.get_template(file.name).render(values)
 
 
 def last_line(*texts: str) -> str:
