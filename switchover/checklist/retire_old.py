@@ -81,12 +81,13 @@ def restart(move: Move) -> Desired:
     new, unused = move.new, pool.unused(move)
     if pool.stays(move):
         return None
+    reload = new.app.reload()
     run = f"""
-{new.app.reload()}
+{reload.sh}
 {new.worker.restart()}
 wait_until 120 sh -c {sh(unused)} || refuse "something on new still uses PgBouncer: its console has SHOW CLIENTS"
 """
-    shown = f"{new.app.reload_shown}; the worker restarts" if new.worker.there else new.app.reload_shown
+    shown = f"{reload.shown}; the worker restarts" if new.worker.there else reload.shown
     return Command(new, run, FINAL, check=unused, shown=shown)
 
 

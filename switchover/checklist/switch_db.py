@@ -67,7 +67,7 @@ def switch(move: Move) -> Desired:
     new = move.new
     return [
         # Undone last: the application forgets the other database's type OIDs.
-        undone(new, new.app.reload(), "the application restarts", part="restart"),
+        undone(new, new.app.reload().sh, "the application restarts", part="restart"),
         switching.switch(move),
     ]
 
@@ -180,7 +180,7 @@ def old_is_quiet(move: Move) -> Desired:
 def start_worker(move: Move) -> Desired:
     """new: the worker runs."""
     worker = move.new.worker
-    return again("switch-db.stop-worker" in move.would_change, worker.running(), worker.starting_shown)
+    return again("switch-db.stop-worker" in move.would_change, worker.running(), worker.starting().shown)
 
 
 @step_by("replicate")

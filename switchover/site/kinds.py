@@ -82,6 +82,14 @@ def nothing(why: str) -> Callable[..., Nothing]:
 
 
 @dataclass(frozen=True)
+class Action:
+    """What a kind can do: *sh* does it, and *shown* is what a person sees instead."""
+
+    sh: str
+    shown: str
+
+
+@dataclass(frozen=True)
 class Watched:
     """What a monitor needs to know of a program: its *name*, what starts and stops it, how to see that it runs."""
 

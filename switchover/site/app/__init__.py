@@ -12,7 +12,7 @@ from ...quote import sh, under
 from ...resources.command import Command, as_user
 from ...resources.service import Service
 from ...vocabulary import Absolute, Line, Name
-from ..kinds import Kind, KindSettings, Watched
+from ..kinds import Action, Kind, KindSettings, Watched
 
 STARTS, RELOADS = 90, 120  # seconds: for a start; for requests under way during a graceful restart
 
@@ -109,13 +109,8 @@ class Application(Kind[S]):
         """
 
     @abstractmethod
-    def reload(self) -> str:
-        """sh: it restarts gracefully: each request under way ends first; nothing where it does not run."""
-
-    @property
-    @abstractmethod
-    def reload_shown(self) -> str:
-        """What a person sees instead."""
+    def reload(self) -> Action:
+        """It restarts gracefully: each request under way ends first; nothing where it does not run."""
 
     @abstractmethod
     def on_deploy(self) -> str:
@@ -168,4 +163,5 @@ wait_until {STARTS} {self.runs} || refuse {sh(self.service)}" did not start: see
 
     def reloaded(self) -> Command:
         """It was restarted gracefully, once more."""
-        return Command(self.server, self.reload(), shown=self.reload_shown)
+        reload = self.reload()
+        return Command(self.server, reload.sh, shown=reload.shown)

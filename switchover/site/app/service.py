@@ -9,7 +9,7 @@ from ...quote import sh
 from ...render import render
 from ...vocabulary import Form, Line
 from .. import app
-from ..kinds import Watched
+from ..kinds import Action, Watched
 
 # host:port, [v6]:port; or a path in which there is a letter, and no '..'
 LISTENS = (
@@ -67,21 +67,17 @@ class ServiceApplication(app.Application[Settings]):
         """sh: its `backlog`. The number of its processes is not known."""
         return f"{app.backlog(self.listens)} | say backlog"
 
-    def reload(self) -> str:
-        """sh: the settings' verb, as its user, or systemd's, as root; nothing where it does not run."""
+    def reload(self) -> Action:
+        """The settings' verb, as its user, or systemd's, as root; nothing where it does not run."""
         reload = self.run(self.settings.reload) if self.settings.reload else self._reload
         reloaded = self.run(self.settings.reloaded) if self.settings.reloaded else self.runs
-        return f"""
+        script = f"""
 if {self.runs}; then
   {reload} || refuse {sh(self.service)}" does not reload: see its log"
   wait_until {app.RELOADS} {reloaded} || refuse {sh(self.service)}" does not run: see its log"
 fi
 """
-
-    @property
-    def reload_shown(self) -> str:
-        """The settings' verb, or systemd's."""
-        return self.settings.reload or self._reload
+        return Action(script, self.settings.reload or self._reload)
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: the settings' verbs, as the application's user."""

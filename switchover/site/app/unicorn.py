@@ -9,7 +9,7 @@ from ...quote import sh
 from ...render import render
 from ...vocabulary import AnyPath
 from .. import app
-from ..kinds import Watched
+from ..kinds import Action, Watched
 
 
 class Settings(app.Settings):
@@ -59,21 +59,17 @@ grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' {sh(self.path)}/confi
 [ -z "$master" ] || pgrep -c -P "$master" | say app_workers
 """
 
-    def reload(self) -> str:
-        """sh: a new master replaces the old one; nothing where it does not run."""
+    def reload(self) -> Action:
+        """A new master replaces the old one; nothing where it does not run."""
         pidfile, service = sh(self.pidfile), sh(self.service)
-        return f"""
+        script = f"""
 if {self.runs}; then
   old=$(cat {pidfile}); kill -USR2 "$old"
   wait_until {app.RELOADS} ended "$old" || refuse {service}" does not restart: see its log"
   wait_until 10 alive {pidfile} || refuse {service}" does not run: see its log"
 fi
 """
-
-    @property
-    def reload_shown(self) -> str:
-        """The signal."""
-        return f"kill -USR2 ({self.service})"
+        return Action(script, f"kill -USR2 ({self.service})")
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: a new master takes over; where it cannot boot, the old one stays."""

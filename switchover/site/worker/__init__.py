@@ -11,7 +11,7 @@ from ...findings import Found
 from ...hosts import Host
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
-from ..kinds import KindSettings, OfApplication, S, Watched
+from ..kinds import Action, KindSettings, OfApplication, S, Watched
 
 STARTS = 60  # seconds that a start may take
 PATIENCE = 10  # seconds without a job, after which an empty one is queued
@@ -45,22 +45,12 @@ class Worker(OfApplication[S]):
         return self.runs
 
     @abstractmethod
-    def starting(self) -> str:
-        """sh: starts it, unless it runs, and waits until it does."""
+    def starting(self) -> Action:
+        """Starts it, unless it runs, and waits until it does."""
 
     @abstractmethod
-    def stopping(self) -> str:
-        """sh: it takes no new job, finishes the current one, and exits; refuses where that takes too long."""
-
-    @property
-    @abstractmethod
-    def starting_shown(self) -> str:
-        """What a person sees instead."""
-
-    @property
-    @abstractmethod
-    def stopping_shown(self) -> str:
-        """What a person sees instead."""
+    def stopping(self) -> Action:
+        """It takes no new job, finishes the current one, and exits; refuses where that takes too long."""
 
     @property
     @abstractmethod
@@ -106,7 +96,7 @@ class Worker(OfApplication[S]):
 
     def restart(self) -> str:
         """sh: where it runs, it finishes its current job and is started again."""
-        return f"if {self.runs}; then\n{self.stopping()}\n{self.starting()}\nfi"
+        return f"if {self.runs}; then\n{self.stopping().sh}\n{self.starting().sh}\nfi"
 
     def seen_working(self, within: int) -> Command | Nothing:
         """A job was seen to run within so many seconds; where visitors queue none, an empty one is queued."""
@@ -143,6 +133,5 @@ class Runs(Resource):
         if (answer.out.strip() == "running") == self.desired:
             return None
         start, stop = worker.starting(), worker.stopping()
-        if self.desired:
-            return Change(worker.starting_shown, start, stop)
-        return Change(worker.stopping_shown, stop, start)
+        now, undo = (start, stop) if self.desired else (stop, start)
+        return Change(now.shown, now.sh, undo.sh)

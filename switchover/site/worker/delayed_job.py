@@ -11,7 +11,7 @@ from ...render import render
 from ...resources.postgres import PSQL
 from ...vocabulary import AnyPath, Seconds
 from .. import worker
-from ..kinds import Watched
+from ..kinds import Action, Watched
 
 QUEUE = """
 SELECT json_build_object('waiting', count(*) FILTER (WHERE locked_at IS NULL AND failed_at IS NULL),
@@ -57,28 +57,20 @@ class DelayedJob(worker.Worker[Settings]):
         """sh: succeeds where its process exists."""
         return f"alive {self._pidfile}"
 
-    def starting(self) -> str:
-        """sh: its script starts it, as the application's user."""
+    def starting(self) -> Action:
+        """Its script starts it, as the application's user."""
         start = self.app.run(f"{sh(self.settings.command)} start")
-        return f"""
+        script = f"""
 {self.runs} || {start} >/dev/null 2>&1 </dev/null
 wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see its log"
 """
+        return Action(script, f"{self.settings.command} start")
 
-    def stopping(self) -> str:
-        """sh: SIGTERM, on which it finishes its current job and exits."""
+    def stopping(self) -> Action:
+        """SIGTERM, on which it finishes its current job and exits."""
         longest = self.settings.longest_job
-        return f"\nterminate {self._pidfile} {longest} || {worker.too_long(longest)}\n"
-
-    @property
-    def starting_shown(self) -> str:
-        """Its script."""
-        return f"{self.settings.command} start"
-
-    @property
-    def stopping_shown(self) -> str:
-        """The signal."""
-        return "kill -TERM (the worker finishes its current job, then exits)"
+        script = f"\nterminate {self._pidfile} {longest} || {worker.too_long(longest)}\n"
+        return Action(script, "kill -TERM (the worker finishes its current job, then exits)")
 
     @property
     def did_a_job(self) -> str:

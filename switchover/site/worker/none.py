@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ...hosts import Host
 from ...render import render
 from .. import worker
-from ..kinds import nothing
+from ..kinds import Action, nothing
 
 
 class Settings(worker.Settings):
@@ -22,13 +22,18 @@ class NoWorker(worker.Worker[Settings]):
 
     there = False
     runs = "false"
-    starting_shown = stopping_shown = did_a_job = a_job = ""
+    did_a_job = a_job = ""
     running = stopped = boots = seen_working = nothing("{role} has no worker, as {role}.worker.kind is none")
 
-    def _no_sh(self) -> str:
-        return ":"
+    def starting(self) -> Action:
+        """Nothing starts."""
+        return Action(":", "")
 
-    starting = stopping = restart = _no_sh
+    stopping = starting
+
+    def restart(self) -> str:
+        """sh: nothing is restarted."""
+        return ":"
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: nothing is restarted."""

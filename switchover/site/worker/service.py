@@ -12,7 +12,7 @@ from ...render import render
 from ...resources.service import Service
 from ...vocabulary import Line, Name, Seconds
 from .. import worker
-from ..kinds import Watched
+from ..kinds import Action, Watched
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}  # as systemd calls them
 
@@ -63,23 +63,25 @@ class ServiceWorker(worker.Worker[Settings]):
         """sh: succeeds where its service is active, and not stopping."""
         return f"systemctl is-active -q {sh(self.settings.service)}"
 
-    def starting(self) -> str:
-        """sh: `start`. One that is still finishing its current job is not active: systemd starts it after that.
+    def starting(self) -> Action:
+        """`start`. One that is still finishing its current job is not active: systemd starts it after that.
 
         One that is quiet (the file `quiet`), and whose stop then took too long, still runs: it restarts after that job.
         """
         service = sh(self.settings.service)
         again = f"{{ systemctl restart --no-block {service}; rm -f quiet; }}"
         start = self.app.run(self.settings.start) if self.settings.start else f"systemctl start {service}"
-        return f"""
+        script = f"""
 [ ! -e quiet ] || ! {self.works} || {again}
 {self.works} || {start}
 wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see its log"
 """
+        return Action(script, self.settings.start or f"systemctl start {self.settings.service}")
 
-    def stopping(self) -> str:
-        """sh: `quiet`, `drained` within `longest_job` seconds, `stop`."""
+    def stopping(self) -> Action:
+        """`quiet`, `drained` within `longest_job` seconds, `stop`."""
         longest, quiet, drained = self.settings.longest_job, self.settings.quiet, self.settings.drained
+        service = self.settings.service
         lines = [f"if {self.runs}; then"]
         if quiet:
             failed = "refuse 'worker.quiet failed: the worker still takes new jobs'"
@@ -87,25 +89,14 @@ wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see
         if drained:
             lines.append(f"  wait_showing {longest} {self.app.run(drained)} || {worker.too_long(longest)}")
         # systemctl does not wait for it, so that the wait below shows its progress.
-        systemd = f"systemctl stop --no-block {sh(self.settings.service)}"
+        systemd = f"systemctl stop --no-block {sh(service)}"
         stop = self.app.run(self.settings.stop) if self.settings.stop else systemd
         lines.append(f"  {stop}")
         lines.append(f"  wait_showing {longest} not {self.runs} || {worker.too_long(longest)}")
         if quiet:
             lines.append("  rm -f quiet")  # after a finished stop there is nothing to undo
-        return "\n".join([*lines, "fi"])
-
-    @property
-    def starting_shown(self) -> str:
-        """The settings' verb, or systemd's."""
-        return self.settings.start or f"systemctl start {self.settings.service}"
-
-    @property
-    def stopping_shown(self) -> str:
-        """The settings' verbs."""
-        stop = self.settings.stop or f"systemctl stop {self.settings.service}"
-        verbs = [self.settings.quiet, self.settings.drained and f"(until) {self.settings.drained}", stop]
-        return "\n".join(filter(None, verbs))
+        shown = [quiet, drained and f"(until) {drained}", self.settings.stop or f"systemctl stop {service}"]
+        return Action("\n".join([*lines, "fi"]), "\n".join(filter(None, shown)))
 
     @property
     def did_a_job(self) -> str:

@@ -128,7 +128,7 @@ def true(server: Server, script: str) -> bool:
 
 def started(server: Server) -> None:
     """Its worker runs, whatever the test before has left."""
-    answer = server.change(f"{FUNCTIONS}\n{server.worker.starting()}")
+    answer = server.change(f"{FUNCTIONS}\n{server.worker.starting().sh}")
     assert answer.status == 0, answer.last_error
 
 

@@ -120,7 +120,7 @@ def change(desired: Any) -> Change | None:
     if isinstance(desired, Service):
         return desired.plan(not desired.running, not desired.at_boot)
     if isinstance(desired, worker.Runs):
-        return Change("", desired.worker.starting(), desired.worker.stopping())
+        return Change("", desired.worker.starting().sh, desired.worker.stopping().sh)
     return desired.change()
 
 

@@ -217,6 +217,7 @@ from typing import Any, Literal
 
 from ...hosts import Host
 from .. import worker
+from ..kinds import Action
 
 
 class Settings(worker.Settings):
@@ -232,15 +233,15 @@ class Resque(worker.Worker[Settings]):
     """A toy."""
 
     tools = ("resque",)
-    runs = starting_shown = stopping_shown = did_a_job = a_job = "true"
+    runs = did_a_job = a_job = "true"
 
-    def starting(self) -> str:
-        """sh: starts it."""
-        return f"resque {self.settings.queues}"
+    def starting(self) -> Action:
+        """Starts it."""
+        return Action(f"resque {self.settings.queues}", "starts")
 
-    def stopping(self) -> str:
-        """sh: stops it."""
-        return "resque stop"
+    def stopping(self) -> Action:
+        """Stops it."""
+        return Action("resque stop", "stops")
 
     def on_deploy(self) -> str:
         """sh: restarts it."""
@@ -265,7 +266,7 @@ said = {}
 for name, data in json.load(sys.stdin).items():
     try:
         worker = Move(check(data, "move.yaml")).old.worker
-        said[name] = [type(worker).__name__, worker.starting(), worker.tools]
+        said[name] = [type(worker).__name__, worker.starting().sh, worker.tools]
     except Problem as problem:
         said[name] = problem.what
 said["home"], said["page"] = switchover.__file__, settings_reference.page()

@@ -90,9 +90,9 @@ def test_in_a_hook_what_no_verb_says_is_done_by_sudo() -> None:
 def test_a_worker_s_stop_is_not_waited_for_by_systemctl() -> None:
     """So that it shows how long the present job takes; and one that still ends its job counts as running."""
     worker = server().worker
-    assert "systemctl stop --no-block shop-worker\n" in worker.stopping()
-    assert "wait_showing 600 not service_runs shop-worker" in worker.stopping()
-    assert worker.stopping_shown == "systemctl stop shop-worker"
+    assert "systemctl stop --no-block shop-worker\n" in worker.stopping().sh
+    assert "wait_showing 600 not service_runs shop-worker" in worker.stopping().sh
+    assert worker.stopping().shown == "systemctl stop shop-worker"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_worker_that_was_asked_to_take_no_new_job_takes_jobs_again_when_that_g
     worker = server(worker=quiet).worker
     worker.app.run = lambda command: f"sh -c '{command}'"  # type: ignore[method-assign]
     stop, start = (
-        f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{sh}" for sh in (worker.stopping(), worker.starting())
+        f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{action.sh}" for action in (worker.stopping(), worker.starting())
     )
     if quieted:
         stopped = subprocess.run(["sh", "-s"], input=stop, capture_output=True, text=True, cwd=tmp_path)
@@ -150,8 +150,8 @@ esac
     up.touch()
     worker = server(worker={"quiet": "true", "drained": "true", "longest_job": 5}).worker
     worker.app.run = lambda command: f"sh -c '{command}'"  # type: ignore[method-assign]
-    for script in (worker.stopping(), worker.starting(), worker.starting()):
-        text = f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{script}"
+    for action in (worker.stopping(), worker.starting(), worker.starting()):
+        text = f"set -eu\nPATH={tmp_path}:$PATH\n{FUNCTIONS}\n{action.sh}"
         subprocess.run(["sh", "-s"], input=text, check=True, text=True, cwd=tmp_path)
     verbs = [line.split()[0] for line in log.read_text().splitlines()]
     assert verbs.count("stop") == verbs.count("start") == 1 and "restart" not in verbs
