@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from abc import ABC
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args
@@ -31,45 +31,44 @@ class KindSettings(Part):
 S = TypeVar("S", bound=KindSettings)
 
 
+@dataclass(eq=False)
 class Kind(ABC, Generic[S]):
-    """One part of a site on one *server*, as the *settings* describe it; abstract what a kind must define."""
+    """One part of a site on one *server*, as the *settings* describe it.
+
+    A kind defines what is abstract in its room's class, and sets what is annotated there.
+    """
 
     _beside: ClassVar[dict[str, type[Any]]] = {}  # by module: a kind stands beside its settings
 
+    server: Host
+    settings: S
+    tools: tuple[str, ...] = field(default=(), init=False)
+    """The programs that must be on the server."""
+    services: dict[str, str] = field(default_factory=dict, init=False)
+    """Services that must exist there: the settings' key, below the server's -> the service's name."""
+    paths: dict[str, str] = field(default_factory=dict, init=False)
+    """Paths that must exist there: the settings' key, below the server's -> the absolute path."""
+
+    def __post_init__(self) -> None:
+        """Sets what depends on the settings."""
+
     def __init_subclass__(cls) -> None:
         cls._beside.setdefault(cls.__module__, cls)
-
-    def __init__(self, server: Host, settings: S) -> None:
-        self.server, self.settings = server, settings
 
     @classmethod
     def of(cls, place: Any, settings: KindSettings, *others: Any) -> Self:
         """The kind that these *settings* are of, on a server (*place*); *others*: what its room's kinds need too."""
         kind: Self = cls._beside[type(settings).__module__](place, settings, *others)
+        if missing := cls.__annotations__.keys() - dir(kind):
+            raise TypeError(f"{type(kind).__name__} does not set {', '.join(sorted(missing))}")
         return kind
 
-    @property
-    def tools(self) -> tuple[str, ...]:
-        """The programs that must be on the server."""
-        return ()
 
-    @property
-    def services(self) -> dict[str, str]:
-        """Services that must exist there: the settings' key, below the server's -> the service's name."""
-        return {}
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """Paths that must exist there: the settings' key, below the server's -> the absolute path."""
-        return {}
-
-
+@dataclass(eq=False)
 class OfApplication(Kind[S]):
     """A part of a site that needs to know the application, *app*, of the same server."""
 
-    def __init__(self, server: Host, settings: S, app: Application[Any]) -> None:
-        super().__init__(server, settings)
-        self.app = app
+    app: Application[Any]
 
 
 def nothing(why: str) -> Callable[..., Nothing]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ...findings import Found
-from ...hosts import Host
 from ...quote import sh, under
 from ...resources.command import Command, as_user
 from ...resources.service import Service
@@ -53,24 +52,31 @@ def backlog(listens: str) -> str:
 class Application(Kind[S]):
     """What every kind of application can do. All sh here runs as root, and may use the functions of functions.sh."""
 
-    def __init__(self, server: Host, settings: S) -> None:
-        super().__init__(server, settings)
+    listens: str
+    """Where it takes requests, as for nginx's `server`."""
+    runs: str
+    """sh: succeeds where it runs."""
+    started: str
+    """sh: prints when it was started, in seconds since 1970."""
+    main_process: str
+    """sh: prints the id of its main process; nothing where it does not run."""
+    facts: str
+    """sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh.
+
+    `app_configuration`: lines of its configuration that have both, for when it does not run.
+    """
+    pidfile = ""
+    """The file with its process id, where systemd does not know that; else empty."""
+
+    def __post_init__(self) -> None:
+        settings = self.settings
         self.path, self.user, self.service = settings.path, settings.user, settings.service
         self.environment, self.build = settings.environment, settings.build
+        self.paths, self.services = {"app.path": self.path}, {"app.service": self.service}
 
     def within(self, path: str) -> str:
         """*path*, from the root; a relative one is below its directory."""
         return under(self.path, path)
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """Its directory."""
-        return {"app.path": self.path}
-
-    @property
-    def services(self) -> dict[str, str]:
-        """Its service."""
-        return {"app.service": self.service}
 
     def run(self, command: str) -> str:
         """sh: *command* (sh), run as its user in its directory."""
@@ -79,34 +85,6 @@ class Application(Kind[S]):
     def rails(self, code: str) -> str:
         """sh: *code* (Ruby), run by the application."""
         return self.run(f"r=bin/rails; [ -x $r ] || r='bundle exec rails'; $r runner {sh(code)}")
-
-    @property
-    @abstractmethod
-    def listens(self) -> str:
-        """Where it takes requests, as for nginx's `server`."""
-
-    @property
-    @abstractmethod
-    def runs(self) -> str:
-        """sh: succeeds where it runs."""
-
-    @property
-    @abstractmethod
-    def started(self) -> str:
-        """sh: prints when it was started, in seconds since 1970."""
-
-    @property
-    @abstractmethod
-    def main_process(self) -> str:
-        """sh: prints the id of its main process; nothing where it does not run."""
-
-    @property
-    @abstractmethod
-    def facts(self) -> str:
-        """sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh.
-
-        `app_configuration`: lines of its configuration that have both, for when it does not run.
-        """
 
     @abstractmethod
     def reload(self) -> Action:
@@ -126,9 +104,6 @@ class Application(Kind[S]):
     @abstractmethod
     def watched(self) -> Watched:
         """What a monitor needs to know of it."""
-
-    pidfile = ""
-    """The file with its process id, where systemd does not know that; else empty."""
 
     def running(self) -> Service:
         """It runs."""

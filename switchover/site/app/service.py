@@ -36,36 +36,16 @@ class Settings(app.Settings):
 class ServiceApplication(app.Application[Settings]):
     """An application that runs where its service is active."""
 
-    @property
-    def listens(self) -> str:
-        """Its socket, or its address and port."""
-        where = self.settings.listens
-        return where if ":" in where else f"unix:{self.within(where)}"
-
-    @property
-    def runs(self) -> str:
-        """sh: succeeds where its service is active."""
-        return f"systemctl is-active -q {sh(self.service)}"
-
-    @property
-    def started(self) -> str:
-        """sh: prints when its service became active, in seconds since 1970."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        service, where = sh(self.service), self.settings.listens
+        self.listens = where if ":" in where else f"unix:{self.within(where)}"
+        self.runs = f"systemctl is-active -q {service}"
         # In UTC, as `date` may not know the name of the server's own time zone.
-        return f'date +%s -d "$(TZ=UTC systemctl show -p ActiveEnterTimestamp --value {sh(self.service)})"'
-
-    @property
-    def _reload(self) -> str:
-        return f"systemctl reload-or-restart {sh(self.service)}"
-
-    @property
-    def main_process(self) -> str:
-        """sh: its service's."""
-        return f"systemctl show -p MainPID --value {sh(self.service)} | grep -vx 0"
-
-    @property
-    def facts(self) -> str:
-        """sh: its `backlog`. The number of its processes is not known."""
-        return f"{app.backlog(self.listens)} | say backlog"
+        self.started = f'date +%s -d "$(TZ=UTC systemctl show -p ActiveEnterTimestamp --value {service})"'
+        self.main_process = f"systemctl show -p MainPID --value {service} | grep -vx 0"
+        self.facts = f"{app.backlog(self.listens)} | say backlog"  # the number of its processes is not known
+        self._reload = f"systemctl reload-or-restart {service}"
 
     def reload(self) -> Action:
         """The settings' verb, as its user, or systemd's, as root; nothing where it does not run."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ...hosts import Host
 from ...quote import sh
 from ...render import render
 from ...vocabulary import AnyPath
@@ -26,34 +25,14 @@ class Settings(app.Settings):
 class Unicorn(app.Application[Settings]):
     """A master and its workers. On SIGUSR2 a new master takes over; each process finishes its request first."""
 
-    def __init__(self, server: Host, settings: Settings) -> None:
-        super().__init__(server, settings)
-        self.pidfile = self.within(settings.pidfile)
-
-    @property
-    def listens(self) -> str:
-        """Its socket."""
-        return f"unix:{self.within(self.settings.socket)}"
-
-    @property
-    def runs(self) -> str:
-        """sh: succeeds where its master runs."""
-        return f"alive {sh(self.pidfile)}"
-
-    @property
-    def started(self) -> str:
-        """sh: prints when its master was started, in seconds since 1970."""
-        return f'echo $(( $(date +%s) - $(ps -o etimes= -p "$(cat {sh(self.pidfile)})") ))'
-
-    @property
-    def main_process(self) -> str:
-        """sh: its master."""
-        return f"cat {sh(self.pidfile)} 2>/dev/null"
-
-    @property
-    def facts(self) -> str:
-        """sh: by its socket and processes, or by its configuration."""
-        return f"""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pidfile = self.within(self.settings.pidfile)
+        self.listens = f"unix:{self.within(self.settings.socket)}"
+        self.runs = f"alive {sh(self.pidfile)}"
+        self.started = f'echo $(( $(date +%s) - $(ps -o etimes= -p "$(cat {sh(self.pidfile)})") ))'
+        self.main_process = f"cat {sh(self.pidfile)} 2>/dev/null"
+        self.facts = f"""
 {app.backlog(self.listens)} | say backlog
 grep -shoE 'backlog[: =>]+[0-9]+|worker_processes +[0-9]+' {sh(self.path)}/config/unicorn.rb | say app_configuration
 [ -z "$master" ] || pgrep -c -P "$master" | say app_workers

@@ -66,7 +66,15 @@ class Certbot(certificate.Certificate[Settings]):
     def __init__(self, place: certificate.Place, settings: Settings) -> None:
         super().__init__(place, settings)
         self._domains, self._domain = place.front.domains, place.front.domains[0]
-        self._lets_encrypt = settings.server.startswith(LETS_ENCRYPT)
+        # It trusts the authorities that new itself trusts.
+        certbot = f"{CURRENT}/bin/certbot" if settings.certbot == "current" else "certbot"
+        self.program = f"env REQUESTS_CA_BUNDLE={BUNDLE} {certbot}"
+        # certbot's options for a trial run, which keeps nothing; for Let's Encrypt that is its staging server.
+        authority, self.trial = settings.server, f"--dry-run --server {sh(settings.server)}"
+        if authority.startswith(LETS_ENCRYPT):
+            authority, self.trial = STAGING if settings.staging else authority, "--dry-run"
+        # sh: prints the accounts that certbot has with the authority.
+        self._accounts = f"ls -d /etc/letsencrypt/accounts/{sh(authority.removeprefix('https://'))}/*/ 2>/dev/null"
         # sh, with renewals.sh: prints the name of a valid certificate for every domain, as certbot calls it.
         self._named = f"named {sh(settings.server)} {' '.join(sh(domain) for domain in self._domains)}"
 
@@ -74,23 +82,6 @@ class Certbot(certificate.Certificate[Settings]):
     def _old(self) -> certificates.CertificateFacts:
         """Old's certificate."""
         return certificates.read_on(self.place.front.other, self.place.old_fullchain)
-
-    @property
-    def program(self) -> str:
-        """certbot, as new runs it: it trusts the authorities that new itself trusts."""
-        certbot = f"{CURRENT}/bin/certbot" if self.settings.certbot == "current" else "certbot"
-        return f"env REQUESTS_CA_BUNDLE={BUNDLE} {certbot}"
-
-    @property
-    def trial(self) -> str:
-        """certbot's options for a trial run, which keeps nothing; for Let's Encrypt that is its staging server."""
-        return "--dry-run" if self._lets_encrypt else f"--dry-run --server {sh(self.settings.server)}"
-
-    @property
-    def account(self) -> str:
-        """sh: prints the accounts that certbot has with the authority."""
-        server = STAGING if self.settings.staging and self._lets_encrypt else self.settings.server
-        return f"ls -d /etc/letsencrypt/accounts/{sh(server.removeprefix('https://'))}/*/ 2>/dev/null"
 
     def name(self) -> str:
         """The name of that certificate in certbot; empty where there is none. It only looks."""
@@ -136,7 +127,7 @@ class Certbot(certificate.Certificate[Settings]):
     def ordered(self) -> Parts:
         """certbot orders it, or has it. Raises Problem where the authority's terms are not agreed to."""
         ours, domain, new = self.settings, self._domain, self.server
-        if not (ours.agree_tos or self.server.dry or self.name() or new.look(self.account, check=False).out):
+        if not (ours.agree_tos or self.server.dry or self.name() or new.look(self._accounts, check=False).out):
             do = "Read them, then set `certificate: {agree_tos: true}`"
             raise Problem(f"the terms of {ours.server} are not agreed to", str(new), do)
         command = self._order()
@@ -277,7 +268,7 @@ fi
     def check(self) -> Found:
         """The authority's terms are agreed to, and it will be for every name that old's is for."""
         ours = self.settings
-        agreed = ours.agree_tos or bool(self.server.look(self.account, check=False).out)
+        agreed = ours.agree_tos or bool(self.server.look(self._accounts, check=False).out)
         do = "Read them and set `certificate: {agree_tos: true}`; or `certificate: {kind: copied}`"
         terms = f"the terms of {ours.server}"
         yield good(f"{terms} are agreed to") if agreed else blocker(f"{terms} are not agreed to", do)

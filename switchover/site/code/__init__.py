@@ -20,6 +20,9 @@ class Settings(KindSettings):
 class Code(OfApplication[S]):
     """What every kind of code can do."""
 
+    changed: str
+    """A file that changes whenever the code does."""
+
     @abstractmethod
     def version(self) -> str:
         """The version that is there. Raises Problem where it cannot be found. It only looks."""
@@ -41,8 +44,3 @@ class Code(OfApplication[S]):
     @abstractmethod
     def check(self, desired: str) -> Found:
         """What `inv check` finds, where new shall have the version *desired*."""
-
-    @property
-    @abstractmethod
-    def changed(self) -> str:
-        """A file that changes whenever the code does."""

@@ -24,10 +24,10 @@ class Checkout(code.Code[Settings]):
 
     tools = ("git",)
 
-    @property
-    def _head(self) -> str:
+    def __post_init__(self) -> None:
         app = self.app
-        return f"runuser -u {sh(app.user)} -- git -C {sh(app.path)} rev-parse HEAD"
+        self.changed = f"{app.path}/.git/HEAD"
+        self._head = f"runuser -u {sh(app.user)} -- git -C {sh(app.path)} rev-parse HEAD"
 
     def version(self) -> str:
         """Its full commit id. Raises Problem where the directory is no checkout."""
@@ -60,8 +60,3 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old.server))} {objects}
         """It is a checkout, at whatever commit."""
         here = self.version()
         yield good(f"the code is at {desired[:12]} on old" + ("" if here == desired else f", at {here[:12]} on new"))
-
-    @property
-    def changed(self) -> str:
-        """Its HEAD."""
-        return f"{self.app.path}/.git/HEAD"

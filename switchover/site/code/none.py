@@ -29,6 +29,9 @@ class Settings(code.Settings):
 class Delivered(code.Code[Settings]):
     """The code of one server, put there by something else."""
 
+    def __post_init__(self) -> None:
+        self.changed = f"{self.app.path}/Gemfile.lock"  # the list of its gems: the best that is known
+
     def version(self) -> str:
         """What the settings' command prints. Raises Problem where it fails or prints nothing."""
         answer = self.server.look(self.app.run(self.settings.version), check=False)
@@ -65,8 +68,3 @@ class Delivered(code.Code[Settings]):
     def _other_version(self, desired: str) -> tuple[str, str]:
         what = f"new has another version of the code than old ({self.version()[:40]}, not {desired[:40]})"
         return what, "Bring old's version to new, as you usually deploy"
-
-    @property
-    def changed(self) -> str:
-        """The list of its gems: the best that is known."""
-        return f"{self.app.path}/Gemfile.lock"

@@ -12,7 +12,6 @@ from ...findings import Found
 from ...hosts import Host
 from ...resources.file import FileState
 from ...vocabulary import Absolute, Destination, Name, Part
-from ..app import Application
 from ..kinds import KindSettings, OfApplication, S
 from ..schedule import Schedule
 from ..worker import Worker
@@ -46,14 +45,12 @@ class Notice:
     domain: str
 
 
+@dataclass(eq=False)
 class Deploys(OfApplication[S]):
     """What every kind of deploy can do."""
 
-    def __init__(
-        self, server: Host, settings: S, app: Application[Any], worker: Worker[Any], schedule: Schedule[Any]
-    ) -> None:
-        super().__init__(server, settings, app)
-        self.worker, self.schedule = worker, schedule
+    worker: Worker[Any]
+    schedule: Schedule[Any]
 
     def check(self) -> Found:
         """What `inv check` finds."""

@@ -19,6 +19,9 @@ class Settings(KindSettings):
 class Firewall(Kind[S]):
     """What every kind of firewall can do."""
 
+    rules: str
+    """sh: prints each rule that lets somebody in, as a person types it; empty where they are not known."""
+
     @abstractmethod
     def on(self) -> Nothing | list[Resource | Precondition]:
         """It is on; a change that would lock us out reverts itself."""
@@ -30,8 +33,3 @@ class Firewall(Kind[S]):
     @abstractmethod
     def check(self) -> Found:
         """What `inv check` finds."""
-
-    @property
-    @abstractmethod
-    def rules(self) -> str:
-        """sh: prints each rule that lets somebody in, as a person types it; empty where they are not known."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...desired import Nothing, Resource
-from ...hosts import Host
 from ...resources.file import FileState
-from ..app import Application
 from ..kinds import KindSettings, OfApplication, S
 from ..worker import Worker
 
@@ -23,12 +22,13 @@ class Settings(KindSettings):
 Some = Nothing | list[Resource]
 
 
+@dataclass(eq=False)
 class Monitor(OfApplication[S]):
     """What every kind of monitor can do."""
 
-    def __init__(self, server: Host, settings: S, app: Application[Any], worker: Worker[Any]) -> None:
-        super().__init__(server, settings, app)
-        self.worker = worker
+    worker: Worker[Any]
+    starts_worker: bool = field(default=False, init=False)
+    """Whether it starts the worker, after a boot too."""
 
     @abstractmethod
     def forgets_application(self, *, record_only: bool = False) -> Some:
@@ -49,8 +49,3 @@ class Monitor(OfApplication[S]):
     @abstractmethod
     def watches_program(self, name: str, arguments: str) -> Some:
         """It runs the program *name* of scripts/server/ regularly, and sends an alert when it fails."""
-
-    @property
-    def starts_worker(self) -> bool:
-        """Whether it starts the worker, after a boot too."""
-        return False

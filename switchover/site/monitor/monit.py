@@ -36,15 +36,10 @@ class Settings(monitor.Settings):
 class Monit(monitor.Monitor[Settings]):
     """monit of one server: where the settings name no file, nothing is changed."""
 
-    @property
-    def tools(self) -> tuple[str, ...]:
-        """monit, where its configuration is changed: on new it watches the certificate too."""
-        return ("monit",) if self.settings.app or self.settings.worker or self.server.role == "new" else ()
-
-    @property
-    def starts_worker(self) -> bool:
-        """Where a file watches the worker."""
-        return self.settings.worker is not None
+    def __post_init__(self) -> None:
+        self.starts_worker = self.settings.worker is not None
+        if self.settings.app or self.settings.worker or self.server.role == "new":  # there for the certificate too
+            self.tools = ("monit",)
 
     def _unnamed(self, what: str) -> Nothing:
         return Nothing(f"the settings name no file of {self.server.role}'s monitor for the {what}")

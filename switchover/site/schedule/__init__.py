@@ -19,11 +19,8 @@ class Settings(KindSettings):
 class Schedule(OfApplication[S]):
     """What every kind of schedule can do."""
 
-    @property
-    def on_deploy(self) -> str | None:
-        """sh by which a deploy installs it, as the application's user; None where a deploy does not."""
-        return None
-
+    on_deploy: str | None = None
+    """sh by which a deploy installs it, as the application's user; None where a deploy does not."""
     needs_worker = False
     """Whether the worker starts them."""
 

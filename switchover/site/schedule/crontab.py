@@ -33,20 +33,10 @@ class Settings(schedule.Settings):
 class Crontab(schedule.Schedule[Settings]):
     """The crontab of one user. cron runs at the turn of a minute; the crontab moves well within one minute."""
 
-    @property
-    def user(self) -> str:
-        """The user whose it is."""
-        return self.settings.user or self.app.user
-
-    @property
-    def path(self) -> str:
-        """Its file."""
-        return f"{SPOOL}/{self.user}"
-
-    @property
-    def on_deploy(self) -> str | None:
-        """The settings' command."""
-        return self.settings.install
+    def __post_init__(self) -> None:
+        self.user = self.settings.user or self.app.user
+        self.path = f"{SPOOL}/{self.user}"
+        self.on_deploy = self.settings.install
 
     def cleared(self) -> Command:
         """old: there is none, from the middle of a minute on."""

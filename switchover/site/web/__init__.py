@@ -50,28 +50,18 @@ class Web(OfApplication[S]):
 
     page = f"{ETC}/{PAGE}"
     """new: the maintenance page; visitors see it as long as this file exists."""
-
-    @property
-    @abstractmethod
-    def test(self) -> str:
-        """sh: fails where its configuration is invalid, and says why."""
-
-    @property
-    @abstractmethod
-    def reload(self) -> str:
-        """sh, for a recorded script: when this ends, every new request is answered by the present configuration;
-        requests under way still end by the one before.
-        """
-
-    @property
-    @abstractmethod
-    def reload_shown(self) -> str:
-        """The same as one line, for people."""
-
-    @property
-    @abstractmethod
-    def site(self) -> str:
-        """new: the file of the site for the production domains."""
+    test: str
+    """sh: fails where its configuration is invalid, and says why."""
+    reload: str
+    """sh, for a recorded script: when this ends, every new request is answered by the present configuration;
+    requests under way still end by the one before.
+    """
+    reload_shown: str
+    """The same as one line, for people."""
+    site: str
+    """new: the file of the site for the production domains."""
+    drained: str
+    """sh: a command that succeeds when all requests from before its last change have ended."""
 
     @abstractmethod
     def answers(self, front: Front, then: str = "") -> File:
@@ -84,11 +74,6 @@ class Web(OfApplication[S]):
     @abstractmethod
     def gone(self, front: Front) -> File:
         """old: it no longer answers for the site."""
-
-    @property
-    @abstractmethod
-    def drained(self) -> str:
-        """sh: a command that succeeds when all requests from before its last change have ended."""
 
     @abstractmethod
     def drains(self, within: int) -> Precondition:

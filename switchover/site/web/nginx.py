@@ -47,10 +47,10 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
     site = "/etc/nginx/sites-enabled/switchover"
     drained = f"""not pgrep -P "{_MASTER}" -f '^nginx: worker process is shutting down' >/dev/null"""
 
-    @property
-    def paths(self) -> dict[str, str]:
-        """The file of the site."""
-        return {"web.site": self.settings.site}
+    def __post_init__(self) -> None:
+        self.paths = {"web.site": self.settings.site}
+        # sh: sets `ago`: how many seconds ago it proxied a visitor last; empty where it never did
+        self._ago = f"{PROXY_LOG}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
 
     def answers(self, front: web.Front, then: str = "") -> File:
         """new: a site of its own for the production domains, beside what is there."""
@@ -99,11 +99,6 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
         """old: by its log of the proxy."""
         answer = self.server.look(f'{self._ago}\necho "$ago"').out
         return int(answer) if answer.strip() else None
-
-    @property
-    def _ago(self) -> str:
-        """sh: sets `ago`: how many seconds ago it proxied a visitor last; empty where it never did."""
-        return f"{PROXY_LOG}\nago=$(last_seconds_ago {LOG} {ANSWERS})"
 
     def visitors(self) -> dict[str, Any]:
         """old: by its log of the proxy."""

@@ -33,11 +33,12 @@ class Worker(OfApplication[S]):
 
     there = True
     """Whether there is one at all."""
-
-    @property
-    @abstractmethod
-    def runs(self) -> str:
-        """sh: succeeds where it runs."""
+    runs: str
+    """sh: succeeds where it runs."""
+    did_a_job: str
+    """A command that succeeds where a job is seen to have run; empty where nothing can tell."""
+    a_job: str
+    """sh: queues a job that does nothing; empty where that cannot be done."""
 
     @property
     def works(self) -> str:
@@ -51,16 +52,6 @@ class Worker(OfApplication[S]):
     @abstractmethod
     def stopping(self) -> Action:
         """It takes no new job, finishes the current one, and exits; refuses where that takes too long."""
-
-    @property
-    @abstractmethod
-    def did_a_job(self) -> str:
-        """A command that succeeds where a job is seen to have run; empty where nothing can tell."""
-
-    @property
-    @abstractmethod
-    def a_job(self) -> str:
-        """sh: queues a job that does nothing; empty where that cannot be done."""
 
     @abstractmethod
     def on_deploy(self) -> str:

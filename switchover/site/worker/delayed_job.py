@@ -43,19 +43,13 @@ class DelayedJob(worker.Worker[Settings]):
     which it finishes its current job and exits; that may take `worker.longest_job` seconds.
     """
 
-    @property
-    def paths(self) -> dict[str, str]:
-        """Its script."""
-        return {"worker.command": self.app.within(self.settings.command)}
-
-    @property
-    def _pidfile(self) -> str:
-        return sh(self.app.within(self.settings.pidfile))
-
-    @property
-    def runs(self) -> str:
-        """sh: succeeds where its process exists."""
-        return f"alive {self._pidfile}"
+    def __post_init__(self) -> None:
+        within = self.app.within
+        self.paths = {"worker.command": within(self.settings.command)}
+        self.pidfile = within(self.settings.pidfile)
+        self.runs = f"alive {sh(self.pidfile)}"
+        self.did_a_job = f"grep -q COMPLETED {sh(within(self.settings.log))}"
+        self.a_job = self.app.rails("%q(switchover).delay.length")
 
     def starting(self) -> Action:
         """Its script starts it, as the application's user."""
@@ -69,25 +63,13 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
     def stopping(self) -> Action:
         """SIGTERM, on which it finishes its current job and exits."""
         longest = self.settings.longest_job
-        script = f"\nterminate {self._pidfile} {longest} || {worker.too_long(longest)}\n"
+        script = f"\nterminate {sh(self.pidfile)} {longest} || {worker.too_long(longest)}\n"
         return Action(script, "kill -TERM (the worker finishes its current job, then exits)")
-
-    @property
-    def did_a_job(self) -> str:
-        """A line of its log."""
-        return f"grep -q COMPLETED {sh(self.app.within(self.settings.log))}"
-
-    @property
-    def a_job(self) -> str:
-        """sh: queues a job that computes the length of a text."""
-        return self.app.rails("%q(switchover).delay.length")
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: SIGTERM, its exit, and a start."""
-        command = self.settings.command
-        return render(
-            "hooks/worker-delayed_job.sh.j2", pidfile=self.app.within(self.settings.pidfile), command=command
-        ).decode()
+        values = {"pidfile": self.pidfile, "command": self.settings.command}
+        return render("hooks/worker-delayed_job.sh.j2", **values).decode()
 
     def queue(self, server: Host, database: str) -> dict[str, Any]:
         """Its table: jobs `waiting`, `running`, `failed`, and how old the oldest is."""
@@ -100,4 +82,4 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
         app = self.app
         command = f"cd {sh(app.path)} && RAILS_ENV={app.environment} {sh(self.settings.command)}"
         start, stop = (f"/bin/su - {app.user} -c {sh(f'{command} {verb}')}" for verb in ("start", "stop"))
-        return Watched(f"{app.service}_worker", start, stop, self.app.within(self.settings.pidfile))
+        return Watched(f"{app.service}_worker", start, stop, self.pidfile)

@@ -48,15 +48,14 @@ class Settings(worker.Settings):
 class ServiceWorker(worker.Worker[Settings]):
     """A worker that systemd starts, also at boot."""
 
-    @property
-    def services(self) -> dict[str, str]:
-        """Its service."""
-        return {"worker.service": self.settings.service}
+    def __post_init__(self) -> None:
+        self.services = {"worker.service": self.settings.service}
+        self.runs = f"service_runs {sh(self.settings.service)}"  # or is still finishing its current job
+        self.did_a_job, self.a_job = self._verb(self.settings.did_a_job), self._verb(self.settings.a_job)
 
-    @property
-    def runs(self) -> str:
-        """sh: succeeds where its service runs, or is still finishing its current job."""
-        return f"service_runs {sh(self.settings.service)}"
+    def _verb(self, verb: str | None, otherwise: str = "") -> str:
+        """sh: a verb of the settings, as the application's user; *otherwise* where they do not say it."""
+        return self.app.run(verb) if verb else otherwise
 
     @property
     def works(self) -> str:
@@ -70,7 +69,7 @@ class ServiceWorker(worker.Worker[Settings]):
         """
         service = sh(self.settings.service)
         again = f"{{ systemctl restart --no-block {service}; rm -f quiet; }}"
-        start = self.app.run(self.settings.start) if self.settings.start else f"systemctl start {service}"
+        start = self._verb(self.settings.start, f"systemctl start {service}")
         script = f"""
 [ ! -e quiet ] || ! {self.works} || {again}
 {self.works} || {start}
@@ -82,31 +81,19 @@ wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see
         """`quiet`, `drained` within `longest_job` seconds, `stop`."""
         longest, quiet, drained = self.settings.longest_job, self.settings.quiet, self.settings.drained
         service = self.settings.service
-        lines = [f"if {self.runs}; then"]
-        if quiet:
-            failed = "refuse 'worker.quiet failed: the worker still takes new jobs'"
-            lines.append(f"  touch quiet; {self.app.run(quiet)} || {failed}")
-        if drained:
-            lines.append(f"  wait_showing {longest} {self.app.run(drained)} || {worker.too_long(longest)}")
+        failed = "refuse 'worker.quiet failed: the worker still takes new jobs'"
         # systemctl does not wait for it, so that the wait below shows its progress.
-        systemd = f"systemctl stop --no-block {sh(service)}"
-        stop = self.app.run(self.settings.stop) if self.settings.stop else systemd
-        lines.append(f"  {stop}")
-        lines.append(f"  wait_showing {longest} not {self.runs} || {worker.too_long(longest)}")
-        if quiet:
-            lines.append("  rm -f quiet")  # after a finished stop there is nothing to undo
+        stop = self._verb(self.settings.stop, f"systemctl stop --no-block {sh(service)}")
+        lines = [
+            f"touch quiet; {self.app.run(quiet)} || {failed}" if quiet else "",
+            f"wait_showing {longest} {self.app.run(drained)} || {worker.too_long(longest)}" if drained else "",
+            stop,
+            f"wait_showing {longest} not {self.runs} || {worker.too_long(longest)}",
+            "rm -f quiet" if quiet else "",  # after a finished stop there is nothing to undo
+        ]
+        script = "\n  ".join([f"if {self.runs}; then", *filter(None, lines)])
         shown = [quiet, drained and f"(until) {drained}", self.settings.stop or f"systemctl stop {service}"]
-        return Action("\n".join([*lines, "fi"]), "\n".join(filter(None, shown)))
-
-    @property
-    def did_a_job(self) -> str:
-        """The settings' verb."""
-        return self.app.run(self.settings.did_a_job) if self.settings.did_a_job else ""
-
-    @property
-    def a_job(self) -> str:
-        """The settings' verb."""
-        return self.app.run(self.settings.a_job) if self.settings.a_job else ""
+        return Action(f"{script}\nfi", "\n".join(filter(None, shown)))
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: the settings' verbs, as the application's user."""

@@ -115,6 +115,15 @@ def test_a_kind_that_lacks_a_method_cannot_be_made(room: str) -> None:
     assert not inspect.isabstract(type("Toy", (promised,), dict.fromkeys(promised.__abstractmethods__)))
 
 
+@pytest.mark.parametrize("lacks", ["a_job", "runs"])
+def test_a_kind_that_does_not_set_what_its_room_promises_cannot_be_made(lacks: str) -> None:
+    sets = dict.fromkeys((protocol("worker").__abstractmethods__ | {"runs", "did_a_job", "a_job"}) - {lacks})
+    toy = type("Toy", (protocol("worker"),), {**sets, "__module__": f"toy.{lacks}"})
+    settings = type("Settings", (), {"__module__": toy.__module__})()
+    with pytest.raises(TypeError, match=f"^Toy does not set {lacks}$"):
+        protocol("worker").of(None, settings, None)
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_settings_that_no_kind_is_for_are_on_no_server(room: str) -> None:
     settings = module(room).Settings.model_construct(kind="toy")
