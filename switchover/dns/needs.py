@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 class Settings(Protocol):
     """What it needs of the settings."""
 
-    @property
-    def dns(self) -> Dns:
-        """Who changes the records."""
+    dns: Dns
+    """Who changes the records."""
 
     @property
     def domains(self) -> Sequence[str]:
@@ -29,14 +28,14 @@ class Move(Protocol):
     """What it needs of a move."""
 
     dry: bool
+    journal: Journal
+    """Its journal."""
+    ci: Host | None
+    """The host that deploys, if there is one."""
 
     @property
     def settings(self) -> Settings:
         """The settings."""
-
-    @property
-    def journal(self) -> Journal:
-        """Its journal."""
 
     @property
     def names(self) -> Names:
@@ -49,7 +48,3 @@ class Move(Protocol):
     @property
     def new(self) -> Host:
         """The new server."""
-
-    @property
-    def ci(self) -> Host | None:
-        """The host that deploys, if there is one."""

@@ -15,7 +15,8 @@ from ...errors import NothingDone, NotYet, Problem
 from ..needs import Move
 from ..records import Addresses, from_json
 
-Changes = Sequence[tuple[Addresses, Addresses]]  # what there is -> what there shall be
+Pair = tuple[Addresses, Addresses]
+Changes = Sequence[Pair]  # what there is -> what there shall be
 EVERY = 1.0  # seconds between two looks
 
 
@@ -50,9 +51,7 @@ def carry_out(move: Move, facts: Mapping[str, Any], on_line: Callable[[str], Non
     _wait(move, desired, on_line)
 
 
-def _there(
-    writer: Writer, was: Sequence[Addresses], desired: Sequence[Addresses]
-) -> Iterator[tuple[Addresses, Addresses]]:
+def _there(writer: Writer, was: Sequence[Addresses], desired: Sequence[Addresses]) -> Iterator[Pair]:
     """What there is and shall be. Raises Problem where somebody else has changed it."""
     for before, want in zip(was, desired, strict=True):
         now = writer.present(*want.key)

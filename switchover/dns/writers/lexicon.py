@@ -46,9 +46,8 @@ class Kind:
         if left - {str(after.ttl)}:
             # Deleted and created again it would change; but then the name has no address for a moment.
             do = f"Set it there by hand to {after.ttl}, and run this again"
-            raise Problem(
-                f"did not change the TTL of {name} {kind}: it is {', '.join(sorted(left))}", self._provider, do
-            )
+            what = f"did not change the TTL of {name} {kind}: it is {', '.join(sorted(left))}"
+            raise Problem(what, self._provider, do)
 
     def _do(self, name: str, work: Callable[[Any], Any], ttl: int | None = None) -> Any:
         try:

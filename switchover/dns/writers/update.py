@@ -34,7 +34,7 @@ class Kind:
             with closing(self._dial(zone)) as line:
                 return ask_server(line, Look(), name, kind) or Addresses(name, kind)
         except Unanswered as why:
-            raise Problem(f"does not answer what {name} is: {why}", self._server(zone)) from None
+            raise Problem(f"does not answer what {name} is: {why}", self._server(zone)[0]) from None
 
     def write(self, changes: Changes) -> None:
         """Sends it, an update for each zone."""
@@ -63,7 +63,7 @@ class Kind:
             made.to_wire()
         except (ValueError, DNSException):
             raise Problem("the key's secret is not base64", "dns.key_file", "Make it with tsig-keygen") from None
-        where, do = self._server(zone), "Check `dns:` in the settings, and the server's log"
+        where, do = self._server(zone)[0], "Check `dns:` in the settings, and the server's log"
         try:
             with closing(self._dial(zone)) as line:
                 answer = resolver.exchange(line, made)
@@ -75,12 +75,13 @@ class Kind:
             reason = "somebody else changed the record just now" if reason in ("NXRRSET", "YXRRSET") else reason
             raise Problem(f"did not accept the update: {reason} (key {name})", where, do)
 
-    def _server(self, zone: str) -> str:
-        return str(self._settings.server or self._move.names.primary(zone)[0])
+    def _server(self, zone: str) -> tuple[str, list[str]]:
+        """The server that takes the updates, and its addresses."""
+        given = str(self._settings.server or "")
+        return (given, [given]) if given else self._move.names.primary(zone)
 
     def _dial(self, zone: str) -> Any:
-        server, host = self._settings.server, self._host(self._settings.through)
-        addresses = [str(server)] if server else self._move.names.primary(zone)[1]
+        (server, addresses), host = self._server(zone), self._host(self._settings.through)
         why = "it has no address"
         for address in addresses:
             try:
@@ -89,9 +90,7 @@ class Kind:
                 return host.dial(address, 53, resolver.PATIENCE)
             except OSError as error:
                 why = str(error)
-        raise Problem(
-            f"does not answer ({why})", self._server(zone), "Check dns.server and dns.through in the settings"
-        )
+        raise Problem(f"does not answer ({why})", server, "Check dns.server and dns.through in the settings")
 
     def _host(self, place: str) -> Host | None:
         return {"old": self._move.old, "new": self._move.new, "ci": self._move.ci}.get(place)

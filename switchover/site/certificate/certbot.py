@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from ... import certificates, output
+from ...certificates import RENEWALS
 from ...desired import Desired, Precondition, Resource
 from ...errors import Problem
 from ...findings import Found, blocker, good, warning
@@ -31,7 +32,6 @@ CURRENT = "/opt/certbot"  # the environment of a current release
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-RENEWALS = program("renewals.sh").decode()
 Parts = list[Resource | Precondition]
 
 
@@ -124,7 +124,7 @@ class Certbot(certificate.Certificate[Settings]):
         otherwise = "old does not proxy the authority's challenge to new. Run: inv switch-app"
         return [succeeds(self.server, "\n".join(lines), otherwise, within=3)]
 
-    def ordered(self) -> Parts:
+    def ordered(self) -> Command:
         """certbot orders it, or has it. Raises Problem where the authority's terms are not agreed to."""
         ours, domain, new = self.settings, self._domain, self.server
         if not (ours.agree_tos or self.server.dry or self.name() or new.look(self._accounts, check=False).out):
@@ -137,16 +137,14 @@ class Certbot(certificate.Certificate[Settings]):
 [ -e before/live/{sh(domain)} ] || ! {used} || refuse "nginx uses the certificate of {domain}"
 sh after/order-certificate back {sh(domain)}
 """
-        return [
-            Command(
-                new,
-                f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
-                undo,
-                check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]',
-                shown=f"certbot {command}",
-                files=programs("order-certificate"),
-            )
-        ]
+        return Command(
+            new,
+            f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
+            undo,
+            check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]',
+            shown=f"certbot {command}",
+            files=programs("order-certificate"),
+        )
 
     def _order(self) -> str:
         ours, domain = self.settings, self._domain

@@ -37,11 +37,9 @@ class Pushes(deploys.Deploys[Settings]):
 
     tools = ("git",)
 
-    @property
-    def url(self) -> str:
-        """The URL to push to."""
-        app = self.app
-        return f"{app.user}@{self.server.name}:{app.path}"
+    def __post_init__(self) -> None:
+        self.repository = self.app.within(self.settings.repository)
+        self.url = f"{self.app.user}@{self.server.name}:{self.app.path}"  # to push to
 
     def _hook(self, name: str, content: bytes) -> File:
         user = self.app.user
@@ -49,16 +47,15 @@ class Pushes(deploys.Deploys[Settings]):
 
     def hook(self, name: str) -> str:
         """The path of the hook *name*."""
-        return f"{self.app.within(self.settings.repository)}/hooks/{name}"
+        return f"{self.repository}/hooks/{name}"
 
     def check(self) -> Found:
         """Its repository exists."""
-        repository = self.app.within(self.settings.repository)
-        look = f"runuser -u {sh(self.app.user)} -- git --git-dir={sh(repository)} rev-parse --git-dir"
+        look = f"runuser -u {sh(self.app.user)} -- git --git-dir={sh(self.repository)} rev-parse --git-dir"
         if self.server.look(f"{look} >/dev/null 2>&1", check=False).status != 0:
             role = self.server.role
             do = f"Fix {role}.deploys.repository; to leave deploys alone set {role}.deploys.kind: none"
-            yield blocker(f"{repository} is not a git repository, so pushes cannot be refused", do)
+            yield blocker(f"{self.repository} is not a git repository, so pushes cannot be refused", do)
 
     def refused(self, notice: deploys.Notice, to: deploys.Deploys[Any] | None = None) -> list[Resource]:
         """old: a push is refused, with the reason, and the new URL where there is one."""
@@ -101,21 +98,19 @@ class Pushes(deploys.Deploys[Settings]):
         )
         return self._hook("post-receive", content)
 
-    def remote(self, ci: deploys.Ci, host: Host) -> list[Resource]:
+    def remote(self, ci: deploys.Ci, host: Host) -> Command:
         """ci: its remote is this server."""
         git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
         url, remote = sh(self.url), sh(ci.remote)
-        return [
-            Command(
-                host,
-                f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
-                f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
-                check=f'[ "$({git} get-url {remote})" = {url} ]',
-                shown=f"git remote set-url {ci.remote} {self.url}",
-            )
-        ]
+        return Command(
+            host,
+            f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
+            f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
+            check=f'[ "$({git} get-url {remote})" = {url} ]',
+            shown=f"git remote set-url {ci.remote} {self.url}",
+        )
 
-    def deploys(self, ci: deploys.Ci, host: Host) -> list[Resource]:
+    def deploys(self, ci: deploys.Ci, host: Host) -> Command:
         """ci: a push to this server deploys."""
         to = f"{sh(ci.remote)} HEAD:{sh(self.settings.branch)}"
         push = f"GIT_SSH_COMMAND='ssh -o BatchMode=yes' git -C {sh(ci.checkout)} push {to}"
@@ -125,4 +120,4 @@ s=0; out=$(runuser -u {sh(ci.user)} -- sh -c {sh(push)} 2>&1) || s=$?
 why=$(printf '%s\\n' "$out" | sed -n 's/^remote: *\\[ERROR\\] *//p' | head -n 1)
 {{ [ "$s" -eq 0 ] && [ -z "$why" ]; }} || refuse "${{why:-$(printf '%s\\n' "$out" | tail -n 1)}}"
 """
-        return [Command(host, run, shown=f"git push {ci.remote} HEAD:{self.settings.branch}")]
+        return Command(host, run, shown=f"git push {ci.remote} HEAD:{self.settings.branch}")

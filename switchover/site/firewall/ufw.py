@@ -84,9 +84,8 @@ class Ufw(firewall.Firewall[Settings]):
             return
         status = self.server.look("ufw status verbose", check=False).out
         active = "Status: active" in status
-        yield good(
-            f"the firewall (ufw) {'is on' if active else 'is off: `prepare-old` turns it on, with ssh allowed first'}"
-        )
+        state = "is on" if active else "is off: `prepare-old` turns it on, with ssh allowed first"
+        yield good(f"the firewall (ufw) {state}")
         if active and not refuses_the_rest(status):
             yield blocker("the firewall lets everybody reach every port", "Run: ufw default deny incoming")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ...desired import Nothing
+from ...desired import Nothing, Resource
 from ...errors import Problem
 from ...programs import programs
 from ...quote import sh
@@ -51,9 +51,7 @@ class Crontab(schedule.Schedule[Settings]):
             files=programs(PROGRAM),
         )
 
-    def installed(
-        self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]
-    ) -> File | Command | Nothing:
+    def installed(self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]) -> Nothing | Resource:
         """new: the settings' command has installed it; or old's is there, with new's paths."""
         path, before, install = sh(self.path), f"before/{sh(self.user)}", self.settings.install
         if install is None and isinstance(of_old, Crontab):

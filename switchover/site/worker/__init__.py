@@ -35,15 +35,12 @@ class Worker(OfApplication[S]):
     """Whether there is one at all."""
     runs: str
     """sh: succeeds where it runs."""
+    works: str
+    """sh: succeeds where it runs and takes jobs."""
     did_a_job: str
     """A command that succeeds where a job is seen to have run; empty where nothing can tell."""
     a_job: str
     """sh: queues a job that does nothing; empty where that cannot be done."""
-
-    @property
-    def works(self) -> str:
-        """sh: succeeds where it runs and takes jobs."""
-        return self.runs
 
     @abstractmethod
     def starting(self) -> Action:

@@ -47,7 +47,7 @@ class DelayedJob(worker.Worker[Settings]):
         within = self.app.within
         self.paths = {"worker.command": within(self.settings.command)}
         self.pidfile = within(self.settings.pidfile)
-        self.runs = f"alive {sh(self.pidfile)}"
+        self.runs = self.works = f"alive {sh(self.pidfile)}"
         self.did_a_job = f"grep -q COMPLETED {sh(within(self.settings.log))}"
         self.a_job = self.app.rails("%q(switchover).delay.length")
 

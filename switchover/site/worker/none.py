@@ -21,7 +21,7 @@ class NoWorker(worker.Worker[Settings]):
     """It never exists."""
 
     there = False
-    runs = "false"
+    runs = works = "false"
     did_a_job = a_job = ""
     running = stopped = boots = seen_working = nothing("{role} has no worker, as {role}.worker.kind is none")
 

@@ -51,16 +51,12 @@ class ServiceWorker(worker.Worker[Settings]):
     def __post_init__(self) -> None:
         self.services = {"worker.service": self.settings.service}
         self.runs = f"service_runs {sh(self.settings.service)}"  # or is still finishing its current job
+        self.works = f"systemctl is-active -q {sh(self.settings.service)}"  # and is not stopping
         self.did_a_job, self.a_job = self._verb(self.settings.did_a_job), self._verb(self.settings.a_job)
 
     def _verb(self, verb: str | None, otherwise: str = "") -> str:
         """sh: a verb of the settings, as the application's user; *otherwise* where they do not say it."""
         return self.app.run(verb) if verb else otherwise
-
-    @property
-    def works(self) -> str:
-        """sh: succeeds where its service is active, and not stopping."""
-        return f"systemctl is-active -q {sh(self.settings.service)}"
 
     def starting(self) -> Action:
         """`start`. One that is still finishing its current job is not active: systemd starts it after that.

@@ -117,7 +117,7 @@ def test_a_kind_that_lacks_a_method_cannot_be_made(room: str) -> None:
 
 @pytest.mark.parametrize("lacks", ["a_job", "runs"])
 def test_a_kind_that_does_not_set_what_its_room_promises_cannot_be_made(lacks: str) -> None:
-    sets = dict.fromkeys((protocol("worker").__abstractmethods__ | {"runs", "did_a_job", "a_job"}) - {lacks})
+    sets = dict.fromkeys((protocol("worker").__abstractmethods__ | {"runs", "works", "did_a_job", "a_job"}) - {lacks})
     toy = type("Toy", (protocol("worker"),), {**sets, "__module__": f"toy.{lacks}"})
     settings = type("Settings", (), {"__module__": toy.__module__})()
     with pytest.raises(TypeError, match=f"^Toy does not set {lacks}$"):
@@ -242,7 +242,7 @@ class Resque(worker.Worker[Settings]):
     """A toy."""
 
     tools = ("resque",)
-    runs = did_a_job = a_job = "true"
+    runs = works = did_a_job = a_job = "true"
 
     def starting(self) -> Action:
         """Starts it."""
