@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -70,10 +70,8 @@ class Look:
     @property
     def found(self) -> list[Addresses]:
         """What there is, by the first server that answers for it."""
-        records: dict[Key, Addresses] = {}
-        for answer in self.answers.values():
-            records = {**answer, **records}
-        return list(records.values())
+        records = (record for answer in reversed(self.answers.values()) for record in answer.values())
+        return list({record.key: record for record in records}.values())
 
     def differences(self, desired: Iterable[Addresses]) -> Iterator[tuple[str, Addresses]]:
         """Servers that do not answer what is *desired*, with what they answer."""
@@ -137,16 +135,12 @@ class Names:
         return resolver.of_type(self._resolve(name, kind), kind)
 
     def _find_zone(self, name: str) -> str:
-        from dns import rdatatype
-        from dns.name import from_text
-
         given, labels = self._given, name.split(".")
         if given and f".{name}".endswith(f".{given}"):
             return given
         for place in range(len(labels)):
             zone = ".".join(labels[place:])
-            at = from_text(zone)
-            if any(s.rdtype == rdatatype.SOA and s.name == at for s in self._resolve(zone, "SOA").answer):
+            if self._resolve(zone, "SOA").get_rrset("ANSWER", zone, "IN", "SOA"):
                 return zone
         do = "Fix `domains:`; to leave DNS alone set `dns: {kind: none}`"
         raise Problem(f"{name} does not resolve", str(self._host), do)
@@ -187,17 +181,14 @@ def plain(address: object) -> str:
 
 def ask_server(line: Any, look: Look, name: str, kind: str) -> Addresses | None:
     """What a server answers, by the connection *line*; None where the name is an alias, which is put into *look*."""
-    from dns import flags, rdatatype
-    from dns.name import from_text
+    from dns import flags
 
     answer = resolver.question(line, name, kind)
     if not answer.flags & flags.AA:
         raise Unanswered(f"it is not authoritative for {name}")
-    at, found = from_text(name), Addresses(name, kind)
-    for records in answer.answer:
-        if records.name == at and records.rdtype == rdatatype.CNAME:
-            look.aliases[name] = records[0].target.to_text().rstrip(".")
-            return None
-        if records.name == at and records.rdtype == rdatatype.from_text(kind):
-            found = replace(found, ttl=records.ttl, data=tuple(sorted(plain(data.address) for data in records)))
-    return found
+    if alias := answer.get_rrset("ANSWER", name, "IN", "CNAME"):
+        look.aliases[name] = alias[0].target.to_text().rstrip(".")
+        return None
+    if records := answer.get_rrset("ANSWER", name, "IN", kind):
+        return Addresses(name, kind, records.ttl, tuple(sorted(plain(record.address) for record in records)))
+    return Addresses(name, kind)

@@ -17,8 +17,12 @@ from ..records import Addresses, Look, ask_server
 from ..resolver import Unanswered
 from . import Changes
 
-REFUSALS = {"PeerBadKey": "the server does not know this key", "PeerBadSignature": "the server has another secret",
-            "PeerBadTime": "its clock and this machine's differ too much"}  # fmt: skip
+REFUSALS = {
+    "PeerBadKey": "the server does not know this key",
+    "PeerBadSignature": "the server has another secret",
+    "PeerBadTime": "its clock and this machine's differ too much",
+    **dict.fromkeys(("NXRRSET", "YXRRSET"), "somebody else changed the record just now"),
+}
 
 
 class Kind:
@@ -46,34 +50,28 @@ class Kind:
     def _send(self, zone: str, changes: Changes, name: str, algorithm: str, secret: str) -> None:
         from dns import rcode, tsigkeyring, update
         from dns.exception import DNSException
-        from dns.name import from_text
 
-        made = update.UpdateMessage(from_text(zone))
+        made = update.UpdateMessage(zone)
         for before, after in changes:
-            at = from_text(after.name)
-            for address in before.data:  # the server refuses where somebody has changed them meanwhile
-                made.present(at, before.kind, address)
-            if not before.data:
+            at = f"{after.name}."
+            if before.data:  # the server refuses where somebody has changed them meanwhile
+                made.present(at, before.kind, *before.data)
+            else:
                 made.absent(at, before.kind)
-            made.delete(at, after.kind)
-            for address in after.data:
-                made.add(at, after.ttl, after.kind, address)
+            made.replace(at, after.ttl, after.kind, *after.data)
         try:
-            made.use_tsig(tsigkeyring.from_text({name: secret}), from_text(name), algorithm=algorithm)
+            made.use_tsig(tsigkeyring.from_text({name: secret}), name, algorithm=algorithm)
             made.to_wire()
         except (ValueError, DNSException):
             raise Problem("the key's secret is not base64", "dns.key_file", "Make it with tsig-keygen") from None
-        where, do = self._server(zone)[0], "Check `dns:` in the settings, and the server's log"
         try:
             with closing(self._dial(zone)) as line:
-                answer = resolver.exchange(line, made)
-        except (Unanswered, DNSException) as why:
-            reason = REFUSALS.get(type(why).__name__, str(why) or type(why).__name__)
-            raise Problem(f"did not accept the update: {reason} (key {name})", where, do) from None
-        if answer.rcode() != rcode.NOERROR:
-            reason = rcode.to_text(answer.rcode())
-            reason = "somebody else changed the record just now" if reason in ("NXRRSET", "YXRRSET") else reason
-            raise Problem(f"did not accept the update: {reason} (key {name})", where, do)
+                answer, why = rcode.to_text(resolver.exchange(line, made).rcode()), ""
+        except (Unanswered, DNSException) as error:
+            answer, why = type(error).__name__, str(error)
+        if answer != "NOERROR":
+            what = f"did not accept the update: {REFUSALS.get(answer, why or answer)} (key {name})"
+            raise Problem(what, self._server(zone)[0], "Check `dns:` in the settings, and the server's log")
 
     def _server(self, zone: str) -> tuple[str, list[str]]:
         """The server that takes the updates, and its addresses."""

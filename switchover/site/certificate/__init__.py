@@ -38,8 +38,8 @@ class Certificate(Kind[S]):
     """What every kind of certificate can do; all on new unless a docstring says old."""
 
     def __init__(self, place: Place, settings: S) -> None:
-        super().__init__(place.new, settings)
         self.place = place
+        super().__init__(place.new, settings)
 
     @abstractmethod
     def installed(self) -> Desired:

@@ -63,9 +63,9 @@ class Certbot(certificate.Certificate[Settings]):
         """The same, or a trial run."""
         return super().__new__(Trial if settings.staging else cls)
 
-    def __init__(self, place: certificate.Place, settings: Settings) -> None:
-        super().__init__(place, settings)
-        self._domains, self._domain = place.front.domains, place.front.domains[0]
+    def __post_init__(self) -> None:
+        settings, self._domains = self.settings, self.place.front.domains
+        self._domain = self._domains[0]
         # It trusts the authorities that new itself trusts.
         certbot = f"{CURRENT}/bin/certbot" if settings.certbot == "current" else "certbot"
         self.program = f"env REQUESTS_CA_BUNDLE={BUNDLE} {certbot}"

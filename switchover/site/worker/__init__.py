@@ -54,12 +54,12 @@ class Worker(OfApplication[S]):
     def on_deploy(self) -> str:
         """sh for a deploy hook, run as the application's user: a function `worker` that restarts it where it runs."""
 
-    @abstractmethod
     def queue(self, server: Host, database: str) -> dict[str, Any]:
         """How long the queue is: `waiting`, and what else is known; empty where nothing is. It only looks.
 
         *server*, *database*: those that the application uses now.
         """
+        return {}
 
     def boots(self, on: bool, *, record_only: bool = False) -> Resource | Nothing:
         """It starts at boot, or does not; Nothing where a monitor has to start it."""
@@ -70,9 +70,9 @@ class Worker(OfApplication[S]):
         """What `inv check` finds."""
         yield from ()
 
-    @abstractmethod
     def watched(self) -> Watched | None:
         """What a monitor needs to know of it; None where it needs no monitor."""
+        return None
 
     def running(self) -> Resource | Nothing:
         """It runs."""

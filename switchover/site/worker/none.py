@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...hosts import Host
 from ...render import render
 from .. import worker
 from ..kinds import Action, nothing
@@ -38,10 +37,3 @@ class NoWorker(worker.Worker[Settings]):
     def on_deploy(self) -> str:
         """sh for a deploy hook: nothing is restarted."""
         return render("hooks/worker-none.sh.j2").decode()
-
-    def queue(self, server: Host, database: str) -> dict[str, Any]:
-        """There is none."""
-        return {}
-
-    def watched(self) -> None:
-        """There is nothing to watch."""

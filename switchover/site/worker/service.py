@@ -12,7 +12,7 @@ from ...render import render
 from ...resources.service import Service
 from ...vocabulary import Line, Name, Seconds
 from .. import worker
-from ..kinds import Action, Watched
+from ..kinds import Action
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}  # as systemd calls them
 
@@ -46,7 +46,7 @@ class Settings(worker.Settings):
 
 
 class ServiceWorker(worker.Worker[Settings]):
-    """A worker that systemd starts, also at boot."""
+    """A worker that systemd starts, also at boot, and restarts: it needs no monitor."""
 
     def __post_init__(self) -> None:
         self.services = {"worker.service": self.settings.service}
@@ -118,10 +118,6 @@ wait_until {worker.STARTS} {self.works} || refuse "the worker did not start: see
             what = f"systemd kills {name} {killed} after a stop: a longer job would run twice"
             do = f"Set TimeoutStopSec={longest} in its unit, or {role}.worker.longest_job (or quiet and drained)"
             yield warning(what, do)
-
-    def watched(self) -> Watched | None:
-        """Nothing: systemd restarts it."""
-        return None
 
 
 def seconds(span: str) -> float:

@@ -222,9 +222,8 @@ TOY = '''"""resque, as a toy."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from ...hosts import Host
 from .. import worker
 from ..kinds import Action
 
@@ -255,13 +254,6 @@ class Resque(worker.Worker[Settings]):
     def on_deploy(self) -> str:
         """sh: restarts it."""
         return "worker() { :; }"
-
-    def queue(self, server: Host, database: str) -> dict[str, Any]:
-        """Nobody can tell."""
-        return {}
-
-    def watched(self) -> None:
-        """Nothing."""
 '''
 ASK = """
 import json, sys
