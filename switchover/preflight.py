@@ -232,7 +232,7 @@ def code(move: Move) -> Found:
     except Problem as problem:
         yield blocker(problem.what, problem.do)
         return
-    yield from code.check(desired)
+    yield from code.compared(desired)
 
 
 @BOTH.add

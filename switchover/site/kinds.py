@@ -15,6 +15,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from ..desired import Nothing
+from ..findings import Found
 from ..hosts import Host
 from ..vocabulary import Part
 
@@ -54,6 +55,10 @@ class Kind(ABC, Generic[S]):
 
     def __init_subclass__(cls) -> None:
         cls._beside.setdefault(cls.__module__, cls)
+
+    def check(self) -> Found:
+        """What `inv check` finds."""
+        yield from ()
 
     @classmethod
     def of(cls, place: Any, settings: KindSettings, *others: Any) -> Self:

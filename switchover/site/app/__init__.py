@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ...findings import Found
 from ...quote import sh, under
 from ...resources.command import Command, as_user
 from ...resources.service import Service
@@ -96,10 +95,6 @@ class Application(Kind[S]):
 
         It sets `restarted` where the new code did run.
         """
-
-    def check(self) -> Found:
-        """What `inv check` finds."""
-        yield from ()
 
     @abstractmethod
     def watched(self) -> Watched:

@@ -42,5 +42,5 @@ class Code(OfApplication[S]):
         """It is at exactly that *version*; what is missing is fetched from *old*."""
 
     @abstractmethod
-    def check(self, desired: str) -> Found:
+    def compared(self, desired: str) -> Found:
         """What `inv check` finds, where new shall have the version *desired*."""

@@ -56,7 +56,7 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old.server))} {objects}
         shown = f"git reset --hard {version[:12]} in {app.path}"
         return Command(self.server, run, undo, f'[ "$({self._head})" = {sh(version)} ]', shown, part="commit")
 
-    def check(self, desired: str) -> Found:
+    def compared(self, desired: str) -> Found:
         """It is a checkout, at whatever commit."""
         here = self.version()
         yield good(f"the code is at {desired[:12]} on old" + ("" if here == desired else f", at {here[:12]} on new"))

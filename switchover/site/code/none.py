@@ -59,7 +59,7 @@ class Delivered(code.Code[Settings]):
 
         return Precondition(difference)
 
-    def check(self, desired: str) -> Found:
+    def compared(self, desired: str) -> Found:
         """It has that version already; else bring it there before `prepare-new`."""
         if self.version() != desired:
             what, do = self._other_version(desired)

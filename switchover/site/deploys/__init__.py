@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...desired import Desired
-from ...findings import Found
 from ...hosts import Host
 from ...resources.file import FileState
 from ...vocabulary import Absolute, Destination, Name, Part
@@ -51,10 +50,6 @@ class Deploys(OfApplication[S]):
 
     worker: Worker[Any]
     schedule: Schedule[Any]
-
-    def check(self) -> Found:
-        """What `inv check` finds."""
-        yield from ()
 
     @abstractmethod
     def refused(self, notice: Notice, to: Deploys[Any] | None = None) -> Desired:

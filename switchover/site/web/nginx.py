@@ -102,11 +102,9 @@ worker=$(pgrep -n -f '^nginx: worker process') || exit 1
 
     def visitors(self) -> dict[str, Any]:
         """old: by its log of the proxy."""
-        answer = self.server.look(f"{PROXY_LOG}\nvisitors {LOG}")
-        numbers = [int(word) for word in answer.out.split()]
-        if len(numbers) != 3:
-            return {"last_minute": 0, "last_seconds_ago": None, "addresses": 0}
-        return dict(zip(("last_seconds_ago", "addresses", "last_minute"), numbers, strict=True))
+        numbers = [int(word) for word in self.server.look(f"{PROXY_LOG}\nvisitors {LOG}").out.split()]
+        ago, addresses, last_minute = numbers or (None, 0, 0)
+        return {"last_seconds_ago": ago, "addresses": addresses, "last_minute": last_minute}
 
     def errors(self) -> dict[str, Any]:
         """By its error log."""

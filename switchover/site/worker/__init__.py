@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...desired import Nothing, Resource
-from ...findings import Found
 from ...hosts import Host
 from ...journal import FUNCTIONS, Change
 from ...resources.command import Command
@@ -65,10 +64,6 @@ class Worker(OfApplication[S]):
         """It starts at boot, or does not; Nothing where a monitor has to start it."""
         del on, record_only
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
-
-    def check(self) -> Found:
-        """What `inv check` finds."""
-        yield from ()
 
     def watched(self) -> Watched | None:
         """What a monitor needs to know of it; None where it needs no monitor."""

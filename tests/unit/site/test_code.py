@@ -26,9 +26,9 @@ def test_a_checkout_s_version_is_its_commit(server: Made, tmp_path: Path) -> Non
     old = server()
     commit = checkout(tmp_path / "app")
     assert old.code.version() == commit
-    (here,) = old.code.check(commit)
+    (here,) = old.code.compared(commit)
     assert (here.kind, here.what) == (Severity.GOOD, f"the code is at {commit[:12]} on old")
-    (there,) = old.code.check("f" * 40)
+    (there,) = old.code.compared("f" * 40)
     assert there.what == f"the code is at ffffffffffff on old, at {commit[:12]} on new"
 
 
@@ -70,7 +70,7 @@ def test_it_is_the_same_where_the_application_s_own_files_are(
     before = old.code.version()
     application(tmp_path / "app", **files)
     assert (old.code.version() == before) == same
-    assert [f.kind for f in old.code.check(before)] == [Severity.WARNING] * (not same)
+    assert [f.kind for f in old.code.compared(before)] == [Severity.WARNING] * (not same)
 
 
 def test_a_directory_without_an_application_has_no_version(server: Made) -> None:
