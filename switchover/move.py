@@ -53,11 +53,11 @@ class Move:
     @cached_property
     def certificate(self) -> Certificate[Any]:
         """New's own certificate for the production domains."""
-        from .site.certificate import Certificate, Place
+        from .site.certificate import Certificate
 
         old, new = self.old, self.new
-        place = Place(new, new.app, new.web, self.front(new), old.web, old.certificate.fullchain)
-        return Certificate[Any].of(place, self.settings.certificate)
+        place = (new.web, self.front(new), old.web, old.certificate.fullchain)
+        return Certificate[Any].of(new, self.settings.certificate, *place)
 
     @cached_property
     def names(self) -> Names:

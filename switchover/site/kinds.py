@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -61,9 +61,9 @@ class Kind(ABC, Generic[S]):
         yield from ()
 
     @classmethod
-    def of(cls, place: Any, settings: KindSettings, *others: Any) -> Self:
-        """The kind that these *settings* are of, on a server (*place*); *others*: what its room's kinds need too."""
-        kind: Self = cls._beside[type(settings).__module__](place, settings, *others)
+    def of(cls, server: Host, settings: KindSettings, *others: Any) -> Self:
+        """The kind that these *settings* are of, on *server*; *others*: what its room's kinds need besides."""
+        kind: Self = cls._beside[type(settings).__module__](server, settings, *others)
         if missing := cls.__annotations__.keys() - dir(kind):
             raise TypeError(f"{type(kind).__name__} does not set {', '.join(sorted(missing))}")
         return kind
@@ -109,8 +109,7 @@ def kinds(room: str) -> Mapping[str, type[Part]]:
     """The kinds of a *room*, each with its settings: the class `Settings` of every module in the package."""
     package = _package(room)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    settings = [importlib.import_module(f"{package.__name__}.{name}").Settings for name in names]
-    return {get_args(part.model_fields["kind"].annotation)[0]: part for part in settings}
+    return {name: importlib.import_module(f"{package.__name__}.{name}").Settings for name in names}
 
 
 def _package(room: str) -> ModuleType:

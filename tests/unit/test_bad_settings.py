@@ -220,7 +220,7 @@ def in_turn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (replication_status, schema):
             patch.setattr(module, "ThreadPoolExecutor", InTurn)
-        patch.setattr(certbot.Certbot, "name", lambda self: self.place.front.domains[0])
+        patch.setattr(certbot.Certbot, "name", lambda self: self.front.domains[0])
         patch.setattr(
             certificates, "read_pem", lambda content: certificates.CertificateFacts((), "--key-type rsa", "1", "")
         )

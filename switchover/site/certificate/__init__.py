@@ -8,8 +8,6 @@ from typing import Any
 
 from ...desired import Desired
 from ...findings import Found
-from ...hosts import Host
-from ..app import Application
 from ..kinds import Kind, KindSettings, S
 from ..web import Front, Web
 
@@ -20,26 +18,18 @@ class Settings(KindSettings):
     """New's own certificate for the production domains. Until it has one, old's copy serves."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where it goes: *new*, with its application and web server, which serves as *front* says; and old, whose web
-    server proxies visitors, with the certificate in the file *old_fullchain*.
-    """
-
-    new: Host
-    app: Application[Any]
-    web: Web[Any]
-    front: Front
-    old_web: Web[Any]
-    old_fullchain: str
-
-
+@dataclass(eq=False)
 class Certificate(Kind[S]):
     """What every kind of certificate can do; all on new unless a docstring says old."""
 
-    def __init__(self, place: Place, settings: S) -> None:
-        self.place = place
-        super().__init__(place.new, settings)
+    web: Web[Any]
+    """New's web server."""
+    front: Front
+    """What that serves."""
+    old_web: Web[Any]
+    """Old's, which proxies visitors."""
+    old_fullchain: str
+    """The file of old's certificate, on old."""
 
     @abstractmethod
     def installed(self) -> Desired:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ... import certificates, output
 from ...certificates import RENEWALS
@@ -59,12 +59,12 @@ class Settings(certificate.Settings):
 class Certbot(certificate.Certificate[Settings]):
     """A certificate for every production domain, by the HTTP challenge at port 80."""
 
-    def __new__(cls, place: certificate.Place, settings: Settings) -> Certbot:
+    def __new__(cls, server: Host, settings: Settings, *_: Any) -> Certbot:
         """The same, or a trial run."""
         return super().__new__(Trial if settings.staging else cls)
 
     def __post_init__(self) -> None:
-        settings, self._domains = self.settings, self.place.front.domains
+        settings, self._domains = self.settings, self.front.domains
         self._domain = self._domains[0]
         # It trusts the authorities that new itself trusts.
         certbot = f"{CURRENT}/bin/certbot" if settings.certbot == "current" else "certbot"
@@ -81,7 +81,7 @@ class Certbot(certificate.Certificate[Settings]):
     @property
     def _old(self) -> certificates.CertificateFacts:
         """Old's certificate."""
-        return certificates.read_on(self.place.front.other, self.place.old_fullchain)
+        return certificates.read_on(self.front.other, self.old_fullchain)
 
     def name(self) -> str:
         """The name of that certificate in certbot; empty where there is none. It only looks."""
@@ -117,7 +117,7 @@ class Certbot(certificate.Certificate[Settings]):
         """old: proxies the authority's challenge, which is plain HTTP, to new."""
         lines = []
         for domain in self._domains:
-            at = f"--resolve {sh(f'{domain}:80:{host(self.place.front.other)}')}"
+            at = f"--resolve {sh(f'{domain}:80:{host(self.front.other)}')}"
             lines.append(f"answer=$(curl -sS -m 10 {at} {sh(f'http://{domain}{CHALLENGE}')} 2>&1)")
             failed = f"""echo {sh(domain)}": $(printf '%s' "$answer" | head -n 1)"; exit 1"""
             lines.append(f'[ "$answer" = new ] || {{ {failed}; }}')
@@ -152,12 +152,12 @@ sh after/order-certificate back {sh(domain)}
         who = f"--no-eff-email --email {sh(ours.email)}" if ours.email else "--register-unsafely-without-email"
         where = self.trial if ours.staging else f"--server {sh(ours.server)}"
         how = f"--expand --keep-until-expiring {self._old.key} {'--agree-tos ' * ours.agree_tos}"
-        webroot = sh(self.place.app.within("public"))
+        webroot = sh(self.web.app.within("public"))
         return f"certonly --non-interactive --webroot -w {webroot} --cert-name {sh(domain)} {names} {how}{who} {where}"
 
     def trusted(self) -> Desired:
         """old: its web server would accept the certificate, by the list of authorities that it has read."""
-        old, web, domain = self.place.front.other, self.place.old_web, self._domain
+        old, web, domain = self.front.other, self.old_web, self._domain
         chain = "" if self.server.dry else self.server.look(f"cat {sh(self.live())}/fullchain.pem").out
         trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
@@ -206,7 +206,7 @@ sh after/order-certificate back {sh(domain)}
 
     def shown(self) -> Desired:
         """The site's file names it; it is reverted at once where old then no longer proxies visitors."""
-        live, old, web = self.live(), self.place.front.other, self.place.web
+        live, old, web = self.live(), self.front.other, self.web
         asked = [self._answered(domain, old, "-fk") for domain in self._domains]
         # Visitors who are proxied by old must not wait until a person reverts it.
         shows = f"sh after/certificate-shown {sh(self._domain)} {sh(live)}/cert.pem"
@@ -217,7 +217,7 @@ if [ "${{0##*/}}" = apply ]; then
   wait_until 5 {passed_on} || refuse "old does not proxy visitors to a server with that certificate"
 fi
 """
-        front = replace(self.place.front, fullchain=f"{live}/fullchain.pem", key=f"{live}/privkey.pem")
+        front = replace(self.front, fullchain=f"{live}/fullchain.pem", key=f"{live}/privkey.pem")
         return [replace(web.answers(front, then), files=programs("certificate-shown"))]
 
     def seen(self) -> Desired:
@@ -232,10 +232,10 @@ fi
             shown = f'"$({asks} | openssl x509 -noout -serial)" = {sh(serial)}'
             lines.append(f"[ {shown} ] || {{ echo {sh(f'{domain} by new')}; exit 1; }}")
             # Old's own certificate may lack a name, so it is not checked.
-            for server, how in ((self.server, "-f"), (self.place.front.other, "-fk")):
+            for server, how in ((self.server, "-f"), (self.front.other, "-fk")):
                 failed = f"{{ echo {sh(f'{domain} by {server.role}')}; exit 1; }}"
                 lines.append(f"{self._answered(domain, server, how)} || {failed}")
-        return [succeeds(self.place.front.other, "\n".join(lines), "visitors do not get it", within=15)]
+        return [succeeds(self.front.other, "\n".join(lines), "visitors do not get it", within=15)]
 
     def renews(self) -> Desired:
         """certbot tests its renewal; where new still serves old's certificate, a note says that nobody renews that."""
@@ -256,7 +256,7 @@ fi
 
         def missing() -> str | None:
             name = self.name()
-            used = self.server.look(f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.place.web.site)}", check=False)
+            used = self.server.look(f"grep -qF {sh(f'{LIVE}/{name}/')} {sh(self.web.site)}", check=False)
             if name and used.status == 0 and len(certificates.scheduled(self.server)) == 1:
                 return None
             return f"{self._domain} has no certificate on new that is renewed there. Run: inv expand-cert"

@@ -86,13 +86,8 @@ class Ufw(firewall.Firewall[Settings]):
         active = "Status: active" in status
         state = "is on" if active else "is off: `prepare-old` turns it on, with ssh allowed first"
         yield good(f"the firewall (ufw) {state}")
-        if active and not refuses_the_rest(status):
+        if active and not re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M):
             yield blocker("the firewall lets everybody reach every port", "Run: ufw default deny incoming")
-
-
-def refuses_the_rest(status: str) -> bool:
-    """Whether its default is to refuse, by what `ufw status verbose` prints."""
-    return re.search(r"^Default: (deny|reject) \(incoming\)", status, re.M) is not None
 
 
 @dataclass(frozen=True)

@@ -625,7 +625,9 @@ def test_a_web_server_shows_the_page_while_its_file_is_there(lab: Lab, case: Cas
 @each(Case("copied", USUAL))
 def test_a_copied_certificate_is_left_alone(lab: Lab, case: Case, move: Move) -> None:
     """Each verb says why there is nothing to do. What certbot's does is test_certificate's, on servers of its own."""
-    certificate = Certificate.of(move.certificate.place, copied.Settings())
+    usual = move.certificate
+    place = (usual.web, usual.front, usual.old_web, usual.old_fullchain)
+    certificate = Certificate.of(move.new, copied.Settings(), *place)
     verbs = sorted(Certificate.__abstractmethods__ - {"check"})
     assert len(verbs) > 5
     assert all(isinstance(getattr(certificate, verb)(), Nothing) for verb in verbs)
