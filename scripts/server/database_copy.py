@@ -274,7 +274,7 @@ def environment() -> None:
     os.environ.update(PGOPTIONS=OPTIONS, PGCLIENTENCODING="UTF8", PGAPPNAME=NAME)
 
 
-def in_a_process(work: Callable[[], int], tidy: Callable[[], None]) -> int:
+def in_a_process(work: Callable[[], None], tidy: Callable[[], None]) -> int:
     """The exit status of *work*, which ends at once when this process is stopped, whatever it waits for.
 
     *tidy* is called then, and where it fails.
@@ -658,14 +658,13 @@ class Copy:
                 except (UndefinedFunction, UndefinedTable, UndefinedColumn, UndefinedObject) as error:
                     print(f"note not granted on new: {line} {first_line(error)}", flush=True)
 
-    def copy_here(self) -> int:
+    def copy_here(self) -> None:
         """Old's database into a fresh one here; nobody works with it."""
         self._alone(self.old)
         self._begin()
         self._fill_here()
-        return 0
 
-    def follow(self) -> int:
+    def follow(self) -> None:
         """All rows of old as they are at one moment, from which old keeps the changes; visitors stay on old."""
         self.gentle = True
         yield_to_visitors([os.getpid()])
@@ -675,9 +674,8 @@ class Copy:
         with refusing("the privileges of other roles could not be carried"):
             self._grant()
         slot.close()
-        return 0
 
-    def copy_back(self) -> int:
+    def copy_back(self) -> None:
         """The rows of here into the tables that are on old, so that what others were granted stays.
 
         Foreign keys are dropped for the time of it. Raises Refused (SW60, SW62, SW63).
@@ -704,4 +702,3 @@ class Copy:
             added = self.keys.read_text()
             self.old.run_all([role, *([added] if added else []), *ready])
             self.old.run_all([*self.here.texts(SEQUENCES), *self.here.texts(VIEWS)])
-        return 0

@@ -77,8 +77,8 @@ class Refused(Exception):
         self.code, self.text, self.waiting = code, text, CODES[code].waiting
 
 
-def run(main: Callable[[], int]) -> None:
-    """Ends with *main*'s exit status; a refusal is a line and 3, or 5 where waiting does not help."""
+def run(main: Callable[[], int | None]) -> None:
+    """Ends with *main*'s exit status (None: 0); a refusal is a line and 3, or 5 where waiting does not help."""
     try:
         sys.exit(main())
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:

@@ -14,24 +14,13 @@ from ..resources.postgres import ask
 from ..server import Server
 
 QUESTION = (Path(__file__).parent / "schema.sql").read_text()
-# Of old: tables that are not in our publication, so that their rows are not replicated.
-UNPUBLISHED = """
-SELECT 'unpublished' || E'\\t' || format('%I.%I', nspname, relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind = 'r' AND relpersistence <> 't'
-  AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'switchover', 'switchover_own')
-  AND EXISTS (SELECT FROM pg_publication WHERE pubname = 'switchover')
-  AND NOT EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = prpubid
-    WHERE prrelid = c.oid AND pubname = 'switchover')
-  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e');
-"""
 Lines = set[tuple[str, ...]]
 
 
 def differences(move: Move) -> list[str]:
     """What one database has and the other has not, or has differently; a line each, without new's database too."""
     with ThreadPoolExecutor(2) as pool:
-        old, new = pool.map(_lines, move.servers, (QUESTION + UNPUBLISHED, QUESTION))
+        old, new = pool.map(_lines, move.servers)
     return compare(old, new)
 
 
@@ -73,8 +62,8 @@ def _plain(name: str) -> str:
     return name.removeprefix("public.")
 
 
-def _lines(server: Server, question: str) -> Lines:
-    answer = server.look(ask(server.database.name, question), check=False)
+def _lines(server: Server) -> Lines:
+    answer = server.look(ask(server.database.name, QUESTION), check=False)
     if answer.status != 0:
         raise Problem(f"its schema cannot be read ({answer.last_error})", str(server), "Check that PostgreSQL runs")
     return parse(answer.out)

@@ -27,6 +27,11 @@ SELECT concat_ws(E'\t', kind, name, part, said) FROM (
   FROM things t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
   WHERE x.indisvalid AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid AND contype IN ('p', 'u', 'x'))
   UNION ALL
+  SELECT 'unpublished', name, '', '' FROM things t -- of old: its rows are not replicated
+  WHERE relkind = 'r' AND EXISTS (SELECT FROM pg_publication WHERE pubname = 'switchover')
+    AND NOT EXISTS (SELECT FROM pg_publication_rel JOIN pg_publication p ON p.oid = prpubid
+      WHERE prrelid = t.oid AND pubname = 'switchover')
+  UNION ALL
   SELECT 'sequence', name, '', format_type(seqtypid, NULL) FROM things t JOIN pg_sequence s ON s.seqrelid = t.oid
   UNION ALL
   SELECT 'type', format('%I.%I', nspname, typname), '', string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder)
