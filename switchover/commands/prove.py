@@ -15,6 +15,7 @@ from .. import output
 from ..database import proof as proofs
 from ..database.proof import Proof
 from ..errors import Problem
+from ..findings import listed
 from ..move import Move
 from ..outcome import Outcome
 from ..verb import verb
@@ -47,10 +48,8 @@ def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) 
         else:
             _show(proof)
         if proof.different:
-            names = ", ".join(proof.different[:5]) + (" …" if len(proof.different) > 5 else "")
-            raise Problem(
-                f"{len(proof.different)} differ: {names}", "", "Find out who wrote there; docs/proof.md says how"
-            )
+            what = f"{len(proof.different)} differ: {listed(proof.different)}"
+            raise Problem(what, "", "Find out who wrote there; docs/proof.md says how")
 
 
 def _refuse(move: Move, jobs: int) -> None:

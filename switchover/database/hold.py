@@ -26,8 +26,8 @@ def logical_by_a_restart(move: Move) -> list[Resource | Precondition]:
     words = f"{sh(new.database.name)} {pool.port} {pool.pool} {sh(old.database.owner)}"
     restart = Command(
         new,
-        run=f"python3 after/held-restart logical {words}",
-        undo=f"python3 after/held-restart before {words}",
+        run=f"python3 -B after/held-restart logical {words}",
+        undo=f"python3 -B after/held-restart before {words}",
         check=is_so,
         shown="ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries",
         files=programs("held-restart", *PROGRAMS),

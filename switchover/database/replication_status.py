@@ -141,8 +141,8 @@ def is_replicated(move: Move) -> bool:
     return move.settings.strategy == "replicate"
 
 
-def look(move: Move, *, schemas: bool = True) -> ReplicationStatus | None:
-    """What is true now; None where neither has a slot for the other. *schemas*: whether both are compared as well."""
+def look(move: Move) -> ReplicationStatus | None:
+    """What is true now, of both schemas too; None where neither has a slot for the other."""
     if not is_replicated(move):
         return None
     with ThreadPoolExecutor(2) as pool:
@@ -160,7 +160,7 @@ def look(move: Move, *, schemas: bool = True) -> ReplicationStatus | None:
         lag=primary["lag"] if replicates else None,
         old=_retained(old, forward),
         new=_retained(new, back),
-        differences=tuple(schema.differences(move)) if schemas and FORWARD in new["subscriptions"] else (),
+        differences=tuple(schema.differences(move)) if FORWARD in new["subscriptions"] else (),
         primary="new" if switched else "old",
         late_writes=tuple((role, late) for role, late in (("old", old["late"]), ("new", new["late"])) if late),
     )
