@@ -200,7 +200,7 @@ def run_move(lab: Lab, plan: Plan, out: Console | None = None) -> Rehearsal:
         found = _audited(course, before, inventories)
         for observer in observers:
             observer.audit(found, course.done)
-            found.observed[observer.name] = observer.as_report()
+            found.observed[observer.name] = observer.report
             found.other_problems += observer.problems
     found.switch = switched
     found.secrets_found = _leaked(lab, plan, secrets, json.dumps(found.as_json()).encode())

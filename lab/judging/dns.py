@@ -6,8 +6,7 @@ Asked by `dig` on the ci host, and counted from the addresses of the visitors' o
 from __future__ import annotations
 
 import re
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..sections import DNS_PREPARE, DNS_RECORDS, RETIRE, SWITCH_DNS
 from .observer import Observer
@@ -34,23 +33,15 @@ class DnsAudit(Observer):
 
     name = "dns"
 
-    def __init__(self, lab: Lab) -> None:
-        super().__init__()
-        self.lab = lab
-        self.old_ttl: int | None = None
-        self.new_ttl: int | None = None
-        self.came: Counter[str] = Counter()  # requests by the server whose address they came to
-        self.last: float | None = None  # seconds after the change in which somebody still came to old
-
     def before(self, section: str) -> None:
         if section == DNS_PREPARE and self.lab.name_servers:
-            self.old_ttl = self._ttl()
+            self.report["old_ttl"] = self._ttl()
 
     def after(self, section: str) -> None:
         if not self.lab.name_servers:
             return
         if section == DNS_PREPARE:
-            self.new_ttl = self._ttl()
+            self.report["new_ttl"] = self._ttl()
         if section == SWITCH_DNS:
             self._must_point_to(self.lab.new)
 
@@ -58,27 +49,19 @@ class DnsAudit(Observer):
         """Counts who came where, and checks how the name is left."""
         old, new = (server.addresses for server in self.lab.servers)
         answers, spans = rehearsal.book.answers, rehearsal.spans
-        self.came = Counter("old" if a.to in old else "new" if a.to in new else "" for a in answers)
+        for name, addresses in (("old", old), ("new", new)):
+            self.report[f"visitors_by_{name}"] = sum(answer.to in addresses for answer in answers)
         if not self.lab.name_servers or DNS_PREPARE not in {span.name for span in spans}:
             return
         self._must_point_to(self.lab.new if SWITCH_DNS in done else self.lab.old)
-        lowered = DNS_PREPARE in done and RETIRE not in done
-        if (ttl := self._ttl()) != (desired := self.new_ttl if lowered else self.old_ttl):
+        desired = self.report["new_ttl" if DNS_PREPARE in done and RETIRE not in done else "old_ttl"]
+        if (ttl := self._ttl()) != desired:
             self.problems.append(f"the name's TTL is {ttl} s at the end, not {desired} s")
         switched = [step for span in spans if span.name == SWITCH_DNS for step in span.steps]
         changed = [step.ended for step in switched if step.name == DNS_RECORDS]
         undone = min((span.started for span in spans if span.name == f"undo {SWITCH_DNS}"), default=float("inf"))
         if changed and (came := [a.at - changed[-1] for a in answers if a.to in old and a.at < undone]):
-            self.last = max(0.0, *came)
-
-    def as_report(self) -> dict[str, Any]:
-        return {
-            "old_ttl": self.old_ttl,
-            "new_ttl": self.new_ttl,
-            "visitors_by_old": self.came["old"],
-            "visitors_by_new": self.came["new"],
-            "last_by_old_s": None if self.last is None else round(self.last, 1),
-        }
+            self.report["last_by_old_s"] = round(max(0.0, *came), 1)
 
     def _ttl(self) -> int | None:
         return max((ttl for ttl, _ in records(self.lab, self.lab.name_servers[0]).values()), default=None)

@@ -6,14 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..report.result import Rehearsal
+    from ..servers import Lab
+
+# The observers' parts of report.json, as they are where nothing was observed.
+NOTHING: dict[str, dict[str, Any]] = {
+    "deploys": {"refused": 0, "by_ci": 0},
+    "mail": {"queued": 0, "never_sent": 0, "sent_twice": 0},
+    "dns": dict.fromkeys(("old_ttl", "new_ttl", "visitors_by_old", "visitors_by_new", "last_by_old_s")),
+    "certificate": {},
+}
 
 
 class Observer:
-    """Is called as the move proceeds. *name*: of its part in report.json; `problems`: what went wrong, in words."""
+    """Is called as the move proceeds. `report`: its part of report.json, by the *name*; `problems`: what went wrong, in
+    words.
+    """
 
     name: str
 
-    def __init__(self) -> None:
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.report = lab, dict(NOTHING[self.name])
         self.problems: list[str] = []
 
     def before(self, section: str) -> None:
@@ -27,7 +39,3 @@ class Observer:
 
     def audit(self, rehearsal: Rehearsal, done: set[str]) -> None:
         """The visitors have gone; *done*: the sections that were not undone since."""
-
-    def as_report(self) -> dict[str, Any]:
-        """The numbers for report.json."""
-        raise NotImplementedError

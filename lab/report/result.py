@@ -15,6 +15,7 @@ from typing import Any
 from lab.judging.allowed import Allowed
 from lab.judging.audit import Audit
 from lab.judging.inventory import LEFT_OUT, Difference
+from lab.judging.observer import NOTHING
 from lab.judging.secrets import KEPT_IN
 from lab.judging.switch import SwitchFacts
 from lab.sections import SWITCH, SWITCH_CRON, SWITCH_DB
@@ -26,7 +27,6 @@ SWITCHES = {SWITCH_DB: "new", f"undo {SWITCH_DB}": "old"}
 PAGE_GRACE = 2.0  # seconds that the page may be there longer than the copy takes
 STILL = "after"  # the stretch after the switch in which nobody moves anything
 WINDOWS = 0.5  # seconds from one window of it to the next
-DNS = ("old_ttl", "new_ttl", "visitors_by_old", "visitors_by_new", "last_by_old_s")
 SLOW_ON_PURPOSE = ("big_upload",)  # their time says nothing about the servers
 
 
@@ -57,11 +57,6 @@ class Span:
         return answer.at < self.ended and self.started < answer.ended
 
 
-def _nothing_observed() -> dict[str, dict[str, Any]]:
-    deploys, mail = {"refused": 0, "by_ci": 0}, {"queued": 0, "never_sent": 0, "sent_twice": 0}
-    return {"deploys": deploys, "mail": mail, "dns": dict.fromkeys(DNS), "certificate": {}}
-
-
 @dataclass(slots=True)
 class Rehearsal:
     """Everything that a rehearsal found out."""
@@ -76,7 +71,7 @@ class Rehearsal:
     other_problems: list[str] = field(default_factory=list)
     strategy: str = "replicate"
     switch: SwitchFacts = field(default_factory=SwitchFacts)
-    observed: dict[str, dict[str, Any]] = field(default_factory=_nothing_observed)  # by the observers' names
+    observed: dict[str, dict[str, Any]] = field(default_factory=NOTHING.copy)  # by the observers' names
     page_grace: float = PAGE_GRACE
     secrets_found: list[str] = field(default_factory=list)
     secrets_looked_for: list[str] = field(default_factory=list)

@@ -67,8 +67,6 @@ def refusing(server: LabServer, *domains: str) -> None:
         "privateKey": f"{FOLDER}/api.key",
         "httpPort": 80,
         "tlsPort": 443,
-        "ocspResponderURL": "",
-        "externalAccountBindingRequired": False,
         "domainBlocklist": list(domains),
     }
     server.write(f"{FOLDER}/config.json", json.dumps({"pebble": settings}, indent=1) + "\n")
@@ -116,16 +114,13 @@ class CertificateAudit(Observer):
     name = "certificate"
 
     def __init__(self, lab: Lab) -> None:
-        super().__init__()
-        self.lab = lab
-        self.old, self.new = shown(lab.old, lab.world.domain), dict[str, Any]()
+        super().__init__(lab)
+        self.serial = shown(lab.old, lab.world.domain)["serial"]
 
     def moved(self, done: set[str]) -> None:
         """Reads new's, which has ordered one of its own."""
         if CERTIFICATE in done:
-            self.new = shown(self.lab.new, self.lab.world.domain)
-            if not self.new["issuer"].startswith(ISSUER) or self.new["serial"] == self.old["serial"]:
-                self.problems.append(f"new has no certificate of its own: {self.new['issuer']}, {self.new['serial']}")
-
-    def as_report(self) -> dict[str, Any]:
-        return self.new | {"serial_old": self.old["serial"]} if self.new else {}
+            new = shown(self.lab.new, self.lab.world.domain)
+            self.report = new | {"serial_old": self.serial}
+            if not new["issuer"].startswith(ISSUER) or new["serial"] == self.serial:
+                self.problems.append(f"new has no certificate of its own: {new['issuer']}, {new['serial']}")

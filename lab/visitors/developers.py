@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..judging.observer import Observer
 from ..sections import FINISH, PREPARE_OLD
@@ -26,9 +26,8 @@ class DeployAudit(Observer):
     name = "deploys"
 
     def __init__(self, lab: Lab, quiet: Callable[[str], AbstractContextManager[None]]) -> None:
-        super().__init__()
-        self.lab, self.quiet = lab, quiet
-        self.report = {"refused": 0, "by_ci": 0}
+        super().__init__(lab)
+        self.quiet = quiet
 
     def after(self, section: str) -> None:
         if section in (PREPARE_OLD, FINISH):
@@ -37,9 +36,6 @@ class DeployAudit(Observer):
                 self._refused(section, rf"git remote set-url \S+ {new}:\S+" if section == FINISH else REASON)
                 if section == FINISH:
                     self._by_ci()
-
-    def as_report(self) -> dict[str, Any]:
-        return self.report
 
     def _refused(self, section: str, reason: str) -> None:
         before = _commit(self.lab.old)

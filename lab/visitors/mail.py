@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..judging.audit import Shop, counted
 from ..judging.observer import Observer
@@ -47,11 +47,6 @@ class MailAudit(Observer):
 
     name = "mail"
 
-    def __init__(self, lab: Lab) -> None:
-        super().__init__()
-        self.lab = lab
-        self.report = {"queued": 0, "never_sent": 0, "sent_twice": 0}
-
     def before(self, section: str) -> None:
         if section == PREPARE_NEW:  # from here on it is deferred
             later(self.lab, "old")
@@ -75,6 +70,3 @@ class MailAudit(Observer):
         twice = {number: f"{times} times" for number, times in sorted(came.items()) if times > 1}
         self.report |= {"never_sent": len(never), "sent_twice": len(twice)}
         self.problems += counted({"mail(s) never sent": never, "mail(s) sent twice": twice})
-
-    def as_report(self) -> dict[str, Any]:
-        return self.report
