@@ -41,7 +41,7 @@ from .servers import Lab
 from .services.acme import CertificateAudit
 from .services.bind import OPERATORS
 from .settings import STRATEGIES
-from .visitors.developers import DeployAudit
+from .visitors.deploys import DeployAudit
 from .visitors.mail import MailAudit
 from .visitors.process import Visitors
 from .world import VISITORS

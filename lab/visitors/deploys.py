@@ -8,13 +8,19 @@ The title of /about tells from which commit the running application is.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..judging.observer import Observer
+from ..sections import FINISH, PREPARE_OLD
 from ..services.ci import url
 from ..sites.provision import render
+from ..texts import last_line
 from ..world import By, Pusher
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 
 To = Literal["old", "new", "remote"]
 Change = Literal["harmless", "broken", "migration", "slow"]
+REASON = r"\[\w{3} \d{1,2} \w{3} \d{4}\] .+ is moving"  # by which old refuses a push
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,49 @@ def title(server: LabServer) -> str:
     site = server.world.site(server.role)
     ask = f"curl --silent --max-time 10 --unix-socket {site.app}/tmp/sockets/unicorn.sock http://{site.domain}/about"
     return server.exec(f"{ask} | sed -n 's:.*<title>\\(.*\\)</title>.*:\\1:p'").stdout.strip()
+
+
+class DeployAudit(Observer):
+    """What became of their pushes; they push in a *quiet* stretch, in which nobody moves anything."""
+
+    name = "deploys"
+
+    def __init__(self, lab: Lab, quiet: Callable[[str], AbstractContextManager[None]]) -> None:
+        super().__init__(lab)
+        self.quiet = quiet
+
+    def after(self, section: str) -> None:
+        if section in (PREPARE_OLD, FINISH):
+            with self.quiet("pushes"):
+                new = re.escape(url(self.lab.world, "new").partition(":")[0])
+                self._refused(section, rf"git remote set-url \S+ {new}:\S+" if section == FINISH else REASON)
+                if section == FINISH:
+                    self._by_ci()
+
+    def _refused(self, section: str, reason: str) -> None:
+        before = _commit(self.lab.old)
+        pushed = push(self.lab, to="old", change="harmless", by="dev")
+        if pushed.ok or _commit(self.lab.old) != before:
+            self.problems.append(f"after {section} old accepted a push")
+        elif not re.search(reason, pushed.output):
+            self.problems.append(f"after {section} old refused a push without the reason: {last_line(pushed.output)}")
+        else:
+            self.report["refused"] += 1
+
+    def _by_ci(self) -> None:
+        pushed = push(self.lab, to="remote", change="harmless", by="ci")
+        running = title(self.lab.new)
+        if not pushed.ok:
+            self.problems.append(f"the CI host could not push to new: {last_line(pushed.output)}")
+        elif running != pushed.title:
+            self.problems.append(f"the CI host pushed, and new still runs the code before: {running or 'no answer'}")
+        else:
+            self.report["by_ci"] += 1
+
+
+def _commit(server: LabServer) -> str:
+    site = server.world.site(server.role)
+    return server.exec(f"runuser -u {site.user} -- git -C {site.app} rev-parse master").stdout.strip()
 
 
 def _run(lab: Lab, pusher: Pusher, command: str) -> tuple[str, bool]:
