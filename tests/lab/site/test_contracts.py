@@ -589,7 +589,7 @@ def test_a_web_server_answers_passes_on_and_is_gone(lab: Lab, case: Case, move: 
         assert lab.ci.exec(asks).stdout == "new\n"
         until(lambda: (ago := old.last_visitor()) is not None and ago < 60, 20, "no visitor is seen", pause=0.2)
         assert old.visitors()["addresses"] == 1
-        with pytest.raises(Problem, match="visitors still come"):
+        with pytest.raises(Problem, match="still proxies visitors"):
             made(move, old.nobody_for(3600))
         made(move, old.nobody_for(0))
         reverted(move, line)

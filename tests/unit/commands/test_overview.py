@@ -95,8 +95,11 @@ class Broken(Section):
     """A section that fails."""
 
     def __init__(self, error: Problem, doc: str) -> None:
-        super().__init__(lambda context: None, name="broken")
-        self.error, self.__doc__ = error, doc
+        def body(context: object) -> None: ...
+
+        body.__doc__ = doc
+        super().__init__(body, name="broken")
+        self.error = error
 
     def run(self, move: Move, *, announced: bool = False) -> None:
         raise self.error
