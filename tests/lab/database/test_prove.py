@@ -70,7 +70,7 @@ def keys(found: dict[str, Any]) -> dict[str, list[tuple[str, dict[str, str]]]]:
 
 @contextmanager
 def writing(old: LabServer) -> Iterator[None]:
-    """Somebody writes on old past PgBouncer, some hundred transactions a second, with a short pause after 40 of them."""
+    """Somebody writes on old past PgBouncer, some hundred transactions a second, with pauses."""
     done = threading.Event()
     insert = (
         "INSERT INTO audits (event, subject, created_at) VALUES ('seen', 'x', now());\nUPDATE stock SET quantity = 1;\n"
