@@ -186,7 +186,7 @@ class Browser:
         A GET whose kept connection the server closed before it sent a byte is asked once more on a new
         connection, since every browser does so and its user sees nothing (RFC 9110, 9.2.2); the time
         counts from the first attempt and the reply says `reopened`. So is a POST that could not be sent to
-        its end (EPIPE), because the server cannot have acted on it. Nothing else is repeated: no other POST,
+        its end, because the server cannot have acted on it. Nothing else is repeated: no other POST,
         because the server may have acted on it, no stream, which cannot begin again, and nothing on a new
         connection, because there the user does see an error.
         """
@@ -223,7 +223,7 @@ class Browser:
                             body = await response.read()
                     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                         refused = isinstance(error, aiohttp.ClientConnectorError)
-                        unsent = isinstance(error, OSError) and error.errno == errno.EPIPE and isinstance(data, bytes)
+                        unsent = isinstance(data, bytes) and _could_not_be_sent(error)
                         if (method != "GET" and not unsent) or reopened or not reused.it or refused:
                             raise
                         reopened = True
@@ -237,6 +237,12 @@ class Browser:
             return Reply(answer(RequestOutcome.TIMEOUT, f"no answer in {timeout or site.timeout:g} s"))
         except (aiohttp.ClientError, OSError) as error:
             return Reply(answer(RequestOutcome.RESET, f"{type(error).__name__}: {error}"[:200]))
+
+
+def _could_not_be_sent(error: aiohttp.ClientError) -> bool:
+    """True where the kernel (EPIPE) or aiohttp, which knows that the server closed it, took no more to send."""
+    closing = isinstance(error.__cause__, aiohttp.ClientConnectionResetError)
+    return closing or isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
 async def _note_reuse(_: object, context: SimpleNamespace, __: object) -> None:

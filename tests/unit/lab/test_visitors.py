@@ -327,16 +327,30 @@ async def number(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
+def refuses(transport: asyncio.Transport) -> None:
+    """The connection takes nothing any more: the kernel answers EPIPE."""
+    transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+
+def closes(transport: asyncio.Transport) -> None:
+    """What was sent by the server has been read to its end: aiohttp writes nothing any more."""
+    transport.close()
+
+
+@pytest.mark.parametrize("ended", [refuses, closes])
 @pytest.mark.parametrize("data", [b"number=1", number(b"number=1")], ids=["bytes", "a stream"])
 def test_a_post_that_could_not_be_sent_is_made_once_more_unless_it_is_a_stream(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch, data: bytes | AsyncIterator[bytes]
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes | AsyncIterator[bytes],
+    ended: Callable[[asyncio.Transport], None],
 ) -> None:
-    """Its kept connection takes nothing any more when it is used again: the kernel answers EPIPE."""
+    """Its kept connection takes nothing any more when it is used again."""
 
     async def used_again(session, context, params) -> None:
         context.trace_request_ctx.it = True
         for protocol in session.connector._acquired:
-            protocol.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+            ended(protocol.transport)
 
     monkeypatch.setattr(browser, "_note_reuse", used_again)
     shop = LittleShop()
