@@ -242,7 +242,7 @@ class Browser:
 def _could_not_be_sent(error: aiohttp.ClientError) -> bool:
     """True where the kernel (EPIPE) or aiohttp, which knows that the server closed it, took no more to send."""
     closing = isinstance(error.__cause__, aiohttp.ClientConnectionResetError)
-    return closing or isinstance(error, OSError) and error.errno == errno.EPIPE
+    return closing or (isinstance(error, OSError) and error.errno == errno.EPIPE)
 
 
 async def _note_reuse(_: object, context: SimpleNamespace, __: object) -> None:
