@@ -34,6 +34,13 @@ alive() { # pidfile: its process exists and is not a zombie
   [ -s "$1" ] && pid=$(cat "$1") && [ -d "/proc/$pid" ] || return 1
   ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
 }
+terminate() { # pidfile seconds: ends its process, and one that was started meanwhile
+  for _ in 1 2 3; do # not forever, where something restarts it each time
+    alive "$1" || return 0
+    pid=$(cat "$1"); kill -TERM "$pid" 2>/dev/null || :
+    wait_showing "$2" ended "$pid" || return 1
+  done
+}
 service_runs() { # name: systemd says that it runs, starts, or is stopping
   case $(systemctl is-active "$1") in inactive | failed | unknown | '') return 1 ;; esac
 }
