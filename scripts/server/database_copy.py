@@ -16,15 +16,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -108,6 +107,7 @@ SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
   format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE contype = 'f' AND connamespace <> 'pg_catalog'::regnamespace
 """
+GRANT = r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;"
 OTHERS = "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
@@ -151,27 +151,18 @@ class Work:
         Raises what the first piece raised that failed; what else is under way then is left to itself.
         """
         idle = list(targets)
-        ended: SimpleQueue[tuple[Piece, Any, Any, Exception | None]] = SimpleQueue()
-
-        def do(piece: Piece, source: Any, target: Any) -> None:
-            try:
-                piece.work(source, target)
-            except Exception as error:  # whatever it is, the others end and it is told
-                ended.put((piece, source, target, error))
-            else:
-                ended.put((piece, source, target, None))
-
-        while self.free or self.taken:
+        workers = ThreadPoolExecutor(len(idle))
+        under_way: dict[Future[None], tuple[Piece, Any, Any]] = {}
+        while self.free or under_way:
             while idle and (possible := [piece for piece in self.free if self.sources or not piece.tables]):
                 piece = max(possible, key=lambda piece: piece.rank)
-                source = self.sources.pop() if piece.tables else None
+                source, target = self.sources.pop() if piece.tables else None, idle.pop()
                 self.free.remove(piece)
                 self.taken.append(piece)
-                threading.Thread(target=do, args=(piece, source, idle.pop()), daemon=True).start()
-            with contextlib.suppress(Empty):
-                piece, source, target, failure = ended.get(timeout=0.2)
-                if failure:
-                    raise failure
+                under_way[workers.submit(piece.work, source, target)] = piece, source, target
+            for ended in wait(under_way, 0.2, FIRST_COMPLETED).done:
+                ended.result()
+                piece, source, target = under_way.pop(ended)
                 self.taken.remove(piece)
                 self.done.append(piece)
                 self.free += piece.then
@@ -222,15 +213,10 @@ def carry(source: Any, read: str, target: Any, write: str) -> None:
         with open(in_, "wb") as sink, source.cursor() as cursor:  # noqa: PTH123  # it is a descriptor
             cursor.copy_expert(read, sink)
 
-    class Rows:
-        """The end of the pipe is the end of the rows only where the reader succeeded."""
-
-        def read(self, size: int) -> bytes:
-            return arriving.read(size) or sent.result() or b""
-
     with ThreadPoolExecutor(1) as pool, open(out, "rb") as arriving, target.cursor() as cursor:  # noqa: PTH123
         sent = pool.submit(send)
-        cursor.copy_expert(write, Rows())
+        # The end of the pipe is the end of the rows only where the reader succeeded.
+        cursor.copy_expert(write, SimpleNamespace(read=lambda size: arriving.read(size) or sent.result() or b""))
 
 
 def reason(text: str) -> str:
@@ -449,20 +435,15 @@ class Copy:
 
         Raises Refused (SW63, SW64).
         """
-
-        def create() -> str:
-            with session.cursor() as cursor:
-                cursor.execute(f"CREATE_REPLICATION_SLOT {SLOT} LOGICAL pgoutput EXPORT_SNAPSHOT")
-                return str(cursor.fetchone()[2])
-
+        create = f"CREATE_REPLICATION_SLOT {SLOT} LOGICAL pgoutput EXPORT_SNAPSHOT"
         with refusing(f"the slot {SLOT} cannot be made on old"):
             self.drop_slot()  # of an interrupted run
             print("doing waiting for the transactions that are open on old", flush=True)
             session = psycopg2.connect(OLD, connection_factory=LogicalReplicationConnection)
-            created = ThreadPoolExecutor(1).submit(create)
+            created = ThreadPoolExecutor(1).submit(rows, session, create)
             for second in range(OPEN):
                 if wait([created], 1).done:
-                    self.snapshot = created.result()
+                    self.snapshot = created.result()[0][2]
                     self._begin_reading += f" SET TRANSACTION SNAPSHOT '{self.snapshot}';"
                     return session
                 progress(second + 1, OPEN, "seconds")
@@ -648,9 +629,7 @@ class Copy:
         listed = [line for line in self._list("pre-data") + self._list("post-data") if " ACL " in line]
         script = self._restore(listed, "-f", "-").splitlines() if listed else []
         for line in script + self.old.texts(DATABASE_GRANTS, here=self._quoted(self.database)):
-            grant = re.fullmatch(
-                r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;", line
-            )
+            grant = re.fullmatch(GRANT, line)
             if grant and grant[2] in (None, owner) and grant[3] in roles and not grant[3].startswith("switchover"):
                 # PostgreSQL's own functions, and an extension's, may be others in new's version.
                 try:
