@@ -25,10 +25,11 @@ def collation(facts: DatabaseFacts) -> Found:
     """Both databases sort alike, by one collation of one version."""
     old, new = facts.old["database"], facts.new["database"]
     providers = {"c": "libc", "i": "icu", "b": "builtin"}
-    collations = [
-        f"{providers.get(d['provider'], d['provider'])} {d['locale'] or d['collate']} (LC_CTYPE {d['ctype']})"
-        for d in (old, new)
-    ]
+
+    def rules(d: dict[str, str]) -> str:
+        return f"{providers.get(d['provider'], d['provider'])} {d['locale'] or d['collate']} (LC_CTYPE {d['ctype']})"
+
+    collations = [rules(old), rules(new)]
     if collations[0] != collations[1]:
         do = f"If order matters: create new's database with LC_COLLATE '{old['collate']}' LC_CTYPE '{old['ctype']}'"
         yield warning(f"the collation is {collations[0]} on old, {collations[1]} on new", do)

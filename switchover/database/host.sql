@@ -77,8 +77,7 @@ SELECT jsonb_build_object('large_objects', count(*)) FROM (SELECT FROM pg_largeo
 SELECT jsonb_build_object('extensions', (SELECT jsonb_agg(extname ORDER BY extname) FROM pg_extension),
   'available_extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions));
 
-SELECT jsonb_build_object('publications', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
-  FROM pg_publication));
+SELECT jsonb_build_object('publications', coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')) FROM pg_publication;
 
 -- Without subconninfo: it may hold a password.
 SELECT jsonb_build_object('subscriptions', coalesce(jsonb_agg(subname ORDER BY subname), '[]'))

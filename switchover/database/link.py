@@ -57,12 +57,9 @@ rmdir {ETC} 2>/dev/null || :
 
 def certificate(server: Server) -> bytes:
     """The certificate of *server*'s PostgreSQL. Raises Problem where it has none."""
-    shown = server.look(
-        f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
-        # Its path may be relative to that directory.
-        f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
-    ).out
-    if not shown:
+    # Its path may be relative to that directory.
+    show = f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
+    if not (shown := server.look(f"{says('SHOW ssl', 'on')} || exit 0\n{show}").out):
         raise Problem("PostgreSQL does not have TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
     return shown.encode()
 
