@@ -395,12 +395,12 @@ class Copy:
                 ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = {name}"
                 copy = Copy(self.database)
                 copy.old.rows(ours, name=NAME)
-                return copy.drop_slot()
+                copy.drop_slot()
+                return
             except (psycopg2.Error, OSError):  # a server that restarts is there again soon
                 time.sleep(1)
         if slot:  # it has its own undo, and old a limit for what it keeps
             print(f"the slot {SLOT} may stay on old, which does not answer: inv undo", file=sys.stderr)
-        return None
 
     def _alone(self, database: Database) -> None:
         """Nobody else works with *database*: what they write meanwhile would be lost. Raises Refused (SW60)."""
@@ -461,8 +461,7 @@ class Copy:
         FILL.mkdir(0o711)
         (FILL / "errors").touch()
         shutil.chown(FILL / "errors", "postgres")
-        service = Path(os.environ["PGSERVICEFILE"])
-        passfile = re.findall("^passfile=(.*)$", service.read_text(), re.MULTILINE)[0]
+        passfile = re.findall("^passfile=(.*)$", Path(os.environ["PGSERVICEFILE"]).read_text(), re.MULTILINE)[0]
         subprocess.run(["install", "-o", "postgres", "-m", "400", passfile, FILL / "pgpass"], check=True)
         names = ("PGSERVICEFILE", "PGAPPNAME", "PGCLIENTENCODING", "PGOPTIONS", "PATH")
         exported = " ".join(f"{name}={shlex.quote(os.environ[name])}" for name in names)
@@ -564,14 +563,12 @@ class Copy:
 
     def _watch(self, work: Work, total: int, tables: int) -> None:
         """What new's PostgreSQL does for the copy is gentle, and once a second a line says how far that is."""
-        copied = "(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy WHERE datname = {name})"
-        if self.cluster.session.server_version < 140000:
-            copied = "0"
+        version, here = self.cluster.session.server_version, "WHERE datname = {name}"
         shares = [f"coalesce({part}_done / nullif({part}_total, 0.0), 0)" for part in ("blocks", "tuples")]
-        built = f"SELECT coalesce(avg({' + '.join(shares)}) / 2, 0) FROM pg_stat_progress_create_index"
-        built = f"({built} WHERE datname = {{name}})" if self.cluster.session.server_version >= 120000 else "0"
-        pids = "array(SELECT pid FROM pg_stat_activity WHERE datname = {name})"
-        asked = f"SELECT {copied}::float8, {built}::float8, {pids}"
+        copied = f"(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy {here})"
+        built = f"(SELECT coalesce(avg({' + '.join(shares)}) / 2, 0) FROM pg_stat_progress_create_index {here})"
+        copied, built = copied if version >= 140000 else "0", built if version >= 120000 else "0"
+        asked = f"SELECT {copied}::float8, {built}::float8, array(SELECT pid FROM pg_stat_activity {here})"
         now, share, found = self.cluster.rows(asked, name=self.database)[0]
         if self.gentle:
             yield_to_visitors(set(found) - self._known)

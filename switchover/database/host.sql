@@ -116,9 +116,8 @@ SELECT jsonb_build_object('triggers', coalesce(jsonb_agg(jsonb_build_object(
 FROM pg_trigger WHERE tgenabled IN ('A', 'R') AND NOT tgisinternal;
 
 SELECT jsonb_build_object('event_triggers', coalesce(jsonb_agg(evtname ORDER BY evtname), '[]'))
-FROM pg_event_trigger WHERE evtenabled <> 'D'
-  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = pg_event_trigger.oid
-    AND deptype = 'e');
+FROM pg_event_trigger t WHERE evtenabled <> 'D' AND NOT EXISTS (SELECT FROM pg_depend
+  WHERE classid = 'pg_event_trigger'::regclass AND objid = t.oid AND deptype = 'e');
 
 -- Names alone: a value may be a secret (app.jwt_secret).
 SELECT jsonb_build_object('role_settings', coalesce(jsonb_agg(jsonb_build_object(

@@ -59,7 +59,7 @@ class Proof:
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs."""
         speed = round(self.rows / self.seconds) if self.seconds else 0
-        totals = {"tables": len(self.tables), "rows": self.rows, "different": len(self.different)}
+        totals: dict[str, Any] = {"tables": len(self.tables), "rows": self.rows, "different": len(self.different)}
         totals |= {"seconds": self.seconds, "rows_per_second": speed, **self.pinned}
         parts = {"tables": self.tables, "sequences": self.sequences, "schema": self.schema}
         return {"totals": totals, **parts, "files": [uploads.as_json() for uploads in self.files]}

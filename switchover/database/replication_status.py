@@ -20,6 +20,7 @@ from . import schema
 
 NEAR = 1_000_000  # bytes of changes that a subscriber may lack and still count as caught up
 SOON = 1.0  # seconds, likewise
+OTHER = {"old": "new", "new": "old"}
 FORWARD, BACK = "switchover", "switchover_back"  # slots, subscriptions and publications
 
 QUESTION = f"""
@@ -84,7 +85,7 @@ class ReplicationStatus:
     @property
     def subscriber(self) -> str:
         """Whose database replicates the primary."""
-        return _other(self.primary)
+        return OTHER[self.primary]
 
     @property
     def retained(self) -> list[tuple[str, RetainedWal]]:
@@ -125,7 +126,7 @@ class ReplicationStatus:
         lines += [f"{role} {kept}" for role, kept in self.retained]
         for role, what in self.late_writes:
             do = f"Carry it over, then on {role}: DELETE FROM switchover_own.late_writes"
-            lines.append(f"{role} has what {_other(role)} lacks, written past the fence: {what}. {do}")
+            lines.append(f"{role} has what {OTHER[role]} lacks, written past the fence: {what}. {do}")
         return lines + [f"schema: {difference}" for difference in self.differences]
 
     def as_json(self) -> dict[str, Any]:
@@ -172,10 +173,6 @@ def missing(move: Move, *, disks: bool = False) -> str | None:
         if disks and kept.worrying:
             raise Problem(f"{role} {kept}", "", do)
     return status.lagging
-
-
-def _other(role: str) -> str:
-    return "new" if role == "old" else "old"
 
 
 def _size(number: float) -> str:
