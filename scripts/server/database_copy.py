@@ -16,15 +16,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -108,6 +107,7 @@ SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
   format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE contype = 'f' AND connamespace <> 'pg_catalog'::regnamespace
 """
+GRANT = r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;"
 OTHERS = "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
@@ -151,27 +151,18 @@ class Work:
         Raises what the first piece raised that failed; what else is under way then is left to itself.
         """
         idle = list(targets)
-        ended: SimpleQueue[tuple[Piece, Any, Any, Exception | None]] = SimpleQueue()
-
-        def do(piece: Piece, source: Any, target: Any) -> None:
-            try:
-                piece.work(source, target)
-            except Exception as error:  # whatever it is, the others end and it is told
-                ended.put((piece, source, target, error))
-            else:
-                ended.put((piece, source, target, None))
-
-        while self.free or self.taken:
+        workers = ThreadPoolExecutor(len(idle))
+        under_way: dict[Future[None], tuple[Piece, Any, Any]] = {}
+        while self.free or under_way:
             while idle and (possible := [piece for piece in self.free if self.sources or not piece.tables]):
                 piece = max(possible, key=lambda piece: piece.rank)
-                source = self.sources.pop() if piece.tables else None
+                source, target = self.sources.pop() if piece.tables else None, idle.pop()
                 self.free.remove(piece)
                 self.taken.append(piece)
-                threading.Thread(target=do, args=(piece, source, idle.pop()), daemon=True).start()
-            with contextlib.suppress(Empty):
-                piece, source, target, failure = ended.get(timeout=0.2)
-                if failure:
-                    raise failure
+                under_way[workers.submit(piece.work, source, target)] = piece, source, target
+            for ended in wait(under_way, 0.2, FIRST_COMPLETED).done:
+                ended.result()
+                piece, source, target = under_way.pop(ended)
                 self.taken.remove(piece)
                 self.done.append(piece)
                 self.free += piece.then
@@ -222,15 +213,10 @@ def carry(source: Any, read: str, target: Any, write: str) -> None:
         with open(in_, "wb") as sink, source.cursor() as cursor:  # noqa: PTH123  # it is a descriptor
             cursor.copy_expert(read, sink)
 
-    class Rows:
-        """The end of the pipe is the end of the rows only where the reader succeeded."""
-
-        def read(self, size: int) -> bytes:
-            return arriving.read(size) or sent.result() or b""
-
     with ThreadPoolExecutor(1) as pool, open(out, "rb") as arriving, target.cursor() as cursor:  # noqa: PTH123
         sent = pool.submit(send)
-        cursor.copy_expert(write, Rows())
+        # The end of the pipe is the end of the rows only where the reader succeeded.
+        cursor.copy_expert(write, SimpleNamespace(read=lambda size: arriving.read(size) or sent.result() or b""))
 
 
 def reason(text: str) -> str:
@@ -409,12 +395,12 @@ class Copy:
                 ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = {name}"
                 copy = Copy(self.database)
                 copy.old.rows(ours, name=NAME)
-                return copy.drop_slot()
+                copy.drop_slot()
+                return
             except (psycopg2.Error, OSError):  # a server that restarts is there again soon
                 time.sleep(1)
         if slot:  # it has its own undo, and old a limit for what it keeps
             print(f"the slot {SLOT} may stay on old, which does not answer: inv undo", file=sys.stderr)
-        return None
 
     def _alone(self, database: Database) -> None:
         """Nobody else works with *database*: what they write meanwhile would be lost. Raises Refused (SW60)."""
@@ -449,20 +435,15 @@ class Copy:
 
         Raises Refused (SW63, SW64).
         """
-
-        def create() -> str:
-            with session.cursor() as cursor:
-                cursor.execute(f"CREATE_REPLICATION_SLOT {SLOT} LOGICAL pgoutput EXPORT_SNAPSHOT")
-                return str(cursor.fetchone()[2])
-
+        create = f"CREATE_REPLICATION_SLOT {SLOT} LOGICAL pgoutput EXPORT_SNAPSHOT"
         with refusing(f"the slot {SLOT} cannot be made on old"):
             self.drop_slot()  # of an interrupted run
             print("doing waiting for the transactions that are open on old", flush=True)
             session = psycopg2.connect(OLD, connection_factory=LogicalReplicationConnection)
-            created = ThreadPoolExecutor(1).submit(create)
+            created = ThreadPoolExecutor(1).submit(rows, session, create)
             for second in range(OPEN):
                 if wait([created], 1).done:
-                    self.snapshot = created.result()
+                    self.snapshot = created.result()[0][2]
                     self._begin_reading += f" SET TRANSACTION SNAPSHOT '{self.snapshot}';"
                     return session
                 progress(second + 1, OPEN, "seconds")
@@ -480,8 +461,7 @@ class Copy:
         FILL.mkdir(0o711)
         (FILL / "errors").touch()
         shutil.chown(FILL / "errors", "postgres")
-        service = Path(os.environ["PGSERVICEFILE"])
-        passfile = re.findall("^passfile=(.*)$", service.read_text(), re.MULTILINE)[0]
+        passfile = re.findall("^passfile=(.*)$", Path(os.environ["PGSERVICEFILE"]).read_text(), re.MULTILINE)[0]
         subprocess.run(["install", "-o", "postgres", "-m", "400", passfile, FILL / "pgpass"], check=True)
         names = ("PGSERVICEFILE", "PGAPPNAME", "PGCLIENTENCODING", "PGOPTIONS", "PATH")
         exported = " ".join(f"{name}={shlex.quote(os.environ[name])}" for name in names)
@@ -583,14 +563,12 @@ class Copy:
 
     def _watch(self, work: Work, total: int, tables: int) -> None:
         """What new's PostgreSQL does for the copy is gentle, and once a second a line says how far that is."""
-        copied = "(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy WHERE datname = {name})"
-        if self.cluster.session.server_version < 140000:
-            copied = "0"
+        version, here = self.cluster.session.server_version, "WHERE datname = {name}"
         shares = [f"coalesce({part}_done / nullif({part}_total, 0.0), 0)" for part in ("blocks", "tuples")]
-        built = f"SELECT coalesce(avg({' + '.join(shares)}) / 2, 0) FROM pg_stat_progress_create_index"
-        built = f"({built} WHERE datname = {{name}})" if self.cluster.session.server_version >= 120000 else "0"
-        pids = "array(SELECT pid FROM pg_stat_activity WHERE datname = {name})"
-        asked = f"SELECT {copied}::float8, {built}::float8, {pids}"
+        copied = f"(SELECT coalesce(sum(bytes_processed), 0) FROM pg_stat_progress_copy {here})"
+        built = f"(SELECT coalesce(avg({' + '.join(shares)}) / 2, 0) FROM pg_stat_progress_create_index {here})"
+        copied, built = copied if version >= 140000 else "0", built if version >= 120000 else "0"
+        asked = f"SELECT {copied}::float8, {built}::float8, array(SELECT pid FROM pg_stat_activity {here})"
         now, share, found = self.cluster.rows(asked, name=self.database)[0]
         if self.gentle:
             yield_to_visitors(set(found) - self._known)
@@ -648,9 +626,7 @@ class Copy:
         listed = [line for line in self._list("pre-data") + self._list("post-data") if " ACL " in line]
         script = self._restore(listed, "-f", "-").splitlines() if listed else []
         for line in script + self.old.texts(DATABASE_GRANTS, here=self._quoted(self.database)):
-            grant = re.fullmatch(
-                r"(GRANT|ALTER DEFAULT PRIVILEGES FOR ROLE (\S+)) .* TO (.*?)( WITH GRANT OPTION)?;", line
-            )
+            grant = re.fullmatch(GRANT, line)
             if grant and grant[2] in (None, owner) and grant[3] in roles and not grant[3].startswith("switchover"):
                 # PostgreSQL's own functions, and an extension's, may be others in new's version.
                 try:

@@ -13,9 +13,8 @@ nginx -T 2>/dev/null | grep -E '^\s*(worker_connections|worker_processes|access_
 worker=$(pgrep -P "$(cat /run/nginx.pid 2>/dev/null)" 2>/dev/null | head -n 1)
 [ -z "$worker" ] || awk '/open files/ { print $4 }' "/proc/$worker/limits" | say nginx_files
 say somaxconn </proc/sys/net/core/somaxconn
-if [ -n "$master" ]; then
+[ -z "$master" ] ||
   tr '\0' '\n' 2>/dev/null <"/proc/$master/environ" | grep '^RACK_TIMEOUT_[A-Z_]*=[0-9]*$' | say rack_timeout
-fi
 grep -sqE '^ +rack-timeout ' "$app/Gemfile.lock" && echo yes | say rack_timeout_gem
 timeouts='(Rack::Timeout\.(service_|wait_)?timeout *=|(service|wait)_timeout:) *[0-9]+'
 grep -srhoE --include='*.rb' "$timeouts" "$app/config" | say rack_timeout

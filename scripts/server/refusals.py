@@ -22,15 +22,13 @@ class Meaning(NamedTuple):
     waiting: bool = True
 
 
-LATE_WRITES = "switchover_own.late_writes"
+CARRY = "Carry it over, then there: DELETE FROM switchover_own.late_writes"
 CODES = {
     # Before anybody is held.
     "SW01": Meaning("the way back is not open", "Repair the firewall, port, password or certificate", waiting=False),
     "SW02": Meaning("a disk is filling up", "Free some of it, or raise max_slot_wal_keep_size", waiting=False),
     "SW03": Meaning("the servers' clocks differ", "Set both right (NTP)", waiting=False),
-    "SW04": Meaning(
-        "late writes would be lost", f"Carry it over, then there: DELETE FROM {LATE_WRITES}", waiting=False
-    ),
+    "SW04": Meaning("late writes would be lost", CARRY, waiting=False),
     "SW05": Meaning("PgBouncer lacks connections", "Look at PostgreSQL's max_connections, and at PgBouncer's log"),
     "SW06": Meaning("a transaction is open for too long", "Let it end, or end it: pg_terminate_backend(pid)"),
     "SW07": Meaning("the database that follows is behind", "Wait until it has caught up: inv watch"),

@@ -35,8 +35,7 @@ named() { # server domain...: prints the name, in certbot, of a valid certificat
   shift
   for conf in /etc/letsencrypt/renewal/*.conf; do
     grep -qsxF "server = $server" "$conf" || continue
-    name=${conf##*/}
-    name=${name%.conf}
+    name=$(basename "$conf" .conf)
     cert=/etc/letsencrypt/live/$name/cert.pem
     openssl x509 -in "$cert" -noout -checkend 86400 >/dev/null 2>&1 || continue
     for domain in "$@"; do

@@ -14,7 +14,7 @@ from ..move import Move
 from ..outcome import Outcome
 from ..verb import verb
 
-SERVERS, DATABASE, AFTERCARE = preflight.GROUP, compatibility.GROUP, aftercare.CHECKS.group
+SERVERS, DATABASE, AFTERCARE = preflight.GROUP, host.GROUP, aftercare.CHECKS.group
 
 
 @task(help={"everything": "show what is good and what the move takes care of too", "json": "for programs; everything"})

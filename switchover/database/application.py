@@ -18,25 +18,12 @@ def uses_old_database(move: Move) -> File:
     """new: database.yml names old's database, through PgBouncer where new's replicates it."""
     new = move.new
     if is_replicated(move):
-        content = render(
-            "templates/database-pooled.yml.j2",
-            environment=new.app.environment,
-            port=move.settings.pgbouncer.port,
-            database=new.database.name,
-            username=pgbouncer.ROLE,
-            password=pgbouncer.password(move),
-        )
+        template, place = "database-pooled", {"port": move.settings.pgbouncer.port, "database": new.database.name}
+        login = {"username": pgbouncer.ROLE, "password": pgbouncer.password(move)}
     else:
-        content = render(
-            "templates/database.yml.j2",
-            environment=new.app.environment,
-            host=move.old.main_address,
-            port=move.settings.relay,
-            database=move.old.database.name,
-            username=link.ROLE,
-            password=link.password(move),
-            certificate=link.OLD_CERTIFICATE,
-        )
+        template, place = "database", link.to_old(move)
+        login = {"username": link.ROLE, "password": link.password(move)}
+    content = render(f"templates/{template}.yml.j2", environment=new.app.environment, **place, **login)
     return File(new, new.in_app(new.database.config), content, f"{new.app.user}:{new.app.user}", "600", secret=True)
 
 
@@ -54,8 +41,5 @@ def pending_migrations(move: Move) -> None:
     done = f"{link.ON_OLD} -c 'SELECT version FROM schema_migrations' || exit 1"
     had, _, has = move.new.look(f"{done}\necho --\n{names}").out.partition("--\n")
     if pending := sorted(set(has.split()) - set(had.split())):
-        raise Problem(
-            f"pending migrations would run on the live database: {listed(pending)}",
-            str(move.new),
-            "Deploy old's exact commit (settings: revision), or migrate old first",
-        )
+        what = f"pending migrations would run on the live database: {listed(pending)}"
+        raise Problem(what, str(move.new), "Deploy old's exact commit (settings: revision), or migrate old first")

@@ -73,18 +73,14 @@ def slot_wal(facts: DatabaseFacts) -> Found:
         need = max(1e9, 3 * _copy_seconds(facts) * rate)
         retained = sum(float(slot["retained"] or 0) for slot in side["slots"] if slot["name"].startswith(OURS))
         if free < need:
-            yield blocker(
-                f"{role}: {free / 1e9:.1f} GB free for the WAL that a slot retains; {need / 1e9:.1f} GB needed",
-                "Free some space on the disk of pg_wal",
-            )
+            what = f"{free / 1e9:.1f} GB free for the WAL that a slot retains; {need / 1e9:.1f} GB needed"
+            yield blocker(f"{role}: {what}", "Free some space on the disk of pg_wal")
         elif retained:
             yield note(f"{role}: the move's slot retains {retained / 1e6:,.0f} MB of WAL; {free / 1e9:.1f} GB are free")
         if role == "old" and side.version < 130000:
             lasts = f"about {free / rate / 3600:,.0f} h of writing as in the last hour" if rate else "a lot of writing"
-            yield warning(
-                "old: PostgreSQL before 13 has no limit for the WAL that a slot retains",
-                f"Watch it with `inv watch`: {lasts} would fill the disk",
-            )
+            do = f"Watch it with `inv watch`: {lasts} would fill the disk"
+            yield warning("old: PostgreSQL before 13 has no limit for the WAL that a slot retains", do)
 
 
 @CHECKS.add
@@ -93,11 +89,9 @@ def queues(facts: DatabaseFacts) -> Found:
     smallest, now = smallest_queue(facts), rate_now(facts)
     for rate, words in ((RATE, "50/s"), (now, f"now's {now:.0f}/s")):
         if rate and smallest.holds / rate < PATIENCE:
-            yield blocker(
-                f"{smallest.where} holds {smallest.holds} requests: {smallest.holds / rate:.1f} s at {words}; "
-                f"{PATIENCE:.0f} s needed",
-                "Raise worker_connections (nginx), or the application's backlog and net.core.somaxconn",
-            )
+            what = f"{smallest.where} holds {smallest.holds} requests: {smallest.holds / rate:.1f} s at {words}"
+            do = "Raise worker_connections (nginx), or the application's backlog and net.core.somaxconn"
+            yield blocker(f"{what}; {PATIENCE:.0f} s needed", do)
             return
 
 
@@ -108,10 +102,8 @@ def rack_timeout(facts: DatabaseFacts) -> Found:
         limits = [int(match) for match in re.findall(r"(\d+)\s*$", "\n".join(side.get("rack_timeout", [])), re.M)]
         shortest = min(filter(None, limits), default=0)
         if 0 < shortest < 2 * PATIENCE:
-            yield blocker(
-                f"{role}: Rack::Timeout ends requests after {shortest} s",
-                f"Allow {2 * PATIENCE:.0f} s or more (service_timeout, RACK_TIMEOUT_SERVICE_TIMEOUT); restart the app",
-            )
+            enough = f"{2 * PATIENCE:.0f} s or more (service_timeout, RACK_TIMEOUT_SERVICE_TIMEOUT)"
+            yield blocker(f"{role}: Rack::Timeout ends requests after {shortest} s", f"Allow {enough}; restart the app")
         elif shortest or side.get("rack_timeout_gem"):
             limit = f"{shortest} s" if shortest else "15 s, unless something else is set"
             yield note(f"{role}: Rack::Timeout ends requests after {limit}: longer than any hold")
@@ -137,10 +129,8 @@ def costs(facts: DatabaseFacts) -> str:
     at = f"{holds / RATE:.1f} s at 50/s" + (f", {holds / now:,.0f} s at now's {now:.1f}/s" if now >= 0.1 else "")
     copying = _copy_seconds(facts)
     duration = f"{copying:.0f} s" if copying < 120 else f"{copying / 60:.0f} min"
-    return (
-        f"{size / 1e6:,.0f} MB, {len(tables)} tables, {rows:,} rows: copied in about {duration}; "
-        f"hold about {hold * 1000:.0f} ms{network}, the queues last {at}"
-    )
+    copy = f"{size / 1e6:,.0f} MB, {len(tables)} tables, {rows:,} rows: copied in about {duration}"
+    return f"{copy}; hold about {hold * 1000:.0f} ms{network}, the queues last {at}"
 
 
 def _copy_seconds(facts: DatabaseFacts) -> float:

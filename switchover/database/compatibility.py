@@ -9,12 +9,10 @@ from itertools import chain
 
 from ..findings import Found
 from . import capacity, contents, pooling, requirements
-from .host import GROUP, DatabaseFacts
+from .host import DatabaseFacts
 
 GROUPS = (requirements.CHECKS, contents.CHECKS, pooling.CHECKS, capacity.CHECKS)
 KEYS = tuple(chain.from_iterable(GROUPS))
-
-__all__ = ["GROUP", "KEYS", "find"]
 
 
 def find(facts: DatabaseFacts) -> Found:

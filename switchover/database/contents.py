@@ -25,10 +25,11 @@ def collation(facts: DatabaseFacts) -> Found:
     """Both databases sort alike, by one collation of one version."""
     old, new = facts.old["database"], facts.new["database"]
     providers = {"c": "libc", "i": "icu", "b": "builtin"}
-    collations = [
-        f"{providers.get(d['provider'], d['provider'])} {d['locale'] or d['collate']} (LC_CTYPE {d['ctype']})"
-        for d in (old, new)
-    ]
+
+    def rules(d: dict[str, str]) -> str:
+        return f"{providers.get(d['provider'], d['provider'])} {d['locale'] or d['collate']} (LC_CTYPE {d['ctype']})"
+
+    collations = [rules(old), rules(new)]
     if collations[0] != collations[1]:
         do = f"If order matters: create new's database with LC_COLLATE '{old['collate']}' LC_CTYPE '{old['ctype']}'"
         yield warning(f"the collation is {collations[0]} on old, {collations[1]} on new", do)
@@ -39,17 +40,14 @@ def collation(facts: DatabaseFacts) -> Found:
     if old["provider"] == "c":
         versions = [facts.old["libc"][-1], facts.new["libc"][-1]]
     if versions[0] != versions[1]:
-        yield note(
-            f"the collation's version is {versions[0]} on old, {versions[1]} on new: text may sort a little "
-            "differently; new builds its indexes afresh"
-        )
+        what = f"the collation's version is {versions[0]} on old, {versions[1]} on new"
+        yield note(f"{what}: text may sort a little differently; new builds its indexes afresh")
 
 
 @CHECKS.add
 def extensions(facts: DatabaseFacts) -> Found:
     """new can create every extension that old has."""
-    missing = sorted(set(facts.old["extensions"]) - set(facts.new["available_extensions"]))
-    if missing:
+    if missing := sorted(set(facts.old["extensions"]) - set(facts.new["available_extensions"])):
         do = f"Install their Debian packages on new (apt-cache search postgresql-.*{missing[0]})"
         yield blocker(f"new lacks the extensions {listed(missing)}", do)
 
@@ -111,22 +109,18 @@ def triggers(facts: DatabaseFacts) -> Found:
     """No trigger fires for replicated rows."""
     for trigger in facts.old["triggers"]:
         mode = "ALWAYS" if trigger["enabled"] == "A" else "REPLICA"
-        table = trigger["table"].removeprefix("public.")
-        yield blocker(
-            f"old: the trigger {trigger['name']} of {table} is ENABLE {mode}: it would fire again on new",
-            f"ALTER TABLE {table} ENABLE TRIGGER {ident(trigger['name'])} until the switch",
-        )
+        name, table = trigger["name"], trigger["table"].removeprefix("public.")
+        do = f"ALTER TABLE {table} ENABLE TRIGGER {ident(name)} until the switch"
+        yield blocker(f"old: the trigger {name} of {table} is ENABLE {mode}: it would fire again on new", do)
 
 
 @CHECKS.add
 def event_triggers(facts: DatabaseFacts) -> Found:
     """There are no event triggers."""
     for role, side in facts.sides:
-        if side["event_triggers"]:
-            yield warning(
-                f"{role}: event triggers: {listed(side['event_triggers'])}",
-                "Make sure that they allow the schema's restore and the move's own changes",
-            )
+        if present := side["event_triggers"]:
+            do = "Make sure that they allow the schema's restore and the move's own changes"
+            yield warning(f"{role}: event triggers: {listed(present)}", do)
 
 
 @CHECKS.add
@@ -186,6 +180,5 @@ def role_settings(facts: DatabaseFacts) -> Found:
         where = " IN DATABASE " + new if setting["here"] else ""
         alter = f"ALTER ROLE {ident(role)}{where}" if role else f"ALTER DATABASE {new}"
         by = f"ALTER ROLE {setting['role']}" if setting["role"] else "ALTER DATABASE"
-        yield warning(
-            f"old: {by} sets {name}; new does not", f"On new: {alter} SET {name} = … (old's: psql -c '\\drds')"
-        )
+        do = f"On new: {alter} SET {name} = … (old's: psql -c '\\drds')"
+        yield warning(f"old: {by} sets {name}; new does not", do)

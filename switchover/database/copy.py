@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..move import Move
 from ..programs import programs
 from ..quote import ident, sh, sql
-from ..resources import Command
+from ..resources import Command, undone
 from ..resources.postgres import PSQL
 from ..server import Server
 from . import proof
@@ -21,36 +23,22 @@ def before_move(server: Server) -> str:
 
 def empty_database(new: Server) -> Command:
     """*new* has an empty database that nobody can use; the one of before is kept."""
-    name = new.database.name
-    run, undo = (
-        f"python3 -B after/copy-database {mode} {sh(name)} {sh(new.database.owner)}" for mode in ("fresh", "restore")
-    )
-    return Command(
-        new, run, undo, shown=f"{name} -> {before_move(new)}; CREATE DATABASE {name}", files=programs(*PROGRAMS)
-    )
+    name, words = new.database.name, f"{sh(new.database.name)} {sh(new.database.owner)}"
+    run, undo = (f"python3 -B after/copy-database {mode} {words}" for mode in ("fresh", "restore"))
+    shown = f"{name} -> {before_move(new)}; CREATE DATABASE {name}"
+    return Command(new, run, undo, shown=shown, files=programs(*PROGRAMS))
 
 
 def first_copy(move: Move) -> list[Command]:
     """new: has every row as it was on old at one moment; old's slot keeps later changes."""
     old, new = move.old, move.new
     of_old, of_new = (f"{sh(server.database.name)} {sh(server.database.owner)}" for server in move.servers)
-    return [
-        # The slot is old's: its undo needs nobody else.
-        Command(
-            old,
-            ":",
-            f"sh after/follow-database slot-gone {of_old}",
-            shown=f"(undone: the slot {FORWARD} is dropped)",
-            files=programs("follow-database"),
-        ),
-        Command(
-            new,
-            f"sh after/detached-copy begin {of_new}",
-            f"sh after/detached-copy end {of_new}",
-            shown=f"{old.name}:{old.database.name} -> {new.database.name}, from the snapshot of the slot {FORWARD}",
-            files=programs("detached-copy", "detached.sh", *PROGRAMS),
-        ),
-    ]
+    # The slot is old's: its undo needs nobody else.
+    dropped = undone(old, f"sh after/follow-database slot-gone {of_old}", f"the slot {FORWARD} is dropped")
+    run, undo = (f"sh after/detached-copy {mode} {of_new}" for mode in ("begin", "end"))
+    shown = f"{old.name}:{old.database.name} -> {new.database.name}, from the snapshot of the slot {FORWARD}"
+    files = programs("detached-copy", "detached.sh", *PROGRAMS)
+    return [replace(dropped, files=programs("follow-database")), Command(new, run, undo, shown=shown, files=files)]
 
 
 def whole_copy(move: Move) -> Command:
@@ -69,12 +57,8 @@ python3 -B after/copy-database open {name}
 
 def closed(new: Server) -> Command:
     """*new*'s own database can be used by nobody while it is being filled, and on the way back."""
-    name = ident(new.database.name)
     limit = f"SELECT datconnlimit FROM pg_database WHERE datname = {sql(new.database.name)}"
-    close = f"ALTER DATABASE {name} CONNECTION LIMIT 0"
-    return Command(
-        new,
-        f"[ -s before/limit ] || {PSQL} -c {sh(limit)} >before/limit\n{PSQL} -c {sh(close)}",
-        f'[ ! -s before/limit ] || {PSQL} -c {sh(f"ALTER DATABASE {name} CONNECTION LIMIT ")}"$(cat before/limit)"',
-        shown=close,
-    )
+    alter = f"ALTER DATABASE {ident(new.database.name)} CONNECTION LIMIT "
+    run = f"[ -s before/limit ] || {PSQL} -c {sh(limit)} >before/limit\n{PSQL} -c {sh(f'{alter}0')}"
+    undo = f'[ ! -s before/limit ] || {PSQL} -c {sh(alter)}"$(cat before/limit)"'
+    return Command(new, run, undo, shown=f"{alter}0")

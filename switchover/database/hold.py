@@ -24,14 +24,9 @@ def logical_by_a_restart(move: Move) -> list[Resource | Precondition]:
     alone = f'[ "$(PGAPPNAME=switchover {link.ON_OLD} -c {sh(fence.bypassing(move))})" = 0 ]'
     otherwise = "the application has sessions on old that bypass PgBouncer; a restart would end them: inv switch-app"
     words = f"{sh(new.database.name)} {pool.port} {pool.pool} {sh(old.database.owner)}"
-    restart = Command(
-        new,
-        run=f"python3 -B after/held-restart logical {words}",
-        undo=f"python3 -B after/held-restart before {words}",
-        check=is_so,
-        shown="ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries",
-        files=programs("held-restart", *PROGRAMS),
-    )
+    run, undo = (f"python3 -B after/held-restart {mode} {words}" for mode in ("logical", "before"))
+    shown = "ALTER SYSTEM SET wal_level = logical on old, and its restart while PgBouncer holds all queries"
+    restart = Command(new, run, undo, is_so, shown, files=programs("held-restart", *PROGRAMS))
     return [succeeds(new, f"{is_so} || {alone}", otherwise, within=10), *_restarts_on_request(move), restart]
 
 
@@ -40,13 +35,8 @@ def _restarts_on_request(move: Move) -> list[File | Service]:
     other.
     """
     old, program, name = move.old, "/usr/local/sbin/switchover-restart", "switchover-restart.service"
-    unit = render(
-        "templates/restart-on-request.service.j2",
-        program=program,
-        database=old.database.name,
-        role=link.ROLE,
-        state=f"{move.journal.home}/wal_level",
-    )
+    words = {"database": old.database.name, "role": link.ROLE, "state": f"{move.journal.home}/wal_level"}
+    unit = render("templates/restart-on-request.service.j2", program=program, **words)
     anew = f"systemctl daemon-reload; systemctl try-restart {name} 2>/dev/null || :"
     return [
         File(old, program, programs("restart-on-request")["restart-on-request"], "root:root", "755", then=anew),

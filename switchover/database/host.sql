@@ -77,8 +77,7 @@ SELECT jsonb_build_object('large_objects', count(*)) FROM (SELECT FROM pg_largeo
 SELECT jsonb_build_object('extensions', (SELECT jsonb_agg(extname ORDER BY extname) FROM pg_extension),
   'available_extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions));
 
-SELECT jsonb_build_object('publications', (SELECT coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')
-  FROM pg_publication));
+SELECT jsonb_build_object('publications', coalesce(jsonb_agg(pubname ORDER BY pubname), '[]')) FROM pg_publication;
 
 -- Without subconninfo: it may hold a password.
 SELECT jsonb_build_object('subscriptions', coalesce(jsonb_agg(subname ORDER BY subname), '[]'))
@@ -117,9 +116,8 @@ SELECT jsonb_build_object('triggers', coalesce(jsonb_agg(jsonb_build_object(
 FROM pg_trigger WHERE tgenabled IN ('A', 'R') AND NOT tgisinternal;
 
 SELECT jsonb_build_object('event_triggers', coalesce(jsonb_agg(evtname ORDER BY evtname), '[]'))
-FROM pg_event_trigger WHERE evtenabled <> 'D'
-  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = pg_event_trigger.oid
-    AND deptype = 'e');
+FROM pg_event_trigger t WHERE evtenabled <> 'D' AND NOT EXISTS (SELECT FROM pg_depend
+  WHERE classid = 'pg_event_trigger'::regclass AND objid = t.oid AND deptype = 'e');
 
 -- Names alone: a value may be a secret (app.jwt_secret).
 SELECT jsonb_build_object('role_settings', coalesce(jsonb_agg(jsonb_build_object(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..desired import Precondition
 from ..errors import Problem
 from ..move import Move
@@ -10,7 +12,7 @@ from ..quote import conninfo, pgpass, sh
 from ..render import render
 from ..resources import Command, File, Service, succeeds
 from ..resources.file import read
-from ..resources.postgres import PSQL
+from ..resources.postgres import PSQL, says
 from ..server import Server
 
 ROLE = "switchover"  # the role of the move
@@ -24,8 +26,7 @@ ON_OLD = f"PGSERVICEFILE={SERVICES} psql -XAtq service=old"  # sh for new: asks 
 
 def password(move: Move, role: str = ROLE, made_by: str = "prepare-old.database-password") -> str:
     """The password of *role*, of the move's own, from new. Raises Problem where there is none yet."""
-    lines = (read(move.new, PGPASS).content or b"").decode().splitlines()
-    for line in lines:
+    for line in (read(move.new, PGPASS).content or b"").decode().splitlines():
         place, _, secret = line.rpartition(":")
         if place.endswith(f":{role}"):
             return secret
@@ -56,12 +57,9 @@ rmdir {ETC} 2>/dev/null || :
 
 def certificate(server: Server) -> bytes:
     """The certificate of *server*'s PostgreSQL. Raises Problem where it has none."""
-    shown = server.look(
-        f"[ \"$({PSQL} -c 'SHOW ssl')\" = on ] || exit 0\n"
-        # Its path may be relative to that directory.
-        f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
-    ).out
-    if not shown:
+    # Its path may be relative to that directory.
+    show = f"cd \"$({PSQL} -c 'SHOW data_directory')\" && cat \"$({PSQL} -c 'SHOW ssl_cert_file')\""
+    if not (shown := server.look(f"{says('SHOW ssl', 'on')} || exit 0\n{show}").out):
         raise Problem("PostgreSQL does not have TLS", str(server), "Set ssl = on in postgresql.conf and reload it")
     return shown.encode()
 
@@ -82,17 +80,15 @@ def relay(server: Server, port: int, addresses: list[str]) -> list[File | Servic
     ]
 
 
+def to_old(move: Move) -> dict[str, Any]:
+    """How new reaches old's database, for a template."""
+    place = {"host": move.old.main_address, "port": move.settings.relay, "database": move.old.database.name}
+    return {**place, "certificate": OLD_CERTIFICATE}
+
+
 def known_to_new(move: Move) -> list[File]:
     """new: has the certificate of old's database, and the way to it (psql service=old)."""
-    service = render(
-        "templates/pg_service.conf.j2",
-        host=move.old.main_address,
-        port=move.settings.relay,
-        database=move.old.database.name,
-        username=ROLE,
-        passfile=PGPASS,
-        certificate=OLD_CERTIFICATE,
-    )
+    service = render("templates/pg_service.conf.j2", **to_old(move), username=ROLE, passfile=PGPASS)
     return [
         File(move.new, OLD_CERTIFICATE, certificate(move.old), "root:root", "644"),
         File(move.new, SERVICES, service, "root:root", "644"),
@@ -114,11 +110,10 @@ def both_ways(move: Move) -> list[Precondition]:
     logins = []
     for server in move.servers:
         other = move.other(server)
-        script = (
-            f"export PGOPTIONS='-c client_min_messages=warning'\n"
-            f'[ "$({PSQL} -d {sh(connection(move, other, "postgres"))} '
-            "-c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\" = t ]"
+        encrypted = says(
+            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "t", connection(move, other, "postgres")
         )
+        script = f"export PGOPTIONS='-c client_min_messages=warning'\n{encrypted}"
         otherwise = f"{server.role}'s database cannot log in to {other.role}'s"
         logins.append(succeeds(server, script, otherwise, within=15))
     return logins
@@ -126,14 +121,7 @@ def both_ways(move: Move) -> list[Precondition]:
 
 def connection(move: Move, to: Server, database: str = "") -> str:
     """libpq's parameters with which the other server's PostgreSQL reaches *to*'s; the password is in a file."""
-    values = {
-        "host": to.main_address,
-        "port": move.settings.relay,
-        "dbname": database or to.database.name,
-        "user": ROLE,
-        "passfile": POSTGRES_PGPASS,
-        "sslmode": "verify-ca",
-        "sslrootcert": OLD_CERTIFICATE if to is move.old else NEW_CERTIFICATE,
-        "connect_timeout": 10,
-    }
-    return " ".join(f"{key}={conninfo(value)}" for key, value in values.items())
+    place = f"host={to.main_address} port={move.settings.relay} dbname={conninfo(database or to.database.name)}"
+    certificate = OLD_CERTIFICATE if to is move.old else NEW_CERTIFICATE
+    login = f"user={ROLE} passfile={POSTGRES_PGPASS} sslmode=verify-ca sslrootcert={certificate}"
+    return f"{place} {login} connect_timeout=10"

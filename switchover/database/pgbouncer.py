@@ -30,40 +30,26 @@ def password(move: Move) -> str:
 def role(move: Move, server: Server) -> Role:
     """*server*'s PostgreSQL has the role that PgBouncer logs in with, which acts as the application's own."""
     # Rails from 6.1 on sets it for each connection that it opens; PgBouncer before 1.20 lets it meet another client.
-    lock = move.new.in_app("Gemfile.lock")
-    gem = move.new.look(
-        f"sed -n 's/^    activerecord (\\([0-9]*\\)[.]\\([0-9]*\\).*/\\1 \\2/p' {sh(lock)}", check=False
-    )
-    version = tuple(int(number) for number in gem.out.split())
+    gem = f"sed -n 's/^    activerecord (\\([0-9]*\\)[.]\\([0-9]*\\).*/\\1 \\2/p' {sh(move.new.in_app('Gemfile.lock'))}"
+    version = tuple(int(number) for number in move.new.look(gem, check=False).out.split())
     sets = (("intervalstyle", "iso_8601"),) if version >= (6, 1) else ()
     return Role(server, ROLE, server.database.owner, password(move), acts_as_it=True, sets=sets)
 
 
 def ini(move: Move, to: Server) -> bytes:
     """new: PgBouncer's configuration, in which the application's database is the one on *to*."""
-    pool = move.settings.pgbouncer
-    here = to is move.new
-    return render(
-        "templates/pgbouncer.ini.j2",
-        name=move.new.database.name,
-        host="127.0.0.1" if here else to.main_address,
-        port=to.database.port if here else move.settings.relay,
-        database=to.database.name,
-        username=ROLE,
-        listen_port=pool.port,
-        pool=pool.pool,
-        certificate=None if here else link.OLD_CERTIFICATE,
-    )
+    own, listen = move.new.database, move.settings.pgbouncer
+    place = {"host": "127.0.0.1", "port": own.port, "database": own.name, "certificate": None}
+    if to is move.old:
+        place = link.to_old(move)
+    pool = {"listen_port": listen.port, "pool": listen.pool}
+    return render("templates/pgbouncer.ini.j2", name=own.name, username=ROLE, **place, **pool)
 
 
 def made_password(move: Move) -> Command:
     """new: has a random password of PgBouncer's role."""
-    return link.made_password(
-        move,
-        ROLE,
-        f"{pgpass(move.old.main_address)}:{move.settings.relay}",
-        f"127.0.0.1:{move.settings.pgbouncer.port}",
-    )
+    old, own = f"{pgpass(move.old.main_address)}:{move.settings.relay}", f"127.0.0.1:{move.settings.pgbouncer.port}"
+    return link.made_password(move, ROLE, old, own)
 
 
 def configured(move: Move) -> list[Resource]:
@@ -73,11 +59,8 @@ def configured(move: Move) -> list[Resource]:
     databases = re.search(r"^\[databases\]\n(.*?)(?=^\[|\Z)", present.decode(errors="replace"), re.M | re.S)
     lines = [line for line in (databases[1] if databases else "").splitlines() if line.strip() and line[0] not in ";#"]
     if lines and present != content and not move.journal.active(STEPS[0]):
-        raise Problem(
-            f"{INI} has databases already ({lines[0].split('=')[0].strip()})",
-            str(new),
-            "Something else uses PgBouncer here: remove that first, or set `strategy: copy`",
-        )
+        do = "Something else uses PgBouncer here: remove that first, or set `strategy: copy`"
+        raise Problem(f"{INI} has databases already ({lines[0].split('=')[0].strip()})", str(new), do)
     userlist = render("templates/pgbouncer-userlist.txt.j2", username=ROLE, password=password(move))
     drop_in = render("templates/pgbouncer.conf.j2", files=4096)
     unit = "/etc/systemd/system/pgbouncer.service.d/switchover.conf"
@@ -94,10 +77,8 @@ def configured(move: Move) -> list[Resource]:
 
 def answers(move: Move) -> Precondition:
     """new: a query through PgBouncer is answered by old's database."""
-    connection = (
-        f"host=127.0.0.1 port={move.settings.pgbouncer.port} dbname={move.new.database.name} user={ROLE} "
-        f"passfile={link.PGPASS} sslmode=disable connect_timeout=10"
-    )
+    connection = f"host=127.0.0.1 port={move.settings.pgbouncer.port} dbname={move.new.database.name} user={ROLE} "
+    connection += f"passfile={link.PGPASS} sslmode=disable connect_timeout=10"
     script = f'[ "$(psql -XAtq {sh(connection)} -c "SELECT current_user")" = {sh(move.old.database.owner)} ]'
     return succeeds(move.new, script, "old's database does not answer through PgBouncer", within=15)
 

@@ -25,14 +25,8 @@ CHECKS = Checks[[DatabaseFacts]](GROUP)
 
 def _others(facts: DatabaseFacts) -> list[dict[str, Any]]:
     """Roles besides the application's and the move's that have something to do in old's database."""
-    return [
-        role
-        for role in facts.old["roles"]
-        if role["name"] != facts.old["owner"]
-        and not role["name"].startswith(OURS)
-        and role["login"]
-        and (role["access"] or role["sessions"])
-    ]
+    able = [role for role in facts.old["roles"] if role["login"] and (role["access"] or role["sessions"])]
+    return [role for role in able if role["name"] != facts.old["owner"] and not role["name"].startswith(OURS)]
 
 
 @CHECKS.add
@@ -40,10 +34,8 @@ def roles(facts: DatabaseFacts) -> Found:
     """Only the application has access to old's database."""
     for role in _others(facts):
         now = f" (connected now from {listed(role['from'])})" if role["sessions"] else ""
-        yield warning(
-            f"old: {role['name']} has access too{now}; new gets its role and grants",
-            "Tell the people who use it when: it is locked out during the switch, and new has another address",
-        )
+        do = "Tell the people who use it when: it is locked out during the switch, and new has another address"
+        yield warning(f"old: {role['name']} has access too{now}; new gets its role and grants", do)
 
 
 @CHECKS.add
@@ -52,10 +44,8 @@ def passwords(facts: DatabaseFacts) -> Found:
     if set(facts.new["methods"]) <= {"md5", "password"}:
         return
     if old := [role["name"] for role in _others(facts) if role["password"] == "md5"]:  # noqa: S105
-        yield warning(
-            f"old: md5 passwords of {listed(old)}; new's pg_hba.conf wants scram-sha-256",
-            "Set them again on new after `replicate` (\\password), or write md5 in its pg_hba.conf, which allows both",
-        )
+        do = "Set them again on new after `replicate` (\\password), or write md5 in its pg_hba.conf, which allows both"
+        yield warning(f"old: md5 passwords of {listed(old)}; new's pg_hba.conf wants scram-sha-256", do)
 
 
 @CHECKS.add
@@ -72,10 +62,8 @@ def prepared_statements(facts: DatabaseFacts) -> Found:
     if version is None or version >= (1, 21):
         return
     if _rails(facts.old).get("prepared_statements", True) is not False:
-        yield note(
-            f"new: PgBouncer {version[0]}.{version[1]} has no prepared statements, and old's database.yml does not "
-            "turn them off; new's does while PgBouncer is in use"
-        )
+        lack = f"PgBouncer {version[0]}.{version[1]} has no prepared statements"
+        yield note(f"new: {lack}, and old's database.yml does not turn them off; new's does while PgBouncer is in use")
 
 
 @CHECKS.add
@@ -91,12 +79,10 @@ def connection_variables(facts: DatabaseFacts) -> Found:
     for role, side in facts.sides:
         variables = sorted(dict(_rails(side).get("variables") or {}))
         if variables and role == "old":
+            what = "database.yml sets variables on connecting, which other clients of PgBouncer would get"
             first = f"ALTER ROLE {ident(facts.old['owner'])} SET {variables[0]} = …"
-            yield blocker(
-                f"old: database.yml sets variables on connecting, which other clients of PgBouncer would get: "
-                f"{listed(variables)}",
-                f"Set them with {first} on both servers, and remove `variables:`",
-            )
+            do = f"Set them with {first} on both servers, and remove `variables:`"
+            yield blocker(f"old: {what}: {listed(variables)}", do)
         elif variables:
             yield note(f"new: database.yml sets variables: {listed(variables)}; replaced during the move")
 
@@ -105,20 +91,16 @@ def connection_variables(facts: DatabaseFacts) -> Found:
 def session_state(facts: DatabaseFacts) -> Found:
     """Nothing depends on a session, as far as pg_stat_statements shows."""
     if facts.old["statements"] is None:
-        yield warning(
-            "old: without pg_stat_statements nothing shows whether the application uses LISTEN, SET, PREPARE, "
-            "temporary tables or advisory locks, which break in transaction pooling",
-            "Search the code for them, or add pg_stat_statements to shared_preload_libraries at the next restart",
-        )
+        breaking = "LISTEN, SET, PREPARE, temporary tables or advisory locks, which break in transaction pooling"
+        do = "Search the code for them, or add pg_stat_statements to shared_preload_libraries at the next restart"
+        yield warning(f"old: without pg_stat_statements nothing shows whether the application uses {breaking}", do)
         return
     for statement in facts.old["statements"]:
         what, calls = statement["what"], int(statement["calls"])
         if what.startswith("SET "):
             if what[4:] not in HARMLESS:
-                yield warning(
-                    f"old: {what} ({calls:,} times): applies to other clients too in transaction pooling",
-                    "Use SET LOCAL or ALTER ROLE … SET; if it comes from pg_dump, do nothing",
-                )
+                do = "Use SET LOCAL or ALTER ROLE … SET; if it comes from pg_dump, do nothing"
+                yield warning(f"old: {what} ({calls:,} times): applies to other clients too in transaction pooling", do)
         elif what == "migrations' advisory lock":
             yield note(f"old: {what} ({calls:,} times): no migration runs during the move")
         else:

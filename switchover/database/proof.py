@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..settings import UploadDirectory
 
 PROGRAMS = ("prove", "proof.py", "snapshots.py", "hold.py", "servers.py", "refusals.py")
+Report = Callable[[int, int, str], None]
 DIFFERENT = 4  # the program's exit status
 # Names may hold anything but NUL: a line break travels as \1.
 CHECKSUMS = r"""
@@ -57,14 +58,9 @@ class Proof:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs."""
-        totals = {
-            "tables": len(self.tables),
-            "rows": self.rows,
-            "different": len(self.different),
-            "seconds": self.seconds,
-            "rows_per_second": round(self.rows / self.seconds) if self.seconds else 0,
-            **self.pinned,
-        }
+        speed = round(self.rows / self.seconds) if self.seconds else 0
+        totals: dict[str, Any] = {"tables": len(self.tables), "rows": self.rows, "different": len(self.different)}
+        totals |= {"seconds": self.seconds, "rows_per_second": speed, **self.pinned}
         parts = {"tables": self.tables, "sequences": self.sequences, "schema": self.schema}
         return {"totals": totals, **parts, "files": [uploads.as_json() for uploads in self.files]}
 
@@ -135,9 +131,7 @@ def program(names: tuple[str, ...], words: list[Any]) -> str:
     return "\n".join(lines)
 
 
-def compare_uploads(
-    move: Move, uploads: UploadDirectory, report: Callable[[int, int, str], None] | None
-) -> UploadsProof:
+def compare_uploads(move: Move, uploads: UploadDirectory, report: Report | None) -> UploadsProof:
     """A directory, each file by its checksum, on both servers at once; *report*: how many of how many."""
     counts: Counter[str] = Counter()
     lock = Lock()

@@ -4,6 +4,8 @@ subscriptions, and the way back.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..desired import Resource
 from ..move import Move
 from ..programs import ETC, programs
@@ -23,14 +25,8 @@ def is_logical(server: Server) -> bool:
 
 def logical(server: Server) -> Command:
     """*server*'s wal_level is logical; its PostgreSQL, which nobody uses, restarts."""
-    return Command(
-        server,
-        "sh after/setting put wal_level logical \"setting = 'logical'\"",
-        "sh after/setting back wal_level logical",
-        check=says("SHOW wal_level", "logical"),
-        shown="ALTER SYSTEM SET wal_level = logical; systemctl restart postgresql",
-        files=programs("setting"),
-    )
+    level = setting(server, "wal_level", "logical", "setting = 'logical'")
+    return replace(level, shown=f"{level.shown}; systemctl restart postgresql")
 
 
 def limits(server: Server) -> list[Command]:
@@ -47,11 +43,8 @@ def limits(server: Server) -> list[Command]:
 def identities(move: Move) -> Command | None:
     """old: a table without a primary key has another replica identity; None where every table has a key."""
     old, done = move.old, move.journal.latest("replicate.identities")
-    keyless = [
-        table
-        for table in ([] if done and done.state == "recorded" else host.tables(old))  # else finished as recorded
-        if table["kind"] == "r" and not table["unlogged"] and table["identity"] is None
-    ]
+    tables = [] if done and done.state == "recorded" else host.tables(old)  # else finished as recorded
+    keyless = [t for t in tables if t["kind"] == "r" and not t["unlogged"] and t["identity"] is None]
     if not keyless:
         return Command(old, ":", check="true") if done else None
     changes, undo = [], []
@@ -65,14 +58,9 @@ def identities(move: Move) -> Command | None:
     left = f"SELECT count(*) FROM (VALUES {values}) v (name) JOIN pg_class c ON c.oid = v.name::regclass"
     left += " WHERE relreplident NOT IN ('f', 'i')"
     one_by_one = _mode(old, "one-by-one")
-    return Command(
-        old,
-        f"{one_by_one} <after/set.sql",
-        f"{one_by_one} <after/back.sql",
-        check=says(left, 0, old.database.name),
-        shown="\n".join(changes),
-        files=programs("follow-database") | {"set.sql": _lines(changes), "back.sql": _lines(undo)},
-    )
+    run, back, check = f"{one_by_one} <after/set.sql", f"{one_by_one} <after/back.sql", says(left, 0, old.database.name)
+    files = programs("follow-database") | {"set.sql": _lines(changes), "back.sql": _lines(undo)}
+    return Command(old, run, back, check, shown="\n".join(changes), files=files)
 
 
 def identities_as_before(move: Move, undo: str) -> list[Command]:
@@ -124,8 +112,7 @@ def way_back_timer(server: Server, slot: str) -> list[File | Service]:
     """*server*, each minute while its database replicates: *slot* does not keep what was replicated for the other."""
     units, name, reload = "/etc/systemd/system", "switchover-way-back", "systemctl daemon-reload"
     # If undo interrupts a run, that run has failed, and systemd would remember it.
-    forget = f"systemctl stop {name}.service 2>/dev/null || :; {reload}; "
-    forget += f"systemctl reset-failed {name}.service 2>/dev/null || :"
+    stop, forget = (f"systemctl {verb} {name}.service 2>/dev/null || :" for verb in ("stop", "reset-failed"))
     script, database = f"{ETC}/way-back.sql", server.database.name
     follows = FORWARD if slot == BACK else BACK
     statements = render("templates/way-back.sql.j2", database=database, slot=slot, follows=follows)
@@ -133,7 +120,7 @@ def way_back_timer(server: Server, slot: str) -> list[File | Service]:
     timer = render("templates/way-back.timer.j2", every=60)
     return [
         File(server, script, statements, "root:root", "644"),
-        File(server, f"{units}/{name}.service", service, "root:root", "644", then=forget),
+        File(server, f"{units}/{name}.service", service, "root:root", "644", then=f"{stop}; {reload}; {forget}"),
         File(server, f"{units}/{name}.timer", timer, "root:root", "644", then=reload),
         Service(server, f"{name}.timer", running=True, at_boot=True),
     ]
@@ -147,8 +134,7 @@ def ended(move: Move, undo: str) -> list[Resource]:
 
     def end(server: Server, *modes: str, then: str = "") -> Command:
         lines = [f"sh after/follow-database {mode}" for mode in modes]
-        part = modes[0].partition(" ")[0]
-        files = programs("follow-database")
+        part, files = modes[0].partition(" ")[0], programs("follow-database")
         return Command(server, "\n".join([*lines, then]), undo, shown="; ".join(modes), files=files, part=part)
 
     of_old, of_new = (f"{sh(server.database.name)} {sh(server.database.owner)}" for server in move.servers)

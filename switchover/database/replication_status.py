@@ -20,6 +20,7 @@ from . import schema
 
 NEAR = 1_000_000  # bytes of changes that a subscriber may lack and still count as caught up
 SOON = 1.0  # seconds, likewise
+OTHER = {"old": "new", "new": "old"}
 FORWARD, BACK = "switchover", "switchover_back"  # slots, subscriptions and publications
 
 QUESTION = f"""
@@ -84,7 +85,7 @@ class ReplicationStatus:
     @property
     def subscriber(self) -> str:
         """Whose database replicates the primary."""
-        return _other(self.primary)
+        return OTHER[self.primary]
 
     @property
     def retained(self) -> list[tuple[str, RetainedWal]]:
@@ -121,16 +122,12 @@ class ReplicationStatus:
     def lines(self) -> list[str]:
         """For people: the lag, what is kept, what is different, who wrote past the fence."""
         lag = f"{self.lag:.1f} s behind" if self.lag is not None else "does NOT replicate now"
-        return [
-            f"{self.subscriber}'s database: {lag}, {_size(self.behind)} of changes",
-            *(f"{role} {kept}" for role, kept in self.retained),
-            *(
-                f"{role} has what {_other(role)} lacks, written past the fence: {what}. Carry it over, then on {role}: "
-                "DELETE FROM switchover_own.late_writes"
-                for role, what in self.late_writes
-            ),
-            *(f"schema: {difference}" for difference in self.differences),
-        ]
+        lines = [f"{self.subscriber}'s database: {lag}, {_size(self.behind)} of changes"]
+        lines += [f"{role} {kept}" for role, kept in self.retained]
+        for role, what in self.late_writes:
+            do = f"Carry it over, then on {role}: DELETE FROM switchover_own.late_writes"
+            lines.append(f"{role} has what {OTHER[role]} lacks, written past the fence: {what}. {do}")
+        return lines + [f"schema: {difference}" for difference in self.differences]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -154,16 +151,11 @@ def look(move: Move) -> ReplicationStatus | None:
         return None
     subscribed = switched or bool(new["subscriptions"].get(FORWARD))
     replicates = subscribed and bool(slot["active"]) and primary["lag"] is not None
-    return ReplicationStatus(
-        replicates,
-        behind=int(slot["behind"] or 0),
-        lag=primary["lag"] if replicates else None,
-        old=_retained(old, forward),
-        new=_retained(new, back),
-        differences=tuple(schema.differences(move)) if FORWARD in new["subscriptions"] else (),
-        primary="new" if switched else "old",
-        late_writes=tuple((role, late) for role, late in (("old", old["late"]), ("new", new["late"])) if late),
-    )
+    behind, lag = int(slot["behind"] or 0), primary["lag"] if replicates else None
+    kept = _retained(old, forward), _retained(new, back)
+    differences = tuple(schema.differences(move)) if FORWARD in new["subscriptions"] else ()
+    late = tuple((role, answer["late"]) for role, answer in (("old", old), ("new", new)) if answer["late"])
+    return ReplicationStatus(replicates, behind, lag, *kept, differences, "new" if switched else "old", late)
 
 
 def missing(move: Move, *, disks: bool = False) -> str | None:
@@ -176,15 +168,11 @@ def missing(move: Move, *, disks: bool = False) -> str | None:
         return "new does not replicate yet"
     if status.broken:
         raise Problem(status.broken, str(move.new), "Then: inv replicate")
+    do = "Free some space there, or raise max_slot_wal_keep_size; then run this again"
     for role, kept in status.retained:
         if disks and kept.worrying:
-            do = "Free some space there, or raise max_slot_wal_keep_size; then run this again"
             raise Problem(f"{role} {kept}", "", do)
     return status.lagging
-
-
-def _other(role: str) -> str:
-    return "new" if role == "old" else "old"
 
 
 def _size(number: float) -> str:

@@ -53,10 +53,8 @@ def _room(facts: DatabaseFacts, setting: str, used: str, need: int, what: str) -
     for role, side in facts.sides:
         most, taken = int(side["settings"][setting]), int(side[used])
         if most - taken < need:
-            yield blocker(
-                f"{role}: {what}: {taken} of {setting} = {most} in use, {need} more needed",
-                f"ALTER SYSTEM SET {setting} = {max(taken + need, 10)} on {role}, then restart its PostgreSQL",
-            )
+            do = f"ALTER SYSTEM SET {setting} = {max(taken + need, 10)} on {role}, then restart its PostgreSQL"
+            yield blocker(f"{role}: {what}: {taken} of {setting} = {most} in use, {need} more needed", do)
 
 
 @CHECKS.add
@@ -83,9 +81,7 @@ def workers_free(facts: DatabaseFacts) -> Found:
 def slots(facts: DatabaseFacts) -> Found:
     """There are no other replication slots."""
     for role, side in facts.sides:
-        for slot in side["slots"]:
-            if slot["name"].startswith(OURS):
-                continue
+        for slot in (slot for slot in side["slots"] if not slot["name"].startswith(OURS)):
             kept = float(slot["retained"] or 0) / 1e6
             state = "in use" if slot["active"] else "idle"
             do = "Its consumer has to read from new after the move"
@@ -99,9 +95,8 @@ def publications(facts: DatabaseFacts) -> Found:
     """There are no other publications."""
     for role, side in facts.sides:
         if others := [name for name in side["publications"] if not name.startswith(OURS)]:
-            yield warning(
-                f"{role}: other publications: {listed(others)}", "Subscribers have to subscribe to new after the move"
-            )
+            do = "Subscribers have to subscribe to new after the move"
+            yield warning(f"{role}: other publications: {listed(others)}", do)
 
 
 @CHECKS.add
@@ -128,11 +123,9 @@ def long_transactions(facts: DatabaseFacts) -> Found:
     for role, side in facts.sides:
         for transaction in side["transactions"]:
             if transaction["seconds"] >= LONG:
-                user, seconds, state = (transaction[key] for key in ("user", "seconds", "state"))
-                yield blocker(
-                    f"{role}: a transaction of {user} has been open for {seconds:.0f} s ({state})",
-                    f"Wait for its end, or: SELECT pg_terminate_backend({transaction['pid']})",
-                )
+                what = "{user} has been open for {seconds:.0f} s ({state})".format_map(transaction)
+                do = f"Wait for its end, or: SELECT pg_terminate_backend({transaction['pid']})"
+                yield blocker(f"{role}: a transaction of {what}", do)
 
 
 @CHECKS.add
@@ -140,7 +133,5 @@ def clocks(facts: DatabaseFacts) -> Found:
     """The clocks agree."""
     apart, within = facts.between["apart"], facts.between["within"]
     if apart - within > CLOCKS:
-        yield blocker(
-            f"the clocks are {apart:.2f} s apart; the switch allows {CLOCKS} s",
-            "Set them: timedatectl set-ntp true, on both",
-        )
+        do = "Set them: timedatectl set-ntp true, on both"
+        yield blocker(f"the clocks are {apart:.2f} s apart; the switch allows {CLOCKS} s", do)

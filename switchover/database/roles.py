@@ -34,11 +34,7 @@ def carried(move: Move) -> Command | None:
         return None
     listed = ", ".join(sql(name) for name in names)
     there = f"SELECT count(*) FROM pg_roles WHERE quote_ident(rolname) IN ({listed})"
-    return Command(
-        new,
-        "sh after/carried-roles create",
-        "sh after/carried-roles drop",
-        check=says(there, len(names)),
-        shown="\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names),
-        files=programs("carried-roles") | {"roles": "".join(f"{line}\n" for line in statements).encode()},
-    )
+    run, undo = (f"sh after/carried-roles {mode}" for mode in ("create", "drop"))
+    shown = "\n".join(f"CREATE ROLE {name} (as on old, its password too: not shown)" for name in names)
+    files = programs("carried-roles") | {"roles": "".join(f"{line}\n" for line in statements).encode()}
+    return Command(new, run, undo, says(there, len(names)), shown, files=files)

@@ -35,17 +35,16 @@ def compare(old: Lines, new: Lines) -> list[str]:
         if ours == theirs or (part and alone & {("table", name), ("view", name)}):
             continue
         what = f"the {kind} {_plain(name)}" + (f".{part}" if kind == "column" else f" {part}" if part else "")
+        more = f" ({ours or theirs})" if kind == "column" else ""
         if ours is not None and theirs is not None:
             differences.append(f"{what} is {ours} on old, {theirs} on new")
-            continue
-        more = f" ({ours or theirs})" if kind == "column" else ""
-        sides = ("old", "new") if theirs is None else ("new", "old")
-        differences.append("{} is on {} and not on {}".format(what + more, *sides))
+        else:
+            there, lacks = ("old", "new") if theirs is None else ("new", "old")
+            differences.append(f"{what}{more} is on {there} and not on {lacks}")
     missing = {name for _, name in alone}
     later = sorted(line[1] for line in old if line[0] == "unpublished" and line[1] not in missing)
-    return differences + [
-        f"the table {_plain(name)} is newer than the publication: it is not replicated" for name in later
-    ]
+    newer = "is newer than the publication: it is not replicated"
+    return differences + [f"the table {_plain(name)} {newer}" for name in later]
 
 
 def parse(out: str) -> Lines:

@@ -33,17 +33,10 @@ def state(move: Move) -> str:
 
 def config(move: Move, ini: dict[str, str]) -> bytes:
     """What the program needs to know. *ini*: for old and new, the configuration of PgBouncer that points there."""
-    hold, why = longest_hold(move)
-    known: dict[str, Any] = {
-        "database": move.new.database.name,
-        "port": move.settings.pgbouncer.port,
-        "pool": move.settings.pgbouncer.pool,
-        "max_hold": hold,
-        "max_hold_because": why,
-        "max_drain": move.settings.switch.max_drain,
-        "ini": ini,
-        "state": state(move),
-    }
+    pool, (hold, why) = move.settings.pgbouncer, longest_hold(move)
+    known: dict[str, Any] = {"database": move.new.database.name, "port": pool.port, "pool": pool.pool}
+    known |= {"max_hold": hold, "max_hold_because": why, "max_drain": move.settings.switch.max_drain}
+    known |= {"ini": ini, "state": state(move)}
     return (json.dumps(known, indent=2) + "\n").encode()
 
 
@@ -86,15 +79,10 @@ def program(move: Move) -> list[Resource | Precondition]:
 
 def switch(move: Move) -> Command:
     """new: PgBouncer points to its own database, queries held for a moment; undone, to old's."""
-    old, new = move.old, move.new
-    return Command(
-        new,
-        "sh after/detached-switch new",
-        "sh after/detached-switch old",
-        shown=f"PgBouncer: {old.database.name} on old -> {new.database.name} on new (scripts/server/switch-database)",
-        files=programs(*BESIDE),
-        part="hold",
-    )
+    names = f"{move.old.database.name} on old -> {move.new.database.name} on new"
+    shown = f"PgBouncer: {names} (scripts/server/switch-database)"
+    run, undo = (f"sh after/detached-switch {towards}" for towards in ("new", "old"))
+    return Command(move.new, run, undo, shown=shown, files=programs(*BESIDE), part="hold")
 
 
 def functions(server: Server) -> Command:

@@ -2,6 +2,7 @@
 -- What is in this schema is each database's own: the other one never sees it.
 \set ON_ERROR_STOP on
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 CREATE SCHEMA IF NOT EXISTS switchover_own;
 GRANT USAGE ON SCHEMA switchover_own TO switchover;
 
@@ -26,8 +27,7 @@ CREATE TABLE IF NOT EXISTS switchover_own.late_writes (
 CREATE TABLE IF NOT EXISTS switchover_own.looked (slot name PRIMARY KEY, upto pg_lsn NOT NULL);
 
 -- Nobody but the move's own role (and superusers) can connect any more.
-CREATE OR REPLACE FUNCTION switchover_own.fence() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.fence() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   role record;
 BEGIN
@@ -46,8 +46,7 @@ BEGIN
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO switchover', current_database());
 END $$;
 
-CREATE OR REPLACE FUNCTION switchover_own.unfence() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.unfence() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   role record;
 BEGIN
@@ -72,37 +71,32 @@ BEGIN
 END $$;
 
 -- A database that follows again is open to nobody, as before the switch; who could connect to it is as it was.
-CREATE OR REPLACE FUNCTION switchover_own.close() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.close() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM switchover_own.unfence();
   EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 0', current_database());
 END $$;
 
 -- Ends everybody's sessions but the move's own; says how many there were.
-CREATE OR REPLACE FUNCTION switchover_own.end_sessions() RETURNS integer
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.end_sessions() RETURNS integer LANGUAGE sql AS $$
   SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity
   WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND usename <> 'switchover' AND NOT (usename = 'postgres' AND application_name LIKE 'switchover%')
 $$;
 
 -- Ends the sessions of a switch whose program is gone, so that a COMMIT of unknown outcome is over.
-CREATE OR REPLACE FUNCTION switchover_own.end_program() RETURNS integer
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.end_program() RETURNS integer LANGUAGE sql AS $$
   SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity
   WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'switchover switch'
     AND usename IN ('switchover', 'postgres')
 $$;
 
-CREATE OR REPLACE FUNCTION switchover_own.open_switch(number bigint) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.open_switch(number bigint) RETURNS void LANGUAGE sql AS $$
   INSERT INTO switchover_own.switch (number, state) VALUES (number, 'open') ON CONFLICT DO NOTHING
 $$;
 
 -- This database admits the application from now on, and that is the commit of the switch: one transaction.
-CREATE OR REPLACE FUNCTION switchover_own.commit_switch(this bigint) RETURNS pg_lsn
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.commit_switch(this bigint) RETURNS pg_lsn LANGUAGE plpgsql AS $$
 DECLARE
   here pg_lsn := pg_current_wal_insert_lsn();
 BEGIN
@@ -115,8 +109,7 @@ BEGIN
 END $$;
 
 -- What became of a switch: one that is still open is aborted by this question.
-CREATE OR REPLACE FUNCTION switchover_own.outcome(this bigint, OUT state text, OUT lsn pg_lsn)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.outcome(this bigint, OUT state text, OUT lsn pg_lsn) LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE switchover_own.switch s SET state = 'aborted', at = clock_timestamp() WHERE s.number = this AND s.state = 'open';
   SELECT s.state, s.lsn INTO state, lsn FROM switchover_own.switch s WHERE s.number = this;
@@ -124,22 +117,19 @@ BEGIN
 END $$;
 
 -- The last value of each sequence that was used.
-CREATE OR REPLACE FUNCTION switchover_own.sequences() RETURNS json
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.sequences() RETURNS json LANGUAGE sql AS $$
   SELECT coalesce(json_object_agg(name, value), '{}') FROM (
     SELECT seqrelid::regclass::text AS name, pg_sequence_last_value(seqrelid) AS value FROM pg_sequence
     WHERE seqrelid IN (SELECT oid FROM pg_class WHERE relpersistence <> 't')
   ) s WHERE value IS NOT NULL
 $$;
 
-CREATE OR REPLACE FUNCTION switchover_own.set_sequences(wanted json) RETURNS integer
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.set_sequences(wanted json) RETURNS integer LANGUAGE sql AS $$
   SELECT count(setval(key::regclass, value::bigint))::integer FROM json_each_text(wanted)
 $$;
 
 -- The subscription is gone, and its slot is let be; how it connected is kept.
-CREATE OR REPLACE FUNCTION switchover_own.release(subscription name) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.release(subscription name) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO switchover_own.way (name, conninfo)
   SELECT subname, subconninfo FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
@@ -153,8 +143,7 @@ BEGIN
 END $$;
 
 -- The subscription is there again, and does not follow yet.
-CREATE OR REPLACE FUNCTION switchover_own.prepare(subscription name) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.prepare(subscription name) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
     WHERE datname = current_database() AND subname = subscription) THEN
@@ -166,8 +155,7 @@ BEGIN
 END $$;
 
 -- This database follows the other one, from *start* of that one's log: what came from here is not brought back.
-CREATE OR REPLACE FUNCTION switchover_own.follow(subscription name, start pg_lsn) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.follow(subscription name, start pg_lsn) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   origin text;
 BEGIN
@@ -180,8 +168,7 @@ BEGIN
 END $$;
 
 -- From now on this database keeps for the other one what comes after the last heartbeat: up to there, that one has it.
-CREATE OR REPLACE FUNCTION switchover_own.keep(slot name) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.keep(slot name) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   state text;
   beat pg_lsn := (SELECT nullif(split_part(value, ' ', 2), '') FROM switchover.heartbeat WHERE name = 'switch');
@@ -202,22 +189,20 @@ END $$;
 
 -- A number in a message of pgoutput, and a text that ends with a zero byte.
 CREATE OR REPLACE FUNCTION switchover_own.number_at(data bytea, place integer, size integer) RETURNS bigint
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql IMMUTABLE AS $$
   SELECT ('x' || lpad(encode(substring(data FROM place + 1 FOR size), 'hex'), 16, '0'))::bit(64)::bigint
 $$;
-CREATE OR REPLACE FUNCTION switchover_own.text_at(data bytea, place integer) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.text_at(data bytea, place integer) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT convert_from(substring(rest FROM 1 FOR position('\x00'::bytea IN rest) - 1), pg_client_encoding())
   FROM substring(data FROM place + 1) rest
 $$;
-CREATE OR REPLACE FUNCTION switchover_own.size(this text) RETURNS integer
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.size(this text) RETURNS integer LANGUAGE sql STABLE AS $$
   SELECT octet_length(convert_to(this, pg_client_encoding())) + 1
 $$;
 
 -- pgoutput's message R: a table's name, and its columns, each with whether it is of the key.
 CREATE OR REPLACE FUNCTION switchover_own.relation_at(data bytea, OUT schema text, OUT name text, OUT columns jsonb)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
   place integer := 5;
   this text;
@@ -235,8 +220,7 @@ BEGIN
 END $$;
 
 -- The key in a row of pgoutput's messages I, U and D; the whole row where its table has none.
-CREATE OR REPLACE FUNCTION switchover_own.key_at(data bytea, columns jsonb) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.key_at(data bytea, columns jsonb) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
   place integer := 8;
   size integer;
@@ -261,7 +245,7 @@ END $$;
 -- that the slot may be advanced to there, once this is committed. Nothing, where this database does not follow, or is
 -- open; *upto*: it was not, up to there.
 CREATE OR REPLACE FUNCTION switchover_own.note_late_writes(slot name, upto pg_lsn DEFAULT NULL) RETURNS pg_lsn
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
   here pg_lsn := coalesce(upto, pg_current_wal_flush_lsn()); -- first: what is found closed below was closed up to here
   since pg_lsn := coalesce((SELECT l.upto FROM switchover_own.looked l WHERE l.slot = note_late_writes.slot), '0/0');
@@ -308,8 +292,7 @@ BEGIN
 END $$;
 
 -- The late writes on one line; nothing where there are none.
-CREATE OR REPLACE FUNCTION switchover_own.late_writes_found() RETURNS text
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.late_writes_found() RETURNS text LANGUAGE sql AS $$
   SELECT concat(string_agg(concat_ws(' ', change, relation, nullif(key, '')), ', ' ORDER BY lsn) FILTER (WHERE place <= 5),
     CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) END)
   FROM (SELECT *, row_number() OVER (ORDER BY lsn) AS place FROM switchover_own.late_writes) s HAVING count(*) > 0
@@ -317,7 +300,7 @@ $$;
 
 -- Why this database could not follow the other one by *subscription*; nothing where it can log in. All is rolled back.
 CREATE OR REPLACE FUNCTION switchover_own.cannot_follow(subscription name) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = error AS $$
+LANGUAGE plpgsql SET client_min_messages = error AS $$
 DECLARE
   -- The other one may be open to nobody yet; another of that PostgreSQL tells as well.
   way text := (SELECT subconninfo || ' dbname=postgres' FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid
@@ -334,8 +317,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- Whose transaction has been open for too long; nothing where nobody's has.
-CREATE OR REPLACE FUNCTION switchover_own.long_transaction(most interval) RETURNS text
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.long_transaction(most interval) RETURNS text LANGUAGE sql AS $$
   SELECT format('%s (pid %s%s), %s s', usename, pid, ', ' || nullif(application_name, ''),
     round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1))
   FROM pg_stat_activity
@@ -346,8 +328,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- What is kept for the other server, where its limit is not far; nothing where it is.
-CREATE OR REPLACE FUNCTION switchover_own.disk_filling() RETURNS text
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.disk_filling() RETURNS text LANGUAGE sql AS $$
   SELECT format('keeps %s of changes for the other server, and gives up at %s', pg_size_pretty(kept), pg_size_pretty(most))
   FROM (SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) AS kept, to_jsonb(s) ->> 'wal_status' AS state
       FROM pg_replication_slots s WHERE slot_name IN ('switchover', 'switchover_back')) slots,
@@ -356,8 +337,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   LIMIT 1
 $$;
 
-CREATE OR REPLACE FUNCTION switchover_own.refresh() RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION switchover_own.refresh() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   view regclass;
   done integer := 0;
@@ -369,6 +349,9 @@ BEGIN
   RETURN done;
 END $$;
 
+-- Each acts as the superuser who made it, and finds nothing that somebody else has put into another schema.
+SELECT format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, pg_temp', oid::regprocedure)
+FROM pg_proc WHERE pronamespace = 'switchover_own'::regnamespace \gexec
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA switchover_own FROM PUBLIC;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA switchover_own TO switchover;
 COMMIT;
