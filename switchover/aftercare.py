@@ -247,6 +247,7 @@ def gather(move: Move) -> SiteFacts:
     parties = {party.name: (_of_party(old, party), _of_party(new, party)) for party in move.settings.third_parties}
     servers = {"old": old, "new": new}
     ours = {*old.addresses, *new.addresses}
+    rules = {role: tuple(_rules(answer["rule"], ours)) for role, answer in answers.items()}
     return SiteFacts(
         domains=move.settings.domains,
         old=tuple(old.addresses),
@@ -263,10 +264,7 @@ def gather(move: Move) -> SiteFacts:
         known=known,
         may_deploy=may_deploy,
         answers=parties,
-        rules={
-            server.role: tuple(_rules(answers[server.role]["rule"], ours)) if server.firewall.rules else None
-            for server in move.servers
-        },
+        rules={server.role: rules[server.role] if server.firewall.rules else None for server in move.servers},
     )
 
 

@@ -152,11 +152,9 @@ def worker_after_a_boot(server: Server, move: Move) -> Found:
     worker = server.worker
     if not worker.there:
         yield good("there is no worker")
-    elif server.role == "new":
-        started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
-        if not started:
-            do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
-            yield warning("nothing starts the worker after a reboot", do)
+    elif server.role == "new" and not server.monitor.starts_worker and isinstance(worker.boots(True), Nothing):
+        do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
+        yield warning("nothing starts the worker after a reboot", do)
 
 
 @EACH.add

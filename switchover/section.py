@@ -38,7 +38,6 @@ class Section(Task[Any]):
                 if not output.ask(f"{self.question} Continue?"):
                     raise Problem("nothing was done", self.name, "Answer y, or give --yes")
             self.run(move)
-        self.times_called += 1
 
     def announce(self, move: Move) -> None:
         """Says what it will do, on which servers, how that is undone, and what visitors feel."""

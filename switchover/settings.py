@@ -92,6 +92,9 @@ class UploadDirectory(Part):
     """The directory on new."""
 
 
+Listed = tuple[Carried | UploadDirectory, ...]
+
+
 class ThirdParty(Part):
     """A service that may allow access by address: requested from both servers, by a `url` or at a port of a `host`."""
 
@@ -132,12 +135,13 @@ class Retire(Part):
     """Seconds without a visitor who is proxied by old, before `inv retire-old`."""
 
 
+KEY_ON_CI = given("dns", given("key_on", {"const": "ci"}))
+
+
 class Settings(Part):
     """A whole move."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"if": given("dns", given("key_on", {"const": "ci"})), "then": given("ci")}
-    )
+    model_config = ConfigDict(json_schema_extra={"if": KEY_ON_CI, "then": given("ci")})
 
     domains: Annotated[tuple[words.Domain, ...], Field(min_length=1)]
     """The site's domains; the first is the main one, and names the move."""
@@ -175,9 +179,7 @@ class Settings(Part):
 
     @field_validator("carry", "uploads")
     @classmethod
-    def _each_once(
-        cls, listed: tuple[Carried | UploadDirectory, ...], so_far: ValidationInfo
-    ) -> tuple[Carried | UploadDirectory, ...]:
+    def _each_once(cls, listed: Listed, so_far: ValidationInfo) -> Listed:
         new = so_far.data.get("new")  # where there is none, that is the fault
         targets = [item.target for item in listed]
         paths = [PurePosixPath(new.in_app(target) if new else target) for target in targets]

@@ -81,7 +81,6 @@ class Step(Task[Any]):
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with verb(context) as move, move.lock(self.line):
             run_step(move, self)
-        self.times_called += 1
 
 
 def summary(task: Task[Any]) -> str:
@@ -109,11 +108,7 @@ def run_step(move: Move, step: Step) -> None:
 
 
 STRONGEST = (Outcome.FINISHED, Outcome.DONE, Outcome.WOULD, Outcome.SEEN, Outcome.ALREADY)  # a step's, of its parts'
-DETAILS = {
-    Outcome.ALREADY: "already so",
-    Outcome.NOTHING: "nothing to do here",
-    Outcome.FINISHED: "an interrupted run, finished",
-}
+DETAILS = {Outcome.ALREADY: "already so", Outcome.FINISHED: "an interrupted run, finished"}
 
 
 @dataclass
@@ -138,12 +133,9 @@ class _Run:
                 else:
                     done.add(self._converge(part, shown))
         outcome = next((outcome for outcome in STRONGEST if outcome in done), Outcome.NOTHING)
-        detail = DETAILS.get(outcome, "")
-        if outcome is Outcome.NOTHING and why:
-            detail = why
-        if outcome is Outcome.WOULD:
-            detail = "would change" if self.diffs else "would look"
-        summary = self.step.summary
+        would = "would change" if self.diffs else "would look"
+        details = DETAILS | {Outcome.NOTHING: why or "nothing to do here", Outcome.WOULD: would}
+        summary, detail = self.step.summary, details.get(outcome, "")
         output.outcome(outcome, summary, detail, None if self.move.dry else time.monotonic() - begun)
         if self.diffs:
             self.move.would_change.add(self.step.line)
@@ -211,9 +203,7 @@ class _Run:
         later = self.step.heading.later
         return next((entry.section for entry in self.move.journal.active() if entry.section in later), None)
 
-    def _complete(
-        self, entry: Entry, resource: Resource | None, answer: Answer, shown: Progress, *, fresh: bool
-    ) -> None:
+    def _complete(self, entry: Entry, resource: Resource | None, answer: Answer, shown: Progress, fresh: bool) -> None:
         """Makes the part of a change that is outside the servers, verifies all of it, and marks it as done.
 
         *answer*: of the recorded script; *fresh*: no run before has begun the change.
