@@ -18,10 +18,8 @@ from .resources.postgres import PSQL
 from .server import Server
 
 GROUP = "servers"
-TOOLS = {  # beside those of its kinds
-    "old": ("rsync", "psql", "curl", "base64", "flock", "pgrep"),
-    "new": ("rsync", "psql", "pg_dump", "pg_restore", "ssh-keygen", "curl", "base64", "flock", "pgrep"),
-}
+OLD = ("rsync", "psql", "curl", "base64", "flock", "pgrep")
+TOOLS = {"old": OLD, "new": (*OLD, "pg_dump", "pg_restore", "ssh-keygen")}  # beside those of its kinds
 EACH = Checks[[Server, Move]](GROUP, lambda server, move: server.role)  # of each server that is reached
 BOTH = Checks[[Move]](GROUP)  # of the two together
 

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 Body = Callable[[Move], Desired]
 
 
-class Step(Task[Any]):
+class Titled(Task[Any]):
+    """A task whose docstring begins with a line for people."""
+
+    @property
+    def summary(self) -> str:
+        """That line: the help, the line in status and in the report."""
+        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+
+
+class Step(Titled):
     """A line of the checklist: an Invoke task that lives the life of a step.
 
     *strategy*: how the database moves, where the step is part of one such way alone.
@@ -50,11 +59,6 @@ class Step(Task[Any]):
     def line(self) -> str:
         """The step's whole name, as in `inv switch-app.proxy`."""
         return f"{self.section}.{self.name.replace('_', '-')}"
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring: the help, the line in status and in the report."""
-        return summary(self)
 
     def is_for(self, move: Move) -> bool:
         """Whether it is part of this move, the way its database moves."""
@@ -81,11 +85,6 @@ class Step(Task[Any]):
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with verb(context) as move, move.lock(self.line):
             run_step(move, self)
-
-
-def summary(task: Task[Any]) -> str:
-    """The first line of a task's docstring."""
-    return (task.__doc__ or task.name).strip().splitlines()[0].rstrip(".")
 
 
 def step(body: Body) -> Step:
@@ -248,8 +247,7 @@ class _Run:
         while (missing := precondition.missing()) is not None:
             waited = time.monotonic() - begun
             if waited >= within:
-                do = f"Waited {within:.0f} s. Fix that and run it again"
-                raise Problem(f"{self.step.line}: {missing}", "", do)
+                raise Problem(f"{self.step.line}: {missing}", "", f"Waited {within:.0f} s. Fix that and run it again")
             shown.line(f"doing {missing}")
             shown.report(int(waited), int(within), "seconds")
             time.sleep(0.2)
