@@ -35,12 +35,12 @@ def status(context: Any, json: bool = False, markdown: bool = False) -> None:
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for section in WHOLE:
         steps = [{"step": step.line, "doc": step.summary, **_state(move, step)} for step in section.steps_of(move)]
         if steps:
-            head = {"section": section.name, "doc": section.summary, "visitors": section.visitors}
-            rows.append(head | {"steps": steps})
+            names = {"section": section.name, "doc": section.summary, "visitors": section.visitors}
+            rows.append({**names, "steps": steps})
     return rows
 
 
