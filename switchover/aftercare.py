@@ -62,8 +62,7 @@ def dns_addresses(facts: SiteFacts) -> Found:
     for domain in facts.domains:
         addresses = _addresses(facts.ask, domain)
         if not addresses:
-            do = "Fix `domains:`; to leave DNS alone set `dns: {kind: none}`"
-            yield warning(f"{domain} does not resolve", do)
+            yield warning(f"{domain} does not resolve", "Fix `domains:`; to leave DNS alone set `dns: {kind: none}`")
         if strange := addresses - {*facts.old, *facts.new}:
             do = "If visitors pass a proxy (a CDN?), it has to ask new; or fix `old.address`"
             yield warning(f"{domain} resolves to {', '.join(sorted(strange))}, which is not old's", do)
@@ -163,10 +162,9 @@ def mail_queue(facts: SiteFacts) -> Found:
 def known_hosts(facts: SiteFacts) -> Found:
     """Whoever deploys knows the host key that ssh expects."""
     for name, keys in facts.known.items():
-        if not keys:
-            if name == facts.new_name:
-                yield note(f"ci: {facts.ci_user} does not know new's host key yet; `finish` adds it")
-        elif not {*keys} & {*facts.host_keys}:
+        if not keys and name == facts.new_name:
+            yield note(f"ci: {facts.ci_user} does not know new's host key yet; `finish` adds it")
+        elif keys and not {*keys} & {*facts.host_keys}:
             when = "now" if name == facts.new_name else "after the DNS change"
             do = f"On ci, as {facts.ci_user}, {when}: ssh-keygen -R {name}"
             yield warning(f"ci: {facts.ci_user} knows another host key for {name} than new's: ssh refuses {when}", do)
@@ -247,6 +245,7 @@ def gather(move: Move) -> SiteFacts:
     parties = {party.name: (_of_party(old, party), _of_party(new, party)) for party in move.settings.third_parties}
     servers = {"old": old, "new": new}
     ours = {*old.addresses, *new.addresses}
+    rules = {role: tuple(_rules(answer["rule"], ours)) for role, answer in answers.items()}
     return SiteFacts(
         domains=move.settings.domains,
         old=tuple(old.addresses),
@@ -263,10 +262,7 @@ def gather(move: Move) -> SiteFacts:
         known=known,
         may_deploy=may_deploy,
         answers=parties,
-        rules={
-            server.role: tuple(_rules(answers[server.role]["rule"], ours)) if server.firewall.rules else None
-            for server in move.servers
-        },
+        rules={server.role: rules[server.role] if server.firewall.rules else None for server in move.servers},
     )
 
 

@@ -40,14 +40,9 @@ def scheduled_once(server: Host) -> Precondition:
 def no_renewal(server: Host, domains: tuple[str, ...], undo: str) -> Command:
     """*server*: it no longer renews certificates of these *domains*."""
     ours = " ".join(sh(domain) for domain in domains)
-    return Command(
-        server,
-        f". after/renewals.sh\nretire {ours}",
-        undo,
-        f'{RENEWALS}\n[ -z "$(ours {ours})" ] && ! idle',
-        shown="mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off",
-        files=programs("renewals.sh"),
-    )
+    run, check = f". after/renewals.sh\nretire {ours}", f'{RENEWALS}\n[ -z "$(ours {ours})" ] && ! idle'
+    shown = "mv /etc/letsencrypt/renewal/….conf ….conf.retired; certbot.timer off"
+    return Command(server, run, undo, check, shown, files=programs("renewals.sh"))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ docs/events.md has every event and its facts, and what may change while `VERSION
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -52,7 +52,7 @@ def step(section: str, name: str, summary: str) -> Iterator[dict[str, Any]]:
     What it is given gets its `outcome`; where it raises, that is `failed`.
     """
     facts = {"section": section, "step": name, "summary": summary, "outcome": "failed", "detail": ""}
-    with _timed("step", facts, lambda error: {"outcome": "failed", "detail": reason(error)}):
+    with _timed("step", facts, "detail", {"outcome": "failed"}):
         yield facts
 
 
@@ -60,18 +60,17 @@ def step(section: str, name: str, summary: str) -> Iterator[dict[str, Any]]:
 def whole(kind: str, section: str, **facts: Any) -> Iterator[None]:
     """The block is a whole `section`, or an `undo`: emitted when it begins, with *facts*, and when it ends."""
     emit(f"{kind}-begun", section=section, **facts)
-    end = {"section": section, "ok": True, "failure": ""}
-    with _timed(f"{kind}-ended", end, lambda error: {"ok": False, "failure": reason(error)}):
+    with _timed(f"{kind}-ended", {"section": section, "ok": True, "failure": ""}, "failure", {"ok": False}):
         yield
 
 
 @contextmanager
-def _timed(event: str, facts: dict[str, Any], failed: Callable[[BaseException], dict[str, Any]]) -> Iterator[None]:
+def _timed(event: str, facts: dict[str, Any], why: str, failed: dict[str, Any]) -> Iterator[None]:
     begun = time.monotonic()
     try:
         yield
     except BaseException as error:
-        facts |= failed(error)
+        facts |= failed | {why: reason(error)}
         raise
     finally:
         emit(event, **facts, seconds=round(time.monotonic() - begun, 3))

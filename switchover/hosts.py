@@ -18,6 +18,7 @@ from typing import Any
 
 from .errors import Problem, Unreached
 
+OnLine = Callable[[str], None] | None  # called with each line that a script prints, as it comes
 RECORD_SEPARATOR = "\036"  # what a login shell says before our script begins is not its answer
 PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; cd /"
 
@@ -41,13 +42,7 @@ class Host:
     """A machine reached by ssh. *role* is what we call it (`old`, `new`, `ci`), *dry* forbids every change."""
 
     def __init__(
-        self,
-        role: str,
-        destination: str,
-        addresses: Sequence[str] = (),
-        *,
-        ssh_config: str | None = None,
-        dry: bool = False,
+        self, role: str, destination: str, addresses: Sequence[str] = (), *, ssh_config: str = "", dry: bool = False
     ) -> None:
         self.role, self.destination, self.addresses, self.dry = role, destination, list(addresses), dry
         self._ssh_config = ssh_config
@@ -77,7 +72,7 @@ class Host:
         """The port of ssh there."""
         return int(self._connection.port)
 
-    def look(self, script: str, *, check: bool = True, on_line: Callable[[str], None] | None = None) -> Answer:
+    def look(self, script: str, *, check: bool = True, on_line: OnLine = None) -> Answer:
         """What *script* (sh, run as root) prints. It must change nothing: it runs under --dry too.
 
         Raises Problem when it fails and *check* is on, or when the server cannot be reached.
@@ -87,7 +82,7 @@ class Host:
             raise Problem(f"it could not be read: {answer.last_error}", str(self), "Run `inv check`")
         return answer
 
-    def change(self, script: str, *, on_line: Callable[[str], None] | None = None) -> Answer:
+    def change(self, script: str, *, on_line: OnLine = None) -> Answer:
         """Runs *script* (sh, as root): the only way to change a server. Refuses under --dry."""
         if self.dry:
             raise Problem("a change was tried under --dry", str(self), "Please report this bug")
@@ -106,10 +101,9 @@ class Host:
 
         if self.unreached:
             raise self.unreached
+        source = ("127.0.0.1", 0)
         try:
-            wire = self._connection.transport.open_channel(
-                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
-            )
+            wire = self._connection.transport.open_channel("direct-tcpip", (address, port), source, timeout=timeout)
         except paramiko.ChannelException as error:
             if error.code == 1:  # by its administrator
                 do = "Set AllowTcpForwarding to local there"
@@ -135,7 +129,7 @@ class Host:
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
         overrides: dict[str, Any] = {"load_ssh_configs": not self._ssh_config}
         try:
-            config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config)
+            config = fabric.Config(overrides=overrides, runtime_ssh_path=self._ssh_config or None)
         except (OSError, paramiko.SSHException) as error:
             where = self._ssh_config or "~/.ssh/config"
             raise Problem(f"ssh's configuration cannot be read ({error})", where, "Fix it, or ssh_config") from None
@@ -161,7 +155,7 @@ class Host:
             connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _run(self, script: str, on_line: Callable[[str], None] | None) -> Answer:
+    def _run(self, script: str, on_line: OnLine) -> Answer:
         import paramiko
 
         if self.unreached:
@@ -194,7 +188,7 @@ def _known_hosts(options: Any) -> list[Path]:
     return [Path(f.strip('"')).expanduser() for f in files]
 
 
-def _talk(channel: Any, script: bytes, on_line: Callable[[str], None] | None) -> Answer:
+def _talk(channel: Any, script: bytes, on_line: OnLine) -> Answer:
     """Sends *script* and reads both outputs together, so that neither side waits for the other."""
     out, err, sent, rest = bytearray(), bytearray(), 0, b""
     quiet = time.monotonic()

@@ -41,7 +41,7 @@ from typing import Any, TypeVar
 
 from . import output
 from .errors import Problem, Unreached
-from .hosts import Answer, Host
+from .hosts import Answer, Host, OnLine
 from .opening import Identity, is_ours, opening
 from .programs import program, unpacked
 from .quote import sh
@@ -167,15 +167,7 @@ class Journal:
         return f"{self.home}/{entry.name}"
 
     def record_and_apply(
-        self,
-        server: Host,
-        step: str,
-        part: str,
-        doc: str,
-        change: Change,
-        on_line: Callable[[str], None] | None = None,
-        *,
-        apply: bool = True,
+        self, server: Host, step: str, part: str, doc: str, change: Change, on_line: OnLine = None, apply: bool = True
     ) -> tuple[Entry, Answer]:
         """Writes the entry, whole and synced, and then, in the same trip, makes the change (unless not *apply*)."""
         number = max((e.number for e in self.entries), default=0) + 1
@@ -190,11 +182,11 @@ class Journal:
         self.entries.append(entry)
         return entry, answer
 
-    def apply(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
+    def apply(self, entry: Entry, on_line: OnLine = None) -> Answer:
         """Runs the entry's change. Waits where an interrupted command still runs there."""
         return entry.server.change(self._running(entry, "apply"), on_line=on_line)
 
-    def undo(self, entry: Entry, on_line: Callable[[str], None] | None = None) -> Answer:
+    def undo(self, entry: Entry, on_line: OnLine = None) -> Answer:
         """Runs the entry's undo script, as a person on the server would with `sh`."""
         answer = entry.server.change(self._running(entry, "undo"), on_line=on_line)
         if answer.status == 0:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,10 @@ class Move:
 
     def __init__(self, settings: Settings, *, dry: bool = False) -> None:
         self.settings, self.dry = settings, dry
-        self.old = Server("old", settings.old, ssh_config=settings.ssh_config, dry=dry)
-        self.new = Server("new", settings.new, ssh_config=settings.ssh_config, dry=dry)
-        self.ci = Host("ci", settings.ci.ssh, ssh_config=settings.ssh_config, dry=dry) if settings.ci else None
+        ssh_config = settings.ssh_config or ""
+        self.old = Server("old", settings.old, ssh_config=ssh_config, dry=dry)
+        self.new = Server("new", settings.new, ssh_config=ssh_config, dry=dry)
+        self.ci = Host("ci", settings.ci.ssh, ssh_config=ssh_config, dry=dry) if settings.ci else None
         hosts = [*self.servers, *([self.ci] if self.ci else [])]
         identity = Identity(settings.domains, self.old.addresses, self.new.addresses)
         self.journal = Journal(identity, hosts)
@@ -181,15 +182,13 @@ def _runs(pid: object) -> bool:
     return True
 
 
-_open: dict[tuple[str, bool], Move] = {}
-
-
 def of(context: Any) -> Move:
     """The move of this command: from `-f FILE`, else `move.yaml`; one a process, connections included."""
+    return _opened(getattr(context.config, "_runtime_path", None), bool(context.config.run.dry))
+
+
+@cache
+def _opened(file: str | None, dry: bool) -> Move:
     from .settings import DEFAULT_FILE, load
 
-    file = str(getattr(context.config, "_runtime_path", None) or DEFAULT_FILE)
-    key = (file, bool(context.config.run.dry))
-    if key not in _open:
-        _open[key] = Move(load(file), dry=key[1])
-    return _open[key]
+    return Move(load(file or DEFAULT_FILE), dry=dry)

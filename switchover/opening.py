@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from . import release
+from . import __version__, release
 from .errors import Problem
 
 FORMAT = 2
@@ -58,7 +58,7 @@ class Opening:
 
 def opening(identity: Identity, when: str, who: str) -> str:
     """The line of a journal that this release opens; *when* and by *who* is for people."""
-    facts = {"format": FORMAT, "release": release.version(), "commit": release.commit(), "when": when, "who": who}
+    facts = {"format": FORMAT, "release": __version__, "commit": release.commit(), "when": when, "who": who}
     return json.dumps(asdict(identity) | facts, ensure_ascii=False)
 
 
@@ -82,5 +82,5 @@ def is_ours(ours: Identity, path: str, text: str, where: str) -> bool:
     if same and journal.format != FORMAT:
         theirs = f"the journal {path} was begun by release {journal.release} (format {journal.format})"
         do = f"Nothing was changed. Finish or undo this move with that release: git checkout {journal.commit}"
-        raise Problem(f"{theirs}; this is {release.version()} (format {FORMAT})", where, do)
+        raise Problem(f"{theirs}; this is {__version__} (format {FORMAT})", where, do)
     return same

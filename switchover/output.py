@@ -11,6 +11,7 @@ from .progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 @cache
@@ -56,6 +57,17 @@ def _print(*parts: str | tuple[str, str]) -> None:
     from rich.text import Text
 
     console().print(Text.assemble(*parts))
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A table for the terminal, still without rows; columns of numbers, which are right-aligned, begin with `rows`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right" if name.startswith("rows") else "left", overflow="fold")
+    return table
 
 
 def progress(title: str) -> Progress:

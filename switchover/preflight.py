@@ -18,10 +18,8 @@ from .resources.postgres import PSQL
 from .server import Server
 
 GROUP = "servers"
-TOOLS = {  # beside those of its kinds
-    "old": ("rsync", "psql", "curl", "base64", "flock", "pgrep"),
-    "new": ("rsync", "psql", "pg_dump", "pg_restore", "ssh-keygen", "curl", "base64", "flock", "pgrep"),
-}
+OLD = ("rsync", "psql", "curl", "base64", "flock", "pgrep")
+TOOLS = {"old": OLD, "new": (*OLD, "pg_dump", "pg_restore", "ssh-keygen")}  # beside those of its kinds
 EACH = Checks[[Server, Move]](GROUP, lambda server, move: server.role)  # of each server that is reached
 BOTH = Checks[[Move]](GROUP)  # of the two together
 
@@ -152,11 +150,9 @@ def worker_after_a_boot(server: Server, move: Move) -> Found:
     worker = server.worker
     if not worker.there:
         yield good("there is no worker")
-    elif server.role == "new":
-        started = server.monitor.starts_worker or not isinstance(worker.boots(True), Nothing)
-        if not started:
-            do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
-            yield warning("nothing starts the worker after a reboot", do)
+    elif server.role == "new" and not server.monitor.starts_worker and isinstance(worker.boots(True), Nothing):
+        do = "Name the worker's file in new.watch, or make it a service (worker: {kind: service, …})"
+        yield warning("nothing starts the worker after a reboot", do)
 
 
 @EACH.add

@@ -40,15 +40,15 @@ class Progress:
 
     def line(self, text: str) -> None:
         """One line that a script printed."""
-        words = text.split()
-        if words[:1] == ["note"]:
-            self._notes[" ".join(words[1:])] = None
-        elif words[:1] == ["warn"]:
-            self.warnings[" ".join(words[1:])] = None
-        elif words[:1] == ["doing"]:
-            self._doing = " ".join(words[1:])
-        elif len(words) == 4 and words[0] == "progress" and words[1].isdigit() and words[2].isdigit():
-            self.report(int(words[1]), int(words[2]), words[3])
+        match text.split():
+            case ["note", *words]:
+                self._notes[" ".join(words)] = None
+            case ["warn", *words]:
+                self.warnings[" ".join(words)] = None
+            case ["doing", *words]:
+                self._doing = " ".join(words)
+            case ["progress", done, total, unit] if done.isdigit() and total.isdigit():
+                self.report(int(done), int(total), unit)
 
     def report(self, done: int, total: int, unit: str = "") -> None:
         """*done* of *total* so far."""

@@ -10,21 +10,24 @@ def sh(value: object) -> str:
     return shlex.quote(str(value))
 
 
+def _without(value: object, forbidden: str, why: str) -> str:
+    """*value* as a text. Raises ValueError, saying *why*, where a part of it matches the pattern *forbidden*."""
+    text = str(value)
+    if re.search(forbidden, text):
+        raise ValueError(why.format(text))
+    return text
+
+
 def sql(value: object) -> str:
     """*value* as a string literal of PostgreSQL, whatever standard_conforming_strings says."""
-    text = str(value)
-    if "\0" in text:
-        raise ValueError("PostgreSQL has no NUL in texts")
+    text = _without(value, "\0", "PostgreSQL has no NUL in texts")
     literal = "'" + text.replace("'", "''").replace("\\", "\\\\") + "'"
     return f" E{literal}" if "\\" in text else literal
 
 
 def ident(value: object) -> str:
     """*value* as an identifier of PostgreSQL."""
-    text = str(value)
-    if "\0" in text:
-        raise ValueError("PostgreSQL has no NUL in names")
-    return '"' + text.replace('"', '""') + '"'
+    return '"' + _without(value, "\0", "PostgreSQL has no NUL in names").replace('"', '""') + '"'
 
 
 def nginx(value: object) -> str:
@@ -32,9 +35,7 @@ def nginx(value: object) -> str:
 
     nginx expands `$name` inside quotes too and has no escape for it, so a value with `$` is refused.
     """
-    text = str(value)
-    if "$" in text or "\n" in text or "\0" in text:
-        raise ValueError(f"nginx cannot hold {text!r} as plain text")
+    text = _without(value, r"[$\n\0]", "nginx cannot hold {!r} as plain text")
     if re.fullmatch(r"[A-Za-z0-9_./:@%+,~\[\]-]+", text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -64,9 +65,7 @@ def systemd(value: object) -> str:
 
 def quoted(value: object) -> str:
     """*value* in quotes, for configurations that have both kinds of them and no escape."""
-    text = str(value)
-    if "\n" in text or "\0" in text:
-        raise ValueError(f"{text!r} does not fit between quotes")
+    text = _without(value, r"[\n\0]", "{!r} does not fit between quotes")
     mark = next((m for m in "\"'" if m not in text), None)
     if mark is None:
         raise ValueError(f"it has both kinds of quotes, which cannot be written here: {text}")
@@ -93,10 +92,7 @@ def conninfo(value: object) -> str:
 
 def line(value: object) -> str:
     """*value* as the rest of a line, for files that know no quoting: one that would not stay as it is is refused."""
-    text = str(value)
-    if re.search(r"[\x00-\x1f\x7f]", text) or text != text.strip():
-        raise ValueError(f"{text!r} does not fit on a line of its own")
-    return text
+    return _without(value, r"[\x00-\x1f\x7f]|^\s|\s$", "{!r} does not fit on a line of its own")
 
 
 def under(base: object, path: object) -> str:

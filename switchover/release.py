@@ -7,11 +7,6 @@ from pathlib import Path
 from . import __version__
 
 
-def version() -> str:
-    """The release's number, as the CHANGELOG has it."""
-    return __version__
-
-
 @cache
 def commit() -> str:
     """What `git checkout` takes to come back to it: the commit of this checkout, else the release's tag."""

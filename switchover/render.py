@@ -26,16 +26,10 @@ def environment() -> Environment:
     """Jinja as every template gets it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    jinja = Environment(
-        loader=FileSystemLoader(HOME),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - not HTML alone; each value names its own filter, and a test sees to it
-    )
-    for name in FILTERS:
-        jinja.filters[name] = getattr(quote, name)
+    # No autoescape, since it is not HTML alone: each value names its own filter, and a test sees to it.
+    jinja = Environment(loader=FileSystemLoader(HOME), undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    jinja.trim_blocks = jinja.lstrip_blocks = jinja.keep_trailing_newline = True
+    jinja.filters |= {name: getattr(quote, name) for name in FILTERS}
     return jinja
 
 

@@ -5,17 +5,16 @@ from types import ModuleType
 from typing import Any
 
 from invoke.collection import Collection
-from invoke.tasks import Task
 
 from . import events, output
 from .errors import Problem
 from .move import Move
 from .outcome import Outcome
-from .step import Step, run_step, summary
+from .step import Step, Titled, run_step
 from .verb import verb
 
 
-class Section(Task[Any]):
+class Section(Titled):
     """A heading of the checklist: runs its steps in order.
 
     Its docstring has lines for people: `Visitors:` what they feel while it runs; `Undo:` how it is undone, what that
@@ -38,7 +37,6 @@ class Section(Task[Any]):
                 if not output.ask(f"{self.question} Continue?"):
                     raise Problem("nothing was done", self.name, "Answer y, or give --yes")
             self.run(move)
-        self.times_called += 1
 
     def announce(self, move: Move) -> None:
         """Says what it will do, on which servers, how that is undone, and what visitors feel."""
@@ -71,11 +69,6 @@ class Section(Task[Any]):
     def steps_of(self, move: Move) -> list[Step]:
         """Those that are part of this move, and those that were done when the settings said otherwise."""
         return [step for step in self.steps if step.is_for(move) or move.journal.active(step.line)]
-
-    @property
-    def summary(self) -> str:
-        """The first line of the section's docstring."""
-        return summary(self)
 
     @property
     def changes(self) -> str:

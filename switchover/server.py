@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 class Server(Host):
     """Old or new, and the parts of the site on it, each by the kind that the settings name: see `site`."""
 
-    def __init__(
-        self, role: str, settings: ServerSettings, *, ssh_config: str | None = None, dry: bool = False
-    ) -> None:
+    def __init__(self, role: str, settings: ServerSettings, *, ssh_config: str = "", dry: bool = False) -> None:
         from .site import app, code, deploys, firewall, monitor, schedule, web, worker  # with pydantic, which is slow
 
         addresses = [str(address) for address in settings.address]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from . import settings_file
+from . import vocabulary as words
 from .database.settings import Database, PgBouncer, Switch
 from .dns.settings import Dns
 from .errors import Problem
@@ -18,24 +19,7 @@ from .quote import under
 from .settings_model import faults
 from .site import app, certificate, code, deploys, firewall, monitor, schedule, web, worker
 from .site.kinds import OneOf
-from .vocabulary import (
-    Absolute,
-    Address,
-    AnyPath,
-    Destination,
-    Domain,
-    Flag,
-    Form,
-    Language,
-    Line,
-    Page,
-    Part,
-    Port,
-    Seconds,
-    Source,
-    Text,
-    given,
-)
+from .vocabulary import Form, Part, given
 
 DEFAULT_FILE = "move.yaml"
 DEFAULT = Field(default_factory=dict, validate_default=True)  # the room's default kind, with its own defaults
@@ -55,18 +39,18 @@ OwnCertificate = Annotated[certificate.Settings, OneOf("certificate")]
 class CertificateFiles(Part):
     """The certificate that nginx serves."""
 
-    fullchain: Absolute
+    fullchain: words.Absolute
     """The file of the certificate with its chain, from the root."""
-    key: Absolute
+    key: words.Absolute
     """The file of its key, from the root."""
 
 
 class ServerSettings(Part):
     """One server: how it is reached and what runs there."""
 
-    ssh: Destination
+    ssh: words.Destination
     """How to reach it by ssh: `name`, `user@name` or `user@name:port`; the user has sudo."""
-    address: Annotated[tuple[Address, ...], Field(min_length=1)]
+    address: Annotated[tuple[words.Address, ...], Field(min_length=1)]
     """Its public IPv4 and IPv6 addresses, in quotes."""
     app: App
     worker: Worker = DEFAULT
@@ -87,25 +71,28 @@ class ServerSettings(Part):
 class Carried(Part):
     """A file that is copied from old to new. Relative paths are below the application's directory."""
 
-    source: Source = Field(alias="from")
+    source: words.Source = Field(alias="from")
     """The file on old."""
-    target: AnyPath = Field(alias="to")
+    target: words.AnyPath = Field(alias="to")
     """The file on new."""
-    secret: Flag = False
+    secret: words.Flag = False
     """Whether its contents are never shown."""
-    adapt: Flag = False
+    adapt: words.Flag = False
     """Whether old's application path in it becomes new's."""
-    replace: dict[Annotated[str, Form(r"[^\x00]+", "the text to be replaced")], Text] = Field(default={})
+    replace: dict[Annotated[str, Form(r"[^\x00]+", "the text to be replaced")], words.Text] = Field(default={})
     """Other texts to replace in it, as `before: after`."""
 
 
 class UploadDirectory(Part):
     """A directory that visitors write to. Relative paths are below the application's directory."""
 
-    source: Source = Field(alias="from")
+    source: words.Source = Field(alias="from")
     """The directory on old."""
-    target: AnyPath = Field(alias="to")
+    target: words.AnyPath = Field(alias="to")
     """The directory on new."""
+
+
+Listed = tuple[Carried | UploadDirectory, ...]
 
 
 class ThirdParty(Part):
@@ -113,13 +100,13 @@ class ThirdParty(Part):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [given("url"), given("host")]})
 
-    name: Line
+    name: words.Line
     """What to call it."""
     url: Annotated[str, Form(r"""https?://[^\s"'\\]+""", "an address like https://api.example.org/")] | None = None
     """A page of it to request."""
     host: Annotated[str, Form(r"[A-Za-z0-9:._-]+", "a host's name or address")] | None = None
     """Instead of a page: the host to connect to."""
-    port: Port = 443
+    port: words.Port = 443
     """The port of that host."""
 
     @model_validator(mode="after")
@@ -135,9 +122,9 @@ PAGE_TEXTS = {"en": "We are moving to a new server. Please come back in a few mi
 class Page503(Part):
     """The maintenance page, while the database is copied (`strategy: copy`)."""
 
-    retry_after: Seconds = 120
+    retry_after: words.Seconds = 120
     """Seconds after which a visitor's browser may ask again."""
-    texts: Annotated[dict[Language, Text], Field(min_length=1)] = PAGE_TEXTS
+    texts: Annotated[dict[words.Language, words.Text], Field(min_length=1)] = PAGE_TEXTS
     """What it says, by language."""
 
 
@@ -148,24 +135,25 @@ class Retire(Part):
     """Seconds without a visitor who is proxied by old, before `inv retire-old`."""
 
 
+KEY_ON_CI = given("dns", given("key_on", {"const": "ci"}))
+
+
 class Settings(Part):
     """A whole move."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"if": given("dns", given("key_on", {"const": "ci"})), "then": given("ci")}
-    )
+    model_config = ConfigDict(json_schema_extra={"if": KEY_ON_CI, "then": given("ci")})
 
-    domains: Annotated[tuple[Domain, ...], Field(min_length=1)]
+    domains: Annotated[tuple[words.Domain, ...], Field(min_length=1)]
     """The site's domains; the first is the main one, and names the move."""
-    pages: Annotated[tuple[Page, ...], Field(min_length=1)] = ("/",)
+    pages: Annotated[tuple[words.Page, ...], Field(min_length=1)] = ("/",)
     """Pages that are requested from both servers and compared: status and title."""
-    ssh_config: AnyPath | None = None
+    ssh_config: words.AnyPath | None = None
     """ssh's configuration file, if not your own; a relative path is beside the settings."""
     revision: Annotated[str, Form(r"[0-9a-f]{40}", "a full commit id, 40 hexadecimal digits")] | None = None
     """The commit for new; by default the one that old runs."""
-    relay: Port = 5433
+    relay: words.Port = 5433
     """The port of old, open to new alone, that relays to old's database during the move."""
-    job_within: Seconds = 120
+    job_within: words.Seconds = 120
     """Seconds in which the new worker's log must show a first job."""
     strategy: Literal["copy", "replicate"] = "replicate"
     """`replicate`: new's database replicates old's, and visitors are held for a moment; `copy`: it is copied under a
@@ -191,9 +179,7 @@ class Settings(Part):
 
     @field_validator("carry", "uploads")
     @classmethod
-    def _each_once(
-        cls, listed: tuple[Carried | UploadDirectory, ...], so_far: ValidationInfo
-    ) -> tuple[Carried | UploadDirectory, ...]:
+    def _each_once(cls, listed: Listed, so_far: ValidationInfo) -> Listed:
         new = so_far.data.get("new")  # where there is none, that is the fault
         targets = [item.target for item in listed]
         paths = [PurePosixPath(new.in_app(target) if new else target) for target in targets]

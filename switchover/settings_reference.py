@@ -32,13 +32,10 @@ def schema() -> str:
     for part in made["$defs"].values():
         del part["title"]
     made = json.loads(json.dumps(made), object_hook=_on_one_line)
-    head = {
-        "$schema": GenerateJsonSchema.schema_dialect,
-        "$id": "urn:switchover:move.yaml",
-        "title": "Switchover's move.yaml",
-        "description": "The settings of a move: what runs on the two servers. docs/settings.md lists them.",
-    }
-    return json.dumps(made | head, indent=2, ensure_ascii=False) + "\n"
+    head = {"$schema": GenerateJsonSchema.schema_dialect, "$id": "urn:switchover:move.yaml"}
+    about = "The settings of a move: what runs on the two servers. docs/settings.md lists them."
+    made |= head | {"title": "Switchover's move.yaml", "description": about}
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 
 class _Schema(GenerateJsonSchema):
@@ -55,11 +52,8 @@ class _Schema(GenerateJsonSchema):
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         # pydantic's would take any value under a key that has not the key's form.
-        made = {
-            "type": "object",
-            "propertyNames": self.generate_inner(schema["keys_schema"]),
-            "additionalProperties": self.generate_inner(schema["values_schema"]),
-        }
+        keys, values = self.generate_inner(schema["keys_schema"]), self.generate_inner(schema["values_schema"])
+        made = {"type": "object", "propertyNames": keys, "additionalProperties": values}
         self.update_with_validations(made, schema, self.ValidationsMapping.object)
         return made
 

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 Body = Callable[[Move], Desired]
 
 
-class Step(Task[Any]):
+class Titled(Task[Any]):
+    """A task whose docstring begins with a line for people."""
+
+    @property
+    def summary(self) -> str:
+        """That line: the help, the line in status and in the report."""
+        return (self.__doc__ or self.name).strip().splitlines()[0].rstrip(".")
+
+
+class Step(Titled):
     """A line of the checklist: an Invoke task that lives the life of a step.
 
     *strategy*: how the database moves, where the step is part of one such way alone.
@@ -50,11 +59,6 @@ class Step(Task[Any]):
     def line(self) -> str:
         """The step's whole name, as in `inv switch-app.proxy`."""
         return f"{self.section}.{self.name.replace('_', '-')}"
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring: the help, the line in status and in the report."""
-        return summary(self)
 
     def is_for(self, move: Move) -> bool:
         """Whether it is part of this move, the way its database moves."""
@@ -81,12 +85,6 @@ class Step(Task[Any]):
     def __call__(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         with verb(context) as move, move.lock(self.line):
             run_step(move, self)
-        self.times_called += 1
-
-
-def summary(task: Task[Any]) -> str:
-    """The first line of a task's docstring."""
-    return (task.__doc__ or task.name).strip().splitlines()[0].rstrip(".")
 
 
 def step(body: Body) -> Step:
@@ -109,11 +107,7 @@ def run_step(move: Move, step: Step) -> None:
 
 
 STRONGEST = (Outcome.FINISHED, Outcome.DONE, Outcome.WOULD, Outcome.SEEN, Outcome.ALREADY)  # a step's, of its parts'
-DETAILS = {
-    Outcome.ALREADY: "already so",
-    Outcome.NOTHING: "nothing to do here",
-    Outcome.FINISHED: "an interrupted run, finished",
-}
+DETAILS = {Outcome.ALREADY: "already so", Outcome.FINISHED: "an interrupted run, finished"}
 
 
 @dataclass
@@ -138,12 +132,9 @@ class _Run:
                 else:
                     done.add(self._converge(part, shown))
         outcome = next((outcome for outcome in STRONGEST if outcome in done), Outcome.NOTHING)
-        detail = DETAILS.get(outcome, "")
-        if outcome is Outcome.NOTHING and why:
-            detail = why
-        if outcome is Outcome.WOULD:
-            detail = "would change" if self.diffs else "would look"
-        summary = self.step.summary
+        would = "would change" if self.diffs else "would look"
+        details = DETAILS | {Outcome.NOTHING: why or "nothing to do here", Outcome.WOULD: would}
+        summary, detail = self.step.summary, details.get(outcome, "")
         output.outcome(outcome, summary, detail, None if self.move.dry else time.monotonic() - begun)
         if self.diffs:
             self.move.would_change.add(self.step.line)
@@ -211,9 +202,7 @@ class _Run:
         later = self.step.heading.later
         return next((entry.section for entry in self.move.journal.active() if entry.section in later), None)
 
-    def _complete(
-        self, entry: Entry, resource: Resource | None, answer: Answer, shown: Progress, *, fresh: bool
-    ) -> None:
+    def _complete(self, entry: Entry, resource: Resource | None, answer: Answer, shown: Progress, fresh: bool) -> None:
         """Makes the part of a change that is outside the servers, verifies all of it, and marks it as done.
 
         *answer*: of the recorded script; *fresh*: no run before has begun the change.
@@ -258,8 +247,7 @@ class _Run:
         while (missing := precondition.missing()) is not None:
             waited = time.monotonic() - begun
             if waited >= within:
-                do = f"Waited {within:.0f} s. Fix that and run it again"
-                raise Problem(f"{self.step.line}: {missing}", "", do)
+                raise Problem(f"{self.step.line}: {missing}", "", f"Waited {within:.0f} s. Fix that and run it again")
             shown.line(f"doing {missing}")
             shown.report(int(waited), int(within), "seconds")
             time.sleep(0.2)

@@ -7,17 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    IPvAnyAddress,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyAddress, WithJsonSchema
+from pydantic.annotated_handlers import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -61,39 +52,21 @@ def _text(value: object) -> object:
 
 
 Name = Annotated[str, Form(r"[A-Za-z_][A-Za-z0-9_.@-]*", "a name of letters, digits and _ . @ -")]
-Domain = Annotated[
-    str,
-    Form(
-        r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}",
-        "a domain like shop.org",
-    ),
-]
-Destination = Annotated[
-    str,
-    Form(r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?", "as for ssh: name, user@name or user@name:port"),
-]
-AnyPath = Annotated[
-    str,
-    Form(r"(?=\s*\S)[^\x00-\x1f\x7f]+", "a path is one line of text"),
-    Form(r"(?!([^/]*/)*\.\.(/|$))[^\x00]*", "a path without '..'"),
-]
+_LABELS = r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
+Domain = Annotated[str, Form(_LABELS, "a domain like shop.org")]
+_SSH = r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?"
+Destination = Annotated[str, Form(_SSH, "as for ssh: name, user@name or user@name:port")]
+_ONE_LINE = Form(r"(?=\s*\S)[^\x00-\x1f\x7f]+", "a path is one line of text")
+AnyPath = Annotated[str, _ONE_LINE, Form(r"(?!([^/]*/)*\.\.(/|$))[^\x00]*", "a path without '..'")]
 Absolute = Annotated[AnyPath, Form(r"/[^\x00]*", "an absolute path, like /home/app/current"), AfterValidator(_bare)]
-Source = Annotated[
-    AnyPath,
-    Form(
-        r"(?!/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$))[^\x00]*",
-        "not a mail queue: old sends that mail, and it would be sent twice",
-    ),
-]
+_NO_MAIL = r"(?!/var/spool/(postfix|exim4?|mqueue|nullmailer)(/|$))[^\x00]*"
+Source = Annotated[AnyPath, Form(_NO_MAIL, "not a mail queue: old sends that mail, and it would be sent twice")]
 Page = Annotated[str, Form(r"""/[^\s"'\\]*""", "a page's path, like /products/1")]
 Language = Annotated[str, Form(r"[a-z]{2}(-[A-Za-z]+)?", "a language like en or pt-BR")]
 Text = Annotated[str, Form(r"[^\x00]*", "text without NUL")]
 Email = Annotated[str, Form(r"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+", "an address like me@shop.org")]
-Address = Annotated[
-    IPvAnyAddress,
-    BeforeValidator(_text),
-    WithJsonSchema({"type": "string", "anyOf": [{"format": f, "errorMessage": ADDRESS} for f in ("ipv4", "ipv6")]}),
-]
+_FORMATS = [{"format": name, "errorMessage": ADDRESS} for name in ("ipv4", "ipv6")]
+Address = Annotated[IPvAnyAddress, BeforeValidator(_text), WithJsonSchema({"type": "string", "anyOf": _FORMATS})]
 Line = Annotated[str, Form(r"[^\x00-\x1f\x7f]+", "one line of text")]
 Flag = Annotated[bool, Field(strict=True)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]

@@ -28,9 +28,7 @@ def _run(the_move: Move, section: Section) -> None:
     """The section, which was announced; one that the move can do without may fail."""
     try:
         section.run(the_move, announced=True)
-    except Unreached:
-        raise
     except Problem as problem:
-        if not section.without:
+        if isinstance(problem, Unreached) or not section.without:
             raise
         output.outcome(Outcome.FAILED, str(problem))

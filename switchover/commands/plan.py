@@ -42,10 +42,9 @@ def _page(move: Move) -> Iterator[str]:
 
 def _described(preview: Preview) -> Iterator[str]:
     yield f"### {preview.step.summary}\n"
-    state = (
-        f"Done {preview.done}." if preview.done else f"Not known yet: {preview.obstacle}." if preview.obstacle else ""
-    )
-    state = state or preview.nothing
+    state = f"Done {preview.done}." if preview.done else preview.nothing
+    if preview.obstacle and not preview.done:
+        state = f"Not known yet: {preview.obstacle}."
     if not state and not preview.changes:
         state = "Looks, and changes nothing." if preview.looks else "True now; the steps above may change that."
     yield f"`inv {preview.step.line}`{'. ' + state if state else ''}\n"

@@ -3,8 +3,6 @@
 `--files` compares the uploads too, by checksum.
 """
 
-from __future__ import annotations
-
 import json as library
 from collections.abc import Iterator
 from typing import Any
@@ -56,20 +54,14 @@ def _refuse(move: Move, jobs: int) -> None:
     if not 1 <= jobs <= 16:
         raise Problem("--jobs is from 1 to 16")
     if move.settings.strategy != "replicate":
-        raise Problem(
-            "no replication (strategy: copy): `inv switch-db` compares all rows itself, under its page", "",
-            "With `strategy: replicate` in the settings, `inv prove` works at any time",
-        )  # fmt: skip
+        what = "no replication (strategy: copy): `inv switch-db` compares all rows itself, under its page"
+        raise Problem(what, "", "With `strategy: replicate` in the settings, `inv prove` works at any time")
 
 
 def _show(proof: Proof) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("table", "rows on old", "rows on new", "equal"):
-        shown.add_column(name, justify="right" if name.startswith("rows") else "left", overflow="fold")
+    shown = output.table("table", "rows on old", "rows on new", "equal")
     for table in proof.tables:
         counts = ["none" if table[side] is None else f"{table[side]:,}" for side in ("old", "new")]
         shown.add_row(Text(table["table"]), *counts, "✓" if table["equal"] else Text(f"✗ {table['why']}", style="red"))
@@ -80,11 +72,8 @@ def _show(proof: Proof) -> None:
     rate = f", {proof.rows / proof.seconds:,.0f} rows/s" if proof.seconds >= 1 else ""
     waited = f"visitors waited for {proof.pinned['hold_ms']} ms" if proof.pinned["held"] else "nobody had to wait"
     result = f"{bad} of {len(proof.tables)} tables differ" if bad else f"{len(proof.tables)} tables are equal"
-    output.outcome(
-        Outcome.FAILED if bad else Outcome.SEEN,
-        f"{result}, {proof.rows:,} rows",
-        f"{proof.seconds:.1f} s{rate}; {waited}",
-    )
+    detail = f"{proof.seconds:.1f} s{rate}; {waited}"
+    output.outcome(Outcome.FAILED if bad else Outcome.SEEN, f"{result}, {proof.rows:,} rows", detail)
     both = [sequence for sequence in proof.sequences if sequence["equal"]]
     behind = sum(sequence["old"] != sequence["new"] for sequence in both)
     note = f"; {behind} get their last value in the switch" if behind else ""
@@ -104,9 +93,8 @@ def _differences(proof: Proof) -> Iterator[str]:
             key = ", ".join(f"{column} {value}" for column, value in row["key"].items())
             yield f"{name}: {key} {where[row['on']]}"
         if more:
-            part = (
-                "" if more["buckets"] == more["of"] else f" in {more['buckets']} of the {more['of']} parts that differ"
-            )
+            buckets, of = more["buckets"], more["of"]
+            part = f" in {buckets} of the {of} parts that differ" if buckets != of else ""
             yield f"{name}: {more['keys']:,} rows differ{part}; the first are named"
     for sequence in proof.sequences:
         if not sequence["equal"]:

@@ -17,6 +17,9 @@ from ..outcome import Outcome
 from ..step import Step
 from ..verb import verb
 
+WORDS = {"done": ("done", "green"), "true": ("true already", "green"), "nothing": ("nothing to do", "dim")}
+WORDS |= {"open": ("open", ""), "interrupted": ("interrupted", "red")}  # of a state: in the table, and their style
+
 
 @task(help={"json": "print it for programs", "markdown": "print the checklist with ticks, to paste into an issue"})
 def status(context: Any, json: bool = False, markdown: bool = False) -> None:
@@ -32,16 +35,13 @@ def status(context: Any, json: bool = False, markdown: bool = False) -> None:
 
 
 def _rows(move: Move) -> list[dict[str, Any]]:
-    return [
-        {
-            "section": section.name,
-            "doc": section.summary,
-            "visitors": section.visitors,
-            "steps": [{"step": step.line, "doc": step.summary, **_state(move, step)} for step in steps],
-        }
-        for section in WHOLE
-        if (steps := section.steps_of(move))
-    ]
+    rows: list[dict[str, Any]] = []
+    for section in WHOLE:
+        steps = [{"step": step.line, "doc": step.summary, **_state(move, step)} for step in section.steps_of(move)]
+        if steps:
+            names = {"section": section.name, "doc": section.summary, "visitors": section.visitors}
+            rows.append({**names, "steps": steps})
+    return rows
 
 
 def _state(move: Move, step: Step) -> dict[str, Any]:
@@ -111,26 +111,16 @@ def _print_markdown(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_table(move: Move, rows: Sequence[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    texts = {
-        "done": "[green]done[/]",
-        "true": "[green]true already[/]",
-        "nothing": "[dim]nothing to do[/]",
-        "open": "open",
-        "interrupted": "[red]interrupted[/]",
-    }
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("step", "state", "when, who", "undo"):
-        table.add_column(name, overflow="fold")
+    table = output.table("step", "state", "when, who", "undo")
     for row in rows:
         table.add_row(f"[bold]{row['section']}[/]", "", "", "")
         for step in row["steps"]:
             detail = f"{step['when']} {step['who']}" if "who" in step else step.get("in_the_way") or step.get("why", "")
             undoable = "yes" if step["undoable"] else ""
-            table.add_row(Text(f"  {step['doc']}"), texts[step["state"]], Text(detail), undoable)
+            text, style = WORDS[step["state"]]
+            table.add_row(Text(f"  {step['doc']}"), Text(text, style), Text(detail), undoable)
     output.console().print(table)
     if replication := _replication(move):
         for line in replication.lines():

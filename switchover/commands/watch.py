@@ -75,13 +75,8 @@ def _sessions(old: Server) -> list[dict[str, Any]]:
 
 
 def _table(move: Move, facts: dict[str, Any]) -> Table:
-    from rich import box
-    from rich.table import Table
-
     title = f"{move.settings.domain}, {facts['at']} (stop: Ctrl-C)"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for name in ("", str(move.old), str(move.new)):
-        table.add_column(name, overflow="fold")
+    table = output.table("", str(move.old), str(move.new), title=title)
     old, new, visitors, queue = facts["old"], facts["new"], facts["old"]["visitors"], facts["new"]["queue"]
     ago = visitors["last_seconds_ago"]
     last = "nobody yet" if ago is None else f"{visitors['last_minute']} in the last minute, the last {ago} s ago"

@@ -26,11 +26,8 @@ class FileState:
 
 def read(server: Host, path: str) -> FileState:
     """The file *path* on *server*, as root sees it; a link is followed."""
-    answer = server.look(
-        f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; exit; }}; [ -f "$p" ] || {{ echo other; exit; }}\n'
-        'stat -L -c \'%U:%G %a\' "$p"; base64 "$p"'
-    )
-    first, _, rest = answer.out.partition("\n")
+    is_file = f'p={sh(path)}; [ -e "$p" ] || {{ echo absent; exit; }}; [ -f "$p" ] || {{ echo other; exit; }}'
+    first, _, rest = server.look(f'{is_file}\nstat -L -c \'%U:%G %a\' "$p"; base64 "$p"').out.partition("\n")
     if first == "absent":
         return FileState(None)
     if first == "other":

@@ -13,11 +13,6 @@ def packages(server: Host, names: str, configuration: str, installed: str = "") 
     were installed.
     """
     status = f"dpkg-query -W -f '${{db:Status-Status}}\\n' {names} 2>/dev/null"
-    return Command(
-        server,
-        f"sh after/packages install {configuration} {names}",
-        "sh after/packages remove",
-        check=installed or f'[ "$({status} | grep -cx installed)" = {len(names.split())} ]',
-        shown=f"apt-get install {names}",
-        files=programs("packages"),
-    )
+    check = installed or f'[ "$({status} | grep -cx installed)" = {len(names.split())} ]'
+    run, undo = f"sh after/packages install {configuration} {names}", "sh after/packages remove"
+    return Command(server, run, undo, check, f"apt-get install {names}", files=programs("packages"))

@@ -125,12 +125,7 @@ def setting(server: Host, name: str, value: str, good: str) -> Command:
     """
     query = f"SELECT ({good})::text FROM pg_settings WHERE name = {sql(name)}"
     words = f"{sh(name)} {sh(value)}"
-    return Command(
-        server,
-        f"sh after/setting put {words} {sh(good)}",
-        f"sh after/setting back {words}",
-        check=f'may_stay=$({PSQL} -c {sh(query)}) && [ "$may_stay" != false ]',
-        shown=f"ALTER SYSTEM SET {name} = {sql(value)}",
-        files=programs("setting"),
-        part=f"setting {name}",
-    )
+    run, undo = f"sh after/setting put {words} {sh(good)}", f"sh after/setting back {words}"
+    check = f'may_stay=$({PSQL} -c {sh(query)}) && [ "$may_stay" != false ]'
+    shown, part = f"ALTER SYSTEM SET {name} = {sql(value)}", f"setting {name}"
+    return Command(server, run, undo, check, shown, files=programs("setting"), part=part)

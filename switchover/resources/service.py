@@ -32,11 +32,9 @@ class Service(Resource):
     def change(self) -> Change | None:
         """What must be started, stopped, enabled or disabled."""
         runs = f"alive {sh(self.pidfile)}" if self.pidfile else f"systemctl is-active -q {sh(self.name)}"
-        answer = self.server.look(
-            f"{FUNCTIONS}\n{runs} && echo running || echo stopped\n"
-            f"systemctl is-enabled -q {sh(self.name)} 2>/dev/null && echo on || echo off"
-        )
-        run, boot = answer.out.split()
+        boots = f"systemctl is-enabled -q {sh(self.name)} 2>/dev/null"
+        script = f"{FUNCTIONS}\n{runs} && echo running || echo stopped\n{boots} && echo on || echo off"
+        run, boot = self.server.look(script).out.split()
         return self.plan(run == "running", boot == "on")
 
     def plan(self, running: bool, at_boot: bool) -> Change | None:
@@ -61,18 +59,14 @@ class Service(Resource):
             return f"systemctl start {name}"
         pid = sh(self.pidfile)
         # systemd may believe that it runs already, so a plain start would do nothing.
-        return (
-            f"alive {pid} || systemctl restart {name}\n"
-            f'wait_until {self.within} alive {pid} || refuse {name}" did not start: see its log"'
-        )
+        started = f'wait_until {self.within} alive {pid} || refuse {name}" did not start: see its log"'
+        return f"alive {pid} || systemctl restart {name}\n{started}"
 
     def _stop(self) -> str:
         name = sh(self.name)
         if not self.pidfile:
             return f"systemctl stop {name}"
         pid, script = sh(self.pidfile), sh(f"/etc/init.d/{self.name}")
-        return (
-            f"systemctl stop {name}\n"
-            f"if alive {pid} && [ -x {script} ]; then SYSTEMCTL_SKIP_REDIRECT=1 {script} stop >/dev/null; fi\n"
-            f'wait_until {self.within} not alive {pid} || refuse {name}" did not stop within {self.within} s"'
-        )
+        by_script = f"if alive {pid} && [ -x {script} ]; then SYSTEMCTL_SKIP_REDIRECT=1 {script} stop >/dev/null; fi"
+        stopped = f'wait_until {self.within} not alive {pid} || refuse {name}" did not stop within {self.within} s"'
+        return f"systemctl stop {name}\n{by_script}\n{stopped}"

@@ -75,28 +75,20 @@ class Synchronised(Resource):
         return self._carried("\n".join([shown, *names[:15], *more]))
 
     def _carried(self, diff: str) -> Change:
-        return Change(diff, self._apply(), self._undo(), files=programs(PROGRAM))
+        target = sh(self.target)
+        pull = self._pull("--info=progress2 --backup --backup-dir=" + '"$entry/before/files"')
+        lines = [f"sh after/{PROGRAM} list {target}"] if self.first else []
+        lines += [f"runuser -u {sh(self.users[1])} -- mkdir -p {target}", f"sh after/{PROGRAM} bring {pull}"]
+        push = self._rsync(self.users[0], f"--update {target} {sh(on(self.old, self.source))}")
+        failed = 'refuse "uploads made since could not travel back: $(head -n 1 errors)"'
+        undo = f"[ ! -d {target} ] || {push} 2>errors || {failed}\n"
+        undo += f"sh after/{PROGRAM} back {target}\n" if self.first else ""
+        return Change(diff, "\n".join(lines), undo, files=programs(PROGRAM))
 
     def _pull(self, more: str) -> str:
         delete = "--delete --delete-delay " if self.deleting else ""
         words = f"--no-inc-recursive {delete}{more} {sh(on(self.old, self.source))} {sh(self.target)}"
         return self._rsync(self.users[1], words)
 
-    def _push(self) -> str:
-        return self._rsync(self.users[0], f"--update {sh(self.target)} {sh(on(self.old, self.source))}")
-
     def _rsync(self, user: str, words: str) -> str:
         return f"rsync -a -s -8 --chown={sh(user)}:{sh(user)} -e {sh(ssh(self.old))} {words}"
-
-    def _apply(self) -> str:
-        target = sh(self.target)
-        pull = self._pull("--info=progress2 --backup --backup-dir=" + '"$entry/before/files"')
-        lines = [f"sh after/{PROGRAM} list {target}"] if self.first else []
-        lines += [f"runuser -u {sh(self.users[1])} -- mkdir -p {target}", f"sh after/{PROGRAM} bring {pull}"]
-        return "\n".join(lines)
-
-    def _undo(self) -> str:
-        target = sh(self.target)
-        failed = 'refuse "uploads made since could not travel back: $(head -n 1 errors)"'
-        back = f"[ ! -d {target} ] || {self._push()} 2>errors || {failed}\n"
-        return back + (f"sh after/{PROGRAM} back {target}\n" if self.first else "")

@@ -352,7 +352,7 @@ def test_a_journal_says_its_format_the_release_that_opened_it_and_of_which_move_
     facts = json.loads(opened(here()).read_text())
     assert facts.pop("when") and facts.pop("who") == journal.operator()
     assert facts == {
-        "format": opening.FORMAT, "release": release.version(), "commit": release.commit(),
+        "format": opening.FORMAT, "release": release.__version__, "commit": release.commit(),
         "domains": ["shop.example.org"], "old": ["192.0.2.11", "2001:db8::11"], "new": ["192.0.2.12"],
     }  # fmt: skip
 
