@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from ..desired import Nothing
@@ -27,6 +27,13 @@ class KindSettings(Part):
     """The settings of a kind; each room has a class of it, and each kind one of its room's."""
 
     kind: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A kind is called as its file."""
+        super().__init_subclass__(**options)
+        cls.kind = name = cls.__module__.rpartition(".")[2]
+        only = Annotated[Literal[name], Field(description=cls.__doc__)]
+        cls.__annotations__ = {"kind": only, **cls.__annotations__}
 
 
 S = TypeVar("S", bound=KindSettings)

@@ -38,8 +38,6 @@ Parts = list[Resource | Precondition]
 class Settings(certificate.Settings):
     """It is ordered from an ACME authority."""
 
-    kind: Literal["certbot"] = "certbot"
-    """It is ordered from an ACME authority."""
     certbot: Literal["package", "current"] = "package"
     """`package`: the distribution's; `current`: the current release, in its own Python environment."""
     version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
 from ...desired import Precondition
 from ...errors import Problem
@@ -19,8 +19,6 @@ NO_CONTENTS = f"{hashlib.sha256().hexdigest()}  -"  # no files at all: that is n
 class Settings(code.Settings):
     """Something else brings the code to new, before the move; its version is compared with old's."""
 
-    kind: Literal["none"] = "none"
-    """It is not copied."""
     version: Line = CONTENTS
     """The command that prints its version, run by the application's user in its directory (`cat REVISION`); by default
     a checksum of the application's own files."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ...desired import Precondition, Resource
 from ...findings import Found, blocker
@@ -22,8 +22,6 @@ LONGEST = 900  # seconds that a deploy may take
 class Settings(deploys.Settings):
     """By a push to a git repository on the server."""
 
-    kind: Literal["git"] = "git"
-    """By a push to a repository on the server."""
     repository: AnyPath = ".git"
     """The repository that is pushed to; a relative path is below the application's directory."""
     branch: Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from .. import deploys
 from ..kinds import nothing
 
 
 class Settings(deploys.Settings):
     """In a way that this tool does not know: nobody may deploy during the move."""
-
-    kind: Literal["none"] = "none"
-    """Deploys are left alone."""
 
 
 class NoDeploys(deploys.Deploys[Settings]):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from ...desired import Precondition, Resource
 from ...errors import Problem
@@ -26,8 +26,6 @@ FILES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/e
 class Settings(firewall.Settings):
     """ufw: where it is off, `prepare-old` turns it on, with ssh's ports and `allow`."""
 
-    kind: Literal["ufw"] = "ufw"
-    """The program."""
     allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
     """The ports that stay open for everybody, besides ssh's: list every other one that is used."""
 

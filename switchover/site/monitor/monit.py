@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Literal
 
 from ...desired import Nothing, Resource
 from ...programs import program
@@ -25,8 +24,6 @@ FORGET = f"{RELOAD}\nwait_showing 60 not sh -c {sh(STARTING)} || :"
 class Settings(monitor.Settings):
     """monit, with a file of its configuration for each of the two, or one for both."""
 
-    kind: Literal["monit"] = "monit"
-    """The program."""
     app: Absolute | None = None
     """The file of monit's configuration that watches the application, from the root."""
     worker: Absolute | None = None

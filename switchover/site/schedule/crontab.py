@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ...desired import Nothing, Resource
 from ...errors import Problem
@@ -21,8 +21,6 @@ PROGRAM = "middle-of-a-minute"
 class Settings(schedule.Settings):
     """A user's crontab."""
 
-    kind: Literal["crontab"] = "crontab"
-    """A user's crontab starts them."""
     user: Name | None = None
     """The user whose crontab it is; the application's user by default."""
     install: Line | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from ...desired import Precondition
 from ...findings import Found, blocker
@@ -26,8 +26,6 @@ _MASTER = "$(systemctl show -p MainPID --value nginx)"  # not the nginx of a con
 class Settings(web.Settings):
     """nginx, and the file of the application's site."""
 
-    kind: Literal["nginx"] = "nginx"
-    """The program."""
     site: Absolute
     """The file of the application's site, from the root."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 from ...hosts import Host
 from ...quote import sh
@@ -24,8 +24,6 @@ SELECT json_build_object('waiting', count(*) FILTER (WHERE locked_at IS NULL AND
 class Settings(worker.Settings):
     """delayed_job: its script, its pid file and its log. Relative paths are below the application's directory."""
 
-    kind: Literal["delayed_job"] = "delayed_job"
-    """The program."""
     command: AnyPath = "script/delayed_job"
     """The script that starts and stops it."""
     pidfile: AnyPath = "tmp/pids/delayed_job.pid"

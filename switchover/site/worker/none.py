@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ...render import render
 from .. import worker
 from ..kinds import Action, nothing
@@ -11,9 +9,6 @@ from ..kinds import Action, nothing
 
 class Settings(worker.Settings):
     """There is no worker."""
-
-    kind: Literal["none"] = "none"
-    """Nothing runs jobs."""
 
 
 class NoWorker(worker.Worker[Settings]):
