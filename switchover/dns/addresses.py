@@ -1,7 +1,5 @@
 """The addresses of the site's names: what they become, and until when resolvers may have the old ones cached."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import wraps

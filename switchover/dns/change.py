@@ -1,7 +1,5 @@
 """DNS records, as a step wants them. They are on neither server; new's journal records their changes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

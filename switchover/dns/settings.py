@@ -1,8 +1,6 @@
 """The settings of DNS."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -46,7 +44,7 @@ class Dns(Part):
     """With `lexicon`: the provider, as dns-lexicon calls it; it finds the credentials itself."""
 
     @model_validator(mode="after")
-    def _whole(self) -> Dns:
+    def _whole(self) -> Self:
         needed = {"update": "key_file", "lexicon": "provider"}.get(self.kind)
         if needed and getattr(self, needed) is None:
             raise ValueError(f"kind: {self.kind} needs {needed}")

@@ -1,7 +1,5 @@
 """A DNS provider's API, through dns-lexicon, which supports some hundred of them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from pathlib import Path

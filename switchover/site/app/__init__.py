@@ -1,7 +1,5 @@
 """The application: the processes that answer requests."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar

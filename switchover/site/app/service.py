@@ -1,7 +1,5 @@
 """Any application that is a service: its verbs are settings."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from ...findings import Found, warning

@@ -1,7 +1,5 @@
 """unicorn, started by an init script or a unit, found by its pid file."""
 
-from __future__ import annotations
-
 from ...quote import sh
 from ...render import render
 from ...vocabulary import AnyPath

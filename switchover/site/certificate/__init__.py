@@ -1,7 +1,5 @@
 """New's own certificate for the production domains: how it is ordered, served and renewed."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Old's certificate, as copied to new: somebody else renews it there, before it ends."""
 
-from __future__ import annotations
-
 from ...findings import Found, note
 from .. import certificate
 from ..kinds import nothing

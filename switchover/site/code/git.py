@@ -1,7 +1,5 @@
 """A git checkout in the application's directory: new fetches what it lacks from old's, with rsync."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ...errors import Problem

@@ -1,7 +1,5 @@
 """Something else brings the code to new, before the move; its version is compared with old's."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Deploys by a push to a git repository on the server, whose hooks do the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """New code arrives in a way that this tool does not know: whoever deploys has to wait for the end of the move."""
 
-from __future__ import annotations
-
 from .. import deploys
 from ..kinds import nothing
 

@@ -1,7 +1,5 @@
 """The firewall of a server."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """No firewall that this tool knows: it is left alone."""
 
-from __future__ import annotations
-
 from ...findings import Found, note
 from .. import firewall
 from ..kinds import nothing

@@ -1,7 +1,5 @@
 """The monitor: what restarts the application and the worker when they die, and sends alerts."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field

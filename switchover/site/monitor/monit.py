@@ -1,7 +1,5 @@
 """monit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 

@@ -1,7 +1,5 @@
 """No monitor, or one that this tool leaves alone."""
 
-from __future__ import annotations
-
 from .. import monitor
 from ..kinds import nothing
 

@@ -1,7 +1,5 @@
 """A user's crontab."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Nothing starts regular tasks."""
 
-from __future__ import annotations
-
 from .. import schedule
 from ..kinds import nothing
 

@@ -1,7 +1,5 @@
 """The worker itself starts regular tasks, so they move with it."""
 
-from __future__ import annotations
-
 from .. import schedule
 from ..kinds import nothing
 

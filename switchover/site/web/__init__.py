@@ -1,7 +1,5 @@
 """The web server, which visitors' requests reach first."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """nginx, as Debian packages it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ...desired import Precondition

@@ -1,7 +1,5 @@
 """The worker: what runs the jobs of the queue. It stops only after its current job, so that none runs twice."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any

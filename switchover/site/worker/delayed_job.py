@@ -1,7 +1,5 @@
 """delayed_job, started by its script, found by its pid file; its queue is a table of the application's database."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

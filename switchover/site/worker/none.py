@@ -1,7 +1,5 @@
 """No worker: nothing runs jobs, or the application does it by itself."""
 
-from __future__ import annotations
-
 from ...render import render
 from .. import worker
 from ..kinds import Action, nothing

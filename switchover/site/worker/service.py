@@ -1,7 +1,5 @@
 """Any worker that is a service: its verbs are settings."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
