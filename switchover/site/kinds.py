@@ -50,12 +50,10 @@ class Kind(ABC, Generic[S]):
 
     server: Host
     settings: S
-    tools: tuple[str, ...] = field(default=(), init=False)
-    """The programs that must be on the server."""
+    tools: tuple[str, ...] = field(default=(), init=False)  # the programs that must be on the server
+    # What must exist there, by the settings' key below the server's: the names of services, absolute paths.
     services: dict[str, str] = field(default_factory=dict, init=False)
-    """Services that must exist there: the settings' key, below the server's -> the service's name."""
     paths: dict[str, str] = field(default_factory=dict, init=False)
-    """Paths that must exist there: the settings' key, below the server's -> the absolute path."""
 
     def __post_init__(self) -> None:
         """Sets what depends on the settings."""

@@ -49,21 +49,14 @@ def backlog(listens: str) -> str:
 class Application(Kind[S]):
     """What every kind of application can do. All sh here runs as root, and may use the functions of functions.sh."""
 
-    listens: str
-    """Where it takes requests, as for nginx's `server`."""
-    runs: str
-    """sh: succeeds where it runs."""
-    started: str
-    """sh: prints when it was started, in seconds since 1970."""
-    main_process: str
-    """sh: prints the id of its main process; nothing where it does not run."""
+    listens: str  # where it takes requests, as for nginx's `server`
+    runs: str  # sh: succeeds where it runs
+    started: str  # sh: prints when it was started, in seconds since 1970
+    main_process: str  # sh: prints the id of its main process; nothing where it does not run
+    # sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh;
+    # `app_configuration`: lines of its configuration that have both, for when it does not run.
     facts: str
-    """sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh.
-
-    `app_configuration`: lines of its configuration that have both, for when it does not run.
-    """
-    pidfile = ""
-    """The file with its process id, where systemd does not know that; else empty."""
+    pidfile = ""  # the file with its process id, where systemd does not know that; else empty
 
     def __post_init__(self) -> None:
         settings = self.settings

@@ -25,8 +25,7 @@ class Monitor(OfApplication[S]):
     """What every kind of monitor can do."""
 
     worker: Worker[Any]
-    starts_worker: bool = field(default=False, init=False)
-    """Whether it starts the worker, after a boot too."""
+    starts_worker: bool = field(default=False, init=False)  # whether it starts the worker, after a boot too
 
     @abstractmethod
     def forgets_application(self, *, record_only: bool = False) -> Some:

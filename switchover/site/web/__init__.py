@@ -46,20 +46,14 @@ def public_uploads(app: Application[Any], directories: Sequence[str]) -> list[di
 class Web(OfApplication[S]):
     """What every kind of web server can do. All sh here runs as root."""
 
-    page = f"{ETC}/{PAGE}"
-    """new: the maintenance page; visitors see it as long as this file exists."""
-    test: str
-    """sh: fails where its configuration is invalid, and says why."""
+    page = f"{ETC}/{PAGE}"  # new: the maintenance page; visitors see it as long as this file exists
+    test: str  # sh: fails where its configuration is invalid, and says why
+    # sh, for a recorded script: when this ends, every new request is answered by the present configuration;
+    # requests under way still end by the one before.
     reload: str
-    """sh, for a recorded script: when this ends, every new request is answered by the present configuration;
-    requests under way still end by the one before.
-    """
-    reload_shown: str
-    """The same as one line, for people."""
-    site: str
-    """new: the file of the site for the production domains."""
-    drained: str
-    """sh: a command that succeeds when all requests from before its last change have ended."""
+    reload_shown: str  # the same as one line, for people
+    site: str  # new: the file of the site for the production domains
+    drained: str  # sh: a command that succeeds when all requests from before its last change have ended
 
     @abstractmethod
     def answers(self, front: Front, then: str = "") -> File:

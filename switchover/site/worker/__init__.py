@@ -28,16 +28,11 @@ def too_long(seconds: int) -> str:
 class Worker(OfApplication[S]):
     """What every kind of worker can do. All sh here runs as root, and may use the functions of functions.sh."""
 
-    there = True
-    """Whether there is one at all."""
-    runs: str
-    """sh: succeeds where it runs."""
-    works: str
-    """sh: succeeds where it runs and takes jobs."""
-    did_a_job: str
-    """A command that succeeds where a job is seen to have run; empty where nothing can tell."""
-    a_job: str
-    """sh: queues a job that does nothing; empty where that cannot be done."""
+    there = True  # whether there is one at all
+    runs: str  # sh: succeeds where it runs
+    works: str  # sh: succeeds where it runs and takes jobs
+    did_a_job: str  # a command that succeeds where a job is seen to have run; empty where nothing can tell
+    a_job: str  # sh: queues a job that does nothing; empty where that cannot be done
 
     @abstractmethod
     def starting(self) -> Action:
