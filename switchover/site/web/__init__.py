@@ -10,6 +10,7 @@ from ...findings import Found
 from ...hosts import Host
 from ...programs import ETC
 from ...resources.file import File
+from ...resources.precondition import succeeds
 from ..app import Application
 from ..kinds import KindSettings, OfApplication, S
 
@@ -67,9 +68,10 @@ class Web(OfApplication[S]):
     def gone(self, front: Front) -> File:
         """old: it no longer answers for the site."""
 
-    @abstractmethod
     def drains(self, within: int) -> Precondition:
         """The requests from before its last change have ended, within so many seconds."""
+        otherwise = f"requests from before are still under way on {self.server.role}"
+        return succeeds(self.server, self.drained, otherwise, within=within)
 
     @abstractmethod
     def reads_again(self, file: str) -> str:
