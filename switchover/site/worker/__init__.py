@@ -64,11 +64,11 @@ class Worker(OfApplication[S]):
 
     def running(self) -> Resource | Nothing:
         """It runs."""
-        return Runs(self, True)
+        return Runs(self.server, self, True)
 
     def stopped(self, *, record_only: bool = False) -> Resource | Nothing:
         """It has finished its current job and stopped."""
-        return Runs(self, False, record_only)
+        return Runs(self.server, self, False, record_only)
 
     def restart(self) -> str:
         """sh: where it runs, it finishes its current job and is started again."""
@@ -90,16 +90,12 @@ wait_showing {within} {seen} || refuse "no job ran within {within} s. Is {role}'
 
 @dataclass(frozen=True)
 class Runs(Resource):
-    """A *worker* runs (*desired*), or has finished its current job and stopped."""
+    """A *worker* of *server* runs (*desired*), or has finished its current job and stopped."""
 
+    server: Host
     worker: Worker[Any]
     desired: bool
     record_only: bool = False
-
-    @property
-    def server(self) -> Host:
-        """Where it is."""
-        return self.worker.server
 
     def change(self) -> Change | None:
         """Its start or its end; None where it is so already."""
