@@ -64,14 +64,11 @@ class Monit(monitor.Monitor[Settings]):
 
     def watches(self, is_ours: Callable[[str], bool]) -> Nothing | list[Resource]:
         """A file for each is there; somebody's own file stays as it is."""
-        pairs: tuple[tuple[str | None, Watched | None, str], ...] = (
-            (self.settings.app, self.app.watched(), "templates/monit-app.j2"),
-            (self.settings.worker, self.worker.watched(), "templates/monit-worker.j2"),
-        )
-        parts: dict[str, list[tuple[str, Watched]]] = {}
-        for path, watched, template in pairs:
+        files, parts = self.settings, dict[str, list[tuple[str, Watched]]]()
+        programs = ("app", files.app, self.app.watched()), ("worker", files.worker, self.worker.watched())
+        for name, path, watched in programs:
             if path and watched:  # one file may be for both
-                parts.setdefault(path, []).append((template, watched))
+                parts.setdefault(path, []).append((f"templates/monit-{name}.j2", watched))
         if not parts:
             return self._unnamed("application and the worker")
         return [self._file(path, watched, is_ours(path)) for path, watched in parts.items()]
