@@ -72,15 +72,11 @@ def logs_rotate(move: Move) -> Desired:
         f"[ -e {proof}.1 ] || [ -e {proof}.1.gz ] || s=9; rm -f {proof}*; exit $s"
     )
     status = sh(new.in_app("log/logrotate-status"))
-    rotates = Command(
-        new,
-        f"{run} || refuse 'log/logrotate.conf does not rotate a file of 2 MB: adapt it (carry in the settings)'",
-        check="false"
-        if "prepare-new.carried-files" in move.would_change
-        else f"[ -e {status} ] && [ ! {sh(path)} -nt {status} ]",
-        shown=f"{rotate}, tried with a file of 2 MB",
-    )
-    return [*desired, rotates]
+    failed = "log/logrotate.conf does not rotate a file of 2 MB: adapt it (carry in the settings)"
+    will_change = "prepare-new.carried-files" in move.would_change
+    check = "false" if will_change else f"[ -e {status} ] && [ ! {sh(path)} -nt {status} ]"
+    shown = f"{rotate}, tried with a file of 2 MB"
+    return [*desired, Command(new, f"{run} || refuse '{failed}'", check=check, shown=shown)]
 
 
 @step

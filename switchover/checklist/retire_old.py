@@ -63,10 +63,8 @@ def certificate_of_its_own(move: Move) -> Desired:
 def undo_ends(move: Move) -> Desired:
     """new: the journal is closed; nothing can be undone any more."""
     ended = sh(f"{move.journal.home}/retired")
-    return [
-        Command(server, f"date -u >{ended}", FINAL, check=f"[ -e {ended} ]", shown="undo ends")
-        for server in (move.new, move.old)
-    ]
+    run, check = f"date -u >{ended}", f"[ -e {ended} ]"
+    return [Command(server, run, FINAL, check, "undo ends") for server in (move.new, move.old)]
 
 
 @step
@@ -133,19 +131,10 @@ def deploy_hook(move: Move) -> Desired:
 @step
 def access_closed(move: Move) -> Desired:
     """old: what was opened for new is closed: key, role, relay and firewall rule."""
-    return _reverted(
-        move,
-        "prepare-old.database-certificate",
-        "prepare-old.firewall",
-        "prepare-old.database-relay",
-        "replicate.wal-level",
-        "prepare-new.pool-role",
-        "prepare-new.pool-password",
-        "prepare-old.database-role",
-        "prepare-old.database-password",
-        "prepare-old.access",
-        "prepare-old.key",
-    )
+    ways = ("prepare-old.database-certificate", "prepare-old.firewall", "prepare-old.database-relay")
+    pool = ("replicate.wal-level", "prepare-new.pool-role", "prepare-new.pool-password")
+    role = ("prepare-old.database-role", "prepare-old.database-password")
+    return _reverted(move, *ways, *pool, *role, "prepare-old.access", "prepare-old.key")
 
 
 @step
@@ -169,10 +158,8 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
 def copies_removed(move: Move) -> Desired:
     """new: the database of before the move is removed."""
     drop = f"DROP DATABASE IF EXISTS {ident(copy.before_move(move.new))}"
-    return [
-        Command(move.new, f"{PSQL} -c {sh(drop)}", FINAL, shown=drop),
-        *_reverted(move, "prepare-new.copy-package"),
-    ]
+    dropped = Command(move.new, f"{PSQL} -c {sh(drop)}", FINAL, shown=drop)
+    return [dropped, *_reverted(move, "prepare-new.copy-package")]
 
 
 @step

@@ -133,10 +133,8 @@ class OneOf:
         return str(_package(self.room).DEFAULT)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices: dict[Any, CoreSchema] = {
-            kind: handler.generate_schema(part) for kind, part in kinds(self.room).items()
-        }
-        return core_schema.tagged_union_schema(choices, self._kind)
+        parts: dict[Any, CoreSchema] = {kind: handler.generate_schema(p) for kind, p in kinds(self.room).items()}
+        return core_schema.tagged_union_schema(parts, self._kind)
 
     def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Conditions, not `oneOf`: an editor then names the wrong key, and completes the keys of the kind."""

@@ -101,15 +101,10 @@ class Certbot(certificate.Certificate[Settings]):
     def _environment(self) -> Command:
         version = self.settings.version
         what = f"certbot=={version}" if version else "certbot"
-        return Command(
-            self.server,
-            f"sh after/certbot-environment make {CURRENT} {sh(what)}",
-            f"sh after/certbot-environment remove {CURRENT}",
-            f"{CURRENT}/bin/certbot --version 2>/dev/null | grep -qx 'certbot {version or '.*'}'",
-            shown=f"pip install {what} in {CURRENT}",
-            files=programs("certbot-environment"),
-            part="environment",
-        )
+        run, undo = (f"sh after/certbot-environment {verb} {CURRENT}" for verb in ("make", "remove"))
+        check = f"{CURRENT}/bin/certbot --version 2>/dev/null | grep -qx 'certbot {version or '.*'}'"
+        shown, files = f"pip install {what} in {CURRENT}", programs("certbot-environment")
+        return Command(self.server, f"{run} {sh(what)}", undo, check, shown, files=files, part="environment")
 
     def challenge_passes(self) -> Parts:
         """old: proxies the authority's challenge, which is plain HTTP, to new."""
@@ -135,14 +130,9 @@ class Certbot(certificate.Certificate[Settings]):
 [ -e before/live/{sh(domain)} ] || ! {used} || refuse "nginx uses the certificate of {domain}"
 sh after/order-certificate back {sh(domain)}
 """
-        return Command(
-            new,
-            f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
-            undo,
-            check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]',
-            shown=f"certbot {command}",
-            files=programs("order-certificate"),
-        )
+        run = f"sh after/order-certificate order {sh(domain)} {self.program} {command}"
+        check = "" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]'
+        return Command(new, run, undo, check, f"certbot {command}", files=programs("order-certificate"))
 
     def _order(self) -> str:
         ours, domain = self.settings, self._domain

@@ -38,28 +38,15 @@ class Ufw(firewall.Firewall[Settings]):
 
     def on(self) -> list[Resource | Precondition]:
         """It is on, with ssh allowed first; it turns off within a minute unless a second login succeeds."""
-        allow = self.settings.allow
+        server, allow, shown = self.server, self.settings.allow, "the firewall stays on"
         restore = "\n".join(f"install_file before/{file.rpartition('/')[2]} {file}" for file in FILES)
-        return [
-            Command(
-                self.server,
-                f"sh after/firewall-on {BACK} {' '.join(sh(port) for port in allow)}",
-                f"ufw --force disable >/dev/null\n{restore}",
-                check="ufw status | grep -q '^Status: active'",
-                keep=FILES,
-                shown=f"ufw allow {' '.join(['(ssh)', *allow])}; ufw enable",
-                files=programs("firewall-on"),
-                part="on",
-            ),
-            Precondition(self._second_login, within=20),
-            Command(
-                self.server,
-                f"systemctl stop {BACK}.timer",
-                check=f"! systemctl is-active -q {BACK}.timer",
-                shown="the firewall stays on",
-                part="stays on",
-            ),
-        ]
+        run = f"sh after/firewall-on {BACK} {' '.join(sh(port) for port in allow)}"
+        undo, check = f"ufw --force disable >/dev/null\n{restore}", "ufw status | grep -q '^Status: active'"
+        command = f"ufw allow {' '.join(['(ssh)', *allow])}; ufw enable"
+        on = Command(server, run, undo, check, command, FILES, programs("firewall-on"), part="on")
+        ended = f"! systemctl is-active -q {BACK}.timer"
+        stays = Command(server, f"systemctl stop {BACK}.timer", check=ended, shown=shown, part="stays on")
+        return [on, Precondition(self._second_login, within=20), stays]
 
     def _second_login(self) -> str | None:
         if self.server.look(f"systemctl is-active -q {BACK}.timer", check=False).status != 0:
