@@ -1,23 +1,19 @@
 """The settings of DNS."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from ..vocabulary import Address, AnyPath, Domain, Name, Part, Seconds, given
 
+NEEDS = {"update": "key_file", "lexicon": "provider"}  # kind -> the key that it needs
+RULES: list[Any] = [{"if": given("kind", {"const": kind}), "then": given(key)} for kind, key in NEEDS.items()]
+
 
 class Dns(Part):
     """Who changes the domains' DNS records when they move."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"if": given("kind", {"const": kind}), "then": given(needed)}
-                for kind, needed in (("update", "key_file"), ("lexicon", "provider"))
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"allOf": RULES})
 
     kind: Literal["by-hand", "update", "lexicon", "none"] = "by-hand"
     """`by-hand`: you, and the exact records are shown; `update`: a dynamic update (RFC 2136); `lexicon`: your
@@ -45,7 +41,7 @@ class Dns(Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        needed = {"update": "key_file", "lexicon": "provider"}.get(self.kind)
+        needed = NEEDS.get(self.kind)
         if needed and getattr(self, needed) is None:
             raise ValueError(f"kind: {self.kind} needs {needed}")
         return self

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 from ..desired import Nothing
 from ..findings import Found
 from ..hosts import Host
-from ..vocabulary import Part
+from ..vocabulary import Part, given
 
 if TYPE_CHECKING:
     from .app import Application
@@ -142,10 +142,7 @@ class OneOf:
         for part in parts.values():
             part.pop("title", None)  # always `Settings`
         named = {"enum": list(parts), "default": self.default}
-        rules: list[dict[str, Any]] = [
-            {"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": part}
-            for kind, part in parts.items()
-        ]
+        rules: list[Any] = [{"if": given("kind", {"const": kind}), "then": part} for kind, part in parts.items()]
         rules.append({"if": {"not": {"required": ["kind"]}}, "then": parts[self.default]})
         return {"type": "object", "properties": {"kind": named}, "allOf": rules}
 
