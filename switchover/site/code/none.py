@@ -45,22 +45,16 @@ class Delivered(code.Code[Settings]):
 
     def is_at(self, version: str, old: code.Code[Any]) -> Precondition:
         """It has that *version*."""
-        del old
 
-        def difference() -> str | None:
-            if self.version() == version:
-                return None
-            what, do = self._other_version(version)
-            raise Problem(what, str(self.server), f"{do}; then run this again")
+        def difference() -> None:
+            for finding in self.compared(version):
+                raise Problem(finding.what, str(self.server), f"{finding.do}; then run this again")
 
         return Precondition(difference)
 
     def compared(self, desired: str) -> Found:
         """It has that version already; else bring it there before `prepare-new`."""
-        if self.version() != desired:
-            what, do = self._other_version(desired)
-            yield warning(what, do)
-
-    def _other_version(self, desired: str) -> tuple[str, str]:
-        what = f"new has another version of the code than old ({self.version()[:40]}, not {desired[:40]})"
-        return what, "Bring old's version to new, as you usually deploy"
+        here = self.version()
+        if here != desired:
+            what = f"new has another version of the code than old ({here[:40]}, not {desired[:40]})"
+            yield warning(what, "Bring old's version to new, as you usually deploy")
