@@ -37,10 +37,8 @@ def access(move: Move) -> Desired:
         raise Problem("the new server has no key yet", str(move.new), "Run: inv prepare-old.key")
     public = public or "(the key of new, which does not exist yet)"
     line = f'restrict,from="{",".join(move.new.addresses)}",command="{path}" {public}'
-    return [
-        File(move.old, path, program("only-rsync"), "root:root", "755"),
-        with_lines(move.old, f"{home}/.ssh/authorized_keys", [line], user, replaces=path),
-    ]
+    opened = with_lines(move.old, f"{home}/.ssh/authorized_keys", [line], user, replaces=path)
+    return [File(move.old, path, program("only-rsync"), "root:root", "755"), opened]
 
 
 @step

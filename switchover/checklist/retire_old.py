@@ -142,13 +142,12 @@ def closed_from_outside(move: Move) -> Desired:
     """new: can reach neither old's database nor its files any more."""
     address, port = move.old.main_address, move.settings.relay
     url = sh(f"telnet://{host(move.old)}:{port}")
-    open_ = f"port {port} of {address} answers"
     # A key made by hand stays; it must open nothing.
     fetch = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1"
     # 7: refused, 28: no answer; both are closed.
     script = f"""
 curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
-[ "${{closed:-0}}" = 7 ] || [ "${{closed:-0}}" = 28 ] || {{ echo {sh(open_)}; exit 1; }}
+[ "${{closed:-0}}" = 7 ] || [ "${{closed:-0}}" = 28 ] || {{ echo {sh(f"port {port} of {address} answers")}; exit 1; }}
 [ ! -e {KEY} ] || ! {fetch} || {{ echo "the key {KEY} still opens old's files"; exit 1; }}
 """
     return succeeds(move.new, script, "old is still open to new", within=10)

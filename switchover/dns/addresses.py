@@ -1,6 +1,7 @@
 """The addresses of the site's names: what they become, and until when resolvers may have the old ones cached."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import TypeVar
@@ -41,9 +42,7 @@ def to_new(move: Move, look: Look) -> list[Addresses]:
             do = "Add it to new.address: most visitors have no IPv6"
             raise Problem(f"{name} has an IPv4 address, and new has none", "dns", do)
         ttl = min((record.ttl for record in its if record.data), default=move.settings.dns.ttl)
-        desired += [
-            Addresses(name, record.kind, record.ttl if record.data else ttl, new[record.kind]) for record in its
-        ]
+        desired += [replace(record, ttl=record.ttl if record.data else ttl, data=new[record.kind]) for record in its]
     return desired
 
 

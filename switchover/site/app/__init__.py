@@ -97,9 +97,8 @@ class Application(Kind[S]):
 
     def stopped(self, *, at_boot: bool | None = None, record_only: bool = False) -> Service:
         """It has ended its requests and stopped; *at_boot*: whether it starts at boot, None: as it is."""
-        return Service(
-            self.server, self.service, running=False, at_boot=at_boot, pidfile=self.pidfile, record_only=record_only
-        )
+        server, name = self.server, self.service
+        return Service(server, name, running=False, at_boot=at_boot, pidfile=self.pidfile, record_only=record_only)
 
     def boots(self, on: bool, *, record_only: bool = False) -> Service:
         """It starts at boot, or does not."""

@@ -31,6 +31,7 @@ UNIT = "certbot-renew"
 CURRENT = "/opt/certbot"  # the environment of a current release
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+URL = Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 Parts = list[Resource | Precondition]
 
@@ -42,9 +43,7 @@ class Settings(certificate.Settings):
     """`package`: the distribution's; `current`: the current release, in its own Python environment."""
     version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
     """With `certbot: current`: another release, in quotes."""
-    server: Annotated[str, Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")] = (
-        f"{LETS_ENCRYPT}directory"
-    )
+    server: Annotated[str, URL] = f"{LETS_ENCRYPT}directory"
     """The authority's directory URL; Let's Encrypt's if it is left out."""
     email: Email | None = None
     """Where the authority may write to you; optional."""
@@ -149,10 +148,9 @@ sh after/order-certificate back {sh(domain)}
         chain = "" if self.server.dry else self.server.look(f"cat {sh(self.live())}/fullchain.pem").out
         trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
-        return [
-            succeeds(old, trusts, "old does not trust the authority: run `apt-get install ca-certificates` there"),
-            Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown),
-        ]
+        otherwise = "old does not trust the authority: run `apt-get install ca-certificates` there"
+        read = Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown)
+        return [succeeds(old, trusts, otherwise), read]
 
     def renewed(self) -> Desired:
         """A hook makes the web server load the renewed certificate; and one timer or cron job renews it."""

@@ -86,7 +86,5 @@ class Monit(monitor.Monitor[Settings]):
         check = render(f"templates/monit-{name}.j2", program=f"{installed} {arguments}")
         known = self.settings.app or self.settings.worker
         path = f"{known.rpartition('/')[0] if known else FOLDER}/{name.replace('-', '_')}"
-        return [
-            File(self.server, installed, program(name), "root:root", "755"),
-            File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD),
-        ]
+        runs = File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD)
+        return [File(self.server, installed, program(name), "root:root", "755"), runs]

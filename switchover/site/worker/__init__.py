@@ -55,7 +55,6 @@ class Worker(OfApplication[S]):
 
     def boots(self, on: bool, *, record_only: bool = False) -> Resource | Nothing:
         """It starts at boot, or does not; Nothing where a monitor has to start it."""
-        del on, record_only
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
 
     def watched(self) -> Watched | None:
