@@ -12,7 +12,7 @@ from ..certificates import no_renewal
 from ..database import application, copy, replication
 from ..database import pgbouncer as pool
 from ..desired import Desired, Precondition
-from ..dns.addresses import has_names, needs_names, old_remembered_until, records_before, to_new
+from ..dns.addresses import needs_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
 from ..http import host
@@ -174,10 +174,11 @@ def proxy_gone(move: Move) -> Desired:
 
 
 @step
+@needs_names
 def old_ttl(move: Move) -> Desired:
     """dns: the TTL is the one of before the move."""
     entries = move.journal.active("dns-prepare.ttl")
-    if not has_names(move) or not entries:
+    if not entries:
         return None
     ttls = {record.key: record.ttl for entry in entries for record in records_before(entry) if record.data}
     by_name = {name: ttl for (name, _), ttl in ttls.items()}  # for an address of a kind that there was none of

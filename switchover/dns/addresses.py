@@ -13,12 +13,6 @@ from .needs import Move
 from .records import KINDS, Addresses, Look, from_json
 
 M = TypeVar("M", bound=Move)
-NO_NAMES = Nothing("the DNS records are left alone, as dns.kind is none")
-
-
-def has_names(move: Move) -> bool:
-    """Whether the move changes DNS records."""
-    return move.settings.dns.kind != "none"
 
 
 def needs_names(body: Callable[[M], Desired]) -> Callable[[M], Desired]:
@@ -26,7 +20,9 @@ def needs_names(body: Callable[[M], Desired]) -> Callable[[M], Desired]:
 
     @wraps(body)
     def guarded(move: M) -> Desired:
-        return body(move) if has_names(move) else NO_NAMES
+        if move.settings.dns.kind == "none":
+            return Nothing("the DNS records are left alone, as dns.kind is none")
+        return body(move)
 
     return guarded
 
