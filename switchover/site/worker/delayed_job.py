@@ -64,13 +64,11 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: SIGTERM, its exit, and a start."""
-        values = {"pidfile": self.pidfile, "command": self.settings.command}
-        return render("hooks/worker-delayed_job.sh.j2", **values).decode()
+        return render("hooks/worker-delayed_job.sh.j2", pidfile=self.pidfile, command=self.settings.command).decode()
 
     def queue(self, server: Host, database: str) -> dict[str, Any]:
         """Its table: jobs `waiting`, `running`, `failed`, and how old the oldest is."""
-        query = f"{PSQL} -d {sh(database)} -c {sh(QUEUE)}"
-        answer = server.look(query, check=False)
+        answer = server.look(f"{PSQL} -d {sh(database)} -c {sh(QUEUE)}", check=False)
         return dict(json.loads(answer.out)) if answer.status == 0 and answer.out.strip() else {}
 
     def watched(self) -> Watched:
