@@ -22,11 +22,10 @@ from ..step import step, step_by
 def code(move: Move) -> Desired:
     """new: the application is at exactly the commit that old runs."""
     app = move.new.app
-    return [
-        # Undone last of the section: by then code and configuration are as they were.
-        undone(move.new, app.restart_where_it_runs(), f"systemctl restart {app.service}", part="restart"),
-        move.new.code.is_at(move.new.code.desired(move.old.code, move.settings.revision), move.old.code),
-    ]
+    # Undone last of the section: by then code and configuration are as they were.
+    restart = undone(move.new, app.restart_where_it_runs(), f"systemctl restart {app.service}", part="restart")
+    version = move.new.code.desired(move.old.code, move.settings.revision)
+    return [restart, move.new.code.is_at(version, move.old.code)]
 
 
 @step
@@ -67,20 +66,14 @@ def logs_rotate(move: Move) -> Desired:
             desired.append(File(new, path, content, f"{new.app.user}:{new.app.user}", "644"))
     rotate = "logrotate -s log/logrotate-status log/logrotate.conf"
     proof = "log/switchover-proof.log"
-    run = new.app.run(
-        f"rm -f {proof}*; head -c 2100000 /dev/zero >{proof} && PATH=$PATH:/usr/sbin {rotate}; s=$?; "
-        f"[ -e {proof}.1 ] || [ -e {proof}.1.gz ] || s=9; rm -f {proof}*; exit $s"
-    )
+    tried = f"rm -f {proof}*; head -c 2100000 /dev/zero >{proof} && PATH=$PATH:/usr/sbin {rotate}; s=$?"
+    run = new.app.run(f"{tried}; [ -e {proof}.1 ] || [ -e {proof}.1.gz ] || s=9; rm -f {proof}*; exit $s")
     status = sh(new.in_app("log/logrotate-status"))
-    rotates = Command(
-        new,
-        f"{run} || refuse 'log/logrotate.conf does not rotate a file of 2 MB: adapt it (carry in the settings)'",
-        check="false"
-        if "prepare-new.carried-files" in move.would_change
-        else f"[ -e {status} ] && [ ! {sh(path)} -nt {status} ]",
-        shown=f"{rotate}, tried with a file of 2 MB",
-    )
-    return [*desired, rotates]
+    failed = "log/logrotate.conf does not rotate a file of 2 MB: adapt it (carry in the settings)"
+    will_change = "prepare-new.carried-files" in move.would_change
+    check = "false" if will_change else f"[ -e {status} ] && [ ! {sh(path)} -nt {status} ]"
+    shown = f"{rotate}, tried with a file of 2 MB"
+    return [*desired, Command(new, f"{run} || refuse '{failed}'", check=check, shown=shown)]
 
 
 @step
@@ -140,11 +133,9 @@ def no_pending_migrations(move: Move) -> Desired:
 @step
 def certificate(move: Move) -> Desired:
     """new: has a copy of the production certificate that old uses."""
-    old, domain, do = move.old.certificate, move.settings.domain, "Fix `old.certificate`"
-    return [
-        File(move.new, fullchain(domain), *existing(move.old, old.fullchain, do)),
-        File(move.new, key(domain), *existing(move.old, old.key, do), secret=True),
-    ]
+    old, domain = move.old.certificate, move.settings.domain
+    chain, secret = (existing(move.old, path, "Fix `old.certificate`") for path in (old.fullchain, old.key))
+    return [File(move.new, fullchain(domain), *chain), File(move.new, key(domain), *secret, secret=True)]
 
 
 @step

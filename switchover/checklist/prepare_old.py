@@ -22,15 +22,9 @@ def key(move: Move) -> Desired:
     generate = f"ssh-keygen -q -t ed25519 -N '' -C switchover -f {KEY}"
     keys = [" ".join(line.split()[:2]) for line in move.old.look("cat /etc/ssh/ssh_host_*_key.pub").out.splitlines()]
     known = "".join(f"{address} {key}\n" for address in move.old.addresses for key in keys)
-    return [
-        Command(
-            move.new,
-            check=f"[ -s {KEY} ] && [ -s {KEY}.pub ]",
-            run=f"[ -d /root/.ssh ] || mkdir -m 700 /root/.ssh\nrm -f {KEY} {KEY}.pub; {generate}",
-            undo=f"rm -f {KEY} {KEY}.pub",
-        ),
-        File(move.new, KNOWN_HOSTS, known.encode(), "root:root", "600"),
-    ]
+    remove, check = f"rm -f {KEY} {KEY}.pub", f"[ -s {KEY} ] && [ -s {KEY}.pub ]"
+    make = Command(move.new, f"[ -d /root/.ssh ] || mkdir -m 700 /root/.ssh\n{remove}; {generate}", remove, check)
+    return [make, File(move.new, KNOWN_HOSTS, known.encode(), "root:root", "600")]
 
 
 @step
@@ -43,10 +37,8 @@ def access(move: Move) -> Desired:
         raise Problem("the new server has no key yet", str(move.new), "Run: inv prepare-old.key")
     public = public or "(the key of new, which does not exist yet)"
     line = f'restrict,from="{",".join(move.new.addresses)}",command="{path}" {public}'
-    return [
-        File(move.old, path, program("only-rsync"), "root:root", "755"),
-        with_lines(move.old, f"{home}/.ssh/authorized_keys", [line], user, replaces=path),
-    ]
+    opened = with_lines(move.old, f"{home}/.ssh/authorized_keys", [line], user, replaces=path)
+    return [File(move.old, path, program("only-rsync"), "root:root", "755"), opened]
 
 
 @step

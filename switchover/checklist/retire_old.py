@@ -12,7 +12,7 @@ from ..certificates import no_renewal
 from ..database import application, copy, replication
 from ..database import pgbouncer as pool
 from ..desired import Desired, Precondition
-from ..dns.addresses import has_names, needs_names, old_remembered_until, records_before, to_new
+from ..dns.addresses import needs_names, old_remembered_until, records_before, to_new
 from ..dns.change import Records
 from ..dns.records import Addresses, Look
 from ..http import host
@@ -63,10 +63,8 @@ def certificate_of_its_own(move: Move) -> Desired:
 def undo_ends(move: Move) -> Desired:
     """new: the journal is closed; nothing can be undone any more."""
     ended = sh(f"{move.journal.home}/retired")
-    return [
-        Command(server, f"date -u >{ended}", FINAL, check=f"[ -e {ended} ]", shown="undo ends")
-        for server in (move.new, move.old)
-    ]
+    run, check = f"date -u >{ended}", f"[ -e {ended} ]"
+    return [Command(server, run, FINAL, check, "undo ends") for server in (move.new, move.old)]
 
 
 @step
@@ -133,19 +131,10 @@ def deploy_hook(move: Move) -> Desired:
 @step
 def access_closed(move: Move) -> Desired:
     """old: what was opened for new is closed: key, role, relay and firewall rule."""
-    return _reverted(
-        move,
-        "prepare-old.database-certificate",
-        "prepare-old.firewall",
-        "prepare-old.database-relay",
-        "replicate.wal-level",
-        "prepare-new.pool-role",
-        "prepare-new.pool-password",
-        "prepare-old.database-role",
-        "prepare-old.database-password",
-        "prepare-old.access",
-        "prepare-old.key",
-    )
+    ways = ("prepare-old.database-certificate", "prepare-old.firewall", "prepare-old.database-relay")
+    pool = ("replicate.wal-level", "prepare-new.pool-role", "prepare-new.pool-password")
+    role = ("prepare-old.database-role", "prepare-old.database-password")
+    return _reverted(move, *ways, *pool, *role, "prepare-old.access", "prepare-old.key")
 
 
 @step
@@ -153,13 +142,12 @@ def closed_from_outside(move: Move) -> Desired:
     """new: can reach neither old's database nor its files any more."""
     address, port = move.old.main_address, move.settings.relay
     url = sh(f"telnet://{host(move.old)}:{port}")
-    open_ = f"port {port} of {address} answers"
     # A key made by hand stays; it must open nothing.
     fetch = f"rsync -s -e {sh(ssh(move.old))} {sh(on(move.old, move.old.app.path))} >/dev/null 2>&1"
     # 7: refused, 28: no answer; both are closed.
     script = f"""
 curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
-[ "${{closed:-0}}" = 7 ] || [ "${{closed:-0}}" = 28 ] || {{ echo {sh(open_)}; exit 1; }}
+[ "${{closed:-0}}" = 7 ] || [ "${{closed:-0}}" = 28 ] || {{ echo {sh(f"port {port} of {address} answers")}; exit 1; }}
 [ ! -e {KEY} ] || ! {fetch} || {{ echo "the key {KEY} still opens old's files"; exit 1; }}
 """
     return succeeds(move.new, script, "old is still open to new", within=10)
@@ -169,10 +157,8 @@ curl -s --connect-timeout 2 -m 2 {url} </dev/null || closed=$?
 def copies_removed(move: Move) -> Desired:
     """new: the database of before the move is removed."""
     drop = f"DROP DATABASE IF EXISTS {ident(copy.before_move(move.new))}"
-    return [
-        Command(move.new, f"{PSQL} -c {sh(drop)}", FINAL, shown=drop),
-        *_reverted(move, "prepare-new.copy-package"),
-    ]
+    dropped = Command(move.new, f"{PSQL} -c {sh(drop)}", FINAL, shown=drop)
+    return [dropped, *_reverted(move, "prepare-new.copy-package")]
 
 
 @step
@@ -188,10 +174,11 @@ def proxy_gone(move: Move) -> Desired:
 
 
 @step
+@needs_names
 def old_ttl(move: Move) -> Desired:
     """dns: the TTL is the one of before the move."""
     entries = move.journal.active("dns-prepare.ttl")
-    if not has_names(move) or not entries:
+    if not entries:
         return None
     ttls = {record.key: record.ttl for entry in entries for record in records_before(entry) if record.data}
     by_name = {name: ttl for (name, _), ttl in ttls.items()}  # for an address of a kind that there was none of

@@ -17,12 +17,10 @@ DRAIN = 900  # seconds for requests under way when nginx reloads: a large upload
 def uploads(move: Move) -> Desired:
     """new: has what visitors have uploaded since."""
     drained = f"wait_until 300 {move.old.web.drained} || echo 'requests are still under way'"
-    return [
-        # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
-        *move.uploads(deleting=not answered_by_new(move.old, move.settings.domain), always=True),
-        undone(move.old, drained, "waits for requests under way"),
-        *move.uploads(always=True, turn="once more"),
-    ]
+    # Undone in reverse, after the proxy: at once, and once more when the last request to new has ended.
+    first = move.uploads(deleting=not answered_by_new(move.old, move.settings.domain), always=True)
+    waits = undone(move.old, drained, "waits for requests under way")
+    return [*first, waits, *move.uploads(always=True, turn="once more")]
 
 
 @step

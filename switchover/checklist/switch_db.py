@@ -65,11 +65,9 @@ def stop_worker(move: Move) -> Desired:
 def switch(move: Move) -> Desired:
     """new: PgBouncer points to new's own database, after a short hold; old's is fenced and replicates new's."""
     new = move.new
-    return [
-        # Undone last: the application forgets the other database's type OIDs.
-        undone(new, new.app.reload().sh, "the application restarts", part="restart"),
-        switching.switch(move),
-    ]
+    # Undone last: the application forgets the other database's type OIDs.
+    restart = undone(new, new.app.reload().sh, "the application restarts", part="restart")
+    return [restart, switching.switch(move)]
 
 
 @step_by("replicate")

@@ -103,8 +103,5 @@ def visitors_follow(move: Move) -> Desired:
         return None
 
     web = move.old.web
-    return [
-        Precondition(remembered, within=3700),
-        Command(move.old, web.reload, shown=f"{web.reload_shown} (requests under way end first)"),
-        Precondition(still_proxied, within=3700),
-    ]
+    closes = Command(move.old, web.reload, shown=f"{web.reload_shown} (requests under way end first)")
+    return [Precondition(remembered, within=3700), closes, Precondition(still_proxied, within=3700)]

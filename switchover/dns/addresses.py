@@ -1,8 +1,7 @@
 """The addresses of the site's names: what they become, and until when resolvers may have the old ones cached."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import TypeVar
@@ -14,12 +13,6 @@ from .needs import Move
 from .records import KINDS, Addresses, Look, from_json
 
 M = TypeVar("M", bound=Move)
-NO_NAMES = Nothing("the DNS records are left alone, as dns.kind is none")
-
-
-def has_names(move: Move) -> bool:
-    """Whether the move changes DNS records."""
-    return move.settings.dns.kind != "none"
 
 
 def needs_names(body: Callable[[M], Desired]) -> Callable[[M], Desired]:
@@ -27,7 +20,9 @@ def needs_names(body: Callable[[M], Desired]) -> Callable[[M], Desired]:
 
     @wraps(body)
     def guarded(move: M) -> Desired:
-        return body(move) if has_names(move) else NO_NAMES
+        if move.settings.dns.kind == "none":
+            return Nothing("the DNS records are left alone, as dns.kind is none")
+        return body(move)
 
     return guarded
 
@@ -43,9 +38,7 @@ def to_new(move: Move, look: Look) -> list[Addresses]:
             do = "Add it to new.address: most visitors have no IPv6"
             raise Problem(f"{name} has an IPv4 address, and new has none", "dns", do)
         ttl = min((record.ttl for record in its if record.data), default=move.settings.dns.ttl)
-        desired += [
-            Addresses(name, record.kind, record.ttl if record.data else ttl, new[record.kind]) for record in its
-        ]
+        desired += [replace(record, ttl=record.ttl if record.data else ttl, data=new[record.kind]) for record in its]
     return desired
 
 

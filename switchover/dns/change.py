@@ -1,7 +1,5 @@
 """DNS records, as a step wants them. They are on neither server; new's journal records their changes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -48,16 +46,12 @@ class Records(Resource):
         facts = {"kind": KIND, "before": as_json(before), "after": as_json(after)}
         if self.ends_undo:
             return Change(diff, ":", self.ends_undo, outside=facts)
-        zones = self.move.names.zones
-        servers = [
-            {"name": name, "addresses": addresses, "names": zones[zone]}
-            for zone in zones
-            for name, addresses in self.move.names.servers(zone).items()
-        ]
-        files = {
-            PROGRAM: program(PROGRAM),
-            "before.json": json.dumps({"servers": servers, "records": facts["before"]}).encode(),
-        }
+        servers = []
+        for zone, names in self.move.names.zones.items():
+            its = self.move.names.servers(zone)
+            servers += [{"name": name, "addresses": addresses, "names": names} for name, addresses in its.items()]
+        asked = json.dumps({"servers": servers, "records": facts["before"]}).encode()
+        files = {PROGRAM: program(PROGRAM), "before.json": asked}
         return Change(diff, ":", _undo(before), files=files, outside=facts)
 
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 class Settings(Protocol):
     """What it needs of the settings."""
 
-    dns: Dns
-    """Who changes the records."""
+    dns: Dns  # who changes the records
 
     @property
     def domains(self) -> Sequence[str]:
@@ -28,10 +27,8 @@ class Move(Protocol):
     """What it needs of a move."""
 
     dry: bool
-    journal: Journal
-    """Its journal."""
-    ci: Host | None
-    """The host that deploys, if there is one."""
+    journal: Journal  # its journal
+    ci: Host | None  # the host that deploys, if there is one
 
     @property
     def settings(self) -> Settings:

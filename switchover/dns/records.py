@@ -163,11 +163,10 @@ class Names:
             try:
                 with closing(self._host.dial(address, 53, resolver.PATIENCE)) as line:
                     answers = {(name, kind): ask_server(line, look, name, kind) for name in names for kind in KINDS}
+                look.answers.setdefault(server, {}).update({key: record for key, record in answers.items() if record})
+                return
             except (Unanswered, OSError) as error:
                 why = str(error) or type(error).__name__
-                continue
-            look.answers.setdefault(server, {}).update({key: record for key, record in answers.items() if record})
-            return
         look.silent[server] = why
 
 

@@ -3,8 +3,6 @@
 So the operator's network does not matter, nor an /etc/hosts that was edited for the move.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Callable
 from contextlib import closing

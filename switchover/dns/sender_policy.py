@@ -1,7 +1,5 @@
 """SPF (RFC 7208): whether receivers accept mail of a domain from an address."""
 
-from __future__ import annotations
-
 from .resolver import Ask, Unanswered
 
 PATIENCE = 60.0  # seconds for all questions about one address

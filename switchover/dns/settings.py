@@ -1,25 +1,19 @@
 """The settings of DNS."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from ..vocabulary import Address, AnyPath, Domain, Name, Part, Seconds, given
 
+NEEDS = {"update": "key_file", "lexicon": "provider"}  # kind -> the key that it needs
+RULES: list[Any] = [{"if": given("kind", {"const": kind}), "then": given(key)} for kind, key in NEEDS.items()]
+
 
 class Dns(Part):
     """Who changes the domains' DNS records when they move."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"if": given("kind", {"const": kind}), "then": given(needed)}
-                for kind, needed in (("update", "key_file"), ("lexicon", "provider"))
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"allOf": RULES})
 
     kind: Literal["by-hand", "update", "lexicon", "none"] = "by-hand"
     """`by-hand`: you, and the exact records are shown; `update`: a dynamic update (RFC 2136); `lexicon`: your
@@ -46,8 +40,8 @@ class Dns(Part):
     """With `lexicon`: the provider, as dns-lexicon calls it; it finds the credentials itself."""
 
     @model_validator(mode="after")
-    def _whole(self) -> Dns:
-        needed = {"update": "key_file", "lexicon": "provider"}.get(self.kind)
+    def _whole(self) -> Self:
+        needed = NEEDS.get(self.kind)
         if needed and getattr(self, needed) is None:
             raise ValueError(f"kind: {self.kind} needs {needed}")
         return self

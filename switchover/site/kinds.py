@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from ..desired import Nothing
 from ..findings import Found
 from ..hosts import Host
-from ..vocabulary import Part
+from ..vocabulary import Part, given
 
 if TYPE_CHECKING:
     from .app import Application
@@ -27,6 +27,13 @@ class KindSettings(Part):
     """The settings of a kind; each room has a class of it, and each kind one of its room's."""
 
     kind: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A kind is called as its file."""
+        super().__init_subclass__(**options)
+        cls.kind = name = cls.__module__.rpartition(".")[2]
+        only = Annotated[Literal[name], Field(description=cls.__doc__)]
+        cls.__annotations__ = {"kind": only, **cls.__annotations__}
 
 
 S = TypeVar("S", bound=KindSettings)
@@ -43,12 +50,10 @@ class Kind(ABC, Generic[S]):
 
     server: Host
     settings: S
-    tools: tuple[str, ...] = field(default=(), init=False)
-    """The programs that must be on the server."""
+    tools: tuple[str, ...] = field(default=(), init=False)  # the programs that must be on the server
+    # What must exist there, by the settings' key below the server's: the names of services, absolute paths.
     services: dict[str, str] = field(default_factory=dict, init=False)
-    """Services that must exist there: the settings' key, below the server's -> the service's name."""
     paths: dict[str, str] = field(default_factory=dict, init=False)
-    """Paths that must exist there: the settings' key, below the server's -> the absolute path."""
 
     def __post_init__(self) -> None:
         """Sets what depends on the settings."""
@@ -128,10 +133,8 @@ class OneOf:
         return str(_package(self.room).DEFAULT)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices: dict[Any, CoreSchema] = {
-            kind: handler.generate_schema(part) for kind, part in kinds(self.room).items()
-        }
-        return core_schema.tagged_union_schema(choices, self._kind)
+        parts: dict[Any, CoreSchema] = {kind: handler.generate_schema(p) for kind, p in kinds(self.room).items()}
+        return core_schema.tagged_union_schema(parts, self._kind)
 
     def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Conditions, not `oneOf`: an editor then names the wrong key, and completes the keys of the kind."""
@@ -139,10 +142,7 @@ class OneOf:
         for part in parts.values():
             part.pop("title", None)  # always `Settings`
         named = {"enum": list(parts), "default": self.default}
-        rules: list[dict[str, Any]] = [
-            {"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": part}
-            for kind, part in parts.items()
-        ]
+        rules: list[Any] = [{"if": given("kind", {"const": kind}), "then": part} for kind, part in parts.items()]
         rules.append({"if": {"not": {"required": ["kind"]}}, "then": parts[self.default]})
         return {"type": "object", "properties": {"kind": named}, "allOf": rules}
 

@@ -4,8 +4,6 @@ To write a change and to see it everywhere are two things: what is not written y
 name server is waited for. So it can be interrupted anywhere, and repeated.
 """
 
-from __future__ import annotations
-
 import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

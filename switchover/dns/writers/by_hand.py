@@ -1,7 +1,5 @@
 """You: the changes are shown, and you make them at your provider."""
 
-from __future__ import annotations
-
 from ... import output
 from ..needs import Move
 from ..records import Addresses

@@ -1,7 +1,5 @@
 """A DNS provider's API, through dns-lexicon, which supports some hundred of them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +55,8 @@ class Kind:
             do = "Run `pip install dns-lexicon`, or set `dns: {kind: by-hand}`"
             raise Problem("dns-lexicon is not installed", "dns.kind: lexicon", do) from None
         zone = self._move.names.zone_of(name)
-        given = {"provider_name": self._provider, "domain": zone, "ttl": ttl}
         resolver: Any = ConfigResolver
-        config = resolver().with_dict({k: v for k, v in given.items() if v is not None})
+        config = resolver().with_dict({"provider_name": self._provider, "domain": zone, "ttl": ttl})
         try:
             client = Client(config.with_env().with_config_dir(str(Path.cwd())))
             client.config.add_config_source(DictConfigSource({"domain": zone}), 0)  # instead of its guess

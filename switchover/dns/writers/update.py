@@ -1,7 +1,5 @@
 """A dynamic update (RFC 2136) of a name server."""
 
-from __future__ import annotations
-
 import re
 import socket
 from contextlib import closing

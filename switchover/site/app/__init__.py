@@ -1,7 +1,5 @@
 """The application: the processes that answer requests."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
@@ -51,21 +49,14 @@ def backlog(listens: str) -> str:
 class Application(Kind[S]):
     """What every kind of application can do. All sh here runs as root, and may use the functions of functions.sh."""
 
-    listens: str
-    """Where it takes requests, as for nginx's `server`."""
-    runs: str
-    """sh: succeeds where it runs."""
-    started: str
-    """sh: prints when it was started, in seconds since 1970."""
-    main_process: str
-    """sh: prints the id of its main process; nothing where it does not run."""
+    listens: str  # where it takes requests, as for nginx's `server`
+    runs: str  # sh: succeeds where it runs
+    started: str  # sh: prints when it was started, in seconds since 1970
+    main_process: str  # sh: prints the id of its main process; nothing where it does not run
+    # sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh;
+    # `app_configuration`: lines of its configuration that have both, for when it does not run.
     facts: str
-    """sh: prints its `backlog` (of the socket where it listens) and `app_workers`, by `say` of host-facts.sh.
-
-    `app_configuration`: lines of its configuration that have both, for when it does not run.
-    """
-    pidfile = ""
-    """The file with its process id, where systemd does not know that; else empty."""
+    pidfile = ""  # the file with its process id, where systemd does not know that; else empty
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -106,9 +97,8 @@ class Application(Kind[S]):
 
     def stopped(self, *, at_boot: bool | None = None, record_only: bool = False) -> Service:
         """It has ended its requests and stopped; *at_boot*: whether it starts at boot, None: as it is."""
-        return Service(
-            self.server, self.service, running=False, at_boot=at_boot, pidfile=self.pidfile, record_only=record_only
-        )
+        server, name = self.server, self.service
+        return Service(server, name, running=False, at_boot=at_boot, pidfile=self.pidfile, record_only=record_only)
 
     def boots(self, on: bool, *, record_only: bool = False) -> Service:
         """It starts at boot, or does not."""

@@ -1,8 +1,6 @@
 """Any application that is a service: its verbs are settings."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated
 
 from ...findings import Found, warning
 from ...quote import sh
@@ -22,8 +20,6 @@ class Settings(app.Settings):
     where they need root); the default of each is systemctl's, run by root.
     """
 
-    kind: Literal["service"] = "service"
-    """The program is what its service starts."""
     listens: Annotated[str, Form(LISTENS, "an address with a port, like 127.0.0.1:3000, or a socket's path")]
     """Where it takes requests: `address:port`, or a socket; a relative path is below the application's directory."""
     reload: Line | None = None

@@ -1,9 +1,5 @@
 """unicorn, started by an init script or a unit, found by its pid file."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from ...quote import sh
 from ...render import render
 from ...vocabulary import AnyPath
@@ -14,8 +10,6 @@ from ..kinds import Action, Watched
 class Settings(app.Settings):
     """unicorn: its service, its socket and its pid file."""
 
-    kind: Literal["unicorn"] = "unicorn"
-    """The program."""
     socket: AnyPath = "tmp/sockets/unicorn.sock"
     """Its socket; a relative path is below the application's directory."""
     pidfile: AnyPath = "tmp/pids/unicorn.pid"

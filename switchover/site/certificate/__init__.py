@@ -1,7 +1,5 @@
 """New's own certificate for the production domains: how it is ordered, served and renewed."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -22,14 +20,10 @@ class Settings(KindSettings):
 class Certificate(Kind[S]):
     """What every kind of certificate can do; all on new unless a docstring says old."""
 
-    web: Web[Any]
-    """New's web server."""
-    front: Front
-    """What that serves."""
-    old_web: Web[Any]
-    """Old's, which proxies visitors."""
-    old_fullchain: str
-    """The file of old's certificate, on old."""
+    web: Web[Any]  # new's web server
+    front: Front  # what that serves
+    old_web: Web[Any]  # old's, which proxies visitors
+    old_fullchain: str  # the file of old's certificate, on old
 
     @abstractmethod
     def installed(self) -> Desired:

@@ -31,6 +31,7 @@ UNIT = "certbot-renew"
 CURRENT = "/opt/certbot"  # the environment of a current release
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+URL = Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 Parts = list[Resource | Precondition]
 
@@ -38,15 +39,11 @@ Parts = list[Resource | Precondition]
 class Settings(certificate.Settings):
     """It is ordered from an ACME authority."""
 
-    kind: Literal["certbot"] = "certbot"
-    """It is ordered from an ACME authority."""
     certbot: Literal["package", "current"] = "package"
     """`package`: the distribution's; `current`: the current release, in its own Python environment."""
     version: Annotated[str, Form(r"[0-9]+([.][0-9]+)*", "a version, in quotes, like '5.8.0'")] | None = None
     """With `certbot: current`: another release, in quotes."""
-    server: Annotated[str, Form(r"""https://[^\s"'\\]+""", "an address like https://acme.example.org/directory")] = (
-        f"{LETS_ENCRYPT}directory"
-    )
+    server: Annotated[str, URL] = f"{LETS_ENCRYPT}directory"
     """The authority's directory URL; Let's Encrypt's if it is left out."""
     email: Email | None = None
     """Where the authority may write to you; optional."""
@@ -103,15 +100,10 @@ class Certbot(certificate.Certificate[Settings]):
     def _environment(self) -> Command:
         version = self.settings.version
         what = f"certbot=={version}" if version else "certbot"
-        return Command(
-            self.server,
-            f"sh after/certbot-environment make {CURRENT} {sh(what)}",
-            f"sh after/certbot-environment remove {CURRENT}",
-            f"{CURRENT}/bin/certbot --version 2>/dev/null | grep -qx 'certbot {version or '.*'}'",
-            shown=f"pip install {what} in {CURRENT}",
-            files=programs("certbot-environment"),
-            part="environment",
-        )
+        run, undo = (f"sh after/certbot-environment {verb} {CURRENT}" for verb in ("make", "remove"))
+        check = f"{CURRENT}/bin/certbot --version 2>/dev/null | grep -qx 'certbot {version or '.*'}'"
+        shown, files = f"pip install {what} in {CURRENT}", programs("certbot-environment")
+        return Command(self.server, f"{run} {sh(what)}", undo, check, shown, files=files, part="environment")
 
     def challenge_passes(self) -> Parts:
         """old: proxies the authority's challenge, which is plain HTTP, to new."""
@@ -137,14 +129,9 @@ class Certbot(certificate.Certificate[Settings]):
 [ -e before/live/{sh(domain)} ] || ! {used} || refuse "nginx uses the certificate of {domain}"
 sh after/order-certificate back {sh(domain)}
 """
-        return Command(
-            new,
-            f"sh after/order-certificate order {sh(domain)} {self.program} {command}",
-            undo,
-            check="" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]',
-            shown=f"certbot {command}",
-            files=programs("order-certificate"),
-        )
+        run = f"sh after/order-certificate order {sh(domain)} {self.program} {command}"
+        check = "" if ours.staging else f'{RENEWALS}\n[ -n "$({self._named})" ]'
+        return Command(new, run, undo, check, f"certbot {command}", files=programs("order-certificate"))
 
     def _order(self) -> str:
         ours, domain = self.settings, self._domain
@@ -161,10 +148,9 @@ sh after/order-certificate back {sh(domain)}
         chain = "" if self.server.dry else self.server.look(f"cat {sh(self.live())}/fullchain.pem").out
         trusts = f"{program('trusts.sh').decode()}\ntrusts {sh(domain)} {BUNDLE} {sh(chain)}"
         reload = f"{web.test} -q\nsleep 1\n{web.reload}\nsleep 1"
-        return [
-            succeeds(old, trusts, "old does not trust the authority: run `apt-get install ca-certificates` there"),
-            Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown),
-        ]
+        otherwise = "old does not trust the authority: run `apt-get install ca-certificates` there"
+        read = Command(old, reload, check=web.reads_again(BUNDLE), shown=web.reload_shown)
+        return [succeeds(old, trusts, otherwise), read]
 
     def renewed(self) -> Desired:
         """A hook makes the web server load the renewed certificate; and one timer or cron job renews it."""

@@ -1,9 +1,5 @@
 """Old's certificate, as copied to new: somebody else renews it there, before it ends."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from ...findings import Found, note
 from .. import certificate
 from ..kinds import nothing
@@ -11,9 +7,6 @@ from ..kinds import nothing
 
 class Settings(certificate.Settings):
     """Old's certificate stays, as copied to new, and somebody else renews it."""
-
-    kind: Literal["copied"] = "copied"
-    """None is ordered."""
 
 
 class Copied(certificate.Certificate[Settings]):

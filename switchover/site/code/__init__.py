@@ -20,8 +20,7 @@ class Settings(KindSettings):
 class Code(OfApplication[S]):
     """What every kind of code can do."""
 
-    changed: str
-    """A file that changes whenever the code does."""
+    changed: str  # a file that changes whenever the code does
 
     @abstractmethod
     def version(self) -> str:

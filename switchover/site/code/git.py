@@ -1,8 +1,6 @@
 """A git checkout in the application's directory: new fetches what it lacks from old's, with rsync."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any
 
 from ...errors import Problem
 from ...findings import Found, good
@@ -14,9 +12,6 @@ from .. import code
 
 class Settings(code.Settings):
     """A git checkout in the application's directory."""
-
-    kind: Literal["git"] = "git"
-    """The commit is the version."""
 
 
 class Checkout(code.Code[Settings]):

@@ -1,9 +1,7 @@
 """Something else brings the code to new, before the move; its version is compared with old's."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
 from ...desired import Precondition
 from ...errors import Problem
@@ -19,8 +17,6 @@ NO_CONTENTS = f"{hashlib.sha256().hexdigest()}  -"  # no files at all: that is n
 class Settings(code.Settings):
     """Something else brings the code to new, before the move; its version is compared with old's."""
 
-    kind: Literal["none"] = "none"
-    """It is not copied."""
     version: Line = CONTENTS
     """The command that prints its version, run by the application's user in its directory (`cat REVISION`); by default
     a checksum of the application's own files."""
@@ -49,22 +45,16 @@ class Delivered(code.Code[Settings]):
 
     def is_at(self, version: str, old: code.Code[Any]) -> Precondition:
         """It has that *version*."""
-        del old
 
-        def difference() -> str | None:
-            if self.version() == version:
-                return None
-            what, do = self._other_version(version)
-            raise Problem(what, str(self.server), f"{do}; then run this again")
+        def difference() -> None:
+            for finding in self.compared(version):
+                raise Problem(finding.what, str(self.server), f"{finding.do}; then run this again")
 
         return Precondition(difference)
 
     def compared(self, desired: str) -> Found:
         """It has that version already; else bring it there before `prepare-new`."""
-        if self.version() != desired:
-            what, do = self._other_version(desired)
-            yield warning(what, do)
-
-    def _other_version(self, desired: str) -> tuple[str, str]:
-        what = f"new has another version of the code than old ({self.version()[:40]}, not {desired[:40]})"
-        return what, "Bring old's version to new, as you usually deploy"
+        here = self.version()
+        if here != desired:
+            what = f"new has another version of the code than old ({here[:40]}, not {desired[:40]})"
+            yield warning(what, "Bring old's version to new, as you usually deploy")

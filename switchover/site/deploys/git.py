@@ -1,9 +1,7 @@
 """Deploys by a push to a git repository on the server, whose hooks do the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ...desired import Precondition, Resource
 from ...findings import Found, blocker
@@ -22,8 +20,6 @@ LONGEST = 900  # seconds that a deploy may take
 class Settings(deploys.Settings):
     """By a push to a git repository on the server."""
 
-    kind: Literal["git"] = "git"
-    """By a push to a repository on the server."""
     repository: AnyPath = ".git"
     """The repository that is pushed to; a relative path is below the application's directory."""
     branch: Annotated[str, Form(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a branch's name")] = "master"
@@ -83,32 +79,19 @@ class Pushes(deploys.Deploys[Settings]):
         return [self._post_receive(cron=True, migrate=True), hook]
 
     def _post_receive(self, *, cron: bool, migrate: bool) -> File:
-        app = self.app
-        content = render(
-            "hooks/new-post-receive.j2",
-            branch=self.settings.branch,
-            path=app.path,
-            environment=app.environment,
-            build=app.build,
-            migrate=migrate,
-            rails="bin/rails",
-            restart=app.on_deploy(),
-            worker=self.worker.on_deploy(),
-            cron=self.schedule.on_deploy if cron else None,
-        )
-        return self._hook("post-receive", content)
+        app, scheduled = self.app, self.schedule.on_deploy if cron else None
+        code = {"branch": self.settings.branch, "path": app.path, "environment": app.environment, "build": app.build}
+        parts = {"restart": app.on_deploy(), "worker": self.worker.on_deploy(), "cron": scheduled}
+        return self._hook("post-receive", render("hooks/new-post-receive.j2", migrate=migrate, **code, **parts))
 
     def remote(self, ci: deploys.Ci, host: Host) -> Command:
         """ci: its remote is this server."""
         git = f"runuser -u {sh(ci.user)} -- git -C {sh(ci.checkout)} remote"
         url, remote = sh(self.url), sh(ci.remote)
-        return Command(
-            host,
-            f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}",
-            f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"',
-            check=f'[ "$({git} get-url {remote})" = {url} ]',
-            shown=f"git remote set-url {ci.remote} {self.url}",
-        )
+        run = f"[ -s before/url ] || {git} get-url {remote} >before/url\n{git} set-url {remote} {url}"
+        undo = f'[ ! -s before/url ] || {git} set-url {remote} "$(cat before/url)"'
+        check = f'[ "$({git} get-url {remote})" = {url} ]'
+        return Command(host, run, undo, check, f"git remote set-url {ci.remote} {self.url}")
 
     def deploys(self, ci: deploys.Ci, host: Host) -> Command:
         """ci: a push to this server deploys."""

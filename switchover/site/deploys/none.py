@@ -1,18 +1,11 @@
 """New code arrives in a way that this tool does not know: whoever deploys has to wait for the end of the move."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from .. import deploys
 from ..kinds import nothing
 
 
 class Settings(deploys.Settings):
     """In a way that this tool does not know: nobody may deploy during the move."""
-
-    kind: Literal["none"] = "none"
-    """Deploys are left alone."""
 
 
 class NoDeploys(deploys.Deploys[Settings]):

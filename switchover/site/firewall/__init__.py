@@ -1,7 +1,5 @@
 """The firewall of a server."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -19,8 +17,7 @@ class Settings(KindSettings):
 class Firewall(Kind[S]):
     """What every kind of firewall can do."""
 
-    rules: str
-    """sh: prints each rule that lets somebody in, as a person types it; empty where they are not known."""
+    rules: str  # sh: prints each rule that lets somebody in, as a person types it; empty where they are not known
 
     @abstractmethod
     def on(self) -> Nothing | list[Resource | Precondition]:

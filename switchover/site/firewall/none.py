@@ -1,9 +1,5 @@
 """No firewall that this tool knows: it is left alone."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from ...findings import Found, note
 from .. import firewall
 from ..kinds import nothing
@@ -11,9 +7,6 @@ from ..kinds import nothing
 
 class Settings(firewall.Settings):
     """None, or one that this tool leaves alone: you open the ports that new has to reach on old (ssh, `relay`)."""
-
-    kind: Literal["none"] = "none"
-    """It is left alone."""
 
 
 class NoFirewall(firewall.Firewall[Settings]):

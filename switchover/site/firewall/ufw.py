@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from ...desired import Precondition, Resource
 from ...errors import Problem
@@ -26,8 +26,6 @@ FILES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules", "/etc/ufw/ufw.conf", "/e
 class Settings(firewall.Settings):
     """ufw: where it is off, `prepare-old` turns it on, with ssh's ports and `allow`."""
 
-    kind: Literal["ufw"] = "ufw"
-    """The program."""
     allow: tuple[Annotated[str, Form(r"[0-9]{1,5}(/(tcp|udp))?", "a port like 443/tcp")], ...] = ("80/tcp", "443/tcp")
     """The ports that stay open for everybody, besides ssh's: list every other one that is used."""
 
@@ -40,28 +38,15 @@ class Ufw(firewall.Firewall[Settings]):
 
     def on(self) -> list[Resource | Precondition]:
         """It is on, with ssh allowed first; it turns off within a minute unless a second login succeeds."""
-        allow = self.settings.allow
+        server, allow, shown = self.server, self.settings.allow, "the firewall stays on"
         restore = "\n".join(f"install_file before/{file.rpartition('/')[2]} {file}" for file in FILES)
-        return [
-            Command(
-                self.server,
-                f"sh after/firewall-on {BACK} {' '.join(sh(port) for port in allow)}",
-                f"ufw --force disable >/dev/null\n{restore}",
-                check="ufw status | grep -q '^Status: active'",
-                keep=FILES,
-                shown=f"ufw allow {' '.join(['(ssh)', *allow])}; ufw enable",
-                files=programs("firewall-on"),
-                part="on",
-            ),
-            Precondition(self._second_login, within=20),
-            Command(
-                self.server,
-                f"systemctl stop {BACK}.timer",
-                check=f"! systemctl is-active -q {BACK}.timer",
-                shown="the firewall stays on",
-                part="stays on",
-            ),
-        ]
+        run = f"sh after/firewall-on {BACK} {' '.join(sh(port) for port in allow)}"
+        undo, check = f"ufw --force disable >/dev/null\n{restore}", "ufw status | grep -q '^Status: active'"
+        command = f"ufw allow {' '.join(['(ssh)', *allow])}; ufw enable"
+        on = Command(server, run, undo, check, command, FILES, programs("firewall-on"), part="on")
+        ended = f"! systemctl is-active -q {BACK}.timer"
+        stays = Command(server, f"systemctl stop {BACK}.timer", check=ended, shown=shown, part="stays on")
+        return [on, Precondition(self._second_login, within=20), stays]
 
     def _second_login(self) -> str | None:
         if self.server.look(f"systemctl is-active -q {BACK}.timer", check=False).status != 0:

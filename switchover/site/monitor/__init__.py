@@ -1,7 +1,5 @@
 """The monitor: what restarts the application and the worker when they die, and sends alerts."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,8 +25,7 @@ class Monitor(OfApplication[S]):
     """What every kind of monitor can do."""
 
     worker: Worker[Any]
-    starts_worker: bool = field(default=False, init=False)
-    """Whether it starts the worker, after a boot too."""
+    starts_worker: bool = field(default=False, init=False)  # whether it starts the worker, after a boot too
 
     @abstractmethod
     def forgets_application(self, *, record_only: bool = False) -> Some:

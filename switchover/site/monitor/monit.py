@@ -1,10 +1,7 @@
 """monit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Literal
 
 from ...desired import Nothing, Resource
 from ...programs import program
@@ -25,8 +22,6 @@ FORGET = f"{RELOAD}\nwait_showing 60 not sh -c {sh(STARTING)} || :"
 class Settings(monitor.Settings):
     """monit, with a file of its configuration for each of the two, or one for both."""
 
-    kind: Literal["monit"] = "monit"
-    """The program."""
     app: Absolute | None = None
     """The file of monit's configuration that watches the application, from the root."""
     worker: Absolute | None = None
@@ -69,14 +64,11 @@ class Monit(monitor.Monitor[Settings]):
 
     def watches(self, is_ours: Callable[[str], bool]) -> Nothing | list[Resource]:
         """A file for each is there; somebody's own file stays as it is."""
-        pairs: tuple[tuple[str | None, Watched | None, str], ...] = (
-            (self.settings.app, self.app.watched(), "templates/monit-app.j2"),
-            (self.settings.worker, self.worker.watched(), "templates/monit-worker.j2"),
-        )
-        parts: dict[str, list[tuple[str, Watched]]] = {}
-        for path, watched, template in pairs:
+        files, parts = self.settings, dict[str, list[tuple[str, Watched]]]()
+        programs = ("app", files.app, self.app.watched()), ("worker", files.worker, self.worker.watched())
+        for name, path, watched in programs:
             if path and watched:  # one file may be for both
-                parts.setdefault(path, []).append((template, watched))
+                parts.setdefault(path, []).append((f"templates/monit-{name}.j2", watched))
         if not parts:
             return self._unnamed("application and the worker")
         return [self._file(path, watched, is_ours(path)) for path, watched in parts.items()]
@@ -94,7 +86,5 @@ class Monit(monitor.Monitor[Settings]):
         check = render(f"templates/monit-{name}.j2", program=f"{installed} {arguments}")
         known = self.settings.app or self.settings.worker
         path = f"{known.rpartition('/')[0] if known else FOLDER}/{name.replace('-', '_')}"
-        return [
-            File(self.server, installed, program(name), "root:root", "755"),
-            File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD),
-        ]
+        runs = File(self.server, path, check, "root:root", "600", test=TEST, then=RELOAD)
+        return [File(self.server, installed, program(name), "root:root", "755"), runs]

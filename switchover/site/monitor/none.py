@@ -1,18 +1,11 @@
 """No monitor, or one that this tool leaves alone."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from .. import monitor
 from ..kinds import nothing
 
 
 class Settings(monitor.Settings):
     """None, or one that this tool leaves alone: it must not start anything that the move has stopped."""
-
-    kind: Literal["none"] = "none"
-    """It is left alone."""
 
 
 class NoMonitor(monitor.Monitor[Settings]):

@@ -19,10 +19,8 @@ class Settings(KindSettings):
 class Schedule(OfApplication[S]):
     """What every kind of schedule can do."""
 
-    on_deploy: str | None = None
-    """sh by which a deploy installs it, as the application's user; None where a deploy does not."""
-    needs_worker = False
-    """Whether the worker starts them."""
+    on_deploy: str | None = None  # sh by which a deploy installs it, as the application's user; None where it does not
+    needs_worker = False  # whether the worker starts them
 
     @abstractmethod
     def cleared(self) -> Nothing | Resource:

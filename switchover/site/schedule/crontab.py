@@ -1,9 +1,7 @@
 """A user's crontab."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ...desired import Nothing, Resource
 from ...errors import Problem
@@ -21,8 +19,6 @@ PROGRAM = "middle-of-a-minute"
 class Settings(schedule.Settings):
     """A user's crontab."""
 
-    kind: Literal["crontab"] = "crontab"
-    """A user's crontab starts them."""
     user: Name | None = None
     """The user whose crontab it is; the application's user by default."""
     install: Line | None = None
@@ -41,15 +37,10 @@ class Crontab(schedule.Schedule[Settings]):
     def cleared(self) -> Command:
         """old: there is none, from the middle of a minute on."""
         path, kept = sh(self.path), f"before/{sh(self.user)}"
-        return Command(
-            self.server,
-            f"sh after/{PROGRAM}\nrm -f {path}",
-            f"[ ! -e {kept} ] || [ -e {path} ] || install_file {kept} {path}",
-            check=f"[ ! -e {path} ]",
-            shown=f"crontab -r -u {self.user}, in the middle of a minute",
-            keep=(self.path,),
-            files=programs(PROGRAM),
-        )
+        run, check = f"sh after/{PROGRAM}\nrm -f {path}", f"[ ! -e {path} ]"
+        undo = f"[ ! -e {kept} ] || [ -e {path} ] || install_file {kept} {path}"
+        shown = f"crontab -r -u {self.user}, in the middle of a minute"
+        return Command(self.server, run, undo, check, shown, (self.path,), programs(PROGRAM))
 
     def installed(self, of_old: schedule.Schedule[Any], kept: str, paths: Mapping[str, str]) -> Nothing | Resource:
         """new: the settings' command has installed it; or old's is there, with new's paths."""
@@ -59,16 +50,9 @@ class Crontab(schedule.Schedule[Settings]):
         if install is None:
             role = of_old.server.role
             return Nothing(f"{role} has no crontab to copy, as {role}.schedule.kind is not crontab")
-        restore = f"if [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
-        return Command(
-            self.server,
-            f"{self.app.run(install)} >/dev/null",
-            f"sh after/{PROGRAM}\n{restore}",
-            check=f"grep -q '^[^#]' {path} 2>/dev/null",
-            shown=install,
-            keep=(self.path,),
-            files=programs(PROGRAM),
-        )
+        run, check = f"{self.app.run(install)} >/dev/null", f"grep -q '^[^#]' {path} 2>/dev/null"
+        undo = f"sh after/{PROGRAM}\nif [ -e {before} ]; then install_file {before} {path}; else rm -f {path}; fi"
+        return Command(self.server, run, undo, check, install, (self.path,), programs(PROGRAM))
 
 
 def _adapted(of_old: Crontab, kept: str, paths: Mapping[str, str]) -> bytes:

@@ -1,18 +1,11 @@
 """The worker itself starts regular tasks, so they move with it."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from .. import schedule
 from ..kinds import nothing
 
 
 class Settings(schedule.Settings):
     """The worker itself starts regular tasks, so they move with it."""
-
-    kind: Literal["worker"] = "worker"
-    """The worker starts them: they move with it."""
 
 
 class WorkersSchedule(schedule.Schedule[Settings]):

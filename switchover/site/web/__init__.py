@@ -1,7 +1,5 @@
 """The web server, which visitors' requests reach first."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from ...findings import Found
 from ...hosts import Host
 from ...programs import ETC
 from ...resources.file import File
+from ...resources.precondition import succeeds
 from ..app import Application
 from ..kinds import KindSettings, OfApplication, S
 
@@ -48,20 +47,14 @@ def public_uploads(app: Application[Any], directories: Sequence[str]) -> list[di
 class Web(OfApplication[S]):
     """What every kind of web server can do. All sh here runs as root."""
 
-    page = f"{ETC}/{PAGE}"
-    """new: the maintenance page; visitors see it as long as this file exists."""
-    test: str
-    """sh: fails where its configuration is invalid, and says why."""
+    page = f"{ETC}/{PAGE}"  # new: the maintenance page; visitors see it as long as this file exists
+    test: str  # sh: fails where its configuration is invalid, and says why
+    # sh, for a recorded script: when this ends, every new request is answered by the present configuration;
+    # requests under way still end by the one before.
     reload: str
-    """sh, for a recorded script: when this ends, every new request is answered by the present configuration;
-    requests under way still end by the one before.
-    """
-    reload_shown: str
-    """The same as one line, for people."""
-    site: str
-    """new: the file of the site for the production domains."""
-    drained: str
-    """sh: a command that succeeds when all requests from before its last change have ended."""
+    reload_shown: str  # the same as one line, for people
+    site: str  # new: the file of the site for the production domains
+    drained: str  # sh: a command that succeeds when all requests from before its last change have ended
 
     @abstractmethod
     def answers(self, front: Front, then: str = "") -> File:
@@ -75,9 +68,10 @@ class Web(OfApplication[S]):
     def gone(self, front: Front) -> File:
         """old: it no longer answers for the site."""
 
-    @abstractmethod
     def drains(self, within: int) -> Precondition:
         """The requests from before its last change have ended, within so many seconds."""
+        otherwise = f"requests from before are still under way on {self.server.role}"
+        return succeeds(self.server, self.drained, otherwise, within=within)
 
     @abstractmethod
     def reads_again(self, file: str) -> str:

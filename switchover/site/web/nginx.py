@@ -1,8 +1,6 @@
 """nginx, as Debian packages it."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any
 
 from ...desired import Precondition
 from ...findings import Found, blocker
@@ -26,8 +24,6 @@ _MASTER = "$(systemctl show -p MainPID --value nginx)"  # not the nginx of a con
 class Settings(web.Settings):
     """nginx, and the file of the application's site."""
 
-    kind: Literal["nginx"] = "nginx"
-    """The program."""
     site: Absolute
     """The file of the application's site, from the root."""
 
@@ -45,6 +41,7 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
 """
     reload_shown = _RELOAD
     site = "/etc/nginx/sites-enabled/switchover"
+    # The workers from before its last reload have exited.
     drained = f"""not pgrep -P "{_MASTER}" -f '^nginx: worker process is shutting down' >/dev/null"""
 
     def __post_init__(self) -> None:
@@ -75,11 +72,6 @@ wait_until 30 not sh -c "ps -o args= -p '$workers' 2>/dev/null | grep -q '^nginx
         values = {f"{other.role}_addresses": other.addresses, f"{other.role}_host": host(other), "log": LOG}
         values |= {"listens": self.app.listens, "public": self.app.within("public")}
         return render(template, page_directory=ETC, page_name=PAGE, **vars(front), **values)
-
-    def drains(self, within: int) -> Precondition:
-        """The workers from before its last reload have exited."""
-        otherwise = f"requests from before are still under way on {self.server.role}"
-        return succeeds(self.server, self.drained, otherwise, within=within)
 
     def reads_again(self, file: str) -> str:
         """sh: its workers, which read *file* when they start, are younger than the file."""

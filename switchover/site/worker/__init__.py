@@ -1,7 +1,5 @@
 """The worker: what runs the jobs of the queue. It stops only after its current job, so that none runs twice."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -30,16 +28,11 @@ def too_long(seconds: int) -> str:
 class Worker(OfApplication[S]):
     """What every kind of worker can do. All sh here runs as root, and may use the functions of functions.sh."""
 
-    there = True
-    """Whether there is one at all."""
-    runs: str
-    """sh: succeeds where it runs."""
-    works: str
-    """sh: succeeds where it runs and takes jobs."""
-    did_a_job: str
-    """A command that succeeds where a job is seen to have run; empty where nothing can tell."""
-    a_job: str
-    """sh: queues a job that does nothing; empty where that cannot be done."""
+    there = True  # whether there is one at all
+    runs: str  # sh: succeeds where it runs
+    works: str  # sh: succeeds where it runs and takes jobs
+    did_a_job: str  # a command that succeeds where a job is seen to have run; empty where nothing can tell
+    a_job: str  # sh: queues a job that does nothing; empty where that cannot be done
 
     @abstractmethod
     def starting(self) -> Action:
@@ -62,7 +55,6 @@ class Worker(OfApplication[S]):
 
     def boots(self, on: bool, *, record_only: bool = False) -> Resource | Nothing:
         """It starts at boot, or does not; Nothing where a monitor has to start it."""
-        del on, record_only
         return Nothing(f"a monitor starts {self.server.role}'s worker at boot, or nothing does")
 
     def watched(self) -> Watched | None:
@@ -71,11 +63,11 @@ class Worker(OfApplication[S]):
 
     def running(self) -> Resource | Nothing:
         """It runs."""
-        return Runs(self, True)
+        return Runs(self.server, self, True)
 
     def stopped(self, *, record_only: bool = False) -> Resource | Nothing:
         """It has finished its current job and stopped."""
-        return Runs(self, False, record_only)
+        return Runs(self.server, self, False, record_only)
 
     def restart(self) -> str:
         """sh: where it runs, it finishes its current job and is started again."""
@@ -97,16 +89,12 @@ wait_showing {within} {seen} || refuse "no job ran within {within} s. Is {role}'
 
 @dataclass(frozen=True)
 class Runs(Resource):
-    """A *worker* runs (*desired*), or has finished its current job and stopped."""
+    """A *worker* of *server* runs (*desired*), or has finished its current job and stopped."""
 
+    server: Host
     worker: Worker[Any]
     desired: bool
     record_only: bool = False
-
-    @property
-    def server(self) -> Host:
-        """Where it is."""
-        return self.worker.server
 
     def change(self) -> Change | None:
         """Its start or its end; None where it is so already."""

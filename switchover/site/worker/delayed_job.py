@@ -1,9 +1,7 @@
 """delayed_job, started by its script, found by its pid file; its queue is a table of the application's database."""
 
-from __future__ import annotations
-
 import json
-from typing import Any, Literal
+from typing import Any
 
 from ...hosts import Host
 from ...quote import sh
@@ -24,8 +22,6 @@ SELECT json_build_object('waiting', count(*) FILTER (WHERE locked_at IS NULL AND
 class Settings(worker.Settings):
     """delayed_job: its script, its pid file and its log. Relative paths are below the application's directory."""
 
-    kind: Literal["delayed_job"] = "delayed_job"
-    """The program."""
     command: AnyPath = "script/delayed_job"
     """The script that starts and stops it."""
     pidfile: AnyPath = "tmp/pids/delayed_job.pid"
@@ -68,13 +64,11 @@ wait_until {worker.STARTS} {self.runs} || refuse "the worker did not start: see 
 
     def on_deploy(self) -> str:
         """sh for a deploy hook: SIGTERM, its exit, and a start."""
-        values = {"pidfile": self.pidfile, "command": self.settings.command}
-        return render("hooks/worker-delayed_job.sh.j2", **values).decode()
+        return render("hooks/worker-delayed_job.sh.j2", pidfile=self.pidfile, command=self.settings.command).decode()
 
     def queue(self, server: Host, database: str) -> dict[str, Any]:
         """Its table: jobs `waiting`, `running`, `failed`, and how old the oldest is."""
-        query = f"{PSQL} -d {sh(database)} -c {sh(QUEUE)}"
-        answer = server.look(query, check=False)
+        answer = server.look(f"{PSQL} -d {sh(database)} -c {sh(QUEUE)}", check=False)
         return dict(json.loads(answer.out)) if answer.status == 0 and answer.out.strip() else {}
 
     def watched(self) -> Watched:

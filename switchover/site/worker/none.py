@@ -1,9 +1,5 @@
 """No worker: nothing runs jobs, or the application does it by itself."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from ...render import render
 from .. import worker
 from ..kinds import Action, nothing
@@ -11,9 +7,6 @@ from ..kinds import Action, nothing
 
 class Settings(worker.Settings):
     """There is no worker."""
-
-    kind: Literal["none"] = "none"
-    """Nothing runs jobs."""
 
 
 class NoWorker(worker.Worker[Settings]):

@@ -1,9 +1,7 @@
 """Any worker that is a service: its verbs are settings."""
 
-from __future__ import annotations
-
 import re
-from typing import Any, Literal
+from typing import Any
 
 from ...findings import Found, warning
 from ...hosts import Host
@@ -22,8 +20,6 @@ class Settings(worker.Settings):
     they need root); the default of each is systemctl's, run by root.
     """
 
-    kind: Literal["service"] = "service"
-    """The program is what its service starts."""
     service: Name
     """Its service, as for `systemctl`."""
     quiet: Line | None = None

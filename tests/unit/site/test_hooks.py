@@ -18,7 +18,6 @@ WHO = {"date": "Thu 8 Feb 2018", "who": 'maikel@it\'s "here"', "domain": "shop.e
 DEPLOY = {
     "path": "/home/o'fn/current",
     "environment": "production",
-    "rails": "bin/rails",
 }
 
 

@@ -220,10 +220,6 @@ def test_what_has_nothing_to_do_says_why(room: str, kind: str, why: str) -> None
 
 TOY = '''"""resque, as a toy."""
 
-from __future__ import annotations
-
-from typing import Literal
-
 from .. import worker
 from ..kinds import Action
 
@@ -231,8 +227,6 @@ from ..kinds import Action
 class Settings(worker.Settings):
     """resque, which a test has put here."""
 
-    kind: Literal["resque"] = "resque"
-    """The program."""
     queues: str
     """The queues that it works off."""
 
