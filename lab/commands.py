@@ -5,8 +5,6 @@ each line is kept with the time at which it was printed, to be read by people. T
 took, is in their events (docs/events.md).
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

@@ -15,8 +15,6 @@ The whole checklist is run, so that every step begins from where it begins in li
 here: its changes are read from the journals.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -15,8 +15,6 @@ hosts at the same time. It leaves the server as it shall be found after its next
 deploys; others that the world has (`lab.server("web2")`) get no more than names, a firewall and a way in.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import signal
@@ -78,7 +76,7 @@ class Lab:
         self.old, self.new, self.ci = (self._servers[role] for role in ("old", "new", "ci"))
 
     @classmethod
-    def running(cls) -> Lab:
+    def running(cls) -> Self:
         """The lab that is up now, started by whom ever. Raises Problem when none is."""
         host.check_root()
         described = layers.running(place())

@@ -1,7 +1,5 @@
 """The move.yaml of a lab's site: what a person would write about its servers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

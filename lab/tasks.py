@@ -1,7 +1,5 @@
 """`inv lab.…`: throw-away servers to explore."""
 
-from __future__ import annotations
-
 import os
 
 from invoke.collection import Collection

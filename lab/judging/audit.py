@@ -5,8 +5,6 @@ inside them and by PostgreSQL's own client. `gather` looks, `judge` compares and
 test can hand it data in which something was lost.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -5,8 +5,6 @@ root inside the server with the programs that every Debian has, before the first
 the comparison leaves out is the one list `LEFT_OUT`, with the reasons; the report prints it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -5,8 +5,6 @@ from the files that hold them; `found` then searches what it saw, the disks and 
 secrets are the one list `KEPT_IN`, with the reasons; everything else that holds one is named, by the secret's name.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json
@@ -18,7 +16,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -136,7 +134,7 @@ class SecretScanner:
     _known: dict[int, bytes] = field(default_factory=dict)  # process -> its command line at the last scan
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[SecretScanner]:
+    def running(self) -> Iterator[Self]:
         """Scans the processes, some times a second, until the block is left."""
         self.learn()
         thread = threading.Thread(target=self._scan_until_ended, name="secrets", daemon=True)

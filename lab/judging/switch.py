@@ -4,8 +4,6 @@ The program is asked for what only it can know, its hold. For how long no order 
 when PostgreSQL committed each order, which the lab's servers record (`track_commit_timestamp`).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import asdict, dataclass, field

@@ -4,8 +4,6 @@ Read from apt's own configuration. A machine that is not Debian, or names no Deb
 to mmdebstrap, which knows Debian's public one.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -4,8 +4,6 @@ Works with cgroup2 alone and with the hybrid of cgroup2 and systemd's own v1 hie
 both, since systemd inside looks at either.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

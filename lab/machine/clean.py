@@ -1,7 +1,5 @@
 """Taking a lab down, and sweeping up after one that died."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What this machine must offer to hold a lab, checked first."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

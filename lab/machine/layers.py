@@ -1,7 +1,5 @@
 """Overlay layers that are kept: prepared servers, made once a recipe, and saved states of a running lab."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -9,7 +7,7 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from switchover.errors import Problem
 
@@ -41,7 +39,7 @@ class Described:
         write_file(file, json.dumps(asdict(self) | more), 0o600)
 
     @classmethod
-    def read(cls, file: Path) -> Described:
+    def read(cls, file: Path) -> Self:
         """What `write` wrote. Raises Problem when another version did."""
         from pydantic import TypeAdapter, ValidationError
 

@@ -1,7 +1,5 @@
 """One server of a running lab, looked at and changed from outside, without ssh."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import time

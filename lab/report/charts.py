@@ -1,7 +1,5 @@
 """The report's picture as SVG: once for a wide screen and once for a phone, since text must not shrink."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

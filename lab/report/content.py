@@ -1,7 +1,5 @@
 """What the report says, from the numbers of report.json: once for the terminal and for the page."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

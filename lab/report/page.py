@@ -1,7 +1,5 @@
 """The report of a rehearsal as a page for people: one file that fetches nothing, readable on a phone."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the visitors felt, second by second: the numbers behind the report's charts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

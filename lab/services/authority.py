@@ -3,12 +3,11 @@
 Made once a lab directory, so that prepared servers stay valid.
 """
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from trustme import CA
 
@@ -25,7 +24,7 @@ class Authority:
     folder: Path
 
     @classmethod
-    def at(cls, folder: Path) -> Authority:
+    def at(cls, folder: Path) -> Self:
         """The authority kept in *folder*, made now if there is none."""
         self = cls(folder)
         with locked(folder / ".lock"):

@@ -3,8 +3,6 @@
 A site of a world names one (`Deployment.installed`); another is one more instance in `INSTALLATIONS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -5,8 +5,6 @@ app one commit behind, secrets of its own, an empty database; no worker runs and
 and what there is beside, is the site's `Installation`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping

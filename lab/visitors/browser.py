@@ -4,8 +4,6 @@ Everything that can go wrong becomes a RequestOutcome, nothing is raised. Connec
 them, and what a browser does by itself about a connection that the server closed is done here, nothing else.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import random
@@ -17,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -136,7 +134,7 @@ class Browser:
     def __init__(self, site: Target) -> None:
         self.site = site
 
-    async def __aenter__(self) -> Browser:
+    async def __aenter__(self) -> Self:
         tls = ssl.create_default_context(cafile=str(self.site.ca))
         addresses = _Addresses(self.site)
 

@@ -1,7 +1,5 @@
 """What visitors of the shop do, and what they remember of its answers."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import html
