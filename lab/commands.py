@@ -87,15 +87,11 @@ def run(settings: Path, *words: str, section: ListedSection, log: Path, event_fi
     output = _Output()
     home = settings.parent / "operator"
     home.mkdir(exist_ok=True)
-    command = subprocess.Popen(
-        [INV, "-f", settings, *words],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=output.end,
-        stderr=output.end,
-        env=os.environ | {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(event_file.absolute())},
-        start_new_session=True,  # Ctrl-C reaches it through us, once
-    )
+    environment = {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(event_file.absolute())}
+    # A session of its own: Ctrl-C reaches it through us, once.
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output.end, "stderr": output.end}
+    given |= {"cwd": ROOT, "env": os.environ | environment, "start_new_session": True}
+    command = subprocess.Popen([INV, "-f", settings, *words], **given)
     with log.open("a") as file:
         file.write(f"$ inv {' '.join(words)}\n")
         try:

@@ -95,10 +95,8 @@ def save(place: LabPlace, states: Path, name: str, running: Described) -> Descri
         keep(supervisor.folder(place, role) / "upper", target)
         layers[role] = [str(target), *running.layers[role]]
     described = Described(running.world, running.releases, layers)
-    described.write(
-        _state(states, name),
-        files={file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()},
-    )
+    files = {file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()}
+    described.write(_state(states, name), files=files)
     _collect(states, described)
     return described
 

@@ -169,16 +169,9 @@ class Browser:
         await self._once.close()
 
     async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        fresh: bool = False,
-        plain: bool = False,
-        headers: dict[str, str] | None = None,
-        data: bytes | AsyncIterator[bytes] | None = None,
-        timeout: float | None = None,
-    ) -> Reply:
+        self, method: str, path: str, *, fresh: bool = False, plain: bool = False, timeout: float | None = None,
+        headers: dict[str, str] | None = None, data: bytes | AsyncIterator[bytes] | None = None,
+    ) -> Reply:  # fmt: skip
         """Makes one request: on a connection of its own if `fresh`, by http if `plain`. Follows no redirect.
 
         A GET whose kept connection the server closed before it sent a byte is asked once more on a new
@@ -192,6 +185,7 @@ class Browser:
         port = site.http_port if plain else site.https_port
         usual = port == (80 if plain else 443)
         url = f"{'http' if plain else 'https'}://{site.domain}{'' if usual else f':{port}'}{path}"
+        sent: dict[str, Any] = {"headers": headers, "data": data, "allow_redirects": False}
         at, started = time.time(), time.perf_counter()
         reopened = False
 
@@ -210,14 +204,7 @@ class Browser:
                     reused = SimpleNamespace(it=False)
                     session = self._once if fresh or reopened else self._kept
                     try:
-                        async with session.request(
-                            method,
-                            url,
-                            headers=headers,
-                            data=data,
-                            allow_redirects=False,
-                            trace_request_ctx=reused,
-                        ) as response:
+                        async with session.request(method, url, **sent, trace_request_ctx=reused) as response:
                             body = await response.read()
                     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                         refused = isinstance(error, aiohttp.ClientConnectorError)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from switchover.errors import Problem
 
@@ -23,29 +23,23 @@ ROOT = Path(__file__).parents[2]
 class Visitors:
     """The visitors of the lab's site. A context manager: leaving it ends them, finished or not.
 
-    *path*: of their ledger; *rate*: visits a second; *only*: the one kind of visit that all come for.
+    *path*: of their ledger; *rate*: visits a second.
     """
 
-    def __init__(self, lab: Lab, path: Path, rate: float, only: str | None = None) -> None:
+    def __init__(self, lab: Lab, path: Path, rate: float) -> None:
         self.path, self.log = path, path.with_name("visitors.log")
         servers, addresses = lab.name_servers, lab.old.addresses  # where nobody knows names, old's addresses
         where = [f"--name-server={server}" for server in servers] or [f"--address={address}" for address in addresses]
         self._command = [
             *(*network.entry(lab.netns_visitors), sys.executable, "-m", "lab.visitors", "--patience=60"),
             *(f"--ledger={path}", f"--rate={rate}", f"--ca={lab.ca}", f"--domain={lab.world.domain}", *where),
-            *([f"--only={only}"] if only else []),
         ]
 
     def __enter__(self) -> Visitors:
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever began them, who ends them
-            )
+            # A session of its own: Ctrl-C is for whoever began them, who ends them.
+            given: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": ROOT, "start_new_session": True}
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, **given)
         assert self._process.stdin
         self._input = self._process.stdin
         return self
