@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +98,8 @@ class Promise:
     @property
     def problems(self) -> list[str]:
         """What is wrong, in words, the first few by name."""
-        how = [f"{self.what} {key.replace('_', ' ')}" for key in self.keys[1:]]
-        return counted(dict(zip(how, (self.lost, self.twice), strict=False)))
+        sorts = zip(self.keys[1:], (self.lost, self.twice), strict=False)
+        return [line for key, how in sorts for line in counted(f"{self.what} {key.replace('_', ' ')}", how)]
 
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
@@ -130,7 +130,7 @@ class Audit:
     def problems(self) -> list[str]:
         """What makes a rehearsal fail, in words, the first few of each sort by name."""
         promises = (self.orders, self.uploads, self.jobs, self.sessions)
-        changed = counted({"other thing(s) changed in the data": self.rows_changed})
+        changed = counted("other thing(s) changed in the data", self.rows_changed)
         return [problem for promise in promises for problem in promise.problems] + changed
 
     def as_report(self) -> dict[str, Any]:
@@ -142,13 +142,10 @@ class Audit:
         return report | {"data": {"changed": len(self.rows_changed)}}
 
 
-def counted(sorts: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What went wrong, in words: how many there are of each sort, and the first few by name, each with how."""
-    return [
-        f"{len(faults)} {sort}: {listed((f'{name} ({how})' for name, how in faults.items()), 3)}"
-        for sort, faults in sorts.items()
-        if faults
-    ]
+def counted(what: str, faults: Mapping[str, str] | Sequence[str]) -> list[str]:
+    """Of what went wrong, in words, how many there are and the first few by name, with how; nothing where none did."""
+    names = [f"{name} ({how})" for name, how in faults.items()] if isinstance(faults, Mapping) else faults
+    return [f"{len(names)} {what}: {listed(names, 3)}"] if names else []
 
 
 # --- judging ------------------------------------------------------------------------------------------------

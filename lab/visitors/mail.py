@@ -69,4 +69,4 @@ class MailAudit(Observer):
         never = {number: "not received" for number in sorted(promised) if number not in came}
         twice = {number: f"{times} times" for number, times in sorted(came.items()) if times > 1}
         self.report |= {"never_sent": len(never), "sent_twice": len(twice)}
-        self.problems += counted({"mail(s) never sent": never, "mail(s) sent twice": twice})
+        self.problems += counted("mail(s) never sent", never) + counted("mail(s) sent twice", twice)
