@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import time
 from functools import cache
 from pathlib import Path
@@ -24,20 +25,18 @@ def hierarchies() -> tuple[Path, ...]:
 
     Raises Problem when there is no cgroup2.
     """
-    unified, named = [], []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        point = Path(left.split()[4])
-        if point != ROOT and ROOT not in point.parents:  # somebody's chroot may have them too
-            continue
-        if kind == "cgroup2":
-            unified.append(point)
-        elif kind == "cgroup" and "name=systemd" in options.split(","):
-            named.append(point)
+    found = [mounts("--types=cgroup2"), mounts("--types=cgroup", "--options=name=systemd")]
+    # Somebody's chroot may have them too.
+    unified, named = ([point for point in points if point.is_relative_to(ROOT)] for points in found)
     if not unified:
         raise Problem("no cgroup2 is mounted", str(ROOT), "Boot it with cgroup2 (or the hybrid)")
     return (unified[0], *named[:1])
+
+
+def mounts(*which: str) -> list[Path]:
+    """Where anything is mounted on this machine; *which*: findmnt's options for less."""
+    command = ["findmnt", "--raw", "--noheadings", "--output=TARGET", *which]
+    return [Path(line) for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]
 
 
 def make(name: str) -> list[Path]:
