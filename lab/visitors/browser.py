@@ -138,14 +138,9 @@ class Browser:
         tls = ssl.create_default_context(cafile=str(self.site.ca))
         addresses = _Addresses(self.site)
 
-        def session(**connections: object) -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(
-                limit=0,  # an open loop: nobody queues behind another visitor
-                resolver=addresses,
-                use_dns_cache=False,
-                ssl=tls,
-                **connections,  # type: ignore[arg-type]
-            )
+        def session(**connections: Any) -> aiohttp.ClientSession:
+            # Without a limit, for an open loop: nobody queues behind another visitor.
+            connector = aiohttp.TCPConnector(limit=0, resolver=addresses, use_dns_cache=False, ssl=tls, **connections)
             trace = aiohttp.TraceConfig()
             trace.on_connection_reuseconn.append(_note_reuse)
             opened = aiohttp.ClientSession(

@@ -1,21 +1,17 @@
 """The visitors' process: begun and ended by whoever wants visitors, on this machine, in the visitors' network."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from switchover.errors import Problem
 
 from ..machine import network
+from ..servers import Lab
 from ..texts import last_line
 from . import ledger
-
-if TYPE_CHECKING:
-    from ..servers import Lab
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +31,7 @@ class Visitors:
             *(f"--ledger={path}", f"--rate={rate}", f"--ca={lab.ca}", f"--domain={lab.world.domain}", *where),
         ]
 
-    def __enter__(self) -> Visitors:
+    def __enter__(self) -> Self:
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C is for whoever began them, who ends them.
             given: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": ROOT, "start_new_session": True}
