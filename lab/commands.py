@@ -46,17 +46,13 @@ class ListedSection:
 def sections(settings: Path) -> list[ListedSection]:
     """The sections in the checklist's order. Raises Problem when `inv` cannot list them."""
     namespace = json.loads(must(settings, "--list", "--list-format", "json").stdout)
-    checks = [ListedSection(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
-    return checks + [
-        ListedSection(
-            section["name"],
+    found = [ListedSection(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
+    for section in namespace["collections"]:
+        if section["default"]:  # a command of its own, as `inv lab` and `inv settings` are not
+            name, tasks = section["name"], [task["name"] for task in section["tasks"]]
             # The whole section is one of its tasks too.
-            tuple(f"{section['name']}.{task['name']}" for task in section["tasks"] if task["name"] != section["name"]),
-            section["help"],
-        )
-        for section in namespace["collections"]
-        if section["default"]  # a command of its own, as `inv lab` and `inv settings` are not
-    ]
+            found.append(ListedSection(name, tuple(f"{name}.{t}" for t in tasks if t != name), section["help"]))
+    return found
 
 
 def inv(settings: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -90,19 +90,19 @@ class LabServer:
         until(lambda: not Path(f"/proc/{before}").exists(), BOOT, f"{self}: does not go down for a reboot")
         self.wait_ready()
 
-    def wait_ready(self, within: float = BOOT, ended: Callable[[], bool] = lambda: False) -> None:
+    def wait_ready(self, ended: Callable[[], bool] = lambda: False) -> None:
         """Waits until systemd says `running` and sshd answers the visitors' network.
 
-        Raises Problem when a service failed, when *ended* says that the server is off, or after *within* seconds.
+        Raises Problem when a service failed, when *ended* says that the server is off, or after `BOOT` seconds.
         """
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + BOOT
         state = "off"
         while state != "running":
             if ended() or time.monotonic() > deadline:
                 log = self.place.run / self.role / "console.log"
                 raise Problem(f"did not boot (its state: {state})", str(self), f"Its console: {_tail(log)}")
             with contextlib.suppress(Problem):  # it has no first process yet, or has it no more
-                state = self.exec("systemctl is-system-running --wait", check=False, timeout=within).stdout.strip()
+                state = self.exec("systemctl is-system-running --wait", check=False, timeout=BOOT).stdout.strip()
             if state == "degraded":
                 failed = self.exec("systemctl --failed --plain --no-legend | cut -d' ' -f1").stdout.split()
                 raise Problem(f"failed at boot: {' '.join(failed)}", str(self), "Look at its journal")
