@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,20 +108,20 @@ class Promise:
         return dict(zip(self.keys, numbers, strict=False)) | by_host
 
 
+def _promise(what: str, *keys: str, by_host: bool = False) -> Callable[[], Promise]:
+    return lambda: Promise(what, keys, hosts=Counter() if by_host else None)
+
+
 @dataclass(slots=True)
 class Audit:
     """What was found."""
 
-    orders: Promise = field(default_factory=lambda: Promise("order(s)", ("acknowledged", "lost", "duplicated")))
-    uploads: Promise = field(default_factory=lambda: Promise("upload(s)", ("acknowledged", "lost")))
-    jobs: Promise = field(
-        default_factory=lambda: Promise("job(s)", ("expected", "never_ran", "ran_twice"), hosts=Counter())
-    )
-    sessions: Promise = field(default_factory=lambda: Promise("session(s)", ("checked", "lost")))
+    orders: Promise = field(default_factory=_promise("order(s)", "acknowledged", "lost", "duplicated"))
+    uploads: Promise = field(default_factory=_promise("upload(s)", "acknowledged", "lost"))
+    jobs: Promise = field(default_factory=_promise("job(s)", "expected", "never_ran", "ran_twice", by_host=True))
+    sessions: Promise = field(default_factory=_promise("session(s)", "checked", "lost"))
     # Of each minute while visitors came; a problem only where a section takes care of cron.
-    cron: Promise = field(
-        default_factory=lambda: Promise("cron run(s)", ("expected", "missed", "ran_twice"), hosts=Counter())
-    )
+    cron: Promise = field(default_factory=_promise("cron run(s)", "expected", "missed", "ran_twice", by_host=True))
     orders_unanswered: int = 0  # there, though the visitor got no answer: allowed, and counted
     jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
     rows_changed: dict[str, str] = field(default_factory=dict)
@@ -136,8 +136,7 @@ class Audit:
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
         names = ("orders", "uploads", "jobs", "sessions", "cron")
-        promises = (self.orders, self.uploads, self.jobs, self.sessions, self.cron)
-        report = {name: promise.as_report() for name, promise in zip(names, promises, strict=True)}
+        report: dict[str, Any] = {name: getattr(self, name).as_report() for name in names}
         report["orders"]["there_without_an_answer"] = self.orders_unanswered
         return report | {"data": {"changed": len(self.rows_changed)}}
 

@@ -108,10 +108,9 @@ def _changed(before: str, after: str) -> str:
 
 # Each part prints a text of its own, which the function beside it takes apart.
 # Visitors' uploads come and go meanwhile, half ones too; their sums are the audit's.
-_FILES = "find {folders} -ignore_readdir_race -printf '%p\\t%y %m %u:%g %l\\n'"
-_SUMS = (
-    "find {folders} -ignore_readdir_race -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0 -r sha256sum"
-)
+_FIND = "find {folders} -ignore_readdir_race"
+_FILES = f"{_FIND} -printf '%p\\t%y %m %u:%g %l\\n'"
+_SUMS = f"{_FIND} -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0 -r sha256sum"
 _KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
 _UNITS = f"""
 systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'
@@ -238,12 +237,9 @@ def _program(command: str) -> str:
 
 def roles(text: str) -> Inventory:
     """From pg_dumpall --roles-only: each role with all statements about it, password included."""
-    lines = _sql(text)
-    names = [re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line) for line in lines]
+    named = [(re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line), line) for line in _sql(text)]
     # Without a name it is GRANT one TO another.
-    return _joined(
-        ((f"role {name[1]}" if name else "roles", line) for name, line in zip(names, lines, strict=True)), "\n"
-    )
+    return _joined(((f"role {name[1]}" if name else "roles", line) for name, line in named), "\n")
 
 
 def schema(text: str) -> str:

@@ -14,6 +14,7 @@ from ..texts import last_line
 from ..world import VISITORS, Role, World
 from . import cgroups, network, supervisor
 
+NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT = 90.0  # seconds a boot or a clean end may take on a busy machine
 
@@ -57,14 +58,12 @@ class LabServer:
         self, cmd: str, input: bytes | str | None = None, check: bool = True, *, timeout: float | None = 600
     ) -> subprocess.CompletedProcess[bytes]:
         """As `exec`, with the output as it is."""
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
+        enter = ["nsenter", f"--target={self.pid}", *NAMESPACES, "--", "/bin/sh", "-c"]
         environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8"}
         data = input.encode() if isinstance(input, str) else input
         given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         try:
-            done = subprocess.run(
-                [*enter, "/bin/sh", "-c", cmd], capture_output=True, env=environment, timeout=timeout, **given
-            )
+            done = subprocess.run([*enter, cmd], capture_output=True, env=environment, timeout=timeout, **given)
         except subprocess.TimeoutExpired:
             raise Problem(f"`{_short(cmd)}` took more than {timeout:.0f} s", str(self)) from None
         if check and done.returncode != 0:

@@ -37,6 +37,9 @@ def ms(value: float) -> str:
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
 
 
+FILTERS = {"seconds": seconds, "ms": ms, "number": "{:,}".format}  # of the report's templates
+
+
 def judged(count: int) -> Cell:
     """A number that shall be 0."""
     return Cell(f"{count:,}", count == 0)
@@ -86,5 +89,5 @@ def _counts(counts: dict[str, int], before: str = "") -> str:
 
 def notes(data: dict[str, Any]) -> list[tuple[str, str]]:
     """What happened besides, and what explains the numbers: a heading and a text each."""
-    text = render(Path(__file__).with_name("notes.txt.j2"), **data, seconds=seconds, ms=ms, number="{:,}".format)
+    text = render(Path(__file__).with_name("notes.txt.j2"), **data, **FILTERS)
     return [(heading, note) for heading, _, note in (line.partition(": ") for line in text.splitlines() if line)]

@@ -5,8 +5,6 @@ have begun before it, and one that it held may end after it. So the sections' nu
 the total, in which each request counts once.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,7 +35,7 @@ class Span:
     started: float
     ended: float
     exit: int = 0
-    steps: tuple[Span, ...] = ()
+    steps: tuple["Span", ...] = ()
     quiet: bool = False  # no section: the traffic before and after
     title: str = ""  # what it does, in a sentence
     promised: str = ""  # what visitors shall feel, in a sentence
@@ -48,7 +46,7 @@ class Span:
         return self.ended - self.started
 
     @property
-    def copies(self) -> list[Span]:
+    def copies(self) -> list["Span"]:
         """The steps that copy the database: their names begin with `copy`."""
         return [step for step in self.steps if step.name.split(".")[-1].startswith("copy")]
 
@@ -264,7 +262,6 @@ class Rehearsal:
         }
 
     def _on_purpose(self, answer: Response) -> dict[str, Any]:
-        under_way = [span.name for span in self.spans if not span.quiet and span.overlaps(answer)]
         return {
             "kind": answer.kind,
             "name": answer.slow_job or answer.upload,
@@ -272,5 +269,5 @@ class Rehearsal:
             "outcome": str(answer.outcome),
             "by": answer.by,
             "ran_on": self.audit.jobs_on.get(answer.slow_job or "", []),
-            "sections": under_way,
+            "sections": [span.name for span in self.spans if not span.quiet and span.overlaps(answer)],
         }
