@@ -104,11 +104,8 @@ def run(settings: Path, *words: str, section: ListedSection, log: Path, event_fi
 
 def _span(section: ListedSection, started: float, status: int, emitted: Sequence[dict[str, Any]]) -> Span:
     """The span of a command that has ended, by its events; a step that is none of this move's has none."""
-    steps = tuple(
-        Span(event["step"], event["at"] - event["seconds"], event["at"], outcome=event["outcome"])
-        for event in emitted
-        if event["event"] == "step" and event["outcome"] != "nothing"
-    )
+    ended = [event for event in emitted if event["event"] == "step" and event["outcome"] != "nothing"]
+    steps = tuple(Span(e["step"], e["at"] - e["seconds"], e["at"], outcome=e["outcome"]) for e in ended)
     promised = next((event["visitors"] for event in emitted if event["event"] == "section-begun"), "")
     return Span(section.name, started, time.time(), status, steps, title=section.title, promised=promised)
 

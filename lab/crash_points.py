@@ -243,11 +243,10 @@ class Walk:
     def _parts(self, step: str) -> list[str]:
         """Which parts of the step are in effect by the servers' journals, in the order in which they were made."""
         standing = script(STANDING, ROOT, step)
-        parts = [
-            (entry["number"], f"{server.role}:{entry['part']}")
-            for server in self.lab.hosts
-            for entry in map(json.loads, server.exec(standing).stdout.splitlines())
-        ]
+        parts: list[tuple[int, str]] = []
+        for server in self.lab.hosts:
+            entries = map(json.loads, server.exec(standing).stdout.splitlines())
+            parts += [(entry["number"], f"{server.role}:{entry['part']}") for entry in entries]
         return list(dict.fromkeys(part for _, part in sorted(parts)))
 
     def _inventories(self) -> dict[str, Inventory]:

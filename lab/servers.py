@@ -147,9 +147,8 @@ class Lab:
             found = layers.load(self._states, name)
         except Problem:
             return False
-        return found.world == self.world and all(
-            str(self._prepared(host)) in found.layers.get(host.role, []) for host in self.hosts
-        )
+        current = all(str(self._prepared(host)) in found.layers.get(host.role, []) for host in self.hosts)
+        return found.world == self.world and current
 
     def __enter__(self) -> Self:
         """`up`; SIGTERM and SIGHUP leave the block as Ctrl-C does, so that the lab is taken down."""

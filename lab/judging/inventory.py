@@ -21,32 +21,21 @@ HERE = Path(__file__).parent
 Inventory = dict[str, str]
 YOUNG = 5  # seconds: younger programs come and go
 
+RUNNING = tuple(f"file /home/*/tmp/{name}" for name in ("cache*", "pids/*", "sockets/*"))
+TIMERS = ("systemd-tmpfiles-clean", "logrotate", "certbot", "dpkg-db-backup", "e2scrub_all", "man-db")
+GIT = tuple(f"file */.git/{name}" for name in ("objects/*", "logs/*", "index", "ORIG_HEAD", "FETCH_HEAD"))
+HOUSEKEEPING = tuple(f"service {name}.service" for name in TIMERS)
 
 LEFT_OUT = (
     Allowed(("file /home/*/log/*", "file /home/*/log"), "logs: both applications wrote them all the time"),
-    Allowed(
-        ("file /home/*/tmp/cache*", "file /home/*/tmp/pids/*", "file /home/*/tmp/sockets/*"),
-        "cache, pid files and sockets of running programs",
-    ),
-    Allowed(
-        (
-            *("service systemd-tmpfiles-clean.service", "service logrotate.service", "service certbot.service"),
-            *("service dpkg-db-backup.service", "service e2scrub_all.service", "service man-db.service"),
-        ),
-        "housekeeping that the system's timers start now and then",
-    ),
+    Allowed(RUNNING, "cache, pid files and sockets of running programs"),
+    Allowed(HOUSEKEEPING, "housekeeping that the system's timers start now and then"),
     Allowed(
         ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
         "uploads of the visitors: the audit compares each of them with what was acknowledged",
     ),
     Allowed(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
-    Allowed(
-        (
-            *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),
-            *("file */.git/ORIG_HEAD", "file */.git/FETCH_HEAD"),
-        ),
-        "git's own notes: objects that no branch has, what moved when, when it last looked at files",
-    ),
+    Allowed(GIT, "git's own notes: objects that no branch has, what moved when, when it last looked at files"),
     Allowed(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
 )
 

@@ -143,14 +143,11 @@ class Browser:
             connector = aiohttp.TCPConnector(limit=0, resolver=addresses, use_dns_cache=False, ssl=tls, **connections)
             trace = aiohttp.TraceConfig()
             trace.on_connection_reuseconn.append(_note_reuse)
-            opened = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),  # every visitor brings its own
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `ask` has its own
-                response_class=_Response,
-                trace_configs=[trace],
-                headers={"User-Agent": "switchover-visitors"},
-            )
+            # Every visitor brings its own cookies, and `ask` has its own timeout.
+            given: dict[str, Any] = {"headers": {"User-Agent": "switchover-visitors"}, "response_class": _Response}
+            given |= {"cookie_jar": aiohttp.DummyCookieJar(), "trace_configs": [trace]}
+            no_limit = aiohttp.ClientTimeout(total=None, sock_connect=None)
+            opened = aiohttp.ClientSession(connector=connector, timeout=no_limit, **given)
             # aiohttp repeats a GET by itself whatever connection it broke on, and tells nobody: see `ask`.
             opened._retry_connection = False
             return opened
