@@ -226,8 +226,7 @@ class Walk:
     def _kill(self, step: str, point: str) -> bool:
         command = self._inv(step, kill=point)
         if command.returncode != KILLED:
-            ended = f"was not killed, ended with {command.returncode}"
-            self.result.wrong.append(f"{point}: {ended}: {_reason(command)}")
+            self.result.wrong.append(f"{point}: was not killed, ended with {command.returncode}: {_reason(command)}")
         return command.returncode == KILLED
 
     def _undo(self, step: str, what: str, nothing: str = "") -> bool:

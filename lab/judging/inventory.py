@@ -22,6 +22,7 @@ Inventory = dict[str, str]
 YOUNG = 5  # seconds: younger programs come and go
 
 RUNNING = tuple(f"file /home/*/tmp/{name}" for name in ("cache*", "pids/*", "sockets/*"))
+UPLOADS = tuple(f"file /home/*/public/system/{name}" for name in ("uploads/*", "uploads"))
 TIMERS = ("systemd-tmpfiles-clean", "logrotate", "certbot", "dpkg-db-backup", "e2scrub_all", "man-db")
 GIT = tuple(f"file */.git/{name}" for name in ("objects/*", "logs/*", "index", "ORIG_HEAD", "FETCH_HEAD"))
 HOUSEKEEPING = tuple(f"service {name}.service" for name in TIMERS)
@@ -30,10 +31,7 @@ LEFT_OUT = (
     Allowed(("file /home/*/log/*", "file /home/*/log"), "logs: both applications wrote them all the time"),
     Allowed(RUNNING, "cache, pid files and sockets of running programs"),
     Allowed(HOUSEKEEPING, "housekeeping that the system's timers start now and then"),
-    Allowed(
-        ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
-        "uploads of the visitors: the audit compares each of them with what was acknowledged",
-    ),
+    Allowed(UPLOADS, "uploads of the visitors: the audit compares each of them with what was acknowledged"),
     Allowed(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
     Allowed(GIT, "git's own notes: objects that no branch has, what moved when, when it last looked at files"),
     Allowed(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),

@@ -42,9 +42,7 @@ def lines(codename: str, *, security: bool, known: Iterable[Source] | None = Non
     """The `deb` lines for the Debian release *codename*; empty when this machine's apt knows no Debian archive."""
     known = list(sources() if known is None else known)
     with_updates = [source.uri for source in known if source.named("-updates")]  # other archives have none
-    releases = [
-        source.uri for source in known if source.named("") and urlsplit(source.uri).path.rstrip("/") == "/debian"
-    ]
+    releases = [s.uri for s in known if s.named("") and urlsplit(s.uri).path.rstrip("/") == "/debian"]
     main = next(iter(with_updates + releases), None)
     if main is None:
         return []

@@ -52,11 +52,8 @@ def make(name: str) -> list[Path]:
 
 def pids(name: str) -> set[int]:
     """All processes in the group *name* and below."""
-    found: set[int] = set()
-    for hierarchy in hierarchies():
-        for folder, _, _ in os.walk(hierarchy / name):
-            found |= _pids(Path(folder, "cgroup.procs"))
-    return found
+    groups = [folder for hierarchy in hierarchies() for folder, _, _ in os.walk(hierarchy / name)]
+    return set[int]().union(*(_pids(Path(group, "cgroup.procs")) for group in groups))
 
 
 def _pids(file: Path) -> set[int]:
