@@ -73,7 +73,6 @@ def kills(
     strategy: str = "replicate",
 ) -> None:  # fmt: skip
     """Kills commands at every point of every step, in a lab of its own: can each be completed, and undone?"""
-    import sys
     from pathlib import Path
 
     from .crash_points import Walk, all_points_of_the_last_section
@@ -92,7 +91,7 @@ def kills(
             lab.save("before-the-last")
     if last:
         all_points_of_the_last_section("before-the-last", walk.result, out)
-    sys.exit(walk.result.report(out, Path(json) if json else None))
+    raise SystemExit(walk.result.report(out, Path(json) if json else None))
 
 
 namespace = Collection("lab", up, ssh, save, down, kills)
