@@ -1,6 +1,7 @@
 """`inv lab.…`: throw-away servers to explore."""
 
 import os
+from pathlib import Path
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -73,8 +74,6 @@ def kills(
     strategy: str = "replicate",
 ) -> None:  # fmt: skip
     """Kills commands at every point of every step, in a lab of its own: can each be completed, and undone?"""
-    from pathlib import Path
-
     from .crash_points import Walk, all_points_of_the_last_section
     from .report import terminal
     from .sections import RETIRE

@@ -19,16 +19,17 @@ ROOT = Path(__file__).parents[2]
 class Visitors:
     """The visitors of the lab's site. A context manager: leaving it ends them, finished or not.
 
-    *path*: of their ledger; *rate*: visits a second.
+    *path*: of their ledger; *rate*: visits a second; *only*: the one kind of visit that all come for.
     """
 
-    def __init__(self, lab: Lab, path: Path, rate: float) -> None:
+    def __init__(self, lab: Lab, path: Path, rate: float, only: str | None = None) -> None:
         self.path, self.log = path, path.with_name("visitors.log")
         servers, addresses = lab.name_servers, lab.old.addresses  # where nobody knows names, old's addresses
         where = [f"--name-server={server}" for server in servers] or [f"--address={address}" for address in addresses]
         self._command = [
             *(*network.entry(lab.netns_visitors), sys.executable, "-m", "lab.visitors", "--patience=60"),
             *(f"--ledger={path}", f"--rate={rate}", f"--ca={lab.ca}", f"--domain={lab.world.domain}", *where),
+            *([f"--only={only}"] if only else []),
         ]
 
     def __enter__(self) -> Self:
