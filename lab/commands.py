@@ -5,8 +5,6 @@ each line is kept with the time at which it was printed, to be read by people. T
 took, is in their events (docs/events.md).
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
@@ -48,17 +46,13 @@ class ListedSection:
 def sections(settings: Path) -> list[ListedSection]:
     """The sections in the checklist's order. Raises Problem when `inv` cannot list them."""
     namespace = json.loads(must(settings, "--list", "--list-format", "json").stdout)
-    checks = [ListedSection(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
-    return checks + [
-        ListedSection(
-            section["name"],
+    found = [ListedSection(CHECK, title=task["help"]) for task in namespace["tasks"] if task["name"] == CHECK]
+    for section in namespace["collections"]:
+        if section["default"]:  # a command of its own, as `inv lab` and `inv settings` are not
+            name, tasks = section["name"], [task["name"] for task in section["tasks"]]
             # The whole section is one of its tasks too.
-            tuple(f"{section['name']}.{task['name']}" for task in section["tasks"] if task["name"] != section["name"]),
-            section["help"],
-        )
-        for section in namespace["collections"]
-        if section["default"]  # a command of its own, as `inv lab` and `inv settings` are not
-    ]
+            found.append(ListedSection(name, tuple(f"{name}.{t}" for t in tasks if t != name), section["help"]))
+    return found
 
 
 def inv(settings: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -89,15 +83,11 @@ def run(settings: Path, *words: str, section: ListedSection, log: Path, event_fi
     output = _Output()
     home = settings.parent / "operator"
     home.mkdir(exist_ok=True)
-    command = subprocess.Popen(
-        [INV, "-f", settings, *words],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=output.end,
-        stderr=output.end,
-        env=os.environ | {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(event_file.absolute())},
-        start_new_session=True,  # Ctrl-C reaches it through us, once
-    )
+    environment = {"HOME": str(home), "TMPDIR": str(home), events.VARIABLE: str(event_file.absolute())}
+    # A session of its own: Ctrl-C reaches it through us, once.
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output.end, "stderr": output.end}
+    given |= {"cwd": ROOT, "env": os.environ | environment, "start_new_session": True}
+    command = subprocess.Popen([INV, "-f", settings, *words], **given)
     with log.open("a") as file:
         file.write(f"$ inv {' '.join(words)}\n")
         try:
@@ -114,11 +104,8 @@ def run(settings: Path, *words: str, section: ListedSection, log: Path, event_fi
 
 def _span(section: ListedSection, started: float, status: int, emitted: Sequence[dict[str, Any]]) -> Span:
     """The span of a command that has ended, by its events; a step that is none of this move's has none."""
-    steps = tuple(
-        Span(event["step"], event["at"] - event["seconds"], event["at"], outcome=event["outcome"])
-        for event in emitted
-        if event["event"] == "step" and event["outcome"] != "nothing"
-    )
+    ended = [event for event in emitted if event["event"] == "step" and event["outcome"] != "nothing"]
+    steps = tuple(Span(e["step"], e["at"] - e["seconds"], e["at"], outcome=e["outcome"]) for e in ended)
     promised = next((event["visitors"] for event in emitted if event["event"] == "section-begun"), "")
     return Span(section.name, started, time.time(), status, steps, title=section.title, promised=promised)
 

@@ -15,8 +15,6 @@ The whole checklist is run, so that every step begins from where it begins in li
 here: its changes are read from the journals.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
@@ -26,6 +24,7 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
@@ -107,18 +106,22 @@ class Walk:
     out: Console
     result: Result = field(default_factory=Result)
 
+    @cached_property
+    def sections(self) -> dict[str, tuple[str, ...]]:
+        """The steps of each section, in the checklist's order."""
+        return {section.name: section.steps for section in commands.sections(self.lab.settings)}
+
     def all_steps(self, *, sample: int = 0, seed: int = 0, only: str = "") -> Result:
         """Every point of all but the last section, in a lab that is untouched; or of one section or step.
 
         Or one point each of *sample* steps, drawn by *seed*, and then the last section, at points that are drawn too.
         """
         chance = random.Random(seed)
-        sections = [section for section in commands.sections(self.lab.settings) if section.name != RETIRE]
-        steps = [step for section in sections for step in section.steps]
+        sections = {name: steps for name, steps in self.sections.items() if name != RETIRE}
+        steps = list(itertools.chain(*sections.values()))
         tried = [step for step in steps if only in ("", step, _section(step))]
         if not tried:
-            known = ", ".join(section.name for section in sections)
-            raise Problem(f"there is no section '{only}'", "lab.kills", f"Choose among {known}")
+            raise Problem(f"there is no section '{only}'", "lab.kills", f"Choose among {', '.join(sections)}")
         if only:  # later steps are not needed
             steps = steps[: steps.index(tried[-1]) + 1]
         if sample:  # some steps only look: there a kill has no point
@@ -130,14 +133,13 @@ class Walk:
             for step in several:
                 self._all_points(step, chance if sample else None)
         if sample and not only:
-            for step in self._last_steps():
+            for step in self.sections[RETIRE]:
                 self._until_complete(step, [("*", chance.choice(POINTS)) for _ in range(MOST_KILLS)])
         return self.result
 
     def all_but_the_last(self) -> None:
         """Runs all sections before the last, without any kill."""
-        sections = commands.sections(self.lab.settings)
-        names = [section.name for section in sections if section.steps and section.name != RETIRE]
+        names = [name for name, steps in self.sections.items() if steps and name != RETIRE]
         commands.must(self.lab.settings, *names)
 
     def last_section(self, point: str, parts: dict[str, list[str]]) -> dict[str, Inventory]:
@@ -145,7 +147,7 @@ class Walk:
 
         Without a point it runs as it is, and notes its parts.
         """
-        for step in self._last_steps():
+        for step in self.sections[RETIRE]:
             points = [(part, point) for part in parts[step]] if point else []
             if self._until_complete(step, points) < len(points):
                 self.result.wrong.append(f"{step}@{point}: not every change was there to be killed")
@@ -218,18 +220,13 @@ class Walk:
         for problem in problems:
             self.out.print(f"      {problem}", style="red", markup=False)
 
-    def _last_steps(self) -> list[str]:
-        sections = commands.sections(self.lab.settings)
-        return [step for section in sections if section.name == RETIRE for step in section.steps]
-
     def _inv(self, *words: str, kill: str = "") -> subprocess.CompletedProcess[str]:
         return commands.inv(self.lab.settings, *words, **{VARIABLE: kill})
 
     def _kill(self, step: str, point: str) -> bool:
         command = self._inv(step, kill=point)
         if command.returncode != KILLED:
-            ended = f"was not killed, ended with {command.returncode}"
-            self.result.wrong.append(f"{point}: {ended}: {_reason(command)}")
+            self.result.wrong.append(f"{point}: was not killed, ended with {command.returncode}: {_reason(command)}")
         return command.returncode == KILLED
 
     def _undo(self, step: str, what: str, nothing: str = "") -> bool:
@@ -245,11 +242,10 @@ class Walk:
     def _parts(self, step: str) -> list[str]:
         """Which parts of the step are in effect by the servers' journals, in the order in which they were made."""
         standing = script(STANDING, ROOT, step)
-        parts = [
-            (entry["number"], f"{server.role}:{entry['part']}")
-            for server in self.lab.hosts
-            for entry in map(json.loads, server.exec(standing).stdout.splitlines())
-        ]
+        parts: list[tuple[int, str]] = []
+        for server in self.lab.hosts:
+            entries = map(json.loads, server.exec(standing).stdout.splitlines())
+            parts += [(entry["number"], f"{server.role}:{entry['part']}") for entry in entries]
         return list(dict.fromkeys(part for _, part in sorted(parts)))
 
     def _inventories(self) -> dict[str, Inventory]:

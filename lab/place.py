@@ -1,7 +1,5 @@
 """Where a lab lives on this machine, and how everything of it is named."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Labs in which a part of the move is done already: made once, and kept as long as the program stays the same."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any

@@ -6,8 +6,6 @@ It uses the `inv` commands as a user would, and judges by the answers that visit
 afterwards. Exit status 0: no request failed, nothing was lost, nothing ran twice.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

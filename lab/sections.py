@@ -1,7 +1,5 @@
 """The sections and steps of the checklist that the lab knows by name: only here."""
 
-from __future__ import annotations
-
 CHECK = "check"  # changes nothing
 DNS_PREPARE = "dns-prepare"
 PREPARE_OLD = "prepare-old"  # from here on old refuses pushes

@@ -15,8 +15,6 @@ hosts at the same time. It leaves the server as it shall be found after its next
 deploys; others that the world has (`lab.server("web2")`) get no more than names, a firewall and a way in.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import signal
@@ -76,9 +74,14 @@ class Lab:
         self._lock: FileLock | None = None
         self._cut_short = False
         self.old, self.new, self.ci = (self._servers[role] for role in ("old", "new", "ci"))
+        self.servers = self.old, self.new
+        self.settings = self.place.run / "move.yaml"  # describes them
+        self.ca = self.place.run / "ca.pem"  # the certificate of the authority that signed the servers', PEM
+        self.ssh_config = self.place.run / "ssh" / "config"  # for `ssh -F`: the servers by their names
+        self.netns_visitors = self.place.netns(VISITORS)  # `network.entry` begins a command line that runs in it
 
     @classmethod
-    def running(cls) -> Lab:
+    def running(cls) -> Self:
         """The lab that is up now, started by whom ever. Raises Problem when none is."""
         host.check_root()
         described = layers.running(place())
@@ -91,43 +94,18 @@ class Lab:
         return self._servers[one_of("server", role, self._servers)]
 
     @property
-    def servers(self) -> tuple[LabServer, LabServer]:
-        """Old and new."""
-        return self.old, self.new
-
-    @property
     def hosts(self) -> list[LabServer]:
         """All that this lab has: those of its world, but for ci where it was left out."""
         return [host for role, host in self._servers.items() if role in self._releases]
-
-    @property
-    def settings(self) -> Path:
-        """The move.yaml that describes them."""
-        return self.place.run / "move.yaml"
 
     def has(self, part: str) -> bool:
         """Whether the site that moves has this part: its settings name a kind of it that is not `none`."""
         return settings.has(self.settings, part)
 
     @property
-    def ca(self) -> Path:
-        """The certificate of the authority that signed the servers', PEM."""
-        return self.place.run / "ca.pem"
-
-    @property
-    def ssh_config(self) -> Path:
-        """For `ssh -F`: the servers by their names."""
-        return self.place.run / "ssh" / "config"
-
-    @property
     def name_servers(self) -> tuple[str, ...]:
         """Whom visitors ask for names; nobody in a lab without the ci host, where they know the site's addresses."""
         return self.world.name_servers if "ci" in self._releases else ()
-
-    @property
-    def netns_visitors(self) -> str:
-        """The network namespace for visitors; `network.entry` begins a command line that runs in it."""
-        return self.place.netns(VISITORS)
 
     def up(self) -> Self:
         """Boots all of it and waits until it is ready; what is missing is made first.
@@ -169,9 +147,8 @@ class Lab:
             found = layers.load(self._states, name)
         except Problem:
             return False
-        return found.world == self.world and all(
-            str(self._prepared(host)) in found.layers.get(host.role, []) for host in self.hosts
-        )
+        current = all(str(self._prepared(host)) in found.layers.get(host.role, []) for host in self.hosts)
+        return found.world == self.world and current
 
     def __enter__(self) -> Self:
         """`up`; SIGTERM and SIGHUP leave the block as Ctrl-C does, so that the lab is taken down."""
@@ -193,7 +170,7 @@ class Lab:
             self._restore(self._state)
         else:
             self._make()
-        (self.place.run / "ssh" / "config").write_text(ssh.config(self.place, self.world, self._releases))
+        self.ssh_config.write_text(ssh.config(self.place, self.world, self._releases))
         self._start_all()
 
     def _make(self) -> None:

@@ -1,7 +1,5 @@
 """The move.yaml of a lab's site: what a person would write about its servers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,22 @@ from .sites.installations import installation
 from .world import Deployment, Pusher, Role, World
 
 STRATEGIES = ("replicate", "copy")
+SECRET = {"secret": True}
+CARRIED = {"config/secrets.yml": SECRET, "config/initializers/bugsnag.rb": {}, "config/s3.yml": SECRET}
+CARRIED |= {"log/logrotate.conf": {"adapt": True}}
 
 
 def text(world: World, *, site: str = "", ci: bool = True, strategy: str = "replicate") -> str:
     """The settings as YAML; paths in them are relative to the running lab's directory, where the file lies."""
-    return "# Written by the lab: it describes the lab's own servers.\n" + yaml.safe_dump(
-        settings(world, site=site, ci=ci, strategy=strategy), sort_keys=False, allow_unicode=True
-    )
+    data = yaml.safe_dump(settings(world, site=site, ci=ci, strategy=strategy), sort_keys=False, allow_unicode=True)
+    return f"# Written by the lab: it describes the lab's own servers.\n{data}"
 
 
 def settings(world: World, *, site: str = "", ci: bool = True, strategy: str = "replicate") -> dict[str, Any]:
     """The settings of *site*, by its domain (the first unless it is given), as data; with or without the ci host."""
     moved = world.deployment(site)
     agent = moved.pushers.get("ci") if ci else None
+    dns = {"kind": "update", "key_file": bind.OPERATORS, "ttl": bind.LOWERED, "within": 30}
     return {
         "domains": [moved.domain],
         "pages": ["/", "/products/1", "/products/2", "/login", "/about"],
@@ -33,16 +34,9 @@ def settings(world: World, *, site: str = "", ci: bool = True, strategy: str = "
         "old": _server(world, moved, "old"),
         "new": _server(world, moved, "new"),
         **({"ci": _ci(world, agent)} if agent else {}),
-        "carry": [
-            {"from": "config/secrets.yml", "to": "config/secrets.yml", "secret": True},
-            {"from": "config/initializers/bugsnag.rb", "to": "config/initializers/bugsnag.rb"},
-            {"from": "config/s3.yml", "to": "config/s3.yml", "secret": True},
-            {"from": "log/logrotate.conf", "to": "log/logrotate.conf", "adapt": True},
-        ],
+        "carry": [{"from": path, "to": path, **more} for path, more in CARRIED.items()],
         "uploads": [{"from": "public/system/", "to": "public/system/"}],
-        "dns": {"kind": "update", "key_file": bind.OPERATORS, "ttl": bind.LOWERED, "within": 30}
-        if ci
-        else {"kind": "none"},
+        "dns": dns if ci else {"kind": "none"},
         "certificate": acme.settings(world) if ci else {"kind": "copied"},
         "retire": {"quiet": 1},
     }

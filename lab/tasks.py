@@ -1,37 +1,31 @@
 """`inv lab.…`: throw-away servers to explore."""
 
-from __future__ import annotations
-
 import os
+from pathlib import Path
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+# What a lab's database is like.
+DATABASE = {"seed-mb": "about how large old's database is", "strategy": "how the database moves: replicate or copy"}
+
 
 @task(
-    help={
+    help=DATABASE
+    | {
         "old": "Debian release of the old server: 11, 12 or 13",
         "new": "Debian release of the new server",
-        "seed-mb": "about how large old's database is",
         "state": "start from this saved state",
         "plain": "bare servers, without the shop",
         "ci": "the host that deploys is there too",
         "firewall": "old has its firewall on",
-        "strategy": "how its settings say that the database moves: replicate or copy",
     }
 )
 def up(
-    _c: Context,
-    old: str = "11",
-    new: str = "12",
-    seed_mb: int = 300,
-    state: str | None = None,
-    plain: bool = False,
-    ci: bool = True,
-    firewall: bool = True,
-    strategy: str = "replicate",
-) -> None:
+    _c: Context, old: str = "11", new: str = "12", seed_mb: int = 300, state: str | None = None, plain: bool = False,
+    ci: bool = True, firewall: bool = True, strategy: str = "replicate",
+) -> None:  # fmt: skip
     """Boots old, new and the host that deploys, which then stay up until `inv lab.down`."""
     from .servers import Lab
 
@@ -67,28 +61,19 @@ def down(_c: Context) -> None:
 
 
 @task(
-    help={
+    help=DATABASE
+    | {
         "sample": "so many points, drawn by chance; all unless given",
         "seed": "for the drawing",
         "json": "a file for the result",
-        "seed-mb": "about how large old's database is",
         "section": "only this section, or this step (those before it run without kills)",
-        "strategy": "how the database moves: replicate or copy",
     }
 )
 def kills(
-    _c: Context,
-    sample: int = 0,
-    seed: int = 0,
-    json: str = "",
-    seed_mb: int = 5,
-    section: str = "",
+    _c: Context, sample: int = 0, seed: int = 0, json: str = "", seed_mb: int = 5, section: str = "",
     strategy: str = "replicate",
-) -> None:
+) -> None:  # fmt: skip
     """Kills commands at every point of every step, in a lab of its own: can each be completed, and undone?"""
-    import sys
-    from pathlib import Path
-
     from .crash_points import Walk, all_points_of_the_last_section
     from .report import terminal
     from .sections import RETIRE
@@ -105,7 +90,7 @@ def kills(
             lab.save("before-the-last")
     if last:
         all_points_of_the_last_section("before-the-last", walk.result, out)
-    sys.exit(walk.result.report(out, Path(json) if json else None))
+    raise SystemExit(walk.result.report(out, Path(json) if json else None))
 
 
 namespace = Collection("lab", up, ssh, save, down, kills)

@@ -1,7 +1,5 @@
 """What the lab sends to its servers, keeps in files and reads from programs: sh, templates, last lines."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -6,8 +6,6 @@
     Lab(world=replace(SHOP, hosts=SHOP.hosts | {"web2": web2}))     # a third server beside old and new
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """What a judgement passes over, each with its reason: the report prints both."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 

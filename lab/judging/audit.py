@@ -5,14 +5,12 @@ inside them and by PostgreSQL's own client. `gather` looks, `judge` compares and
 test can hand it data in which something was lost.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,8 +98,8 @@ class Promise:
     @property
     def problems(self) -> list[str]:
         """What is wrong, in words, the first few by name."""
-        how = [f"{self.what} {key.replace('_', ' ')}" for key in self.keys[1:]]
-        return counted(dict(zip(how, (self.lost, self.twice), strict=False)))
+        sorts = zip(self.keys[1:], (self.lost, self.twice), strict=False)
+        return [line for key, how in sorts for line in counted(f"{self.what} {key.replace('_', ' ')}", how)]
 
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
@@ -110,20 +108,20 @@ class Promise:
         return dict(zip(self.keys, numbers, strict=False)) | by_host
 
 
+def _promise(what: str, *keys: str, by_host: bool = False) -> Callable[[], Promise]:
+    return lambda: Promise(what, keys, hosts=Counter() if by_host else None)
+
+
 @dataclass(slots=True)
 class Audit:
     """What was found."""
 
-    orders: Promise = field(default_factory=lambda: Promise("order(s)", ("acknowledged", "lost", "duplicated")))
-    uploads: Promise = field(default_factory=lambda: Promise("upload(s)", ("acknowledged", "lost")))
-    jobs: Promise = field(
-        default_factory=lambda: Promise("job(s)", ("expected", "never_ran", "ran_twice"), hosts=Counter())
-    )
-    sessions: Promise = field(default_factory=lambda: Promise("session(s)", ("checked", "lost")))
+    orders: Promise = field(default_factory=_promise("order(s)", "acknowledged", "lost", "duplicated"))
+    uploads: Promise = field(default_factory=_promise("upload(s)", "acknowledged", "lost"))
+    jobs: Promise = field(default_factory=_promise("job(s)", "expected", "never_ran", "ran_twice", by_host=True))
+    sessions: Promise = field(default_factory=_promise("session(s)", "checked", "lost"))
     # Of each minute while visitors came; a problem only where a section takes care of cron.
-    cron: Promise = field(
-        default_factory=lambda: Promise("cron run(s)", ("expected", "missed", "ran_twice"), hosts=Counter())
-    )
+    cron: Promise = field(default_factory=_promise("cron run(s)", "expected", "missed", "ran_twice", by_host=True))
     orders_unanswered: int = 0  # there, though the visitor got no answer: allowed, and counted
     jobs_on: dict[str, list[str]] = field(default_factory=dict)  # where the slow jobs ran
     rows_changed: dict[str, str] = field(default_factory=dict)
@@ -132,25 +130,21 @@ class Audit:
     def problems(self) -> list[str]:
         """What makes a rehearsal fail, in words, the first few of each sort by name."""
         promises = (self.orders, self.uploads, self.jobs, self.sessions)
-        changed = counted({"other thing(s) changed in the data": self.rows_changed})
+        changed = counted("other thing(s) changed in the data", self.rows_changed)
         return [problem for promise in promises for problem in promise.problems] + changed
 
     def as_report(self) -> dict[str, Any]:
         """The numbers for report.json."""
         names = ("orders", "uploads", "jobs", "sessions", "cron")
-        promises = (self.orders, self.uploads, self.jobs, self.sessions, self.cron)
-        report = {name: promise.as_report() for name, promise in zip(names, promises, strict=True)}
+        report: dict[str, Any] = {name: getattr(self, name).as_report() for name in names}
         report["orders"]["there_without_an_answer"] = self.orders_unanswered
         return report | {"data": {"changed": len(self.rows_changed)}}
 
 
-def counted(sorts: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What went wrong, in words: how many there are of each sort, and the first few by name, each with how."""
-    return [
-        f"{len(faults)} {sort}: {listed((f'{name} ({how})' for name, how in faults.items()), 3)}"
-        for sort, faults in sorts.items()
-        if faults
-    ]
+def counted(what: str, faults: Mapping[str, str] | Sequence[str]) -> list[str]:
+    """Of what went wrong, in words, how many there are and the first few by name, with how; nothing where none did."""
+    names = [f"{name} ({how})" for name, how in faults.items()] if isinstance(faults, Mapping) else faults
+    return [f"{len(names)} {what}: {listed(names, 3)}"] if names else []
 
 
 # --- judging ------------------------------------------------------------------------------------------------

@@ -3,18 +3,13 @@
 Asked by `dig` on the ci host, and counted from the addresses of the visitors' own connections.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
+from ..machine.server import LabServer
+from ..report.result import Rehearsal
 from ..sections import DNS_PREPARE, DNS_RECORDS, RETIRE, SWITCH_DNS
+from ..servers import Lab
 from .observer import Observer
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
-    from ..report.result import Rehearsal
-    from ..servers import Lab
 
 
 def records(lab: Lab, server: str, name: str = "") -> dict[str, tuple[int, tuple[str, ...]]]:

@@ -5,8 +5,6 @@ root inside the server with the programs that every Debian has, before the first
 the comparison leaves out is the one list `LEFT_OUT`, with the reasons; the report prints it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,32 +21,19 @@ HERE = Path(__file__).parent
 Inventory = dict[str, str]
 YOUNG = 5  # seconds: younger programs come and go
 
+RUNNING = tuple(f"file /home/*/tmp/{name}" for name in ("cache*", "pids/*", "sockets/*"))
+UPLOADS = tuple(f"file /home/*/public/system/{name}" for name in ("uploads/*", "uploads"))
+TIMERS = ("systemd-tmpfiles-clean", "logrotate", "certbot", "dpkg-db-backup", "e2scrub_all", "man-db")
+GIT = tuple(f"file */.git/{name}" for name in ("objects/*", "logs/*", "index", "ORIG_HEAD", "FETCH_HEAD"))
+HOUSEKEEPING = tuple(f"service {name}.service" for name in TIMERS)
 
 LEFT_OUT = (
     Allowed(("file /home/*/log/*", "file /home/*/log"), "logs: both applications wrote them all the time"),
-    Allowed(
-        ("file /home/*/tmp/cache*", "file /home/*/tmp/pids/*", "file /home/*/tmp/sockets/*"),
-        "cache, pid files and sockets of running programs",
-    ),
-    Allowed(
-        (
-            *("service systemd-tmpfiles-clean.service", "service logrotate.service", "service certbot.service"),
-            *("service dpkg-db-backup.service", "service e2scrub_all.service", "service man-db.service"),
-        ),
-        "housekeeping that the system's timers start now and then",
-    ),
-    Allowed(
-        ("file /home/*/public/system/uploads/*", "file /home/*/public/system/uploads"),
-        "uploads of the visitors: the audit compares each of them with what was acknowledged",
-    ),
+    Allowed(RUNNING, "cache, pid files and sockets of running programs"),
+    Allowed(HOUSEKEEPING, "housekeeping that the system's timers start now and then"),
+    Allowed(UPLOADS, "uploads of the visitors: the audit compares each of them with what was acknowledged"),
     Allowed(("process postfix *",), "the mail server's helpers, which come and go with the mail"),
-    Allowed(
-        (
-            *("file */.git/objects/*", "file */.git/logs/*", "file */.git/index"),
-            *("file */.git/ORIG_HEAD", "file */.git/FETCH_HEAD"),
-        ),
-        "git's own notes: objects that no branch has, what moved when, when it last looked at files",
-    ),
+    Allowed(GIT, "git's own notes: objects that no branch has, what moved when, when it last looked at files"),
     Allowed(("file /home/*/.sudo_as_admin_successful",), "Debian notes here that somebody used sudo"),
 )
 
@@ -110,10 +95,9 @@ def _changed(before: str, after: str) -> str:
 
 # Each part prints a text of its own, which the function beside it takes apart.
 # Visitors' uploads come and go meanwhile, half ones too; their sums are the audit's.
-_FILES = "find {folders} -ignore_readdir_race -printf '%p\\t%y %m %u:%g %l\\n'"
-_SUMS = (
-    "find {folders} -ignore_readdir_race -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0 -r sha256sum"
-)
+_FIND = "find {folders} -ignore_readdir_race"
+_FILES = f"{_FIND} -printf '%p\\t%y %m %u:%g %l\\n'"
+_SUMS = f"{_FIND} -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0 -r sha256sum"
 _KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
 _UNITS = f"""
 systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'
@@ -240,12 +224,9 @@ def _program(command: str) -> str:
 
 def roles(text: str) -> Inventory:
     """From pg_dumpall --roles-only: each role with all statements about it, password included."""
-    lines = _sql(text)
-    names = [re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line) for line in lines]
+    named = [(re.match(r"(?:CREATE|ALTER) ROLE (\S+?);?(?:\s|$)", line), line) for line in _sql(text)]
     # Without a name it is GRANT one TO another.
-    return _joined(
-        ((f"role {name[1]}" if name else "roles", line) for name, line in zip(names, lines, strict=True)), "\n"
-    )
+    return _joined(((f"role {name[1]}" if name else "roles", line) for name, line in named), "\n")
 
 
 def schema(text: str) -> str:

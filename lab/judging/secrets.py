@@ -5,8 +5,6 @@ from the files that hold them; `found` then searches what it saw, the disks and 
 secrets are the one list `KEPT_IN`, with the reasons; everything else that holds one is named, by the secret's name.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json
@@ -18,7 +16,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -32,27 +30,19 @@ FOLDERS = "/etc /home /root /srv /opt /tmp /run $(ls -d /var/* /var/lib/* | grep
 IN_TABLES = "SELECT subconninfo FROM pg_subscription UNION ALL SELECT unnest(umoptions) FROM pg_user_mapping"
 SSH_HEAD = "b3BlbnNzaC1rZXktdjE"  # how the first line of every OpenSSH key begins
 
+RAILS = tuple(f"/home/*/config/{name}.yml" for name in ("database", "secrets", "s3"))
+KEYS = ("letsencrypt/archive/*/privkey*.pem", "letsencrypt/keys/*.pem", "ssl/private/*", "switchover/*.key.pem")
+CERTIFICATES = tuple(f"/etc/{name}" for name in KEYS)
+JOURNAL = ("/var/lib/switchover/*/before/*", "/var/lib/switchover/*/after/*")
 
 KEPT_IN = (
-    Allowed(
-        ("/home/*/config/database.yml", "/home/*/config/secrets.yml", "/home/*/config/s3.yml"),
-        "the application's own configuration, where Rails reads it",
-    ),
-    Allowed(
-        (
-            *("/etc/letsencrypt/archive/*/privkey*.pem", "/etc/letsencrypt/keys/*.pem"),
-            *("/etc/ssl/private/*", "/etc/switchover/*.key.pem"),
-        ),
-        "certificates' keys, where certbot keeps them and nginx and PostgreSQL read them",
-    ),
+    Allowed(RAILS, "the application's own configuration, where Rails reads it"),
+    Allowed(CERTIFICATES, "certificates' keys, where certbot keeps them and nginx and PostgreSQL read them"),
     Allowed(("/etc/letsencrypt/accounts/*/private_key.json",), "certbot's key to its account with the authority"),
     Allowed(("/etc/ssh/ssh_host_*_key", "/root/.ssh/*", "/home/*/.ssh/*", "/var/lib/*/.ssh/*"), "ssh's own keys"),
     Allowed(("/etc/bind/*.key",), "the key by which the name servers' records may be changed, where they read it"),
     Allowed(("/etc/switchover/pgpass",), "the password of the move's role in old's database, where libpq reads it"),
-    Allowed(
-        ("/var/lib/switchover/*/before/*", "/var/lib/switchover/*/after/*"),
-        "the journal: the same files as they were, which undo puts back, and as they became",
-    ),
+    Allowed(JOURNAL, "the journal: the same files as they were, which undo puts back, and as they became"),
 )
 
 
@@ -136,7 +126,7 @@ class SecretScanner:
     _known: dict[int, bytes] = field(default_factory=dict)  # process -> its command line at the last scan
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[SecretScanner]:
+    def running(self) -> Iterator[Self]:
         """Scans the processes, some times a second, until the block is left."""
         self.learn()
         thread = threading.Thread(target=self._scan_until_ended, name="secrets", daemon=True)
@@ -202,11 +192,10 @@ class SecretScanner:
     def found(self, operators: Iterable[Path] = ()) -> list[str]:
         """All places where a secret was or is and may not be, in words: the processes seen, the servers' disks and
         journals, and the operator's files and folders."""
-        places = [
-            f"{name}: in the {what} of a process on {where}: {self._masked(command)}"
-            for where, what, command, text in sorted(self.seen)
-            for name in self.within(text)
-        ]
+        places: list[str] = []
+        for where, what, command, text in sorted(self.seen):
+            process = f"the {what} of a process on {where}: {self._masked(command)}"
+            places += [f"{name}: in {process}" for name in self.within(text)]
         for where, server in self.servers.items():
             places += self._on_disk(where, server)
             journal = server.exec_bytes("journalctl --no-pager -a -o export").stdout

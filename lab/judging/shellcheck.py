@@ -1,7 +1,5 @@
 """shellcheck for the scripts that a move recorded: what ran, or would run, on servers as root."""
 
-from __future__ import annotations
-
 import io
 import re
 import subprocess

@@ -4,8 +4,6 @@ The program is asked for what only it can know, its hold. For how long no order 
 when PostgreSQL committed each order, which the lab's servers record (`track_commit_timestamp`).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import asdict, dataclass, field
@@ -81,10 +79,8 @@ def parse(output: str) -> SwitchFacts:
     last: dict[str, Any] = next((event for event in reversed(events(output)) if "hold_ms" in event), {})
     proof = parse_proof(output)
     different = sum(not table["equal"] for table in proof.tables)
-    compared = {"tables": len(proof.tables), "rows": proof.rows, "different": different}
-    return SwitchFacts(
-        last.get("hold_ms"), last.get("tries"), last.get("parts", {}), proof=compared if proof.tables else None
-    )
+    compared = {"tables": len(proof.tables), "rows": proof.rows, "different": different} if proof.tables else None
+    return SwitchFacts(last.get("hold_ms"), last.get("tries"), last.get("parts", {}), proof=compared)
 
 
 def _commits(old: Shop, new: Shop) -> tuple[float | None, float | None]:

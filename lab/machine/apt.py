@@ -4,8 +4,6 @@ Read from apt's own configuration. A machine that is not Debian, or names no Deb
 to mmdebstrap, which knows Debian's public one.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
@@ -44,9 +42,7 @@ def lines(codename: str, *, security: bool, known: Iterable[Source] | None = Non
     """The `deb` lines for the Debian release *codename*; empty when this machine's apt knows no Debian archive."""
     known = list(sources() if known is None else known)
     with_updates = [source.uri for source in known if source.named("-updates")]  # other archives have none
-    releases = [
-        source.uri for source in known if source.named("") and urlsplit(source.uri).path.rstrip("/") == "/debian"
-    ]
+    releases = [s.uri for s in known if s.named("") and urlsplit(s.uri).path.rstrip("/") == "/debian"]
     main = next(iter(with_updates + releases), None)
     if main is None:
         return []

@@ -1,17 +1,12 @@
 """What every server of the lab has before anything is installed for a site: names, a firewall, a way in."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..services.authority import Authority
 from ..texts import script
 from ..world import Role, World
 from .files import ServerFile
-
-if TYPE_CHECKING:
-    from .server import LabServer
+from .server import LabServer
 
 
 def files(world: World, role: Role, authority: Authority) -> list[ServerFile]:

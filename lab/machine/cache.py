@@ -1,7 +1,5 @@
 """Things made once and kept in directories whose names hold a hash of what they were made from."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import time

@@ -4,12 +4,11 @@ Works with cgroup2 alone and with the hybrid of cgroup2 and systemd's own v1 hie
 both, since systemd inside looks at either.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
 import signal
+import subprocess
 import time
 from functools import cache
 from pathlib import Path
@@ -26,20 +25,18 @@ def hierarchies() -> tuple[Path, ...]:
 
     Raises Problem when there is no cgroup2.
     """
-    unified, named = [], []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        point = Path(left.split()[4])
-        if point != ROOT and ROOT not in point.parents:  # somebody's chroot may have them too
-            continue
-        if kind == "cgroup2":
-            unified.append(point)
-        elif kind == "cgroup" and "name=systemd" in options.split(","):
-            named.append(point)
+    found = [mounts("--types=cgroup2"), mounts("--types=cgroup", "--options=name=systemd")]
+    # Somebody's chroot may have them too.
+    unified, named = ([point for point in points if point.is_relative_to(ROOT)] for points in found)
     if not unified:
         raise Problem("no cgroup2 is mounted", str(ROOT), "Boot it with cgroup2 (or the hybrid)")
     return (unified[0], *named[:1])
+
+
+def mounts(*which: str) -> list[Path]:
+    """Where anything is mounted on this machine; *which*: findmnt's options for less."""
+    command = ["findmnt", "--raw", "--noheadings", "--output=TARGET", *which]
+    return [Path(line) for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]
 
 
 def make(name: str) -> list[Path]:
@@ -55,11 +52,8 @@ def make(name: str) -> list[Path]:
 
 def pids(name: str) -> set[int]:
     """All processes in the group *name* and below."""
-    found: set[int] = set()
-    for hierarchy in hierarchies():
-        for folder, _, _ in os.walk(hierarchy / name):
-            found |= _pids(Path(folder, "cgroup.procs"))
-    return found
+    groups = [folder for hierarchy in hierarchies() for folder, _, _ in os.walk(hierarchy / name)]
+    return set[int]().union(*(_pids(Path(group, "cgroup.procs")) for group in groups))
 
 
 def _pids(file: Path) -> set[int]:

@@ -1,7 +1,5 @@
 """Taking a lab down, and sweeping up after one that died."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -72,7 +70,6 @@ def left(place: LabPlace | None = None) -> list[str]:
     return found + [f"directory {path}" for path in [place.run] if path.exists()]
 
 
-def _mounts(place: LabPlace) -> list[str]:
+def _mounts(place: LabPlace) -> list[Path]:
     """What is mounted below the run directory, the innermost first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return sorted((p for p in points if p.startswith(f"{place.run}/")), reverse=True)
+    return sorted((point for point in cgroups.mounts() if place.run in point.parents), reverse=True)

@@ -1,7 +1,5 @@
 """Files that the lab puts on its servers, many at a time, and on its own machine."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What this machine must offer to hold a lab, checked first."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -57,10 +55,9 @@ def _check_overlay(place: LabPlace) -> None:
         for name in ("lower", "upper", "work", "root"):
             Path(folder, name).mkdir()
         options = "lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on,volatile"
-        done = subprocess.run(
-            ["unshare", "--mount", "--propagation=private", "mount", "-t", "overlay", "-o", options, "none", "root"],
-            cwd=folder, capture_output=True, text=True,
-        )  # fmt: skip
+        mount = ["mount", "-t", "overlay", "-o", options, "none", "root"]
+        command = ["unshare", "--mount", "--propagation=private", *mount]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         failed = f"overlayfs cannot be mounted here ({last_line(done.stderr)})"
         do = "Set SWITCHOVER_LAB to a directory on ext4 or xfs; the kernel must be 5.10 or later"

@@ -3,8 +3,6 @@
 An image's name holds a hash of its recipe, so that a changed recipe makes a new one and the old one goes.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

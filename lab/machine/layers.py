@@ -1,7 +1,5 @@
 """Overlay layers that are kept: prepared servers, made once a recipe, and saved states of a running lab."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -9,7 +7,7 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from switchover.errors import Problem
 
@@ -23,7 +21,6 @@ LAB = Path(__file__).parents[1]
 # What a prepared server is made from, beside its image, its world and the authority's certificate.
 RECIPE = [LAB / name for name in ("machine/base.py", "machine/files.py", "machine/setup.sh", "world.py", "texts.py")]
 SHOP_RECIPE = [LAB / "sites", *(LAB / "services" / name for name in ("postfix.py", "mail-sends.sh"))]
-CI_RECIPE = [LAB / "services"]
 DESCRIPTION = "lab.json"  # of the running lab, in its directory; its world has the sites' passwords
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
 
@@ -41,7 +38,7 @@ class Described:
         write_file(file, json.dumps(asdict(self) | more), 0o600)
 
     @classmethod
-    def read(cls, file: Path) -> Described:
+    def read(cls, file: Path) -> Self:
         """What `write` wrote. Raises Problem when another version did."""
         from pydantic import TypeAdapter, ValidationError
 
@@ -73,7 +70,7 @@ class Variant:
 def prepared(place: LabPlace, world: World, role: Role, release: str, variant: Variant) -> Path:
     """Where the prepared layer of this server is kept: its name holds a hash of all that it is made from."""
     authority = Authority.at(place.authority(world.authority))
-    files = [*RECIPE, *(CI_RECIPE if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
+    files = [*RECIPE, *([LAB / "services"] if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
     parts = [images.release(release).key, repr(world), authority.certificate.read_text()]
     return place.prepared / f"{role}-{release}-{variant.name(role)}-{cache.digest(*parts, files=files)}"
 
@@ -97,10 +94,8 @@ def save(place: LabPlace, states: Path, name: str, running: Described) -> Descri
         keep(supervisor.folder(place, role) / "upper", target)
         layers[role] = [str(target), *running.layers[role]]
     described = Described(running.world, running.releases, layers)
-    described.write(
-        _state(states, name),
-        files={file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()},
-    )
+    files = {file: (place.run / file).read_text() for file in RUN_FILES if (place.run / file).exists()}
+    described.write(_state(states, name), files=files)
     _collect(states, described)
     return described
 

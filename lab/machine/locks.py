@@ -1,7 +1,5 @@
 """Locks that the kernel gives back when their holder dies, however it dies."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path

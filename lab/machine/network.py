@@ -3,8 +3,6 @@
 Nothing is in the machine's own network, and labs may have the same addresses, since each has its own bridge.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

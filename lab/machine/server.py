@@ -1,7 +1,5 @@
 """One server of a running lab, looked at and changed from outside, without ssh."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import time
@@ -16,6 +14,7 @@ from ..texts import last_line
 from ..world import VISITORS, Role, World
 from . import cgroups, network, supervisor
 
+NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT = 90.0  # seconds a boot or a clean end may take on a busy machine
 
@@ -59,14 +58,12 @@ class LabServer:
         self, cmd: str, input: bytes | str | None = None, check: bool = True, *, timeout: float | None = 600
     ) -> subprocess.CompletedProcess[bytes]:
         """As `exec`, with the output as it is."""
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
+        enter = ["nsenter", f"--target={self.pid}", *NAMESPACES, "--", "/bin/sh", "-c"]
         environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8"}
         data = input.encode() if isinstance(input, str) else input
         given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         try:
-            done = subprocess.run(
-                [*enter, "/bin/sh", "-c", cmd], capture_output=True, env=environment, timeout=timeout, **given
-            )
+            done = subprocess.run([*enter, cmd], capture_output=True, env=environment, timeout=timeout, **given)
         except subprocess.TimeoutExpired:
             raise Problem(f"`{_short(cmd)}` took more than {timeout:.0f} s", str(self)) from None
         if check and done.returncode != 0:
@@ -92,19 +89,19 @@ class LabServer:
         until(lambda: not Path(f"/proc/{before}").exists(), BOOT, f"{self}: does not go down for a reboot")
         self.wait_ready()
 
-    def wait_ready(self, within: float = BOOT, ended: Callable[[], bool] = lambda: False) -> None:
+    def wait_ready(self, ended: Callable[[], bool] = lambda: False) -> None:
         """Waits until systemd says `running` and sshd answers the visitors' network.
 
-        Raises Problem when a service failed, when *ended* says that the server is off, or after *within* seconds.
+        Raises Problem when a service failed, when *ended* says that the server is off, or after `BOOT` seconds.
         """
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + BOOT
         state = "off"
         while state != "running":
             if ended() or time.monotonic() > deadline:
                 log = self.place.run / self.role / "console.log"
                 raise Problem(f"did not boot (its state: {state})", str(self), f"Its console: {_tail(log)}")
             with contextlib.suppress(Problem):  # it has no first process yet, or has it no more
-                state = self.exec("systemctl is-system-running --wait", check=False, timeout=within).stdout.strip()
+                state = self.exec("systemctl is-system-running --wait", check=False, timeout=BOOT).stdout.strip()
             if state == "degraded":
                 failed = self.exec("systemctl --failed --plain --no-legend | cut -d' ' -f1").stdout.split()
                 raise Problem(f"failed at boot: {' '.join(failed)}", str(self), "Look at its journal")

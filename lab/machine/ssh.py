@@ -4,8 +4,6 @@ An operator's key, the servers' own host keys in a known_hosts, and a config who
 the visitors' network.
 """
 
-from __future__ import annotations
-
 import secrets
 import sys
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ Started by `unshare --mount --propagation private` (see `start`): the overlay ex
 namespace, so that nothing stays mounted on the machine however the lab ends. It runs while its control group has it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

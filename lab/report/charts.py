@@ -1,7 +1,5 @@
 """The report's picture as SVG: once for a wide screen and once for a phone, since text must not shrink."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re
@@ -61,8 +59,7 @@ def picture(line: Timeline, *, wide: bool) -> str:
 
 def _answers(axes: Axes, line: Timeline) -> None:
     axes.set_title("Answers a second")
-    sorts = [(line.good, GOOD, "good"), (line.page, PAGE, "maintenance page"), (line.failed, FAILED, "failed")]
-    _stacked(axes, sorts)
+    _stacked(axes, line, ("good", GOOD, "good"), ("page", PAGE, "maintenance page"), ("failed", FAILED, "failed"))
 
 
 def _times(axes: Axes, line: Timeline) -> None:
@@ -77,14 +74,14 @@ def _times(axes: Axes, line: Timeline) -> None:
 
 def _orders(axes: Axes, line: Timeline) -> None:
     axes.set_title("Orders a second, by database")
-    _stacked(axes, [(line.orders["old"], OLD, "old"), (line.orders["new"], NEW, "new")])
+    _stacked(axes, line, ("old", OLD, "old"), ("new", NEW, "new"))
 
 
-def _stacked(axes: Axes, sorts: Sequence[tuple[Sequence[int], str, str]]) -> None:
-    there = [(values, colour, name) for values, colour, name in sorts if any(values)] or list(sorts[:1])
+def _stacked(axes: Axes, line: Timeline, *sorts: tuple[str, str, str]) -> None:
+    there = [sort for sort in sorts if any(line.counts[sort[0]])] or sorts[:1]
     counts, colours, names = zip(*there, strict=True)
-    seconds = range(len(counts[0]) + 1)  # a step each, the last one to its end
-    steps = [[*values, values[-1]] for values in counts]
+    seconds = range(line.seconds + 1)  # a step each, the last one to its end
+    steps = [[*line.counts[count], line.counts[count][-1]] for count in counts]
     axes.stackplot(seconds, *steps, labels=names, colors=colours, step="post", linewidth=0)
 
 
@@ -108,12 +105,8 @@ def _frame(axes: Axes, line: Timeline) -> None:
 def _sections(axes: Axes, line: Timeline, *, names: bool) -> None:
     """A row for each section, with its number (and name) to the left."""
     labels = [f"{number} {mark.name}" if names else f"{number}" for number, mark in enumerate(line.marks, 1)]
-    axes.barh(
-        range(len(labels)),
-        [mark.seconds for mark in line.marks],
-        left=[mark.started for mark in line.marks],
-        color=LINE,
-    )
+    starts, widths = [mark.started for mark in line.marks], [mark.seconds for mark in line.marks]
+    axes.barh(range(len(labels)), widths, left=starts, color=LINE)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.spines[:].set_visible(False)

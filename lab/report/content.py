@@ -1,7 +1,5 @@
 """What the report says, from the numbers of report.json: once for the terminal and for the page."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,9 @@ def seconds(value: float) -> str:
 
 def ms(value: float) -> str:
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
+FILTERS = {"seconds": seconds, "ms": ms, "number": "{:,}".format}  # of the report's templates
 
 
 def judged(count: int) -> Cell:
@@ -88,5 +89,5 @@ def _counts(counts: dict[str, int], before: str = "") -> str:
 
 def notes(data: dict[str, Any]) -> list[tuple[str, str]]:
     """What happened besides, and what explains the numbers: a heading and a text each."""
-    text = render(Path(__file__).with_name("notes.txt.j2"), **data, seconds=seconds, ms=ms, number="{:,}".format)
+    text = render(Path(__file__).with_name("notes.txt.j2"), **data, **FILTERS)
     return [(heading, note) for heading, _, note in (line.partition(": ") for line in text.splitlines() if line)]

@@ -1,7 +1,5 @@
 """The report of a rehearsal as a page for people: one file that fetches nothing, readable on a phone."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -27,12 +25,6 @@ def page(found: Rehearsal) -> str:
         notes=content.notes(data),
         pages=[section for section in data["sections"] if section["page_seconds"]],
         undone=bool(data["undo"]["compared"]),
-        number="{:,}".format,
-        seconds=content.seconds,
-        ms=content.ms,
-        clock=_clock,
+        clock=lambda value: time.strftime("%-d %B %Y, %H:%M UTC", time.gmtime(value)),
+        **content.FILTERS,
     )
-
-
-def _clock(value: float) -> str:
-    return time.strftime("%-d %B %Y, %H:%M UTC", time.gmtime(value))

@@ -5,22 +5,19 @@ have begun before it, and one that it held may end after it. So the sections' nu
 the total, in which each request counts once.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab.judging.allowed import Allowed
-from lab.judging.audit import Audit
+from lab.judging.audit import Audit, counted
 from lab.judging.inventory import LEFT_OUT, Difference
 from lab.judging.observer import NOTHING
 from lab.judging.secrets import KEPT_IN
 from lab.judging.switch import SwitchFacts
 from lab.sections import SWITCH, SWITCH_CRON, SWITCH_DB
 from lab.visitors.ledger import Book, RequestOutcome, Response, percentile
-from switchover.findings import listed
 
 # The sections after which orders go to another server's database, and which; they may show the maintenance page.
 SWITCHES = {SWITCH_DB: "new", f"undo {SWITCH_DB}": "old"}
@@ -38,7 +35,7 @@ class Span:
     started: float
     ended: float
     exit: int = 0
-    steps: tuple[Span, ...] = ()
+    steps: tuple["Span", ...] = ()
     quiet: bool = False  # no section: the traffic before and after
     title: str = ""  # what it does, in a sentence
     promised: str = ""  # what visitors shall feel, in a sentence
@@ -49,7 +46,7 @@ class Span:
         return self.ended - self.started
 
     @property
-    def copies(self) -> list[Span]:
+    def copies(self) -> list["Span"]:
         """The steps that copy the database: their names begin with `copy`."""
         return [step for step in self.steps if step.name.split(".")[-1].startswith("copy")]
 
@@ -165,14 +162,10 @@ class Rehearsal:
     @property
     def problems(self) -> list[str]:
         """Why this rehearsal failed, in words; empty when all is well."""
-        found = [
-            f"`{span.name}` ended with status {span.exit} after {span.seconds:.0f} s"
-            for span in self.spans
-            if span.exit
-        ]
-        failed = self.failed(self.book.answers)
-        if failed:
-            found.append(f"{len(failed)} request(s) failed: " + listed(map(self._described, failed), 3))
+        ended = [span for span in self.spans if span.exit]
+        found = [f"`{span.name}` ended with status {span.exit} after {span.seconds:.0f} s" for span in ended]
+        failed = [self._described(answer) for answer in self.failed(self.book.answers)]
+        found += counted("request(s) failed", failed)
         for span in self.spans:
             shown, more, after = self.page(span)
             if span.name in SWITCHES and more > self.page_grace:
@@ -181,13 +174,10 @@ class Rehearsal:
         found += self.audit.problems
         if any(span.name == SWITCH_CRON and not span.exit for span in self.spans):
             found += self.audit.cron.problems
-        if self.differences:
-            named = listed((f"{difference.server}: {difference.what}" for difference in self.differences), 3)
-            found.append(f"{len(self.differences)} thing(s) are not as they were before the move: {named}")
-        if self.secrets_found:
-            found.append(f"{len(self.secrets_found)} secret(s) where none may be: {listed(self.secrets_found, 3)}")
-        for event in self.book.named("broken"):
-            found.append(f"the visitors themselves broke: {event['why']}")
+        different = [f"{difference.server}: {difference.what}" for difference in self.differences]
+        found += counted("thing(s) are not as they were before the move", different)
+        found += counted("secret(s) where none may be", self.secrets_found)
+        found += [f"the visitors themselves broke: {event['why']}" for event in self.book.named("broken")]
         if not self.book.named("end"):
             found.append("the visitors did not come to their end")
         return found + self.other_problems
@@ -204,22 +194,19 @@ class Rehearsal:
 
     def as_json(self) -> dict[str, Any]:
         """The whole report, as report.json has it."""
-        book, problems = self.book, self.problems
-        answers = book.answers
+        book, answers, problems = self.book, self.book.answers, self.problems
         seconds = max((a.at for a in answers), default=0.0) - min((a.at for a in answers), default=0.0)
         audit = self.audit.as_report()
-        audit["orders"]["by_database"] = {
-            name: sum(self.database(order) == name for order in self.book.acknowledged("order"))
-            for name in ("old", "new")
-        }
+        databases = [self.database(order) for order in book.acknowledged("order")]
+        audit["orders"]["by_database"] = {name: databases.count(name) for name in ("old", "new")}
         return {
             "ok": not problems,
             "problems": problems,
             "strategy": self.strategy,
             "switch": self._switch(),
             "servers": self.servers,
-            "traffic": self.felt(answers)
-            | {
+            "traffic": {
+                **self.felt(answers),
                 "seconds": round(seconds, 1),
                 "rate": round(len(answers) / seconds, 1) if seconds else 0.0,
                 "on_new_connections": sum(answer.fresh for answer in answers),
@@ -239,9 +226,7 @@ class Rehearsal:
                 "processes_seen": self.processes_seen,
                 "kept_in": [{"what": list(kept.what), "why": kept.why} for kept in KEPT_IN],
             },
-            "on_purpose": [
-                self._on_purpose(answer) for answer in answers if answer.slow_job or answer.kind == "big_upload"
-            ],
+            "on_purpose": [self._on_purpose(a) for a in answers if a.slow_job or a.kind == "big_upload"],
             "undo": {
                 "compared": self.looked_at,
                 "different": len(self.differences),
@@ -273,13 +258,10 @@ class Rehearsal:
             "page_longer_than_copy_seconds": round(more, 2),
             "page_after_copy_seconds": round(after, 2),
             "visitors_own_lag_ms": self.book.own_lag(span.started, span.ended),
-            "steps": [
-                {"name": step.name, "outcome": step.outcome, "seconds": round(step.seconds, 2)} for step in span.steps
-            ],
+            "steps": [{"name": s.name, "outcome": s.outcome, "seconds": round(s.seconds, 2)} for s in span.steps],
         }
 
     def _on_purpose(self, answer: Response) -> dict[str, Any]:
-        under_way = [span.name for span in self.spans if not span.quiet and span.overlaps(answer)]
         return {
             "kind": answer.kind,
             "name": answer.slow_job or answer.upload,
@@ -287,5 +269,5 @@ class Rehearsal:
             "outcome": str(answer.outcome),
             "by": answer.by,
             "ran_on": self.audit.jobs_on.get(answer.slow_job or "", []),
-            "sections": under_way,
+            "sections": [span.name for span in self.spans if not span.quiet and span.overlaps(answer)],
         }

@@ -1,7 +1,5 @@
 """The report of a rehearsal on the terminal."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What the visitors felt, second by second: the numbers behind the report's charts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,17 +11,14 @@ from lab.visitors.ledger import RequestOutcome, percentile
 class Timeline:
     """One number a second, from the first request on; an answer belongs to the second in which it arrived."""
 
-    good: Sequence[int]
-    page: Sequence[int]
-    failed: Sequence[int]
+    counts: dict[str, Sequence[int]]  # of answers: good, page, failed; of orders, by their database: old, new
     usual: Sequence[float | None]  # ms, the median; None in a second without an answer
     longest: Sequence[float | None]  # ms
-    orders: dict[str, Sequence[int]]  # by the server whose database they went to
     marks: Sequence[Span]  # the sections, in order; their times count from the first request
 
     @property
     def seconds(self) -> int:
-        return len(self.good)
+        return len(self.usual)
 
 
 def timeline(found: Rehearsal) -> Timeline:
@@ -42,16 +37,10 @@ def timeline(found: Rehearsal) -> Timeline:
             times[second].append(answer.ms)
         if answer.kind == "order" and answer.acknowledged:
             counts[found.database(answer)][second] += 1
+    sections = [span for span in found.spans if not span.quiet and span.started - started < seconds]
     return Timeline(
-        counts["good"],
-        counts["page"],
-        counts["failed"],
+        {**counts},
         [percentile(some, 50) if some else None for some in times],
         [max(some, default=None) for some in times],
-        {name: counts[name] for name in ("old", "new")},
-        [
-            Span(span.name, span.started - started, span.ended - started)
-            for span in found.spans
-            if not span.quiet and span.started - started < seconds
-        ],
+        [Span(span.name, span.started - started, span.ended - started) for span in sections],
     )

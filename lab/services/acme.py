@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..judging.observer import Observer
-from ..machine.server import until
+from ..machine.server import LabServer, until
 from ..sections import CERTIFICATE
 from ..texts import script
 from ..world import World
+from .authority import Authority
 
 if TYPE_CHECKING:
-    from ..machine.server import LabServer
     from ..servers import Lab
-    from .authority import Authority
 
 HERE = Path(__file__).parent
 ISSUER = "Pebble"  # begins the name of every issuer of its certificates

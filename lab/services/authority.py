@@ -3,12 +3,11 @@
 Made once a lab directory, so that prepared servers stay valid.
 """
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from trustme import CA
 
@@ -25,7 +24,7 @@ class Authority:
     folder: Path
 
     @classmethod
-    def at(cls, folder: Path) -> Authority:
+    def at(cls, folder: Path) -> Self:
         """The authority kept in *folder*, made now if there is none."""
         self = cls(folder)
         with locked(folder / ".lock"):
@@ -40,11 +39,10 @@ class Authority:
 
     def issue(self, names: Iterable[str]) -> tuple[str, str]:
         """A certificate for *names* (domains, addresses) as `fullchain.pem` and `privkey.pem` hold it, as text."""
-        names, now = list(names), datetime.datetime.now(datetime.UTC)
+        names, today = list(names), datetime.datetime.now(datetime.UTC)
+        yesterday, later = today - datetime.timedelta(days=1), today + YEARS
         ca = CA.from_pem(self.certificate.read_bytes(), (self.folder / "ca.key").read_bytes())
-        made = ca.issue_cert(
-            *names, common_name=names[0], not_before=now - datetime.timedelta(days=1), not_after=now + YEARS
-        )
+        made = ca.issue_cert(*names, common_name=names[0], not_before=yesterday, not_after=later)
         [certificate] = made.cert_chain_pems
         chain = certificate.bytes().decode() + self.certificate.read_text()
         return chain, made.private_key_pem.bytes().decode()

@@ -4,8 +4,6 @@ They have the zones of the sites, of other hosts' names and of all addresses; th
 All other hosts and the visitors ask them, and nobody else: what they do not know does not exist.
 """
 
-from __future__ import annotations
-
 import base64
 import secrets
 from pathlib import Path

@@ -3,8 +3,6 @@
 The agent knows old alone, until its remote is new's; the developer's key is known to both servers.
 """
 
-from __future__ import annotations
-
 from ..machine import ssh
 from ..machine.files import UNPACK, ServerFile, archive
 from ..machine.server import LabServer

@@ -2,8 +2,6 @@
 their mailbox.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ..machine.files import ServerFile

@@ -3,8 +3,6 @@
 A site of a world names one (`Deployment.installed`); another is one more instance in `INSTALLATIONS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,11 +46,7 @@ def _usual(site: Site) -> Parts:
     return {
         "app": {"service": f"unicorn_{site.name}"},
         "worker": {"kind": "delayed_job"},
-        "watch": {
-            "kind": "monit",
-            "app": f"{monit}/unicorn_{site.name}",
-            "worker": f"{monit}/delayed_job_{site.name}",
-        },
+        "watch": {"kind": "monit", "app": f"{monit}/unicorn_{site.name}", "worker": f"{monit}/delayed_job_{site.name}"},
         **_by_git(site),
     }
 
@@ -60,10 +54,7 @@ def _usual(site: Site) -> Parts:
 def _by_git(site: Site) -> Parts:
     """The crontab is `whenever`'s, and a push deploys."""
     install = f"whenever --update-crontab {site.name} --set environment=production"
-    return {
-        "schedule": {"kind": "crontab", "user": site.user, "install": install},
-        "deploys": {"kind": "git"},
-    }
+    return {"schedule": {"kind": "crontab", "user": site.user, "install": install}, "deploys": {"kind": "git"}}
 
 
 def _services(site: Site) -> Parts:

@@ -5,8 +5,6 @@ app one commit behind, secrets of its own, an empty database; no worker runs and
 and what there is beside, is the site's `Installation`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping
@@ -54,10 +52,8 @@ def _config(given: Mapping[str, Any]) -> Iterator[ServerFile]:
     """The app's configuration, which is not in its repository. Old keeps it in `shared/config` and links to it."""
     site, old = given["site"], given["role"] == "old"
     secret = hashlib.sha512(f"the secret of {site.name} on {given['host']}".encode()).hexdigest()
-    config = {
-        "config/database.yml": render("database.yml.j2", **given),
-        "config/secrets.yml": f"production:\n  secret_key_base: {secret}\n",
-    }
+    config = {"config/database.yml": render("database.yml.j2", **given)}
+    config["config/secrets.yml"] = f"production:\n  secret_key_base: {secret}\n"
     if old:
         config["config/s3.yml"] = "production:\n  bucket: shop-images\n  secret_access_key: b9d1f0c2\n"
         config["config/initializers/bugsnag.rb"] = 'Rails.configuration.x.bugsnag_api_key = "4e0d8a"\n'

@@ -11,8 +11,6 @@ When that closes nobody new comes, those waiting get their answers, then every s
 never outlives the process that started it.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import gc

@@ -4,8 +4,6 @@ Everything that can go wrong becomes a RequestOutcome, nothing is raised. Connec
 them, and what a browser does by itself about a connection that the server closed is done here, nothing else.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import random
@@ -17,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -136,28 +134,20 @@ class Browser:
     def __init__(self, site: Target) -> None:
         self.site = site
 
-    async def __aenter__(self) -> Browser:
+    async def __aenter__(self) -> Self:
         tls = ssl.create_default_context(cafile=str(self.site.ca))
         addresses = _Addresses(self.site)
 
-        def session(**connections: object) -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(
-                limit=0,  # an open loop: nobody queues behind another visitor
-                resolver=addresses,
-                use_dns_cache=False,
-                ssl=tls,
-                **connections,  # type: ignore[arg-type]
-            )
+        def session(**connections: Any) -> aiohttp.ClientSession:
+            # Without a limit, for an open loop: nobody queues behind another visitor.
+            connector = aiohttp.TCPConnector(limit=0, resolver=addresses, use_dns_cache=False, ssl=tls, **connections)
             trace = aiohttp.TraceConfig()
             trace.on_connection_reuseconn.append(_note_reuse)
-            opened = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),  # every visitor brings its own
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `ask` has its own
-                response_class=_Response,
-                trace_configs=[trace],
-                headers={"User-Agent": "switchover-visitors"},
-            )
+            # Every visitor brings its own cookies, and `ask` has its own timeout.
+            given: dict[str, Any] = {"headers": {"User-Agent": "switchover-visitors"}, "response_class": _Response}
+            given |= {"cookie_jar": aiohttp.DummyCookieJar(), "trace_configs": [trace]}
+            no_limit = aiohttp.ClientTimeout(total=None, sock_connect=None)
+            opened = aiohttp.ClientSession(connector=connector, timeout=no_limit, **given)
             # aiohttp repeats a GET by itself whatever connection it broke on, and tells nobody: see `ask`.
             opened._retry_connection = False
             return opened
@@ -171,16 +161,9 @@ class Browser:
         await self._once.close()
 
     async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        fresh: bool = False,
-        plain: bool = False,
-        headers: dict[str, str] | None = None,
-        data: bytes | AsyncIterator[bytes] | None = None,
-        timeout: float | None = None,
-    ) -> Reply:
+        self, method: str, path: str, *, fresh: bool = False, plain: bool = False, timeout: float | None = None,
+        headers: dict[str, str] | None = None, data: bytes | AsyncIterator[bytes] | None = None,
+    ) -> Reply:  # fmt: skip
         """Makes one request: on a connection of its own if `fresh`, by http if `plain`. Follows no redirect.
 
         A GET whose kept connection the server closed before it sent a byte is asked once more on a new
@@ -194,6 +177,7 @@ class Browser:
         port = site.http_port if plain else site.https_port
         usual = port == (80 if plain else 443)
         url = f"{'http' if plain else 'https'}://{site.domain}{'' if usual else f':{port}'}{path}"
+        sent: dict[str, Any] = {"headers": headers, "data": data, "allow_redirects": False}
         at, started = time.time(), time.perf_counter()
         reopened = False
 
@@ -212,14 +196,7 @@ class Browser:
                     reused = SimpleNamespace(it=False)
                     session = self._once if fresh or reopened else self._kept
                     try:
-                        async with session.request(
-                            method,
-                            url,
-                            headers=headers,
-                            data=data,
-                            allow_redirects=False,
-                            trace_request_ctx=reused,
-                        ) as response:
+                        async with session.request(method, url, **sent, trace_request_ctx=reused) as response:
                             body = await response.read()
                     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                         refused = isinstance(error, aiohttp.ClientConnectorError)

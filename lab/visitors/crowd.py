@@ -4,8 +4,6 @@ An open loop: requests start when the clock says so and are never held back by s
 stalls for two seconds meets every visitor who came in those two seconds.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

@@ -6,26 +6,22 @@
 The title of /about tells from which commit the running application is.
 """
 
-from __future__ import annotations
-
 import re
 import secrets
 import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..judging.observer import Observer
+from ..machine.server import LabServer
 from ..sections import FINISH, PREPARE_OLD
+from ..servers import Lab
 from ..services.ci import url
 from ..sites.provision import render
 from ..texts import last_line
 from ..world import By, Pusher
-
-if TYPE_CHECKING:
-    from ..machine.server import LabServer
-    from ..servers import Lab
 
 To = Literal["old", "new", "remote"]
 Change = Literal["harmless", "broken", "migration", "slow"]
@@ -36,14 +32,10 @@ REASON = r"\[\w{3} \d{1,2} \w{3} \d{4}\] .+ is moving"  # by which old refuses a
 class Pushed:
     """What came of a push."""
 
-    ok: bool
-    """git's exit status was 0. It says nothing of what the deploy did: only a pre-receive hook can refuse."""
-    output: str
-    """All that the person at the terminal saw."""
-    commit: str
-    """What was pushed; empty when the server did not even let its present commit be fetched."""
-    title: str
-    """What /about is called where this commit runs."""
+    ok: bool  # git's exit status was 0, which says nothing of what the deploy did: only a pre-receive hook can refuse
+    output: str  # all that the person at the terminal saw
+    commit: str  # what was pushed; empty when the server did not even let its present commit be fetched
+    title: str  # what /about is called where this commit runs
 
 
 def push(lab: Lab, to: To = "old", change: Change = "harmless", by: By = "ci", *, seconds: float = 5) -> Pushed:

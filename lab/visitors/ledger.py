@@ -5,8 +5,6 @@ answers (they have a `kind`) and events (they have an `event`: start, lag, uploa
 unix seconds, durations are milliseconds.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

@@ -4,22 +4,17 @@ Each tenth order is confirmed by the job that ships it. During a rehearsal the c
 receivers do, so that mail is queued on old when the site moves; it shall arrive once.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from ..judging.audit import Shop, counted
 from ..judging.observer import Observer
 from ..machine.server import LabServer
+from ..report.result import Rehearsal
 from ..sections import FINISH, PREPARE_NEW, SWITCH_DB
+from ..servers import Lab
 from ..services.postfix import CUSTOMERS
 from ..world import Role
-
-if TYPE_CHECKING:
-    from ..report.result import Rehearsal
-    from ..servers import Lab
 
 SECONDS = 60  # that the last mails may take
 QUEUE = "cd /var/spool/postfix && find maildrop incoming active deferred -type f 2>/dev/null | wc -l"
@@ -69,4 +64,4 @@ class MailAudit(Observer):
         never = {number: "not received" for number in sorted(promised) if number not in came}
         twice = {number: f"{times} times" for number, times in sorted(came.items()) if times > 1}
         self.report |= {"never_sent": len(never), "sent_twice": len(twice)}
-        self.problems += counted({"mail(s) never sent": never, "mail(s) sent twice": twice})
+        self.problems += counted("mail(s) never sent", never) + counted("mail(s) sent twice", twice)

@@ -1,21 +1,17 @@
 """The visitors' process: begun and ended by whoever wants visitors, on this machine, in the visitors' network."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 from switchover.errors import Problem
 
 from ..machine import network
+from ..servers import Lab
 from ..texts import last_line
 from . import ledger
-
-if TYPE_CHECKING:
-    from ..servers import Lab
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,16 +32,11 @@ class Visitors:
             *([f"--only={only}"] if only else []),
         ]
 
-    def __enter__(self) -> Visitors:
+    def __enter__(self) -> Self:
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever began them, who ends them
-            )
+            # A session of its own: Ctrl-C is for whoever began them, who ends them.
+            given: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": ROOT, "start_new_session": True}
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, **given)
         assert self._process.stdin
         self._input = self._process.stdin
         return self

@@ -1,7 +1,5 @@
 """What visitors of the shop do, and what they remember of its answers."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import html
@@ -18,12 +16,8 @@ from .browser import Browser, Reply
 from .crowd import Crowd, Scenario
 from .ledger import Ledger
 
-STATICS = (
-    "/404.html",
-    "/system/products/1.jpg",
-    "/system/products/7.jpg",
-    "/system/products/Gr%C3%B6%C3%9Fe%201/all.jpg",
-)
+PICTURES = "/system/products"
+STATICS = ("/404.html", f"{PICTURES}/1.jpg", f"{PICTURES}/7.jpg", f"{PICTURES}/Gr%C3%B6%C3%9Fe%201/all.jpg")
 KILOBYTES = (20, 200)  # the size of an ordinary upload
 PIECE = 250_000  # bytes of a big upload that are sent at a time
 
@@ -56,7 +50,7 @@ class ShopVisitors(Crowd):
         self._sessions: list[Session] = []
         self._uploads: dict[str, str] = {}
         self._products: dict[int, str] = {1: ""}
-        self._statics: dict[str, str] = dict.fromkeys(STATICS, "")
+        self._statics: dict[str, str] = {}
         self._bytes = os.urandom(KILOBYTES[1] * 1000)
 
     async def visit(self, seconds: float | None = None) -> None:
@@ -88,12 +82,11 @@ class ShopVisitors(Crowd):
 
     async def static(self, due: float) -> None:
         """A file of the shop's, which must have the same bytes for ever."""
-        path = self.dice.choice(list(self._statics))
+        path = self.dice.choice(STATICS)
 
         def right(reply: Reply) -> bool:
-            digest = hashlib.sha256(reply.body).hexdigest()
-            self._statics[path] = self._statics[path] or digest
-            return self._statics[path] == digest
+            digest = _digest(reply.body)
+            return self._statics.setdefault(path, digest) == digest
 
         await self.ask("static", path, right, due=due)
 
@@ -142,7 +135,7 @@ class ShopVisitors(Crowd):
         name = self._unique("upload") + ".bin"
         size = self.dice.randint(*KILOBYTES) * 1000
         content = name.encode() + self._bytes[: size - len(name)]
-        digest = hashlib.sha256(content).hexdigest()
+        digest = _digest(content)
         head, tail, headers = _multipart(name, len(content))
         facts, data = {"upload": name, "sha256": digest}, head + content + tail
         right = _made("sha256", digest)
@@ -154,12 +147,9 @@ class ShopVisitors(Crowd):
         """Reads back what was acknowledged at any time before."""
         if not self._uploads:
             return await self.home(due)
-        name = self.dice.choice(list(self._uploads))
-
-        def is_whole(reply: Reply) -> bool:
-            return hashlib.sha256(reply.body).hexdigest() == self._uploads[name]
-
-        await self.ask("read_upload", f"/system/uploads/{name}", is_whole, due=due)
+        name, digest = self.dice.choice(list(self._uploads.items()))
+        path = f"/system/uploads/{name}"
+        await self.ask("read_upload", path, lambda reply: _digest(reply.body) == digest, due=due)
         return None
 
     # --- on demand ------------------------------------------------------------------------------------------
@@ -235,6 +225,10 @@ def is_home(reply: Reply) -> bool:
 
 def _has_content(reply: Reply) -> bool:
     return bool(reply.body)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _made(key: str, value: str) -> Callable[[Reply], bool]:

@@ -51,12 +51,13 @@ ANSWERS = (
 def test_second_by_second() -> None:
     line = timeline(rehearsal(*ANSWERS[:6]))
     assert line.seconds == 6
-    assert line.good == [2, 1, 0, 0, 0, 1]
-    assert line.page == [0, 0, 0, 1, 0, 0]
-    assert line.failed == [0, 0, 0, 1, 0, 0]
+    assert line.counts["good"] == [2, 1, 0, 0, 0, 1]
+    assert line.counts["page"] == [0, 0, 0, 1, 0, 0]
+    assert line.counts["failed"] == [0, 0, 0, 1, 0, 0]
     assert line.usual[:3] == [10, 250, None]
     assert line.longest[:3] == [30, 250, None]
-    assert line.orders == {"old": [1, 0, 0, 0, 0, 0], "new": [0, 0, 0, 0, 0, 1]}
+    assert line.counts["old"] == [1, 0, 0, 0, 0, 0]
+    assert line.counts["new"] == [0, 0, 0, 0, 0, 1]
     # Sections only, counted from the first request, and none that came after the last visitor.
     assert [(mark.name, mark.started, mark.ended) for mark in line.marks] == [("switch-db", 2, 6)]
 

@@ -6,18 +6,12 @@ CREATE TABLE stock (product_id bigint PRIMARY KEY REFERENCES products, quantity 
 CREATE TABLE tags (id bigserial PRIMARY KEY, name text NOT NULL UNIQUE);
 
 CREATE TABLE orders (
-  id bigserial PRIMARY KEY,
-  number text NOT NULL UNIQUE,
-  state order_state NOT NULL DEFAULT 'open',
-  total numeric(10,2) NOT NULL,
-  created_at timestamp NOT NULL
+  id bigserial PRIMARY KEY, number text NOT NULL UNIQUE, state order_state NOT NULL DEFAULT 'open',
+  total numeric(10,2) NOT NULL, created_at timestamp NOT NULL
 );
 CREATE TABLE line_items (
-  id bigserial PRIMARY KEY,
-  order_id bigint NOT NULL REFERENCES orders,
-  product_id bigint NOT NULL REFERENCES products,
-  quantity integer NOT NULL,
-  price numeric(8,2) NOT NULL
+  id bigserial PRIMARY KEY, order_id bigint NOT NULL REFERENCES orders, product_id bigint NOT NULL REFERENCES products,
+  quantity integer NOT NULL, price numeric(8,2) NOT NULL
 );
 CREATE INDEX ON line_items (order_id);
 CREATE TABLE orders_tags (order_id bigint NOT NULL REFERENCES orders, tag_id bigint NOT NULL REFERENCES tags);
@@ -32,17 +26,8 @@ CREATE TABLE cron_runs (id bigserial PRIMARY KEY, minute timestamptz NOT NULL, h
 CREATE TABLE blobs (id bigserial PRIMARY KEY, body text NOT NULL);
 
 CREATE TABLE delayed_jobs (
-  id bigserial PRIMARY KEY,
-  priority integer NOT NULL DEFAULT 0,
-  attempts integer NOT NULL DEFAULT 0,
-  handler text NOT NULL,
-  last_error text,
-  run_at timestamp,
-  locked_at timestamp,
-  failed_at timestamp,
-  locked_by text,
-  queue text,
-  created_at timestamp,
-  updated_at timestamp
+  id bigserial PRIMARY KEY, priority integer NOT NULL DEFAULT 0, attempts integer NOT NULL DEFAULT 0,
+  handler text NOT NULL, last_error text, run_at timestamp, locked_at timestamp, failed_at timestamp, locked_by text,
+  queue text, created_at timestamp, updated_at timestamp
 );
 CREATE INDEX ON delayed_jobs (priority, run_at);

@@ -1,2 +1,1 @@
-class Audit < ApplicationRecord
-end
+class Audit < ApplicationRecord; end

@@ -1,2 +1,1 @@
-class JobRun < ApplicationRecord
-end
+class JobRun < ApplicationRecord; end

@@ -1,2 +1,1 @@
-class Tag < ApplicationRecord
-end
+class Tag < ApplicationRecord; end
