@@ -32,7 +32,7 @@ class KindSettings(Part):
         """A kind is called as its file."""
         super().__init_subclass__(**options)
         cls.kind = name = cls.__module__.rpartition(".")[2]
-        only = Annotated[Literal[name], Field(description=cls.__doc__)]
+        only = Annotated[Literal[name], Field(description=cls.__doc__)]  # type: ignore[valid-type]
         cls.__annotations__ = {"kind": only, **cls.__annotations__}
 
 
