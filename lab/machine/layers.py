@@ -21,6 +21,7 @@ LAB = Path(__file__).parents[1]
 # What a prepared server is made from, beside its image, its world and the authority's certificate.
 RECIPE = [LAB / name for name in ("machine/base.py", "machine/files.py", "machine/setup.sh", "world.py", "texts.py")]
 SHOP_RECIPE = [LAB / "sites", *(LAB / "services" / name for name in ("postfix.py", "mail-sends.sh"))]
+CI_RECIPE = [LAB / "services"]
 DESCRIPTION = "lab.json"  # of the running lab, in its directory; its world has the sites' passwords
 RUN_FILES = ("ssh/operator", "ssh/operator.pub", "ssh/known_hosts", "ssh/dns.key", "ca.pem", "move.yaml")
 
@@ -70,7 +71,7 @@ class Variant:
 def prepared(place: LabPlace, world: World, role: Role, release: str, variant: Variant) -> Path:
     """Where the prepared layer of this server is kept: its name holds a hash of all that it is made from."""
     authority = Authority.at(place.authority(world.authority))
-    files = [*RECIPE, *([LAB / "services"] if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
+    files = [*RECIPE, *(CI_RECIPE if role == "ci" else []), *([] if variant.plain else SHOP_RECIPE)]
     parts = [images.release(release).key, repr(world), authority.certificate.read_text()]
     return place.prepared / f"{role}-{release}-{variant.name(role)}-{cache.digest(*parts, files=files)}"
 
