@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from abc import ABC
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ class KindSettings(Part):
         """A kind is called as its file."""
         super().__init_subclass__(**options)
         cls.kind = name = cls.__module__.rpartition(".")[2]
-        only = Annotated[Literal[name], Field(description=cls.__doc__)]
+        only = Annotated[Literal[name], Field(description=inspect.getdoc(cls))]  # type: ignore[valid-type]
         cls.__annotations__ = {"kind": only, **cls.__annotations__}
 
 
