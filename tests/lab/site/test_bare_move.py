@@ -76,7 +76,7 @@ def test_what_has_nothing_to_do_says_why(lab: Lab) -> None:
 
 def test_a_whole_move_and_its_undo(lab: Lab, tmp_path: Path) -> None:
     """Visitors see the page for a while, and no error; each job runs once, in the request that brings it."""
-    found = run_move(lab, Plan(tmp_path, rate=10, with_undo=True, slow_job=0, big_upload=(5, 3), page_grace=60))
+    found = run_move(lab, Plan(tmp_path, rate=20, with_undo=True, slow_job=0, big_upload=(5, 3), page_grace=60))
     assert found.problems == []
     recorded = recorded_scripts(lab.hosts)
     assert len(recorded) > 100 and {"old", "new"} <= {name.partition("/")[0] for name in recorded}

@@ -26,7 +26,7 @@ def test_a_whole_move_of_services_and_its_undo(lab: Lab, tmp_path: Path) -> None
     """Nobody sees an error, no job is lost or runs twice, a push deploys by sudo, and all is as it was afterwards."""
     settings = load(lab.settings)
     assert {part.kind for role in (settings.old, settings.new) for part in (role.app, role.worker)} == {"service"}
-    found = run_move(lab, Plan(tmp_path, rate=10, with_undo=True, slow_job=8, big_upload=(5, 3)))
+    found = run_move(lab, Plan(tmp_path, rate=20, with_undo=True, slow_job=8, big_upload=(5, 3)))
     assert found.problems == []
     recorded = recorded_scripts(lab.hosts)
     assert len(recorded) > 100 and {"old", "new"} <= {name.partition("/")[0] for name in recorded}
