@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,7 +69,7 @@ def keys(found: dict[str, Any]) -> dict[str, list[tuple[str, dict[str, str]]]]:
 
 @contextmanager
 def writing(old: LabServer) -> Iterator[None]:
-    """Somebody writes on old past PgBouncer, some hundred transactions a second, with pauses."""
+    """Somebody writes on old past PgBouncer, some hundred transactions a second."""
     done = threading.Event()
     insert = (
         "INSERT INTO audits (event, subject, created_at) VALUES ('seen', 'x', now());\nUPDATE stock SET quantity = 1;\n"
@@ -79,7 +78,6 @@ def writing(old: LabServer) -> Iterator[None]:
     def write() -> None:
         while not done.is_set():
             old.psql(f"SET ROLE {OLD.owner};\n" + insert * 20, OLD.database)
-            time.sleep(0.1)
 
     thread = threading.Thread(target=write)
     thread.start()
