@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from recorded_server import Made
+
+from switchover.journal import FUNCTIONS
 
 PSQL = "psql -XAtq -v ON_ERROR_STOP=1 -d ofn_production -c"
 
@@ -51,3 +56,22 @@ def test_the_length_that_a_verb_prints(server: Made, verb: str | None, queue: di
 def test_without_a_worker_there_is_no_queue(server: Made) -> None:
     old = server(worker={"kind": "none"})
     assert old.worker.queue(old, old.database.name) == {}
+
+
+@pytest.mark.parametrize(("deaf", "status"), [("", 0), ("trap '' TERM; ", 3)], ids=["ends", "does not"])
+def test_its_process_is_ended_and_waited_for(server: Made, tmp_path: Path, deaf: str, status: int) -> None:
+    """By the functions that a server has: it is gone, or the stop is refused when its job takes too long."""
+    worker = server(worker={"kind": "delayed_job", "longest_job": 1}).worker
+    process = subprocess.Popen(["sh", "-c", f"{deaf}echo; exec sleep 60"], stdout=subprocess.PIPE)
+    Thread(target=process.wait, daemon=True).start()  # as init does, so that nothing of it stays
+    try:
+        assert process.stdout and process.stdout.readline() == b"\n"
+        pidfile = Path(worker.pidfile)
+        pidfile.parent.mkdir(parents=True, exist_ok=True)
+        pidfile.write_text(f"{process.pid}\n")
+        script = f"set -eu\n{FUNCTIONS}\n{worker.stopping().sh}"
+        stopped = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, cwd=tmp_path)
+        assert stopped.returncode == status and ("still running after 1 s" in stopped.stderr) == bool(deaf)
+        assert Path(f"/proc/{process.pid}").exists() == bool(deaf)
+    finally:
+        process.kill()
