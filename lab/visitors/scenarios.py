@@ -92,7 +92,7 @@ class ShopVisitors(Crowd):
 
     async def plain(self, due: float) -> None:
         """Someone types the name without https: the answer is a redirect to it."""
-        await self.ask("plain", "/", _is_redirect_to_https, due=due, plain=True)
+        await self.ask("plain", "/", _redirects((301, 302, 307, 308), "https://.*"), due=due, plain=True)
 
     async def order(self, due: float) -> None:
         number = self._unique("V")
@@ -109,7 +109,8 @@ class ShopVisitors(Crowd):
             return
         session.take(page)
         form, facts = {"authenticity_token": _token(page), "name": session.name}, {"session": session.name}
-        reply = await self.ask("login", "/login", _is_redirect_to_me, form=form, headers=session.header, facts=facts)
+        is_right = _redirects((302,), ".*/me")
+        reply = await self.ask("login", "/login", is_right, form=form, headers=session.header, facts=facts)
         if reply.answer.acknowledged:
             session.take(reply)
             self._sessions.append(session)
@@ -241,12 +242,8 @@ def _title(reply: Reply) -> str:
     return html.unescape(title[1]).strip() if title else ""
 
 
-def _is_redirect_to_https(reply: Reply) -> bool:
-    return reply.status in (301, 302, 307, 308) and reply.headers["Location"].startswith("https://")
-
-
-def _is_redirect_to_me(reply: Reply) -> bool:
-    return reply.status == 302 and reply.headers["Location"].endswith("/me")
+def _redirects(statuses: tuple[int, ...], to: str) -> Callable[[Reply], bool]:
+    return lambda reply: reply.status in statuses and bool(re.fullmatch(to, reply.headers["Location"]))
 
 
 def _token(reply: Reply) -> str:

@@ -64,6 +64,11 @@ class Snapshots:
         self.sessions = {server.role: server.connect(options=OPTIONS) for server in (source, target)}
         self.names: dict[str, str] = {}
 
+    def release(self) -> None:
+        """Neither sees a moment of before any more."""
+        for server in (self.source, self.target):
+            server.ask("ROLLBACK", session=self.sessions[server.role])
+
     def take(self) -> None:
         """In one round trip each: while nobody writes on either server, both see the same."""
         for server in (self.source, self.target):
@@ -71,8 +76,7 @@ class Snapshots:
 
     def take_proved(self, seconds: float = 0.5) -> bool:
         """Whether they see the same, whoever writes; not where the heartbeat takes longer than *seconds*."""
-        for session in self.sessions.values():
-            session.cursor().execute("ROLLBACK")
+        self.release()
         value, number, before = self.source.ask(BEAT, "proof", session=self.sessions[self.source.role])
         with ThreadPoolExecutor(1) as pool:
             at_target = pool.submit(self._follow, value, seconds)

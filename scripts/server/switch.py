@@ -200,6 +200,8 @@ class Switch:
         self.source, self.target = Server(OTHER[towards], config, NAME), Server(towards, config, NAME)
         self.hold = Hold(config, [sys.executable, str(Path(sys.argv[0]).resolve()), "recover"])
         self.snapshots = Snapshots(self.source, self.target)
+        self.snapshots.take()  # sessions that have done it before need less time in the hold
+        self.snapshots.release()
         self.number = time.time_ns() // 1_000_000
         self.facts: list[str] = []  # what the gates say
         self.parts: dict[str, float] = {}  # seconds that each part of the hold took

@@ -65,7 +65,8 @@ def _state(move: Move, step: Step) -> dict[str, Any]:
             state = "nothing" if why or move.journal.active(step.section) else "open"
             return {"state": state, "undoable": False, **({"why": why} if why else {})}
         still_open = _is_open(parts, set())
-        obstacle = "" if still_open else _missing(parts)
+        looks = (part.missing() for part in parts if isinstance(part, Precondition))
+        obstacle = "" if still_open else next(filter(None, looks), "")  # what it would wait for first
     except Problem as problem:
         still_open, obstacle = True, problem.what.splitlines()[0]
     state = "open" if still_open or obstacle else "true"
@@ -76,12 +77,6 @@ def _is_open(desired: Sequence[Resource | Precondition], done: set[str]) -> bool
     """Whether parts of a step other than those *done* are still to be made true."""
     parts = [part for part in desired if isinstance(part, Resource)]
     return any(part.key not in done and part.change() is not None for part in parts)
-
-
-def _missing(desired: Sequence[Resource | Precondition]) -> str:
-    """What a step would wait for first; empty where nothing."""
-    answers = [part.missing() for part in desired if isinstance(part, Precondition)]
-    return next(filter(None, answers), "")
 
 
 def _replication(move: Move) -> ReplicationStatus | None:

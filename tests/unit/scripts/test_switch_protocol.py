@@ -215,6 +215,7 @@ class Server:
             self.one.noted |= {row for row in self.one.log[self.one.slot : upto] if row.startswith("hand")}
 
     ANSWERS: ClassVar[dict[str, Callable[..., Any]]] = {
+        "ROLLBACK": lambda self: None,
         "open_switch": _open,
         "unfence()": _unfence,
         "fence()": _fence,
