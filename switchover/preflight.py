@@ -60,8 +60,7 @@ def _reached(host: Host) -> Finding:
     if host.role == "old" and host.greeting.strip():
         greeting = host.greeting.strip().splitlines()[0][:40]
         do = "Print it only where $- has an i: see that user's .bashrc and the like"
-        what = f"the shell of {host.user} prints '{greeting}' without a terminal, which breaks rsync"
-        return blocker(f"{host}: {what}", do)
+        return blocker(f"{host}: {host.user}'s shell prints '{greeting}' without a terminal, which breaks rsync", do)
     return good(f"{host}: reached, its host key is known, sudo works")
 
 
@@ -121,7 +120,7 @@ def database(server: Server, move: Move) -> Found:
     query = f"SELECT r.rolname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE datname = {sql(name)}"
     owner = server.look(f"{PSQL} -c {sh(query)}").out.strip()
     if owner:
-        do = f"Fix {setting}.owner in the settings"
+        do = f"The settings say {server.database.owner}: fix {setting}.owner"
         yield _judged(owner == server.database.owner, f"database {name} belongs to {owner}", do)
     else:
         yield blocker(f"no database {name}", f"Fix {setting}.name in the settings")

@@ -132,7 +132,7 @@ class _Run:
                 else:
                     done.add(self._converge(part, shown))
         outcome = next((outcome for outcome in STRONGEST if outcome in done), Outcome.NOTHING)
-        would = "would change" if self.diffs else "would look"
+        would = "would change" if self.diffs else "would be checked"
         details = DETAILS | {Outcome.NOTHING: why or "nothing to do here", Outcome.WOULD: would}
         summary, detail = self.step.summary, details.get(outcome, "")
         output.outcome(outcome, summary, detail, None if self.move.dry else time.monotonic() - begun)
@@ -236,8 +236,8 @@ class _Run:
             answer = revert(self.move, entry, shown.line)
         except Problem as problem:
             answer = Answer("", problem.what, 1)
-        state = "It was put back as before" if answer.status == 0 else f"It could NOT be put back ({answer.last_error})"
-        do = f"{state}. Fix that and run it again"
+        state = "All is as before" if answer.status == 0 else f"The change could NOT be undone ({answer.last_error})"
+        do = f"{state}. Fix that, then run the same command again"
         raise Problem(f"{entry.step} failed: {reason}", str(entry.server), do) from None
 
     def _wait_for(self, precondition: Precondition, shown: Progress) -> Outcome:

@@ -99,7 +99,8 @@ class LabServer:
         while state != "running":
             if ended() or time.monotonic() > deadline:
                 log = self.place.run / self.role / "console.log"
-                raise Problem(f"did not boot (its state: {state})", str(self), f"Its console: {_tail(log)}")
+                said = last_line(log.read_text(errors="replace")) if log.exists() else "empty"
+                raise Problem(f"did not boot (its state: {state})", str(self), f"Its console: {log} ({said})")
             with contextlib.suppress(Problem):  # it has no first process yet, or has it no more
                 state = self.exec("systemctl is-system-running --wait", check=False, timeout=BOOT).stdout.strip()
             if state == "degraded":
@@ -127,7 +128,3 @@ def until(true: Callable[[], bool], within: float, otherwise: str, pause: float 
 def _short(cmd: str) -> str:
     lines = cmd.strip().splitlines() or [""]
     return lines[0][:100] + (" …" if len(lines) > 1 or len(lines[0]) > 100 else "")
-
-
-def _tail(log: Path) -> str:
-    return f"{log} ({last_line(log.read_text(errors='replace')) if log.exists() else 'empty'})"

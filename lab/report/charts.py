@@ -66,7 +66,7 @@ def _times(axes: Axes, line: Timeline) -> None:
     axes.set_title("How long an answer took")
     axes.set_yscale("log")
     at = [second + 0.5 for second in range(line.seconds)]
-    axes.plot(at, _gaps(line.longest), color=NEW, linewidth=1, marker=".", markersize=3, label="unluckiest visitor")
+    axes.plot(at, _gaps(line.longest), color=NEW, linewidth=1, marker=".", markersize=3, label="slowest answer")
     axes.plot(at, _gaps(line.usual), color=INK, linewidth=1.5, label="usual visitor")
     axes.yaxis.set_major_formatter(lambda ms, _: f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.0f} s")
     axes.yaxis.set_minor_formatter(lambda *_: "")

@@ -32,9 +32,9 @@ def show(rehearsal: Rehearsal, to: Console, saved: str = "") -> None:
         [f"({row.name})" if row.quiet else row.name, *_cells(row, content.FELT, shown)] for row in content.felt(data)
     ]
     to.print()
-    to.print(table("What visitors felt", ("section", *shown), felt))
+    to.print(table("What visitors noticed", ("section", *shown), felt))
     rows = [[row.name, *_cells(row, content.PROMISED, content.PROMISED[:3])] for row in content.promised(data)]
-    to.print(table("What they were promised", ("", *content.PROMISED[:3]), rows))
+    to.print(table("What the site had confirmed", ("", *content.PROMISED[:3]), rows))
     if undo["compared"]:
         to.print(Text.assemble(("After the undo", "bold"), f"  {undo['compared']} things of both servers compared"))
         to.print(_judged(content.Cell(f"  {undo['different']} different", undo["different"] == 0)))

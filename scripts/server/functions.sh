@@ -58,7 +58,7 @@ passes() { # sh…: its first line of output is in $complaint
 }
 put_file() { # path owner mode
   new=after/${1##*/}
-  passes "${test:-}" || refuse "the configuration of ${server:?} was broken before any change: $complaint"
+  passes "${test:-}" || refuse "the configuration on ${server:?} is already invalid, and was not changed: $complaint"
   [ -z "${test_file:-}" ] || passes "$test_file \"\$new\"" || refuse "$complaint"
   chown "$2" "$new"; chmod "$3" "$new"
   [ -d "${1%/*}/" ] || { mkdir -p "${1%/*}"; touch before/.parent-made; }
@@ -74,7 +74,7 @@ put_file_back() { # path: refuses where somebody has edited it since
     passes "${test:-}" || { install_file "$new" "$1"; refuse "$complaint"; }
     eval "${reload:-}"
   else
-    refuse "$1 was edited since. Compare it with the file from before, ${entry:?}/$old; edit it, or copy that back"
+    refuse "$1 was edited since. Keep that edit elsewhere, then copy the file from before over it: ${entry:?}/$old"
   fi
   [ ! -e before/.parent-made ] || rmdir "${1%/*}" 2>/dev/null || :
 }

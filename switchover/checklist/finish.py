@@ -1,4 +1,4 @@
-"""Finish the switch: deploys and monitoring are new's; what undo needs stays.
+"""Finish the switch: deploys and monitoring belong to new; undo stays possible.
 
 Visitors: they notice nothing.
 Undo: deploys and monitoring are as before. Takes seconds, loses nothing.

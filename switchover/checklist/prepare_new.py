@@ -45,7 +45,7 @@ def carried_files(move: Move) -> Desired:
 
 @step
 def deploy_hook(move: Move) -> Desired:
-    """new: a push deploys, with logrotate; without cron jobs for now, and without migrations."""
+    """new: a push deploys, without cron jobs for now, and without migrations."""
     return move.new.deploys.accepted(move.notice(), cron=False)
 
 

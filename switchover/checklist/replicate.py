@@ -125,7 +125,7 @@ def way_back(move: Move) -> Desired:
 
 @step_by("replicate")
 def way_back_timer(move: Move) -> Desired:
-    """new: once a minute its slot for old is moved past what came from old; on old the other way round."""
+    """new: once a minute its slot for old skips the changes that came from old; on old, the other way round."""
     return [*replication.way_back_timer(move.new, BACK), *replication.way_back_timer(move.old, FORWARD)]
 
 

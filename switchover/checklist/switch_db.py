@@ -78,7 +78,7 @@ def restart_app(move: Move) -> Desired:
 
 @step_by("copy")
 def monit_off(move: Move) -> Desired:
-    """new: monit no longer watches the application, so that it does not start it."""
+    """new: monit no longer watches the application, which it would start again."""
     return move.new.monitor.forgets_application(record_only=True)
 
 

@@ -66,14 +66,14 @@ def _show(move: Move, findings: list[Finding], everything: bool) -> None:
         output.outcome(*_can_replicate(move, findings))
     elif group == AFTERCARE:
         number = len(to_do(findings))
-        what = f"{number} to look at" if number else "nothing to do"
+        what = f"{number} thing{'s' if number > 1 else ''} to look at" if number else "nothing to do"
         output.outcome(Outcome.NOTE if number else Outcome.SEEN, f"the week after: {what}")
     for finding in findings:
         mark = Outcome.SEEN if finding.kind is Severity.GOOD else Outcome.NOTE
         if group == SERVERS and blockers([finding]):
             mark = Outcome.FAILED
         if everything or to_do([finding]) or (group == SERVERS and mark is Outcome.SEEN):
-            indent = "" if group == SERVERS else "  "
+            indent = "" if group == SERVERS else "  blocker: " if finding.kind is Severity.BLOCKER else "  "
             prefix = "could not be checked: " if finding.kind is Severity.UNKNOWN else ""
             output.outcome(mark, indent + prefix + finding.what, finding.do)
 

@@ -27,7 +27,7 @@ from ..verb import verb
     }
 )
 def prove(context: Any, files: bool = False, jobs: int = 1, json: bool = False) -> None:
-    """Both servers: is every row of every table the same, while new follows? Visitors keep working; nothing stays."""
+    """Both servers: is every row of every table the same, while new follows? Visitors keep working."""
     with verb(context) as move:
         _refuse(move, jobs)
         if not json:

@@ -23,7 +23,7 @@ WORDS |= {"open": ("open", ""), "interrupted": ("interrupted", "red")}  # of a s
 
 @task(help={"json": "print it for programs", "markdown": "print the checklist with ticks, to paste into an issue"})
 def status(context: Any, json: bool = False, markdown: bool = False) -> None:
-    """Both servers: every section and step, done when and by whom, or true without it, and what is in the way."""
+    """Both servers: every section and step, done when and by whom, or already so, and what is in the way."""
     with verb(context) as move:
         rows = _rows(move)
         if json:

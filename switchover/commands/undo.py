@@ -47,8 +47,9 @@ def _named(words: Sequence[str]) -> str:
 
 def _undo(move: Move, name: str, yes: bool) -> None:
     entries = _to_undo(move, name)
-    output.heading(f"undo {name or entries[0].section}", f"{len(entries)} recorded changes, last first")
-    if not (move.dry or yes or output.ask("Undo these?")):
+    what = f"undo {name or entries[0].section}"
+    output.heading(what, f"recorded changes: {len(entries)}, the last is undone first")
+    if not (move.dry or yes or output.ask(f"{what}?")):
         raise Problem("nothing was undone", "", "Answer y, or give --yes")
     warnings: list[str] = []
     with events.whole("undo", entries[0].section, changes=len(entries), dry=move.dry):
@@ -64,7 +65,7 @@ def _undo(move: Move, name: str, yes: bool) -> None:
 def _show_undo(move: Move, parts: Sequence[Entry]) -> list[str]:
     """Shows the scripts that would undo a step; there is nothing to look into."""
     for entry in parts:
-        output.outcome(Outcome.WOULD, f"{entry.server}: sh {move.journal.path(entry)}/undo")
+        output.outcome(Outcome.WOULD, f"undo {entry.doc}", f"on {entry.server}: sh {move.journal.path(entry)}/undo")
         if entry.outside:
             output.diff(move.outside.undoing(entry.outside))
     return []
@@ -82,7 +83,7 @@ def _to_undo(move: Move, name: str) -> list[Entry]:
         raise Problem(f"{name} has nothing to undo", "", "`inv status` shows what was done")
     dependents = WHOLE[order.index(entries[0].section)].later
     if later := sorted({entry.section for entry in active if entry.section in dependents}, key=order.index):
-        raise Problem(f"{', '.join(later)} came after {entries[0].section}", "", f"First: inv undo {later[-1]}")
+        raise Problem(f"{', '.join(later)} came after {name}", "", f"First: inv undo {', then '.join(later[::-1])}")
     return entries
 
 
@@ -96,5 +97,5 @@ def _undo_step(move: Move, parts: Sequence[Entry]) -> list[str]:
         if answer.status != 0:
             do = f"Fix that and run this again, or on that server: sudo sh {move.journal.path(entry)}/undo"
             raise Problem(f"{entry.step} could not be undone: {answer.last_error}", str(entry.server), do)
-    output.outcome(Outcome.UNDONE, parts[0].doc, parts[0].step, time.monotonic() - begun)
+    output.outcome(Outcome.UNDONE, f"undone: {parts[0].doc}", parts[0].step, time.monotonic() - begun)
     return warnings

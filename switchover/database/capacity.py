@@ -126,11 +126,11 @@ def costs(facts: DatabaseFacts) -> str:
     hold = HOLD + ROUND_TRIPS * (trip or 0) + 2e-6 * len(facts.old["sequences"])
     network = "" if trip else " and eight round trips"
     holds, now = smallest_queue(facts).holds, rate_now(facts)
-    at = f"{holds / RATE:.1f} s at 50/s" + (f", {holds / now:,.0f} s at now's {now:.1f}/s" if now >= 0.1 else "")
+    at = f"{holds / RATE:.1f} s at 50/s" + (f", {holds / now:,.0f} s at today's {now:.1f}/s" if now >= 0.1 else "")
     copying = _copy_seconds(facts)
     duration = f"{copying:.0f} s" if copying < 120 else f"{copying / 60:.0f} min"
     copy = f"{size / 1e6:,.0f} MB, {len(tables)} tables, {rows:,} rows: copied in about {duration}"
-    return f"{copy}; hold about {hold * 1000:.0f} ms{network}, the queues last {at}"
+    return f"{copy}; visitors wait about {hold * 1000:.0f} ms{network}; the queues would be full after {at}"
 
 
 def _copy_seconds(facts: DatabaseFacts) -> float:

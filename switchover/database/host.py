@@ -29,10 +29,10 @@ HOST = program("host-facts.sh").decode()
 
 
 class Unknown(Exception):
-    """A fact that could not be gathered."""
+    """A fact that could not be gathered: its name."""
 
-    def __init__(self, fact: str) -> None:
-        super().__init__(f"no answer about {fact}")
+    def __str__(self) -> str:
+        return f"{self.args[0]} is not known"
 
 
 class Side(dict[str, Any]):

@@ -54,7 +54,7 @@ def reverted(server: Host, path: str, step: str) -> Command:
 
 def undone(server: Host, undo: str, shown: str, part: str = "") -> Command:
     """Nothing is changed on *server* until this is undone, by *undo* (sh)."""
-    return Command(server, ":", undo, shown=f"(undone: {shown})", part=part)
+    return Command(server, ":", undo, shown=f"(when undone: {shown})", part=part)
 
 
 def again(ended: bool, desired: Resource | Nothing, shown: str) -> Resource | Nothing:

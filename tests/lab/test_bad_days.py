@@ -166,8 +166,8 @@ def test_prepare_new_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     sites = lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split()
     with broken_nginx(lab.new):
         line = fails(lab, "prepare-new")
-        assert line.startswith(f"{lab.new}: prepare-new.site failed: the configuration of new was broken before any")
-        assert "nonsense" in line and "put back as before" in line
+        assert line.startswith(f"{lab.new}: prepare-new.site failed: the configuration on new is already invalid")
+        assert "nonsense" in line and "All is as before" in line
         assert lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split() == [*sites, "somebody-elses"]
 
 
@@ -272,7 +272,7 @@ def test_switch_app_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     before = lab.old.exec(f"cat {SITE}").stdout
     with broken_nginx(lab.old):
         line = fails(lab, "switch-app")
-        assert line.startswith(f"{lab.old}: switch-app.proxy failed: the configuration of old was broken before any")
+        assert line.startswith(f"{lab.old}: switch-app.proxy failed: the configuration on old is already invalid")
         assert lab.old.exec(f"cat {SITE}").stdout == before
         order(lab, "bad-2")
 
@@ -300,7 +300,7 @@ def test_the_disk_of_new_fills_up_while_the_database_is_copied(lab: Lab) -> None
     """Visitors go on with old's database after undo."""
     with full_database_disk(lab.new, 9):
         line = fails(lab, "switch-db")
-        assert line.startswith(f"{lab.new}: switch-db.copy failed: ") and "It was put back as before" in line
+        assert line.startswith(f"{lab.new}: switch-db.copy failed: ") and "All is as before" in line
         works(lab, "undo", "--yes", "switch-db")
     order(lab, "bad-4")
     assert lab.old.psql("SELECT count(*) FROM orders WHERE number = 'bad-4'", OLD.database) == "1"

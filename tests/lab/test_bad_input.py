@@ -102,7 +102,7 @@ def test_a_login_on_old_that_would_disturb_rsync_is_reported(lab: Lab, settings:
     lab.old.exec(f"sed -i '1i echo Guten Tag' {file}")
     try:
         ran = inv(lab, "check", settings=settings)
-        assert ran.status == 1 and f"✗ {lab.old}: the shell of {lab.old.sudo_user} prints 'Guten Tag' " in ran.out
+        assert ran.status == 1 and f"✗ {lab.old}: {lab.old.sudo_user}'s shell prints 'Guten Tag' " in ran.out
         assert "without a terminal, which breaks rsync  (Print it only where $- has an i" in ran.out
     finally:
         lab.old.exec(f"sed -i 1d {file}")

@@ -276,7 +276,7 @@ def test_one_machine_under_two_names(laptop: Laptop, lab: Lab) -> None:
         (
             "new.database.owner",
             "anna",
-            f"new: database {NEW.database} belongs to {NEW.owner}  (Fix new.database.owner in the settings)",
+            f"new: database {NEW.database} belongs to {NEW.owner}  (The settings say anna: fix new.database.owner)",
         ),
         (
             "carry",

@@ -235,7 +235,8 @@ fi
     def _nobody_renews(self) -> None:
         ends = self._old.ends
         what = f"new serves {self._domain} with old's certificate, which is not renewed there and ends on {ends}"
-        output.outcome(Outcome.NOTE, f"{what}. Run: inv expand-cert")
+        if self.server.look(f"[ -e {sh(self.web.site)} ]", check=False).status == 0:
+            output.outcome(Outcome.NOTE, f"{what}. Run: inv expand-cert")
 
     def stays(self) -> Desired:
         """The web server serves one that certbot renews, and exactly one timer or cron job runs certbot."""

@@ -54,4 +54,4 @@ rsync -a -s --chown={owner} --ignore-existing -e {sh(ssh(old.server))} {objects}
     def compared(self, desired: str) -> Found:
         """It is a checkout, at whatever commit."""
         here = self.version()
-        yield good(f"the code is at {desired[:12]} on old" + ("" if here == desired else f", at {here[:12]} on new"))
+        yield good(f"the code is at {desired[:12]} on old" + ("" if here == desired else f"; new has {here[:12]} now"))

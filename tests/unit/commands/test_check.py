@@ -97,7 +97,7 @@ def test_a_blocker_of_the_database_leaves_only_copy_and_is_no_failure(site: Site
     assert failed == "" and lines[4:7] == [
         "  · database: only `copy` is possible with the blocker below (1). Fix it, or set `strategy: copy`"
         "  (300 MB, about 10 s)",
-        "  ·   2 large objects  (vacuumlo)",
+        "  ·   blocker: 2 large objects  (vacuumlo)",
         "  ·   a role  (Tell them)",
     ]
     assert not {"  ·   a sequence", "  ✓   x"} & {*lines}
@@ -110,7 +110,7 @@ def test_the_week_after_never_fails(site: Site) -> None:
     site.week = [warning("new's address has no name", "Set PTR"), Finding(Severity.UNKNOWN, "SPF (silence)", "Look")]
     lines, failed = site.check()
     assert failed == "" and lines[5:] == [
-        "  · the week after: 2 to look at",
+        "  · the week after: 2 things to look at",
         "  ·   new's address has no name  (Set PTR)",
         "  ·   could not be checked: SPF (silence)  (Look)",
     ]
@@ -122,7 +122,7 @@ def test_where_facts_cannot_be_gathered_it_is_not_passed(site: Site) -> None:
     assert failed.startswith("1 blocker. ")
     assert lines[4:] == [
         "  ✗ could not be checked: whether new's database can replicate old's (old (o): no answer)  (Start PostgreSQL)",
-        "  · the week after: 1 to look at",
+        "  · the week after: 1 thing to look at",
         "  ·   could not be checked: the week after (odd)  (Look at it yourself, or run `inv check` again)",
     ]
 

@@ -77,7 +77,9 @@ def test_what_others_were_built_on_is_not_undone_first(here: Made) -> None:
     did(here(), *DONE, "old:switch-jobs.stop-old")
     with pytest.raises(Problem) as caught:
         undo._undo(here(), "prepare-old", yes=True)
-    assert str(caught.value) == ("prepare-new, switch-jobs came after prepare-old. First: inv undo switch-jobs")
+    assert str(caught.value) == (
+        "prepare-new, switch-jobs came after prepare-old. First: inv undo switch-jobs, then prepare-new"
+    )
     with pytest.raises(Problem, match=r"^switch-app has nothing to undo\. `inv status` shows what was done$"):
         undo._undo(here(), "switch-app", yes=True)
     assert undone(here()) == []
@@ -145,8 +147,11 @@ def test_undo_under_dry_shows_the_scripts(here: Made, capsys) -> None:
     undo._undo(here(dry=True), "", yes=False)
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [re.sub(r"\S*/shop", "…/shop", line) for line in lines] == [
-        "  ~ old (prod1.example.org): sh …/shop.example.org/0004-prepare-new.site/undo",
-        "  ~ new (prod2.example.org): sh …/shop.example.org/0003-prepare-new.code/undo",
+        f"  ~ undo {server}: prepare-new.{step}  (on {server} ({host}.example.org): sh …/shop.example.org/{entry}/undo)"
+        for server, step, host, entry in (
+            ("old", "site", "prod1", "0004-prepare-new.site"),
+            ("new", "code", "prod2", "0003-prepare-new.code"),
+        )
     ]
     assert undone(here()) == []
 

@@ -274,8 +274,8 @@ def test_sizes_times_and_queues() -> None:
     facts = sound()
     said = capacity.costs(facts)
     assert "300 MB, 1 tables, 50,000 rows: copied in about 10 s" in said
-    assert "hold about 28 ms" in said
-    assert "7.7 s at 50/s, 38 s at now's 10.0/s" in said
+    assert "visitors wait about 28 ms" in said
+    assert "7.7 s at 50/s, 38 s at today's 10.0/s" in said
     assert [q.holds for q in capacity.request_queues(facts)] == [384, 384, 1027]
 
 

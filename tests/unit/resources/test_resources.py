@@ -192,7 +192,7 @@ def test_a_configuration_that_was_broken_before_is_left_alone(server: Server, pa
     path.write_text("old\n")
     was = facts(path)
     entry, status, said = server.attempt(mine(server.server, str(path), b"new\n", test="echo broken; false"))
-    assert (status, said) == (3, "the configuration of old was broken before any change: broken")
+    assert (status, said) == (3, "the configuration on old is already invalid, and was not changed: broken")
     assert facts(path) == was
     assert server.undo(entry) is None
 

@@ -29,7 +29,7 @@ def test_a_checkout_s_version_is_its_commit(server: Made, tmp_path: Path) -> Non
     (here,) = old.code.compared(commit)
     assert (here.kind, here.what) == (Severity.GOOD, f"the code is at {commit[:12]} on old")
     (there,) = old.code.compared("f" * 40)
-    assert there.what == f"the code is at ffffffffffff on old, at {commit[:12]} on new"
+    assert there.what == f"the code is at ffffffffffff on old; new has {commit[:12]} now"
 
 
 def test_what_is_no_checkout_is_named(server: Made) -> None:
