@@ -94,10 +94,11 @@ def _changed(before: str, after: str) -> str:
 # --- the parts of an inventory ------------------------------------------------------------------------------
 
 # Each part prints a text of its own, which the function beside it takes apart.
-# Visitors' uploads come and go meanwhile, half ones too; their sums are the audit's.
+# Visitors' uploads come and go meanwhile, half ones too; their sums are the audit's. Another file that is gone before
+# it was read has none.
 _FIND = "find {folders} -ignore_readdir_race"
 _FILES = f"{_FIND} -printf '%p\\t%y %m %u:%g %l\\n'"
-_SUMS = f"{_FIND} -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0 -r sha256sum"
+_SUMS = f"{_FIND} -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0r sha256sum 2>/dev/null || [ $? = 123 ]"
 _KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
 _UNITS = f"""
 systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'
