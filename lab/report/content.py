@@ -61,7 +61,7 @@ def _felt(span: dict[str, Any]) -> tuple[Cell, ...]:
     took, requests = Cell(seconds(span["seconds"])), Cell(f"{span['requests']:,}")
     if not span["requests"]:
         return took, requests
-    page = f"{span['page']:,} in {seconds(span['page_seconds'])}" if span["page"] else "0"
+    page = f"{span['page']:,} in {seconds(span['page_seconds'])}" if span["page"] else ""
     times = [Cell(ms(span[key])) for key in ("p50_ms", "p99_ms", "longest_ms")]
     return (took, requests, judged(span["failed"]), Cell(page), *times)
 

@@ -285,7 +285,7 @@ def test_an_edited_file_is_not_overwritten(lab: Lab) -> None:
     assert line.startswith(f"{lab.old}: {SITE} was edited since switch-app.proxy wrote it")
     assert "      -# by anna" in ran.out.splitlines()
     line = fails(lab, "undo", "--yes", "switch-app")
-    assert f"{SITE} was edited since. Compare it with the file from before, {JOURNAL}/" in line
+    assert f"{SITE} was edited since. Keep that edit elsewhere, then" in line and f"{JOURNAL}/" in line
     assert lab.old.exec(f"tail -n 1 {SITE}").stdout == "# by anna\n"
     order(lab, "bad-3")
     lab.old.exec(f"sed -i '$d' {SITE}")
