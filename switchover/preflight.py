@@ -57,8 +57,7 @@ def _reached(host: Host) -> Finding:
         return blocker(f"{host}: {problem.what}", problem.do)
     if answer.out.strip() != "0":
         return blocker(f"{host}: sudo does not give root ({answer.out.strip()})", "See /etc/sudoers.d")
-    if host.role == "old" and host.greeting.strip():
-        greeting = host.greeting.strip().splitlines()[0][:40]
+    if host.role == "old" and (greeting := next(iter(host.greeting.strip().splitlines()), "")[:40]):
         do = "Print it only where $- has an i: see that user's .bashrc and the like"
         return blocker(f"{host}: {host.user}'s shell prints '{greeting}' without a terminal, which breaks rsync", do)
     return good(f"{host}: reached, its host key is known, sudo works")

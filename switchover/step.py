@@ -236,7 +236,7 @@ class _Run:
             answer = revert(self.move, entry, shown.line)
         except Problem as problem:
             answer = Answer("", problem.what, 1)
-        state = "All is as before" if answer.status == 0 else f"The change could NOT be undone ({answer.last_error})"
+        state = "The change was undone" if answer.status == 0 else f"It could NOT be undone ({answer.last_error})"
         do = f"{state}. Fix that, then run the same command again"
         raise Problem(f"{entry.step} failed: {reason}", str(entry.server), do) from None
 

@@ -98,7 +98,8 @@ def _changed(before: str, after: str) -> str:
 # it was read has none.
 _FIND = "find {folders} -ignore_readdir_race"
 _FILES = f"{_FIND} -printf '%p\\t%y %m %u:%g %l\\n'"
-_SUMS = f"{_FIND} -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0r sha256sum 2>/dev/null || [ $? = 123 ]"
+_SUMS = f"""{_FIND} -type f ! -path '*/public/system/uploads/*' -print0 | xargs -0r sha256sum 2>&1 |
+awk '!/^sha256sum: /; /^sha256sum: / && !/: No such file or directory$/ {{{{ print >"/dev/stderr"; exit 1 }}}}'"""
 _KINDS = "--plain --no-legend --no-pager --type=service,socket,timer,path"
 _UNITS = f"""
 systemctl list-unit-files {_KINDS} | awk '{{print $1 "\\tat boot", $2}}'

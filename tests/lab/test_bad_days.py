@@ -167,7 +167,7 @@ def test_prepare_new_leaves_a_broken_nginx_alone(lab: Lab) -> None:
     with broken_nginx(lab.new):
         line = fails(lab, "prepare-new")
         assert line.startswith(f"{lab.new}: prepare-new.site failed: the configuration on new is already invalid")
-        assert "nonsense" in line and "All is as before" in line
+        assert "nonsense" in line and "The change was undone" in line
         assert lab.new.exec("ls /etc/nginx/sites-enabled").stdout.split() == [*sites, "somebody-elses"]
 
 
@@ -285,7 +285,8 @@ def test_an_edited_file_is_not_overwritten(lab: Lab) -> None:
     assert line.startswith(f"{lab.old}: {SITE} was edited since switch-app.proxy wrote it")
     assert "      -# by anna" in ran.out.splitlines()
     line = fails(lab, "undo", "--yes", "switch-app")
-    assert f"{SITE} was edited since. Keep that edit elsewhere, then" in line and f"{JOURNAL}/" in line
+    kept = f"Keep that edit elsewhere, then copy the file from before over it: {JOURNAL}/"
+    assert f"{SITE} was edited since. {kept}" in line
     assert lab.old.exec(f"tail -n 1 {SITE}").stdout == "# by anna\n"
     order(lab, "bad-3")
     lab.old.exec(f"sed -i '$d' {SITE}")
@@ -300,7 +301,7 @@ def test_the_disk_of_new_fills_up_while_the_database_is_copied(lab: Lab) -> None
     """Visitors go on with old's database after undo."""
     with full_database_disk(lab.new, 9):
         line = fails(lab, "switch-db")
-        assert line.startswith(f"{lab.new}: switch-db.copy failed: ") and "All is as before" in line
+        assert line.startswith(f"{lab.new}: switch-db.copy failed: ") and "The change was undone" in line
         works(lab, "undo", "--yes", "switch-db")
     order(lab, "bad-4")
     assert lab.old.psql("SELECT count(*) FROM orders WHERE number = 'bad-4'", OLD.database) == "1"

@@ -136,7 +136,7 @@ def test_a_section_that_fails_ends_there_and_the_command_says_its_line(here: Mad
         ("section-ended", None, False, "switch-app.one failed: no", None, None, None),
         (
             *("problem", None, None, None, "switch-app.one failed: no", "new (prod2.example.org)"),
-            "All is as before. Fix that, then run the same command again",
+            "The change was undone. Fix that, then run the same command again",
         ),
     ]
 

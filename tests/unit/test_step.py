@@ -102,7 +102,7 @@ def test_what_its_program_refuses_is_put_back(here: Made, file: Path) -> None:
         run_step(here(), of(lambda move: File(move.old, str(file), b"bad\n", test=f"! grep bad {file}")))
     assert str(caught.value) == (
         "old (prod1.example.org): switch-app.a-step failed: bad. "
-        "All is as before. Fix that, then run the same command again"
+        "The change was undone. Fix that, then run the same command again"
     )
     assert file.read_text() == "old\n" and states(here()) == [("0001-switch-app.a-step", "undone")]
 
@@ -110,13 +110,13 @@ def test_what_its_program_refuses_is_put_back(here: Made, file: Path) -> None:
 def test_what_does_not_hold_is_put_back(here: Made, file: Path) -> None:
     """The look afterwards tells, not the status of the command."""
     undo = f"echo back >>{file}"
-    with pytest.raises(Problem, match=r"failed: it did not hold; still missing:\nmake it\. All is as before"):
+    with pytest.raises(Problem, match=r"failed: it did not hold; still missing:\nmake it\. The change was undone"):
         run_step(here(), of(lambda move: Command(move.old, "true", undo, "false", "make it")))
     assert file.read_text() == "old\nback\n" and states(here()) == [("0001-switch-app.a-step", "undone")]
 
 
 def test_what_cannot_be_put_back_is_reported(here: Made) -> None:
-    with pytest.raises(Problem, match=r"failed: no\. The change could NOT be undone \(nor back\)\. Fix that"):
+    with pytest.raises(Problem, match=r"failed: no\. It could NOT be undone \(nor back\)\. Fix that"):
         run_step(here(), of(lambda move: Command(move.old, "refuse no", "refuse nor back")))
     assert states(here()) == [("0001-switch-app.a-step", "recorded")]
 

@@ -274,7 +274,7 @@ def test_old_s_database_restarts_while_rows_are_copied(lab: Lab) -> None:
     lab.old.exec("systemctl restart postgresql")
     out, err = command.communicate()
     assert command.returncode == 1 and len(err.splitlines()) == 1, out + err
-    assert err.startswith(f"{lab.new}: replicate.copy failed: ") and "All is as before" in err
+    assert err.startswith(f"{lab.new}: replicate.copy failed: ") and "The change was undone" in err
     until(lambda: slots(lab) == ["", ""], 10, "a slot stays")
 
 

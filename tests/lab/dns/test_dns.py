@@ -99,7 +99,7 @@ def test_a_wrong_key_changes_nothing(lab: Lab, key: str, says: str) -> None:
     file = lab.settings.with_name("wrong.key")
     file.write_text(key)
     line = fails(lab, "dns-prepare", settings=changed(lab, "wrong", key_file="wrong.key"))
-    assert says in line and "All is as before" in line and NS1 in line and "c29t" not in line
+    assert says in line and "The change was undone" in line and NS1 in line and "c29t" not in line
     everywhere(lab, bind.TTL, lab.old)
     assert standing(lab) == []
 

@@ -110,7 +110,7 @@ def test_an_authority_that_cannot_reach_new_through_old_is_quoted_and_nothing_ch
     assert re.search(
         r"no certificate was issued: .*shop\.test: Get \"http://\S+\": dial tcp .*: connection refused", said
     )
-    assert "All is as before" in said
+    assert "The change was undone" in said
     assert "new shows the copy of old's certificate. Run this again when that is fixed." in ran.out
     assert letsencrypt(lab.new) == untouched
     order(lab, "in-spite-of-it")
@@ -220,7 +220,7 @@ def test_if_old_would_refuse_visitors_the_certificate_is_not_shown(lab: Lab) -> 
     lab.old.exec(f"cp {site} /root/site; cp /usr/local/share/ca-certificates/switchover-lab.crt {bundle}")
     lab.old.exec(f"sed -i 's|/etc/ssl/certs/ca-certificates.crt|{bundle}|' {site}; systemctl reload nginx")
     said = fails(lab, "expand-cert.site")
-    assert "old does not proxy visitors to a server with that certificate. All is as before" in said
+    assert "old does not proxy visitors to a server with that certificate. The change was undone" in said
     order(lab, "put-back-at-once")
     lab.old.exec(f"cp /root/site {site}; systemctl reload nginx")
     lab.old.exec(
