@@ -6,6 +6,7 @@
 : "${master?}" "${app?}" "${yml?}" "${other?}" "${minutes?}"
 
 say() { sed "s/^/$1\t/"; }
+systemctl is-active -q switchover-copy && echo continues | say copy
 getconf GNU_LIBC_VERSION 2>/dev/null | say libc
 { dpkg-query -W -f '${Version}\n' pgbouncer 2>/dev/null ||
   apt-cache policy pgbouncer 2>/dev/null | sed -n 's/^ *Candidate: *//p'; } | say pgbouncer

@@ -25,6 +25,7 @@ GROUP = "database"  # of the findings
 OURS = "switchover"  # how the names of the move's own slots, publications, subscriptions and roles begin
 QUESTIONS = (Path(__file__).parent / "host.sql").read_text()
 MINUTES = 5  # of the access log
+AWAY = 30  # seconds at most in which a copy that continues makes new's database anew
 HOST = program("host-facts.sh").decode()
 
 
@@ -84,8 +85,12 @@ def gather(move: Move) -> DatabaseFacts:
 
 
 def _look(server: Server, other: Server) -> Side:
-    answer = server.look(_script(server, other), check=False)
-    database, facts = server.database, parse(answer.out)
+    deadline = time.monotonic() + AWAY
+    facts: dict[str, Any] = {"copy": True}
+    while "settings" not in facts and "copy" in facts and time.monotonic() < deadline:
+        answer = server.look(_script(server, other), check=False)
+        facts = parse(answer.out)
+    database = server.database
     if "settings" not in facts:
         raise Problem(f"PostgreSQL does not answer ({answer.last_error})", str(server), "Start it, then run this again")
     return Side(facts, owner=database.owner, name=database.name, environment=server.app.environment)

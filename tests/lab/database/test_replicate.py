@@ -118,6 +118,14 @@ def before(lab: Lab) -> dict[str, dict[str, str]]:
     return steady(lab)
 
 
+def test_a_look_waits_for_the_database_that_a_copy_makes_anew(lab: Lab) -> None:
+    """A copy whose operator has died continues, and the next command looks meanwhile."""
+    lab.new.psql(f"ALTER DATABASE {NEW.database} RENAME TO away")
+    back = f"runuser -u postgres -- psql -c 'ALTER DATABASE away RENAME TO {NEW.database}'"
+    lab.new.exec(f'systemd-run -q --collect --unit=switchover-copy sh -c "sleep 4; {back}; sleep 2"')
+    works(lab, "replicate.can-replicate")
+
+
 def test_it_follows_while_somebody_writes(lab: Lab, before: dict[str, dict[str, str]]) -> None:
     assert before
     with writing(lab):
