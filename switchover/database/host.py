@@ -25,8 +25,6 @@ GROUP = "database"  # of the findings
 OURS = "switchover"  # how the names of the move's own slots, publications, subscriptions and roles begin
 QUESTIONS = (Path(__file__).parent / "host.sql").read_text()
 MINUTES = 5  # of the access log
-AWAY = 30  # seconds at most in which a copy that continues makes new's database anew
-HOST = program("host-facts.sh").decode()
 
 
 class Unknown(Exception):
@@ -85,15 +83,13 @@ def gather(move: Move) -> DatabaseFacts:
 
 
 def _look(server: Server, other: Server) -> Side:
-    deadline = time.monotonic() + AWAY
-    facts: dict[str, Any] = {"copy": True}
-    while "settings" not in facts and "copy" in facts and time.monotonic() < deadline:
-        answer = server.look(_script(server, other), check=False)
-        facts = parse(answer.out)
-    database = server.database
-    if "settings" not in facts:
-        raise Problem(f"PostgreSQL does not answer ({answer.last_error})", str(server), "Start it, then run this again")
-    return Side(facts, owner=database.owner, name=database.name, environment=server.app.environment)
+    script = _script(server, other)
+    # A copy whose operator has died makes new's database anew: it may just have dropped it.
+    while "settings" not in (facts := parse((answer := server.look(script, check=False)).out)):
+        if "copy" not in facts:
+            why = f"PostgreSQL does not answer ({answer.last_error})"
+            raise Problem(why, str(server), "Start it, then run this again")
+    return Side(facts, owner=server.database.owner, name=server.database.name, environment=server.app.environment)
 
 
 def tables(server: Server) -> list[dict[str, Any]]:
@@ -117,12 +113,11 @@ def parse(out: str) -> dict[str, Any]:
 
 
 def _script(server: Server, other: Server) -> str:
-    database = server.database
-    asked = ask(database.name, QUESTIONS, ON_ERROR_STOP="0", owner=database.owner)
+    asked = ask(server.database.name, QUESTIONS, ON_ERROR_STOP="0", owner=server.database.owner)
     return f"""
-app={sh(server.app.path)} yml={sh(server.in_app(database.config))} other={sh(other.main_address)} minutes={MINUTES}
-master=$({server.app.main_process})
-{HOST}
+app={sh(server.app.path)} yml={sh(server.in_app(server.database.config))} other={sh(other.main_address)}
+minutes={MINUTES} master=$({server.app.main_process})
+{program("host-facts.sh").decode()}
 {server.app.facts}
 {asked} | say sql
 """
